@@ -1,0 +1,1397 @@
+package headless
+
+import (
+	"cmp"
+	"iter"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// index holds what DNS needs to know of a cluster's Services, EndpointSlices and Namespaces.
+//
+//   - To change it: put and drop, from any goroutine; the cost is that of the object that changed.
+//   - To read it: lookup, nameservers and serial, from any goroutine. What they return is the caller's.
+//
+// Its content depends on the objects that were put and not dropped, never on the order in which they came: a slice may come
+// before its Service, and either before their Namespace.
+type index struct {
+	policy      policy           // of Services without an annotation; never notReady
+	ignoreEmpty bool             // ClusterIP Services without ready endpoints have no name
+	now         func() time.Time // for the serial
+
+	soaSerial atomic.Uint32
+
+	mu         sync.RWMutex // guards the fields below
+	namespaces map[string]*namespace
+	slices     map[objectKey]*slice
+	// addresses holds the endpoints and the number of owners of every address. An entry without both is deleted.
+	addresses map[netip.Addr]address
+	// clusterIPs holds the Services that have an address as ClusterIP, whether they answer for it or not.
+	clusterIPs map[netip.Addr][]*service
+	// reverse counts, for each empty non-terminal of the reverse trees, the names one label below it that exist.
+	reverse map[netip.Prefix]int
+	// touched is the scratch space of putSlice and dropSlice: the endpoints that the change may have affected.
+	touched []*endpoint
+	// changed says that the change at hand altered what a zone transfer would see.
+	changed bool
+}
+
+// newIndex returns an empty index. Endpoints answer to their own names as p says, unless their Service's annotation says
+// otherwise.
+func newIndex(p policy, ignoreEmpty bool) *index {
+	x := &index{
+		policy:      p,
+		ignoreEmpty: ignoreEmpty,
+		now:         time.Now,
+		namespaces:  make(map[string]*namespace),
+		slices:      make(map[objectKey]*slice),
+		addresses:   make(map[netip.Addr]address),
+		clusterIPs:  make(map[netip.Addr][]*service),
+		reverse:     make(map[netip.Prefix]int),
+	}
+	x.bump()
+	return x
+}
+
+// objectKey identifies an object of one resource.
+type objectKey struct{ namespace, name string }
+
+func (k objectKey) id() objectKey { return k }
+
+// namespace holds the Services of one namespace. It is kept while the namespace exists or anything in it does.
+type namespace struct {
+	name     string
+	exists   bool // the namespace is in the cluster and exposed
+	services map[string]*service
+}
+
+// service is a Service and the endpoints of its slices. It is kept while either is there.
+type service struct {
+	ns   *namespace
+	name string
+	spec *serviceSpec // nil while the Service is absent; replaced, never modified
+	// shown says that the Service and its Namespace exist: only then does the Service own names and addresses.
+	shown bool
+	// slices counts the slices that name this Service.
+	slices int
+	// hosts holds the named endpoints: the first of those with one name, linked through sameName.
+	hosts map[string]*endpoint
+	// ready holds, by family, the distinct addresses of ready endpoints.
+	ready [2]addressSet
+	// groups holds the SRV targets: one ready endpoint for each name, grouped by the ports of that name. No group is empty.
+	groups []*group
+	// states counts the endpoints by state.
+	states [3]int
+}
+
+// group is a set of SRV targets that have the same ports.
+type group struct {
+	ports   []port // sorted, distinct; never modified
+	targets []*endpoint
+}
+
+// slice is an EndpointSlice.
+type slice struct {
+	svc       *service
+	ports     []port // sorted, distinct; never modified
+	endpoints []*endpoint
+	round     uint32 // how often the slice was put; tells the endpoints of its newest version from the others
+}
+
+// address is what the index knows of one address.
+type address struct {
+	endpoints *endpoint // the first of those with this address, in any Service, linked through sameAddr
+	owners    int       // Services that answer for this address: its PTR exists when there is one
+}
+
+// endpoint is one address under one name in one Service, in however many slices.
+type endpoint struct {
+	svc      *service
+	addr     netip.Addr
+	name     string // "" when the endpoint is named by its dashed address
+	sameAddr *endpoint
+	sameName *endpoint
+	in       occurrence // the first of the slices that list this endpoint
+	readyAt  int32      // the position of addr in svc.ready, or -1: one endpoint of the Service with this address holds it
+	targetAt int32      // the position in its group's targets, or -1: one endpoint of the Service with this name holds it
+	state    state      // the best of its occurrences'
+	dirty    bool       // the change at hand has still to settle its name
+}
+
+// occurrence is one slice's word on an endpoint.
+type occurrence struct {
+	slice   *slice // nil when the endpoint is in no slice
+	next    *occurrence
+	round   uint32 // the slice's round in which it listed the endpoint last
+	state   state
+	podName bool // the name is a pod's name, not a hostname, and the dashed address names the endpoint as well
+}
+
+// serviceKind is what decides which records a Service has.
+type serviceKind uint8
+
+const (
+	clusterIP serviceKind = iota
+	headless
+	externalName
+)
+
+// namespaceSpec is what we keep of a Namespace.
+type namespaceSpec struct{ objectKey }
+
+// serviceSpec is what we keep of a Service. It is not modified after it was put.
+type serviceSpec struct {
+	objectKey
+	kind       serviceKind
+	clusterIPs []netip.Addr // distinct
+	target     string       // of the CNAME, a lower-case FQDN; "" when there is none to serve
+	ports      []port       // sorted, distinct
+	policy     policy       // 0: the index's
+}
+
+// sliceSpec is what we keep of an EndpointSlice. It is not modified after it was put.
+type sliceSpec struct {
+	objectKey
+	service   string         // "": the slice belongs to no Service
+	ports     []port         // sorted, distinct
+	endpoints []endpointSpec // distinct in addr and name
+}
+
+// endpointSpec is one endpoint of a slice.
+type endpointSpec struct {
+	addr    netip.Addr // without zone, never IPv4-mapped
+	name    string     // a valid label, or "" for the dashed address
+	podName bool       // name is a pod's
+	state   state
+}
+
+// port is a port of a Service or slice.
+type port struct {
+	name   string // lower case; "" when unnamed
+	proto  string // lower case: tcp, udp, sctp
+	number uint16
+}
+
+// state is how far an endpoint counts; greater is better. See behaviour section 4.
+type state uint8
+
+const (
+	notReady state = iota
+	serving        // terminating, and still serving
+	ready
+)
+
+// policy says which endpoints answer to their own names: those whose state is at least that of the policy.
+type policy uint8
+
+const (
+	inherited      policy = iota // a Service without an annotation
+	hostnamesReady               // ready
+	hostnamesServing
+	hostnamesAll
+)
+
+// least returns the least state of an endpoint that answers to its own name.
+func (p policy) least() state { return ready - state(p-hostnamesReady) }
+
+// family distinguishes IPv4 from IPv6.
+type family uint8
+
+const (
+	v4 family = iota
+	v6
+)
+
+func familyOf(addr netip.Addr) family {
+	if addr.Is4() {
+		return v4
+	}
+	return v6
+}
+
+// size returns the length of an address in octets.
+func (f family) size() int { return [...]int{4, 16}[f] }
+
+// appendAddr appends the octets of addr.
+func appendAddr(b []byte, addr netip.Addr) []byte {
+	if addr.Is4() {
+		a := addr.As4()
+		return append(b, a[:]...)
+	}
+	a := addr.As16()
+	return append(b, a[:]...)
+}
+
+// addressSet holds addresses of one family as octets, one address behind the other, in no order.
+type addressSet []byte
+
+// at returns the address at position i.
+func (s addressSet) at(i int, f family) netip.Addr {
+	addr, _ := netip.AddrFromSlice(s[i*f.size() : (i+1)*f.size()])
+	return addr
+}
+
+// window returns a copy of up to limit addresses from a random position on, wrapping around.
+func (s addressSet) window(f family, limit int) []byte {
+	n := len(s) / f.size()
+	if n == 0 {
+		return nil
+	}
+	from, size := rand.IntN(n)*f.size(), min(limit, n)*f.size()
+	w := make([]byte, size)
+	copy(w[copy(w, s[from:]):], s)
+	return w
+}
+
+// outcome says whether a name exists.
+type outcome uint8
+
+const (
+	nameError   outcome = iota // the name does not exist
+	nonTerminal                // the name exists and owns no record
+	found                      // the name owns a record, perhaps of another type
+)
+
+// want is what a lookup is to fetch besides the outcome.
+type want uint8
+
+const (
+	wantNothing want = iota
+	wantA
+	wantAAAA
+	wantSRV
+)
+
+// family returns the family of the addresses wanted by wantA and wantAAAA.
+func (w want) family() family { return family(w - wantA) }
+
+// view is what a lookup found. It belongs to the caller.
+type view struct {
+	outcome  outcome
+	headless bool   // the name belongs to a headless Service
+	cname    string // the CNAME's target, a lower-case FQDN: then there is nothing else
+	// addrs holds addresses of the family wanted, octets one behind the other; total is how many there are in all.
+	addrs []byte
+	total int
+	// targets holds SRV targets; total is how many SRV records there are in all.
+	targets []target
+	// pointers holds the PTR targets in the order in which they are to be given.
+	pointers []pointer
+}
+
+// target is an SRV target with its ports.
+type target struct {
+	hostLabel
+	ports []uint16
+	addrs []netip.Addr
+}
+
+// hostLabel is the label of an endpoint: its name, or the dashed address if that is "". The zero hostLabel means the
+// Service itself.
+type hostLabel struct {
+	name string
+	addr netip.Addr
+}
+
+func (h hostLabel) compare(o hostLabel) int {
+	return cmp.Or(strings.Compare(h.name, o.name), h.addr.Compare(o.addr))
+}
+
+// pointer names a Service or one of its endpoints.
+type pointer struct {
+	hostLabel
+	service, namespace string
+	rank               int
+}
+
+// nameserver is a name of the DNS service and the addresses it has.
+type nameserver struct {
+	pointer
+	addrs []netip.Addr
+}
+
+// serial returns the zones' SOA serial.
+func (x *index) serial() uint32 { return x.soaSerial.Load() }
+
+// bump raises the serial to the Unix time, or by one if that is not later (RFC 1982 order).
+func (x *index) bump() {
+	serial := x.soaSerial.Load() + 1
+	if now := uint32(x.now().Unix()); int32(now-serial) > 0 { //nolint:gosec // serial arithmetic wraps around
+		serial = now
+	}
+	x.soaSerial.Store(serial)
+}
+
+// commit ends a change.
+func (x *index) commit() {
+	if x.changed {
+		x.changed = false
+		x.bump()
+	}
+}
+
+// putNamespace makes the Services of a namespace visible. Readers wait no longer than for one Service of it.
+func (x *index) putNamespace(spec *namespaceSpec) {
+	x.mu.Lock()
+	ns := x.namespace(spec.name)
+	if ns.exists {
+		x.mu.Unlock()
+		return
+	}
+	ns.exists = true
+	x.changed = true
+	x.commit()
+	x.mu.Unlock()
+	x.showAll(ns)
+}
+
+// dropNamespace hides the Services of a namespace.
+func (x *index) dropNamespace(key objectKey) {
+	x.mu.Lock()
+	ns := x.namespaces[key.name]
+	if ns == nil || !ns.exists {
+		x.mu.Unlock()
+		return
+	}
+	ns.exists = false
+	x.changed = true
+	x.commit()
+	x.forgetNamespace(ns)
+	x.mu.Unlock()
+	x.showAll(ns)
+}
+
+// showAll brings the Services of a namespace in line with its existence, one Service at a time.
+func (x *index) showAll(ns *namespace) {
+	x.mu.RLock()
+	services := make([]*service, 0, len(ns.services))
+	for _, svc := range ns.services {
+		services = append(services, svc)
+	}
+	x.mu.RUnlock()
+	for _, svc := range services {
+		x.mu.Lock()
+		x.respec(svc, svc.spec)
+		x.commit()
+		x.mu.Unlock()
+	}
+}
+
+// putService adds a Service or replaces it.
+func (x *index) putService(spec *serviceSpec) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.respec(x.service(spec.objectKey), spec)
+	x.commit()
+}
+
+// dropService removes a Service. Its slices' endpoints wait for its return.
+func (x *index) dropService(key objectKey) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if svc := x.peek(key.namespace, key.name); svc != nil {
+		x.respec(svc, nil)
+		x.commit()
+		x.forgetService(svc)
+	}
+}
+
+// respec gives svc a new spec and brings in line what depends on it and on the Namespace.
+func (x *index) respec(svc *service, spec *serviceSpec) {
+	before := claim{svc.claimsEndpoints(), svc.claimedIPs(x.ignoreEmpty)}
+	for _, addr := range svc.spec.addresses() {
+		x.clusterIPs[addr] = without(x.clusterIPs[addr], svc)
+		if len(x.clusterIPs[addr]) == 0 {
+			delete(x.clusterIPs, addr)
+		}
+	}
+	shown := spec != nil && svc.ns.exists
+	x.changed = x.changed || svc.shown != shown || shown && svc.spec != spec
+	svc.spec, svc.shown = spec, shown
+	for _, addr := range spec.addresses() {
+		x.clusterIPs[addr] = append(x.clusterIPs[addr], svc)
+	}
+	after := claim{svc.claimsEndpoints(), svc.claimedIPs(x.ignoreEmpty)}
+	x.own(after.clusterIPs, +1)
+	x.own(before.clusterIPs, -1)
+	if before.endpoints != after.endpoints {
+		by := -1
+		if after.endpoints {
+			by = +1
+		}
+		for f := range svc.ready {
+			for i := range len(svc.ready[f]) / family(f).size() {
+				x.ownOne(svc.ready[f].at(i, family(f)), by)
+			}
+		}
+	}
+}
+
+// claim is what a Service owns in the reverse trees: the ready addresses of its endpoints, and its ClusterIPs.
+type claim struct {
+	endpoints  bool
+	clusterIPs []netip.Addr
+}
+
+// claimsEndpoints reports whether svc owns the names and addresses of its ready endpoints.
+func (svc *service) claimsEndpoints() bool { return svc.shown && svc.spec.kind != externalName }
+
+// claimedIPs returns the ClusterIPs to which svc resolves now.
+func (svc *service) claimedIPs(ignoreEmpty bool) []netip.Addr {
+	if !svc.shown || ignoreEmpty && svc.states[ready] == 0 {
+		return nil
+	}
+	return svc.spec.clusterIPs
+}
+
+// addresses returns the ClusterIPs of s, which may be nil.
+func (s *serviceSpec) addresses() []netip.Addr {
+	if s == nil {
+		return nil
+	}
+	return s.clusterIPs
+}
+
+// hostnames returns the policy that holds for svc.
+func (x *index) hostnames(svc *service) policy {
+	if svc.spec != nil && svc.spec.policy != inherited {
+		return svc.spec.policy
+	}
+	return x.policy
+}
+
+// own changes the number of owners of each address.
+func (x *index) own(addrs []netip.Addr, by int) {
+	for _, addr := range addrs {
+		x.ownOne(addr, by)
+	}
+}
+
+// ownOne changes the number of owners of addr by one, and with the first and last of them the existence of its reverse name.
+func (x *index) ownOne(addr netip.Addr, by int) {
+	a := x.addresses[addr]
+	a.owners += by
+	x.setAddress(addr, a)
+	if n := a.owners; by > 0 && n > 1 || by < 0 && n > 0 {
+		return
+	}
+	for p := netip.PrefixFrom(addr, addr.BitLen()); p.Bits() > 0; {
+		p = parent(p)
+		n := x.reverse[p] + by
+		if n == 0 {
+			delete(x.reverse, p)
+			continue
+		}
+		x.reverse[p] = n
+		if by < 0 || n > 1 {
+			return
+		}
+	}
+}
+
+// setAddress stores a, or forgets it when it says nothing.
+func (x *index) setAddress(addr netip.Addr, a address) {
+	if a == (address{}) {
+		delete(x.addresses, addr)
+		return
+	}
+	x.addresses[addr] = a
+}
+
+// putSlice adds a slice or replaces it. An endpoint that is in the old version and the new, or in another slice, is
+// present throughout: what the new version lists is retained before what the old one listed is released.
+func (x *index) putSlice(spec *sliceSpec) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	old := x.slices[spec.objectKey]
+	if spec.service == "" {
+		x.removeSlice(spec.objectKey, old)
+		return
+	}
+	svc := x.service(objectKey{spec.namespace, spec.service})
+	if old != nil && old.svc == svc {
+		x.fill(old, spec)
+		return
+	}
+	sl := &slice{svc: svc}
+	svc.slices++
+	x.slices[spec.objectKey] = sl
+	x.fill(sl, spec)
+	x.empty(old)
+}
+
+// dropSlice removes a slice.
+func (x *index) dropSlice(key objectKey) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.removeSlice(key, x.slices[key])
+}
+
+// removeSlice forgets sl, which may be nil.
+func (x *index) removeSlice(key objectKey, sl *slice) {
+	if sl != nil {
+		delete(x.slices, key)
+		x.empty(sl)
+	}
+}
+
+// fill gives sl the content of spec.
+func (x *index) fill(sl *slice, spec *sliceSpec) {
+	samePorts := slices.Equal(sl.ports, spec.ports)
+	if !samePorts {
+		sl.ports = spec.ports
+	}
+	was := sl.endpoints
+	sl.endpoints = make([]*endpoint, len(spec.endpoints))
+	sl.round++
+	for i, es := range spec.endpoints {
+		e := x.endpoint(sl.svc, es.addr, es.name)
+		sl.endpoints[i] = e
+		if e.retain(sl, es) || !samePorts {
+			x.touch(e)
+		}
+	}
+	x.release(sl, was)
+	x.settle(sl.svc)
+}
+
+// empty takes back all that sl says, and forgets its Service if nothing else is known of it. sl may be nil.
+func (x *index) empty(sl *slice) {
+	if sl == nil {
+		return
+	}
+	sl.round++
+	x.release(sl, sl.endpoints)
+	sl.svc.slices--
+	x.settle(sl.svc)
+	x.forgetService(sl.svc)
+}
+
+// release ends sl's word on those endpoints that its newest round does not list.
+func (x *index) release(sl *slice, endpoints []*endpoint) {
+	for _, e := range endpoints {
+		if e.release(sl) {
+			x.touch(e)
+		}
+	}
+}
+
+// touch notes that e has to be settled.
+func (x *index) touch(e *endpoint) {
+	if !e.dirty {
+		e.dirty = true
+		x.touched = append(x.touched, e)
+	}
+}
+
+// settle derives what follows from the occurrences of the endpoints touched, all of them endpoints of svc.
+func (x *index) settle(svc *service) {
+	before := svc.claimedIPs(x.ignoreEmpty)
+	for _, e := range x.touched {
+		x.settleState(e)
+	}
+	for _, e := range x.touched {
+		if e.dirty {
+			x.settleTarget(e)
+		}
+	}
+	clear(x.touched)
+	x.touched = x.touched[:0]
+	if after := svc.claimedIPs(x.ignoreEmpty); len(after) != len(before) {
+		x.own(after, +1)
+		x.own(before, -1)
+	}
+	x.commit()
+}
+
+// settleState derives the state of e, counts it, and lets its Service have or lose its address.
+func (x *index) settleState(e *endpoint) {
+	svc, was := e.svc, e.state
+	svc.states[was]--
+	e.state = e.best()
+	if e.in.slice != nil {
+		svc.states[e.state]++
+	} else {
+		x.unlink(e)
+	}
+	if svc.shown && ((was == ready) != (e.state == ready) || x.hostnames(svc) != hostnamesReady) {
+		x.changed = true
+	}
+
+	var holder, heir *endpoint
+	if e.readyAt >= 0 {
+		holder = e
+	}
+	for o := x.addresses[e.addr].endpoints; o != nil; o = o.sameAddr {
+		if o.svc != svc {
+			continue
+		}
+		if o.readyAt >= 0 {
+			holder = o
+		}
+		if o.state == ready {
+			heir = o
+		}
+	}
+	switch {
+	case holder == nil && heir != nil:
+		f := familyOf(e.addr)
+		heir.readyAt = int32(len(svc.ready[f]) / f.size()) //nolint:gosec // fewer than 2^31 addresses
+		svc.ready[f] = appendAddr(svc.ready[f], e.addr)
+		if svc.claimsEndpoints() {
+			x.ownOne(e.addr, +1)
+		}
+	case holder != nil && heir == nil:
+		x.loseAddress(holder)
+		if svc.claimsEndpoints() {
+			x.ownOne(e.addr, -1)
+		}
+	case holder != nil && holder.state != ready:
+		heir.readyAt, holder.readyAt = holder.readyAt, -1
+	}
+}
+
+// loseAddress takes the address of e out of its Service's ready set; the last address takes its place.
+func (x *index) loseAddress(e *endpoint) {
+	svc, f := e.svc, familyOf(e.addr)
+	set, i := svc.ready[f], int(e.readyAt)
+	last := len(set)/f.size() - 1
+	e.readyAt = -1
+	if i != last {
+		addr := set.at(last, f)
+		for o := x.addresses[addr].endpoints; o != nil; o = o.sameAddr {
+			if o.svc == svc && o.readyAt >= 0 {
+				o.readyAt = int32(i) //nolint:gosec // a position
+			}
+		}
+		copy(set[i*f.size():], set[last*f.size():])
+	}
+	svc.ready[f] = shrink(set[:last*f.size()])
+}
+
+// shrink returns s with less room behind it when most of the room is unused.
+func shrink[S ~[]E, E any](s S) S {
+	if len(s) == 0 {
+		return nil
+	}
+	if cap(s) > 256 && len(s) < cap(s)/4 {
+		return slices.Clone(s)
+	}
+	return s
+}
+
+// settleTarget derives the SRV target and ports of the endpoints that share e's name, and forgets those that are gone.
+func (x *index) settleTarget(e *endpoint) {
+	svc := e.svc
+	var holder, heir *endpoint
+	var ports []port
+	member := func(o *endpoint) {
+		o.dirty = false
+		if o.targetAt >= 0 {
+			holder = o
+		}
+		if o.state == ready {
+			ports = union(ports, o.ports())
+			if heir == nil {
+				heir = o
+			}
+		}
+	}
+	if e.name == "" {
+		member(e)
+	} else {
+		link := new(endpoint)
+		link.sameName = svc.hosts[e.name]
+		head := link
+		for o := link.sameName; o != nil; o = o.sameName {
+			member(o)
+			if o.in.slice == nil {
+				link.sameName = o.sameName
+			} else {
+				link = o
+			}
+		}
+		if head.sameName == nil {
+			delete(svc.hosts, e.name)
+		} else {
+			svc.hosts[e.name] = head.sameName
+		}
+	}
+	if holder != nil {
+		if holder.state == ready {
+			heir = holder
+		}
+		g := svc.groupOf(holder)
+		if holder == heir && slices.Equal(g.ports, ports) {
+			return
+		}
+		svc.leave(g, holder)
+	}
+	if heir != nil {
+		svc.join(ports, heir)
+	}
+	x.changed = x.changed || svc.shown
+}
+
+// groupOf returns the group that holds e as a target.
+func (svc *service) groupOf(e *endpoint) *group {
+	for _, g := range svc.groups {
+		if i := int(e.targetAt); i < len(g.targets) && g.targets[i] == e {
+			return g
+		}
+	}
+	panic("headless: an endpoint with a position is in no group")
+}
+
+// join makes e a target with ports.
+func (svc *service) join(ports []port, e *endpoint) {
+	i := slices.IndexFunc(svc.groups, func(g *group) bool { return slices.Equal(g.ports, ports) })
+	if i < 0 {
+		i = len(svc.groups)
+		svc.groups = append(svc.groups, &group{ports: ports})
+	}
+	g := svc.groups[i]
+	e.targetAt = int32(len(g.targets)) //nolint:gosec // fewer than 2^31 endpoints
+	g.targets = append(g.targets, e)
+}
+
+// leave takes e out of g; the last target takes its place.
+func (svc *service) leave(g *group, e *endpoint) {
+	i, last := int(e.targetAt), len(g.targets)-1
+	g.targets[i] = g.targets[last]
+	g.targets[i].targetAt = e.targetAt
+	g.targets[last] = nil
+	g.targets = shrink(g.targets[:last])
+	e.targetAt = -1
+	if last == 0 {
+		svc.groups = without(svc.groups, g)
+	}
+}
+
+// union returns the sorted, distinct elements of a and b, which are so themselves. It may return one of them.
+func union(a, b []port) []port {
+	if len(a) == 0 || slices.Equal(a, b) {
+		return b
+	}
+	if len(b) == 0 {
+		return a
+	}
+	return sortedPorts(slices.Concat(a, b))
+}
+
+// sortedPorts sorts ports, removes repetitions, and returns the result.
+func sortedPorts(ports []port) []port {
+	slices.SortFunc(ports, func(a, b port) int {
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.proto, b.proto), cmp.Compare(a.number, b.number))
+	})
+	return slices.Compact(ports)
+}
+
+// without returns s without e.
+func without[E comparable](s []E, e E) []E {
+	return slices.DeleteFunc(s, func(o E) bool { return o == e })
+}
+
+// namespace returns the namespace called name, a new one if there is none.
+func (x *index) namespace(name string) *namespace {
+	ns := x.namespaces[name]
+	if ns == nil {
+		ns = &namespace{name: name, services: make(map[string]*service)}
+		x.namespaces[name] = ns
+	}
+	return ns
+}
+
+// service returns the service at key, a new one if there is none.
+func (x *index) service(key objectKey) *service {
+	ns := x.namespace(key.namespace)
+	svc := ns.services[key.name]
+	if svc == nil {
+		svc = &service{ns: ns, name: key.name}
+		ns.services[key.name] = svc
+	}
+	return svc
+}
+
+// peek returns the service at key, or nil.
+func (x *index) peek(namespace, name string) *service {
+	if ns := x.namespaces[namespace]; ns != nil {
+		return ns.services[name]
+	}
+	return nil
+}
+
+// forgetService forgets svc if neither the Service nor a slice of it is left.
+func (x *index) forgetService(svc *service) {
+	if svc.spec == nil && svc.slices == 0 {
+		delete(svc.ns.services, svc.name)
+		x.forgetNamespace(svc.ns)
+	}
+}
+
+// forgetNamespace forgets ns if neither the Namespace nor anything in it is left.
+func (x *index) forgetNamespace(ns *namespace) {
+	if !ns.exists && len(ns.services) == 0 {
+		delete(x.namespaces, ns.name)
+	}
+}
+
+// endpoint returns svc's endpoint with this address and name, a new one if there is none.
+func (x *index) endpoint(svc *service, addr netip.Addr, name string) *endpoint {
+	a := x.addresses[addr]
+	for e := a.endpoints; e != nil; e = e.sameAddr {
+		if e.svc == svc && e.name == name {
+			return e
+		}
+	}
+	e := &endpoint{svc: svc, addr: addr, name: name, sameAddr: a.endpoints, readyAt: -1, targetAt: -1}
+	a.endpoints = e
+	x.addresses[addr] = a
+	svc.states[e.state]++
+	if name != "" {
+		if svc.hosts == nil {
+			svc.hosts = make(map[string]*endpoint)
+		}
+		e.sameName = svc.hosts[name]
+		svc.hosts[name] = e
+	}
+	return e
+}
+
+// unlink takes e out of the endpoints with its address.
+func (x *index) unlink(e *endpoint) {
+	a := x.addresses[e.addr]
+	if a.endpoints == e {
+		a.endpoints = e.sameAddr
+	}
+	for o := a.endpoints; o != nil; o = o.sameAddr {
+		if o.sameAddr == e {
+			o.sameAddr = e.sameAddr
+		}
+	}
+	x.setAddress(e.addr, a)
+}
+
+// retain records what sl says of e, and reports whether that is news.
+func (e *endpoint) retain(sl *slice, es endpointSpec) bool {
+	o := &e.in
+	for o.slice != sl && o.next != nil {
+		o = o.next
+	}
+	isNew := o.slice != sl
+	if isNew && o.slice != nil {
+		o.next = new(occurrence)
+		o = o.next
+	}
+	isNew = isNew || o.state != es.state || o.podName != es.podName
+	o.slice, o.round, o.state, o.podName = sl, sl.round, es.state, es.podName
+	return isNew
+}
+
+// release removes what sl said of e before its newest round, and reports whether there was such a thing.
+func (e *endpoint) release(sl *slice) bool {
+	if e.in.slice == sl && e.in.round != sl.round {
+		if e.in.next != nil {
+			e.in = *e.in.next
+		} else {
+			e.in = occurrence{}
+		}
+		return true
+	}
+	for o := &e.in; o.next != nil; o = o.next {
+		if o.next.slice == sl && o.next.round != sl.round {
+			o.next = o.next.next
+			return true
+		}
+	}
+	return false
+}
+
+// best returns the best state that a slice gives e.
+func (e *endpoint) best() state {
+	s := notReady
+	for o := &e.in; o != nil; o = o.next {
+		s = max(s, o.state)
+	}
+	return s
+}
+
+// ports returns the ports that e has in any slice.
+func (e *endpoint) ports() []port {
+	var ports []port
+	for o := &e.in; o != nil; o = o.next {
+		if o.slice != nil {
+			ports = union(ports, o.slice.ports)
+		}
+	}
+	return ports
+}
+
+// dashed reports whether e's dashed address is a name of e.
+func (e *endpoint) dashed() bool { return e.name == "" || e.any(true) }
+
+// any reports whether a slice says that e's name is, or is not, a pod's.
+func (e *endpoint) any(podName bool) bool {
+	for o := &e.in; o != nil; o = o.next {
+		if o.slice != nil && o.podName == podName {
+			return true
+		}
+	}
+	return false
+}
+
+// label returns e's own label.
+func (e *endpoint) label() hostLabel { return hostLabel{e.name, e.addr} }
+
+// lookup says whether the name that q stands for exists, and fetches up to limit of the records wanted. q.kind is
+// namespaceName, serviceName or reverseName.
+func (x *index) lookup(q *query, w want, limit int) view {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	switch q.kind {
+	case namespaceName:
+		if x.exposed(q.namespace) {
+			return view{outcome: nonTerminal}
+		}
+	case serviceName:
+		svc := x.peek(q.namespace, q.service)
+		switch {
+		case svc == nil || !svc.shown:
+		case q.hostname != "":
+			return x.lookupHostname(svc, q, w, limit)
+		case svc.spec.kind == clusterIP:
+			return x.lookupClusterIP(svc, q, w, limit)
+		case svc.spec.kind == headless:
+			return x.lookupHeadless(svc, q, w, limit)
+		case svc.spec.target != "" && q.proto == "":
+			return view{outcome: found, cname: svc.spec.target}
+		}
+	case reverseName:
+		return x.lookupReverse(q.prefix)
+	}
+	return view{}
+}
+
+// exposed reports whether namespace is in the cluster and exposed.
+func (x *index) exposed(namespace string) bool {
+	ns := x.namespaces[namespace]
+	return ns != nil && ns.exists
+}
+
+// hasNamespace is exposed for those who do not hold the lock.
+func (x *index) hasNamespace(name string) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.exposed(name)
+}
+
+// lookupClusterIP looks up the name of a ClusterIP Service, or a port of it.
+func (x *index) lookupClusterIP(svc *service, q *query, w want, limit int) view {
+	ips := svc.claimedIPs(x.ignoreEmpty)
+	if len(ips) == 0 {
+		return view{outcome: x.above(svc, q)}
+	}
+	v := view{outcome: portOutcome(svc.spec.ports, q)}
+	if v.outcome != found {
+		return v
+	}
+	switch w {
+	case wantA, wantAAAA:
+		v.addrs, v.total = pick(ips, w.family(), limit)
+	case wantSRV:
+		if numbers := match(svc.spec.ports, q); len(numbers) > 0 {
+			v.targets, v.total = []target{{ports: numbers, addrs: slices.Clone(ips)}}, len(numbers)
+		}
+	}
+	return v
+}
+
+// pick returns up to limit of the addresses of family f among addrs, from a random one on, and their number.
+func pick(addrs []netip.Addr, f family, limit int) ([]byte, int) {
+	var set addressSet
+	for _, addr := range addrs {
+		if familyOf(addr) == f {
+			set = appendAddr(set, addr)
+		}
+	}
+	return set.window(f, limit), len(set) / f.size()
+}
+
+// above returns the outcome for a Service's own name when it owns nothing: it exists if the name of an endpoint does.
+func (x *index) above(svc *service, q *query) outcome {
+	if q.proto != "" {
+		return nameError
+	}
+	for s := x.hostnames(svc).least(); s <= ready; s++ {
+		if svc.states[s] > 0 {
+			return nonTerminal
+		}
+	}
+	return nameError
+}
+
+// portOutcome returns the outcome for a name below one that has ports: _port._proto exists if there is such a port,
+// _proto if there is a named port of that protocol, and the name itself always.
+func portOutcome(ports []port, q *query) outcome {
+	if q.proto == "" {
+		return found
+	}
+	best := nameError
+	for _, p := range ports {
+		if p.proto == q.proto && p.name != "" {
+			if p.name == q.port {
+				return found
+			}
+			if q.port == "" {
+				best = nonTerminal
+			}
+		}
+	}
+	return best
+}
+
+// match returns the distinct numbers of those ports that q asks for: all of them, or those of one name and protocol.
+func match(ports []port, q *query) []uint16 {
+	var numbers []uint16
+	for _, p := range ports {
+		if q.proto == "" || p.name == q.port && p.proto == q.proto {
+			numbers = append(numbers, p.number)
+		}
+	}
+	slices.Sort(numbers)
+	return slices.Compact(numbers)
+}
+
+// lookupHeadless looks up the name of a headless Service, or a port of it.
+func (x *index) lookupHeadless(svc *service, q *query, w want, limit int) view {
+	v := view{headless: true}
+	if svc.states[ready] == 0 {
+		v.outcome = x.above(svc, q)
+		return v
+	}
+	groups := 0 // those that have what q asks for
+	for _, g := range svc.groups {
+		o := portOutcome(g.ports, q)
+		v.outcome = max(v.outcome, o)
+		if o == found {
+			groups++
+		}
+	}
+	if v.outcome != found {
+		return v
+	}
+	switch {
+	case w == wantSRV:
+		v.targets, v.total = svc.srvTargets(q, limit)
+	case w == wantNothing:
+	default:
+		f := w.family()
+		set := svc.ready[f]
+		if groups < len(svc.groups) {
+			set = svc.portAddresses(q, f)
+		}
+		v.addrs, v.total = set.window(f, limit), len(set)/f.size()
+	}
+	return v
+}
+
+// srvTargets returns targets with up to limit SRV records, from a random target on, and the number of all records.
+func (svc *service) srvTargets(q *query, limit int) (targets []target, total int) {
+	type batch struct {
+		targets []*endpoint
+		numbers []uint16
+	}
+	batches := make([]batch, 0, len(svc.groups))
+	n := 0
+	for _, g := range svc.groups {
+		if numbers := match(g.ports, q); len(numbers) > 0 {
+			batches = append(batches, batch{g.targets, numbers})
+			n += len(g.targets)
+			total += len(g.targets) * len(numbers)
+		}
+	}
+	if n == 0 {
+		return nil, 0
+	}
+	targets = make([]target, 0, min(limit, n))
+	from := rand.IntN(n)
+	// Walk all batches from the position from on, then once more for what stands before it.
+	records := 0
+	for pass := range 2 {
+		pos := 0
+		for _, b := range batches {
+			lo, hi := max(from-pos, 0), len(b.targets)
+			if pass == 1 {
+				lo, hi = 0, min(from-pos, hi)
+			}
+			pos += len(b.targets)
+			for i := lo; i < hi; i++ {
+				if records >= limit {
+					return targets, total
+				}
+				e := b.targets[i]
+				targets = append(targets, target{hostLabel: e.label(), ports: b.numbers, addrs: svc.readyAddresses(e)})
+				records += len(b.numbers)
+			}
+		}
+	}
+	return targets, total
+}
+
+// readyAddresses returns the addresses of the ready endpoints that share e's name.
+func (svc *service) readyAddresses(e *endpoint) []netip.Addr {
+	if e.name == "" {
+		return []netip.Addr{e.addr}
+	}
+	var addrs []netip.Addr
+	for o := svc.hosts[e.name]; o != nil; o = o.sameName {
+		if o.state == ready {
+			addrs = append(addrs, o.addr)
+		}
+	}
+	return addrs
+}
+
+// portAddresses returns the distinct addresses of the SRV targets that have the port of q.
+func (svc *service) portAddresses(q *query, f family) addressSet {
+	var set addressSet
+	seen := make(map[netip.Addr]bool)
+	for _, g := range svc.groups {
+		if portOutcome(g.ports, q) != found {
+			continue
+		}
+		for _, e := range g.targets {
+			for _, addr := range svc.readyAddresses(e) {
+				if familyOf(addr) == f && !seen[addr] {
+					seen[addr] = true
+					set = appendAddr(set, addr)
+				}
+			}
+		}
+	}
+	return set
+}
+
+// lookupHostname looks up the own name of an endpoint, or a port of it.
+func (x *index) lookupHostname(svc *service, q *query, w want, limit int) view {
+	if !svc.claimsEndpoints() {
+		return view{}
+	}
+	v := view{headless: svc.spec.kind == headless}
+	best := notReady
+	for e := range x.named(svc, q) {
+		best = max(best, e.state)
+	}
+	least := x.hostnames(svc).least()
+	if best == ready {
+		least = ready
+	}
+	var addrs []netip.Addr
+	var ports []port
+	for e := range x.named(svc, q) {
+		if e.state >= least {
+			ports = union(ports, e.ports())
+			if !slices.Contains(addrs, e.addr) {
+				addrs = append(addrs, e.addr)
+			}
+		}
+	}
+	if len(addrs) == 0 {
+		return v
+	}
+	if v.outcome = portOutcome(ports, q); v.outcome != found {
+		return v
+	}
+	switch {
+	case w == wantSRV:
+		if numbers := match(ports, q); len(numbers) > 0 {
+			v.targets, v.total = []target{{hostLabel{name: q.hostname}, numbers, addrs}}, len(numbers)
+		}
+	case w != wantNothing && q.proto == "":
+		v.addrs, v.total = pick(addrs, w.family(), limit)
+	}
+	return v
+}
+
+// named yields the endpoints of svc that have the hostname of q, in any state.
+func (x *index) named(svc *service, q *query) iter.Seq[*endpoint] {
+	return func(yield func(*endpoint) bool) {
+		for e := svc.hosts[q.hostname]; e != nil; e = e.sameName {
+			if !yield(e) {
+				return
+			}
+		}
+		if !q.addr.IsValid() {
+			return
+		}
+		for e := x.addresses[q.addr].endpoints; e != nil; e = e.sameAddr {
+			if e.svc == svc && e.name != q.hostname && e.dashed() && !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// ranks of an endpoint's PTR; only those of the best kind of Service are given.
+const (
+	rankHostname  = iota // a hostname in a headless Service
+	rankHeadless         // another name in a headless Service
+	rankClusterIP        // any name in a ClusterIP Service
+)
+
+// lookupReverse looks up a reverse name: the PTRs of a whole address, or whether there are any below p.
+func (x *index) lookupReverse(p netip.Prefix) view {
+	if !p.IsSingleIP() {
+		if x.reverse[p] > 0 {
+			return view{outcome: nonTerminal}
+		}
+		return view{}
+	}
+	a := x.addresses[p.Addr()]
+	if a.owners == 0 {
+		return view{}
+	}
+	v := view{outcome: found}
+	for _, svc := range x.clusterIPs[p.Addr()] {
+		if len(svc.claimedIPs(x.ignoreEmpty)) > 0 {
+			v.pointers = append(v.pointers, svc.pointer(hostLabel{}, 0))
+		}
+	}
+	if len(v.pointers) == 0 {
+		for e := a.endpoints; e != nil; e = e.sameAddr {
+			if e.state == ready && e.svc.claimsEndpoints() {
+				v.pointers = append(v.pointers, e.svc.pointer(e.label(), e.rank()))
+				v.headless = v.headless || e.svc.spec.kind == headless
+			}
+		}
+	}
+	if v.headless {
+		v.pointers = slices.DeleteFunc(v.pointers, func(p pointer) bool { return p.rank == rankClusterIP })
+	}
+	slices.SortFunc(v.pointers, pointer.compare)
+	return v
+}
+
+// rank returns the rank of e's PTR.
+func (e *endpoint) rank() int {
+	switch {
+	case e.svc.spec.kind != headless:
+		return rankClusterIP
+	case e.name != "" && e.any(false):
+		return rankHostname
+	}
+	return rankHeadless
+}
+
+// pointer returns the pointer to svc, or to the endpoint of it that has label h.
+func (svc *service) pointer(h hostLabel, rank int) pointer {
+	return pointer{h, svc.name, svc.ns.name, rank}
+}
+
+func (p pointer) compare(o pointer) int {
+	return cmp.Or(cmp.Compare(p.rank, o.rank), strings.Compare(p.namespace, o.namespace),
+		strings.Compare(p.service, o.service), p.hostLabel.compare(o.hostLabel))
+}
+
+// nameservers returns the names of the DNS service, sorted: the Services that have one of the local addresses as
+// ClusterIP or as ready endpoint, for a headless one the names of its endpoints.
+func (x *index) nameservers(local []netip.Addr) []nameserver {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var services []*service
+	add := func(svc *service) {
+		if !slices.Contains(services, svc) {
+			services = append(services, svc)
+		}
+	}
+	for _, addr := range local {
+		for _, svc := range x.clusterIPs[addr] {
+			add(svc)
+		}
+		for e := x.addresses[addr].endpoints; e != nil; e = e.sameAddr {
+			if e.state == ready {
+				add(e.svc)
+			}
+		}
+	}
+	var servers []nameserver
+	for _, svc := range services {
+		switch {
+		case !svc.claimsEndpoints():
+		case svc.spec.kind == headless:
+			for _, g := range svc.groups {
+				for _, e := range g.targets {
+					servers = append(servers, nameserver{svc.pointer(e.label(), 0), svc.readyAddresses(e)})
+				}
+			}
+		case len(svc.claimedIPs(x.ignoreEmpty)) > 0:
+			servers = append(servers, nameserver{svc.pointer(hostLabel{}, 0), slices.Clone(svc.spec.clusterIPs)})
+		}
+	}
+	slices.SortFunc(servers, func(a, b nameserver) int { return a.compare(b.pointer) })
+	return servers
+}
+
+// counts says how many objects an index holds.
+type counts struct{ namespaces, services, slices, endpoints int }
+
+// counts returns how many objects x holds.
+func (x *index) counts() counts {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	n := counts{slices: len(x.slices)}
+	for _, ns := range x.namespaces {
+		if ns.exists {
+			n.namespaces++
+		}
+		for _, svc := range ns.services {
+			if svc.spec != nil {
+				n.services++
+			}
+			for _, endpoints := range svc.states {
+				n.endpoints += endpoints
+			}
+		}
+	}
+	return n
+}
+
+// serviceKeys returns the keys of the Services, sliceKeys and namespaceKeys those of the slices and Namespaces: to find those
+// that a new list lacks.
+func (x *index) serviceKeys() []objectKey {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var keys []objectKey
+	for _, ns := range x.namespaces {
+		for _, svc := range ns.services {
+			if svc.spec != nil {
+				keys = append(keys, svc.spec.objectKey)
+			}
+		}
+	}
+	return keys
+}
+
+func (x *index) sliceKeys() []objectKey {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return slices.Collect(maps.Keys(x.slices))
+}
+
+func (x *index) namespaceKeys() []objectKey {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var keys []objectKey
+	for _, ns := range x.namespaces {
+		if ns.exists {
+			keys = append(keys, objectKey{name: ns.name})
+		}
+	}
+	return keys
+}

@@ -1,0 +1,72 @@
+package headless
+
+import (
+	"github.com/coredns/coredns/plugin"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+var (
+	skipped = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "skipped_total",
+		Help:      "Counter of objects, or parts of them, that were left out because they are malformed or of no use.",
+	}, []string{"resource", "reason"})
+
+	manifestLoads = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "manifest_loads_total",
+		Help:      "Counter of the times that changed manifests were read again, by result: success or error.",
+	}, []string{"result"})
+)
+
+// countSkipped counts something that was left out of a resource.
+func countSkipped(resource string, r reason) { skipped.WithLabelValues(resource, string(r)).Inc() }
+
+// state describes the plugins that run in this process, over all server blocks.
+type stateCollector struct {
+	synced  *prometheus.Desc
+	objects *prometheus.Desc
+	serial  *prometheus.Desc
+}
+
+func init() {
+	name := func(s string) string { return prometheus.BuildFQName(plugin.Namespace, pluginName, s) }
+	prometheus.MustRegister(&stateCollector{
+		synced:  prometheus.NewDesc(name("synced"), "1 when every resource has been listed in every server block, else 0.", nil, nil),
+		objects: prometheus.NewDesc(name("objects"), "Number of objects held, by resource.", []string{"resource"}, nil),
+		serial:  prometheus.NewDesc(name("soa_serial"), "Greatest SOA serial.", nil, nil),
+	})
+}
+
+// Describe implements prometheus.Collector.
+func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.synced
+	ch <- c.objects
+	ch <- c.serial
+}
+
+// Collect implements prometheus.Collector.
+func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
+	synced, serial := 1.0, uint32(0)
+	objects := map[string]int{namespacesResource: 0, servicesResource: 0, slicesResource: 0, "endpoints": 0}
+	for _, h := range running.all() {
+		if !h.Ready() {
+			synced = 0
+		}
+		n := h.index.counts()
+		objects[namespacesResource] += n.namespaces
+		objects[servicesResource] += n.services
+		objects[slicesResource] += n.slices
+		objects["endpoints"] += n.endpoints
+		serial = max(serial, h.index.serial())
+	}
+	ch <- prometheus.MustNewConstMetric(c.synced, prometheus.GaugeValue, synced)
+	for resource, n := range objects {
+		ch <- prometheus.MustNewConstMetric(c.objects, prometheus.GaugeValue, float64(n), resource)
+	}
+	ch <- prometheus.MustNewConstMetric(c.serial, prometheus.GaugeValue, float64(serial))
+}

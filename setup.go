@@ -1,0 +1,458 @@
+package headless
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/fall"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/coredns/coredns/plugin/pkg/upstream"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+)
+
+const pluginName = "headless"
+
+var log = clog.NewWithPlugin(pluginName)
+
+func init() { plugin.Register(pluginName, setup) }
+
+// source feeds the index.
+type source interface {
+	start()
+	// stop returns when nothing of the source is left: no goroutine, connection or watch.
+	stop()
+}
+
+func setup(c *caddy.Controller) error {
+	cfg, err := parseStanza(c)
+	if err != nil {
+		return plugin.Error(pluginName, err)
+	}
+	h, err := newHeadless(cfg, dnsserver.GetConfig(c).Root)
+	if err != nil {
+		return plugin.Error(pluginName, err)
+	}
+	c.OnStartup(func() error {
+		h.local = boundAddrs(dnsserver.GetConfig(c).ListenHosts)
+		h.start()
+		return nil
+	})
+	c.OnShutdown(func() error {
+		h.stop()
+		return nil
+	})
+	c.OnRestart(reloading)
+	c.OnRestartFailed(reloadFailed)
+	dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
+		h.Next = next
+		return h
+	})
+	return nil
+}
+
+// newHeadless makes the plugin that cfg describes. Relative manifest paths are below root.
+func newHeadless(cfg *config, root string) (*Headless, error) {
+	h := &Headless{config: cfg, index: newIndex(cfg.hostnames, cfg.ignoreEmpty), upstream: upstream.New()}
+	resources := []string{namespacesResource, servicesResource, slicesResource}
+	if cfg.noEndpoints {
+		resources = slices.DeleteFunc(resources, func(r string) bool { return r == slicesResource })
+	}
+	h.synced = newLatch(resources...)
+	c := &converter{namespaces: cfg.namespaces, podNames: cfg.podNames, skip: countSkipped}
+	feeds := stores(h.index, c, h.synced.listed)
+	var err error
+	if len(cfg.manifests) > 0 {
+		h.source, err = newManifests(cfg, root, feeds)
+	} else {
+		h.source, err = newAPIServer(cfg, feeds)
+	}
+	return h, err
+}
+
+// instances is a set of plugins.
+type instances struct {
+	mu  sync.Mutex // guards set
+	set map[*Headless]bool
+}
+
+func (s *instances) add(h *Headless) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.set == nil {
+		s.set = make(map[*Headless]bool)
+	}
+	s.set[h] = true
+}
+
+func (s *instances) remove(h *Headless) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.set, h)
+}
+
+// all returns the members.
+func (s *instances) all() []*Headless {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.set))
+}
+
+var (
+	// running holds the plugins whose source runs.
+	running instances
+	// unproven holds those of them that were started by a reload that has not succeeded yet. Caddy drops a server whose
+	// start fails without telling it; it tells the old server.
+	unproven instances
+)
+
+// reloading is called by Caddy on the running server before a reload: whatever was started so far is in use.
+func reloading() error {
+	for _, h := range unproven.all() {
+		unproven.remove(h)
+	}
+	return nil
+}
+
+// reloadFailed is called by Caddy on the running server when a reload failed.
+func reloadFailed() error {
+	for _, h := range unproven.all() {
+		h.stop()
+	}
+	return nil
+}
+
+// start starts the source and waits until the cluster is known, but no longer than startup_timeout.
+func (h *Headless) start() {
+	running.add(h)
+	unproven.add(h)
+	h.source.start()
+	timeout := time.NewTimer(h.startupTimeout)
+	defer timeout.Stop()
+	select {
+	case <-h.synced.open:
+	case <-timeout.C:
+		log.Warningf("starting before the cluster is known: %s not listed yet, answering SERVFAIL", strings.Join(h.synced.missing(), ", "))
+	}
+}
+
+// stop stops the source. The index goes on answering from what it holds.
+func (h *Headless) stop() {
+	h.source.stop()
+	running.remove(h)
+	unproven.remove(h)
+}
+
+// boundAddrs returns the addresses of hosts or, without any, of all interfaces. Loopback addresses are left out unless there
+// are no others: nobody else can ask them. Link-local ones always are.
+func boundAddrs(hosts []string) []netip.Addr {
+	var texts []string
+	for _, host := range hosts {
+		if host != "" {
+			texts = append(texts, host)
+		}
+	}
+	if len(texts) == 0 {
+		addrs, _ := net.InterfaceAddrs() // without addresses there is nothing to find
+		for _, addr := range addrs {
+			texts = append(texts, addr.String())
+		}
+	}
+	var global, loopback []netip.Addr
+	for _, text := range texts {
+		host, _, _ := strings.Cut(text, "/") // interface addresses come with a prefix length
+		addr, err := netip.ParseAddr(host)
+		addr = addr.WithZone("").Unmap()
+		switch {
+		case err != nil || addr.IsLinkLocalUnicast() || addr.IsUnspecified():
+		case addr.IsLoopback():
+			loopback = append(loopback, addr)
+		default:
+			global = append(global, addr)
+		}
+	}
+	if len(global) == 0 {
+		return loopback
+	}
+	return global
+}
+
+// config is a stanza of a Corefile.
+type config struct {
+	zones   []string // lower-case FQDNs
+	primary string   // the first of them that is not a reverse zone
+
+	endpoint                  string
+	certFile, keyFile, caFile string
+	kubeconfig, context       string
+	qps                       float32
+	burst, maxInflight        int
+	startupTimeout            time.Duration
+	manifests                 []string // paths; none: there is an API server
+
+	namespaces      []string // none: all
+	namespaceLabels labels.Selector
+	labels          labels.Selector
+	noEndpoints     bool
+	headlessOnly    bool // endpoints headless
+	ignoreEmpty     bool
+	podNames        bool // endpoint_pod_names
+	pods            bool // pods insecure
+	hostnames       policy
+	fall            fall.F
+
+	ttl, headlessTTL, negativeTTL uint32 // seconds
+}
+
+const (
+	defaultTTL            = 5 // seconds
+	maxTTL                = 3600
+	defaultStartupTimeout = 5 * time.Second
+)
+
+// option is one property of a stanza.
+type option struct {
+	min, max int    // number of arguments; max < 0: any
+	expected string // the arguments, for the error message
+	set      func(cfg *config, args []string) error
+}
+
+// errExpected says that an argument is not what the option expects.
+var errExpected = errors.New("not what is expected")
+
+var options = map[string]option{
+	"endpoint": {1, -1, "a URL", func(cfg *config, args []string) error {
+		if len(args) > 1 {
+			log.Warningf("only the first endpoint is used: %s", args[0])
+		}
+		cfg.endpoint = args[0]
+		return nil
+	}},
+	"tls": {3, 3, "three files: certificate, key and CA certificate", func(cfg *config, args []string) error {
+		cfg.certFile, cfg.keyFile, cfg.caFile = args[0], args[1], args[2]
+		return nil
+	}},
+	"kubeconfig": {1, 2, "a file and perhaps a context", func(cfg *config, args []string) error {
+		cfg.kubeconfig, cfg.context = args[0], strings.Join(args[1:], "")
+		return nil
+	}},
+	"apiserver_qps": {1, 1, "a number of at least 0", func(cfg *config, args []string) error {
+		qps, err := strconv.ParseFloat(args[0], 32)
+		if err != nil || !(qps >= 0) {
+			return errExpected
+		}
+		cfg.qps = float32(qps)
+		return nil
+	}},
+	"apiserver_burst": {1, 1, "a whole number of at least 0", func(cfg *config, args []string) (err error) {
+		cfg.burst, err = parseInt(args[0], 0, math.MaxInt32)
+		return err
+	}},
+	"apiserver_max_inflight": {1, 1, "a whole number of at least 0", func(cfg *config, args []string) (err error) {
+		cfg.maxInflight, err = parseInt(args[0], 0, math.MaxInt32)
+		return err
+	}},
+	"startup_timeout": {1, 1, "a duration of at least 0s", func(cfg *config, args []string) (err error) {
+		if cfg.startupTimeout, err = time.ParseDuration(args[0]); err != nil || cfg.startupTimeout < 0 {
+			return errExpected
+		}
+		return nil
+	}},
+	"manifests": {1, -1, "files or folders", func(cfg *config, args []string) error {
+		cfg.manifests = append(cfg.manifests, args...)
+		return nil
+	}},
+	"namespaces": {1, -1, "namespaces", func(cfg *config, args []string) error {
+		cfg.namespaces = append(cfg.namespaces, args...)
+		return nil
+	}},
+	"namespace_labels": {1, -1, "a label selector", func(cfg *config, args []string) (err error) {
+		cfg.namespaceLabels, err = labels.Parse(strings.Join(args, " "))
+		return err
+	}},
+	"labels": {1, -1, "a label selector", func(cfg *config, args []string) (err error) {
+		cfg.labels, err = labels.Parse(strings.Join(args, " "))
+		return err
+	}},
+	"noendpoints": {0, 0, "no argument", func(cfg *config, _ []string) error {
+		cfg.noEndpoints = true
+		return nil
+	}},
+	"endpoints": {1, 1, "all or headless", func(cfg *config, args []string) error {
+		cfg.headlessOnly = args[0] == "headless"
+		return oneOf(args[0], "all", "headless")
+	}},
+	"ignore": {1, 1, "empty_service", func(cfg *config, args []string) error {
+		cfg.ignoreEmpty = true
+		return oneOf(args[0], "empty_service")
+	}},
+	"endpoint_pod_names": {0, 0, "no argument", func(cfg *config, _ []string) error {
+		cfg.podNames = true
+		return nil
+	}},
+	"hostnames": {1, 1, "ready, serving or all", func(cfg *config, args []string) error {
+		cfg.hostnames = policies[args[0]]
+		return oneOf(args[0], "ready", "serving", "all")
+	}},
+	"pods": {1, 1, "disabled or insecure", func(cfg *config, args []string) error {
+		cfg.pods = args[0] == "insecure"
+		return oneOf(args[0], "disabled", "insecure")
+	}},
+	"fallthrough": {0, -1, "zones", func(cfg *config, args []string) error {
+		cfg.fall.SetZonesFromArgs(args)
+		return nil
+	}},
+	"ttl":          {1, 1, expectedTTL, func(cfg *config, args []string) error { return parseTTL(&cfg.ttl, args[0]) }},
+	"headless_ttl": {1, 1, expectedTTL, func(cfg *config, args []string) error { return parseTTL(&cfg.headlessTTL, args[0]) }},
+	"negative_ttl": {1, 1, expectedTTL, func(cfg *config, args []string) error { return parseTTL(&cfg.negativeTTL, args[0]) }},
+}
+
+const expectedTTL = "a whole number of seconds from 0 to 3600"
+
+func parseTTL(ttl *uint32, text string) error {
+	n, err := parseInt(text, 0, maxTTL)
+	*ttl = uint32(n) //nolint:gosec // at most maxTTL
+	return err
+}
+
+// parseInt reads a decimal number from least to most.
+func parseInt(text string, least, most int) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least || n > most {
+		return 0, errExpected
+	}
+	return n, nil
+}
+
+func oneOf(word string, words ...string) error {
+	if !slices.Contains(words, word) {
+		return errExpected
+	}
+	return nil
+}
+
+// unsetTTL stands for a time to live that the stanza does not give.
+const unsetTTL = maxTTL + 1
+
+// parseStanza reads the stanza of one server block. It has no side effects but warnings in the log.
+func parseStanza(c *caddy.Controller) (*config, error) {
+	cfg := &config{
+		startupTimeout: defaultStartupTimeout,
+		hostnames:      hostnamesReady,
+		ttl:            defaultTTL,
+		headlessTTL:    unsetTTL,
+		negativeTTL:    unsetTTL,
+	}
+	seen := false
+	for c.Next() {
+		if seen {
+			return nil, c.Errf("%s may stand only once in a server block", pluginName)
+		}
+		seen = true
+		if err := cfg.parseZones(c); err != nil {
+			return nil, err
+		}
+		for c.NextBlock() {
+			if err := cfg.parseOption(c); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if cfg.headlessTTL == unsetTTL {
+		cfg.headlessTTL = cfg.ttl
+	}
+	if cfg.negativeTTL == unsetTTL {
+		cfg.negativeTTL = min(cfg.ttl, defaultTTL)
+	}
+	return cfg, cfg.check(c)
+}
+
+// parseZones reads the zones behind the directive, or takes those of the server block.
+func (cfg *config) parseZones(c *caddy.Controller) error {
+	args := c.RemainingArgs()
+	for _, arg := range args {
+		if len(plugin.Host(arg).NormalizeExact()) == 0 {
+			return c.Errf("expected a zone, got %q", arg)
+		}
+	}
+	cfg.zones = plugin.OriginsFromArgsOrServerBlock(args, c.ServerBlockKeys)
+	i := slices.IndexFunc(cfg.zones, func(zone string) bool { return !isReverse(zone) })
+	if i < 0 {
+		return c.Errf("expected a zone that is not a reverse zone among %s", strings.Join(cfg.zones, " "))
+	}
+	cfg.primary = cfg.zones[i]
+	return nil
+}
+
+// isReverse reports whether zone is in-addr.arpa, ip6.arpa, or below one of them.
+func isReverse(zone string) bool { return inZone(zone, reverse4) || inZone(zone, reverse6) }
+
+// parseOption reads one line of the stanza's block.
+func (cfg *config) parseOption(c *caddy.Controller) error {
+	name := c.Val()
+	o, ok := options[name]
+	if !ok {
+		return c.Errf("unknown option %q, expected one of %s", name, strings.Join(slices.Sorted(maps.Keys(options)), ", "))
+	}
+	args := c.RemainingArgs()
+	got := strings.Join(args, " ")
+	if len(args) < o.min || o.max >= 0 && len(args) > o.max {
+		return c.Errf("%s: expected %s, got %q", name, o.expected, got)
+	}
+	switch err := o.set(cfg, args); {
+	case errors.Is(err, errExpected):
+		return c.Errf("%s: expected %s, got %q", name, o.expected, got)
+	case err != nil:
+		return c.Errf("%s: expected %s, got %q: %v", name, o.expected, got, err)
+	}
+	return nil
+}
+
+// check refuses options that contradict each other.
+func (cfg *config) check(c *caddy.Controller) error {
+	for _, pair := range []struct {
+		both         bool
+		first, other string
+	}{
+		{len(cfg.namespaces) > 0 && cfg.namespaceLabels != nil, "namespaces", "namespace_labels"},
+		{cfg.headlessOnly && cfg.noEndpoints, "endpoints headless", "noendpoints"},
+		{cfg.headlessOnly && cfg.ignoreEmpty, "endpoints headless", "ignore empty_service"},
+		{len(cfg.manifests) > 0 && cfg.endpoint != "", "manifests", "endpoint"},
+		{len(cfg.manifests) > 0 && cfg.kubeconfig != "", "manifests", "kubeconfig"},
+	} {
+		if pair.both {
+			return c.Errf("%s and %s cannot both be set", pair.first, pair.other)
+		}
+	}
+	return nil
+}
+
+// sliceLabels returns the selector of the slices to use, nil for all.
+func (cfg *config) sliceLabels() labels.Selector {
+	if !cfg.headlessOnly {
+		return cfg.labels
+	}
+	s := cfg.labels
+	if s == nil {
+		s = labels.NewSelector()
+	}
+	isHeadless, err := labels.NewRequirement(corev1.IsHeadlessService, selection.Exists, nil)
+	if err != nil {
+		panic(fmt.Sprintf("headless: %v", err)) // a constant is wrong
+	}
+	return s.Add(*isHeadless)
+}

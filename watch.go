@@ -1,0 +1,336 @@
+package headless
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	goruntime "runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coredns/coredns/coremain"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc" // a kubeconfig may ask for it, as with the kubernetes plugin
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/client-go/util/connrotation"
+	"k8s.io/klog/v2"
+)
+
+// The resources that are watched, by the names that RBAC and metrics use.
+const (
+	namespacesResource = "namespaces"
+	servicesResource   = "services"
+	slicesResource     = "endpointslices"
+)
+
+// spec is what we keep of an object of some resource.
+type spec interface{ id() objectKey }
+
+// store feeds the objects of one resource, of type O, into the index as specs and keeps nothing itself. It is a
+// cache.TransformingStore. Its methods return no errors: a reflector would log them and go on without the object.
+type store[O any, S spec] struct {
+	resource string
+	convert  func(O) (s S, ok bool) // ok is false for an object that is not served
+	put      func(S)
+	drop     func(objectKey)
+	keys     func() []objectKey // of the objects that the index holds
+	skip     func(resource string, r reason)
+	listed   func(resource string) // called after each Replace
+}
+
+// Add implements cache.ReflectorStore. obj is an API object or what Transformer made of one.
+func (s *store[O, S]) Add(obj any) error {
+	if spec, ok := s.slim(obj); ok {
+		s.put(spec)
+	}
+	return nil
+}
+
+// Update implements cache.ReflectorStore.
+func (s *store[O, S]) Update(obj any) error { return s.Add(obj) }
+
+// Delete implements cache.ReflectorStore.
+func (s *store[O, S]) Delete(obj any) error {
+	if o, err := meta.Accessor(obj); err == nil {
+		s.drop(objectKey{o.GetNamespace(), o.GetName()})
+	}
+	return nil
+}
+
+// Replace implements cache.ReflectorStore: first it puts all that is listed, then it drops what is not, so that nothing
+// present is ever missing.
+func (s *store[O, S]) Replace(list []any, _ string) error {
+	listed := make(map[objectKey]bool, len(list))
+	for i, obj := range list {
+		if spec, ok := s.slim(obj); ok {
+			s.put(spec)
+			listed[spec.id()] = true
+		}
+		list[i] = nil // the list is ours, and large
+	}
+	for _, key := range s.keys() {
+		if !listed[key] {
+			s.drop(key)
+		}
+	}
+	s.listed(s.resource)
+	return nil
+}
+
+// Resync implements cache.ReflectorStore.
+func (s *store[O, S]) Resync() error { return nil }
+
+// Transformer implements cache.TransformingStore: it slims objects as they arrive in a streamed list.
+func (s *store[O, S]) Transformer() cache.TransformFunc {
+	return func(obj any) (any, error) {
+		if spec, ok := s.slim(obj); ok {
+			return spec, nil
+		}
+		return unserved{}, nil
+	}
+}
+
+// unserved stands for an object that slim has already turned down.
+type unserved struct{}
+
+// slim converts obj, unless that was done before. ok is false for what is not served.
+func (s *store[O, S]) slim(obj any) (spec S, ok bool) {
+	switch obj := obj.(type) {
+	case S:
+		return obj, true
+	case O:
+		return s.convert(obj)
+	case unserved:
+	default:
+		s.skip(s.resource, unexpected)
+	}
+	return spec, false
+}
+
+// stores returns the stores that feed x, by resource. listed is called after each complete list.
+func stores(x *index, c *converter, listed func(resource string)) map[string]cache.TransformingStore {
+	return map[string]cache.TransformingStore{
+		namespacesResource: &store[*corev1.Namespace, *namespaceSpec]{
+			namespacesResource, c.namespace, x.putNamespace, x.dropNamespace, x.namespaceKeys, c.skip, listed,
+		},
+		servicesResource: &store[*corev1.Service, *serviceSpec]{
+			servicesResource, c.service, x.putService, x.dropService, x.serviceKeys, c.skip, listed,
+		},
+		slicesResource: &store[*discoveryv1.EndpointSlice, *sliceSpec]{
+			slicesResource, c.slice, x.putSlice, x.dropSlice, x.sliceKeys, c.skip, listed,
+		},
+	}
+}
+
+// latch is open once every resource it waits for has been listed.
+type latch struct {
+	mu      sync.Mutex // guards waiting
+	waiting map[string]bool
+	open    chan struct{} // closed when waiting is empty
+	isOpen  atomic.Bool
+}
+
+func newLatch(resources ...string) *latch {
+	l := &latch{waiting: make(map[string]bool), open: make(chan struct{})}
+	for _, r := range resources {
+		l.waiting[r] = true
+	}
+	return l
+}
+
+// listed notes that a resource has been listed.
+func (l *latch) listed(resource string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.waiting, resource)
+	if len(l.waiting) == 0 && !l.isOpen.Load() {
+		l.isOpen.Store(true)
+		close(l.open)
+	}
+}
+
+// missing returns the resources not listed yet, sorted.
+func (l *latch) missing() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.waiting))
+}
+
+// apiServer is the source that watches an API server.
+type apiServer struct {
+	config     *rest.Config
+	conns      *connrotation.Dialer
+	reflectors []*cache.Reflector
+	cancel     context.CancelFunc
+	running    sync.WaitGroup
+}
+
+// newAPIServer prepares the reflectors that cfg asks for, without a connection yet.
+func newAPIServer(cfg *config, feeds map[string]cache.TransformingStore) (*apiServer, error) {
+	rc, err := cfg.clientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("cannot configure the Kubernetes client: %w", err)
+	}
+	a := &apiServer{config: rc}
+	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
+	a.conns = connrotation.NewDialer(dialer.DialContext)
+	rc.Dial = a.conns.DialContext
+	client, err := kubernetes.NewForConfig(rc)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a Kubernetes client: %w", err)
+	}
+	core, discovery := client.CoreV1(), client.DiscoveryV1()
+	watch(a, client, feeds, namespacesResource, cfg.namespaceLabels, &corev1.Namespace{}, core.Namespaces())
+	watch(a, client, feeds, servicesResource, cfg.labels, &corev1.Service{}, core.Services(metav1.NamespaceAll))
+	if !cfg.noEndpoints {
+		watch(a, client, feeds, slicesResource, cfg.sliceLabels(), &discoveryv1.EndpointSlice{}, discovery.EndpointSlices(metav1.NamespaceAll))
+	}
+	return a, nil
+}
+
+// lister is the part of a typed client that a reflector needs.
+type lister[L runtime.Object] interface {
+	List(context.Context, metav1.ListOptions) (L, error)
+	Watch(context.Context, metav1.ListOptions) (apiwatch.Interface, error)
+}
+
+// watch adds the reflector of one resource, restricted to the objects that match selector if that is not nil.
+func watch[L runtime.Object](
+	a *apiServer, client kubernetes.Interface, feeds map[string]cache.TransformingStore,
+	resource string, selector labels.Selector, object runtime.Object, l lister[L],
+) {
+	restrict := func(o *metav1.ListOptions) {
+		if selector != nil {
+			o.LabelSelector = selector.String()
+		}
+	}
+	var failure repeated
+	report := func(ctx context.Context, doing string, err error) {
+		normal := apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsInvalid(err) // the last: no streamed lists
+		if err != nil && ctx.Err() == nil && !normal && failure.isNews(err.Error(), time.Now()) {
+			log.Warningf("cannot %s %s: %v", doing, resource, err)
+		}
+	}
+	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			restrict(&o)
+			list, err := l.List(ctx, o)
+			report(ctx, "list", err)
+			return list, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
+			restrict(&o)
+			w, err := l.Watch(ctx, o)
+			report(ctx, "watch", err)
+			return w, err
+		},
+	}, client)
+	silent := logr.Discard() // what goes wrong is reported above
+	r := cache.NewReflectorWithOptions(lw, object, feeds[resource], cache.ReflectorOptions{Name: pluginName, Logger: &silent})
+	a.reflectors = append(a.reflectors, r)
+}
+
+// repeated holds back a message that was logged less than a minute ago.
+type repeated struct {
+	mu   sync.Mutex // guards the fields below
+	text string
+	at   time.Time
+}
+
+// isNews reports whether text is to be logged at the time now.
+func (r *repeated) isNews(text string, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if text == r.text && now.Sub(r.at) < time.Minute {
+		return false
+	}
+	r.text, r.at = text, now
+	return true
+}
+
+// start runs the reflectors until stop.
+func (a *apiServer) start() {
+	ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), logr.Discard()))
+	a.cancel = cancel
+	for _, r := range a.reflectors {
+		a.running.Go(func() { r.RunWithContext(ctx) })
+	}
+}
+
+// stop ends the watches and closes the connections. It returns when nothing of them is left.
+func (a *apiServer) stop() {
+	a.cancel()
+	a.running.Wait()
+	a.conns.CloseAll()
+}
+
+// clientConfig returns how to reach the API server: by kubeconfig, by endpoint, or from inside the cluster.
+func (cfg *config) clientConfig() (*rest.Config, error) {
+	rc, err := cfg.loadClientConfig()
+	if err != nil {
+		return nil, err
+	}
+	rc.ContentType = runtime.ContentTypeProtobuf
+	rc.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	rc.UserAgent = fmt.Sprintf("%s/%s %s (%s/%s)", coremain.CoreName, coremain.CoreVersion, pluginName, goruntime.GOOS, goruntime.GOARCH)
+	if cfg.qps > 0 {
+		rc.QPS = cfg.qps
+	}
+	if cfg.burst > 0 {
+		rc.Burst = cfg.burst
+	}
+	if cfg.maxInflight > 0 {
+		slots := make(chan struct{}, cfg.maxInflight)
+		rc.Wrap(func(next http.RoundTripper) http.RoundTripper { return inflight{next, slots} })
+	}
+	return rc, nil
+}
+
+func (cfg *config) loadClientConfig() (*rest.Config, error) {
+	switch {
+	case cfg.kubeconfig != "":
+		rules := &clientcmd.ClientConfigLoadingRules{ExplicitPath: cfg.kubeconfig}
+		overrides := &clientcmd.ConfigOverrides{CurrentContext: cfg.context}
+		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+	case cfg.endpoint != "":
+		overrides := &clientcmd.ConfigOverrides{
+			ClusterInfo: clientcmdapi.Cluster{Server: cfg.endpoint, CertificateAuthority: cfg.caFile},
+			AuthInfo:    clientcmdapi.AuthInfo{ClientCertificate: cfg.certFile, ClientKey: cfg.keyFile},
+		}
+		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&clientcmd.ClientConfigLoadingRules{}, overrides).ClientConfig()
+	}
+	return rest.InClusterConfig()
+}
+
+// inflight is a RoundTripper that lets as many requests run at once as it has slots.
+type inflight struct {
+	next  http.RoundTripper
+	slots chan struct{}
+}
+
+func (f inflight) RoundTrip(r *http.Request) (*http.Response, error) {
+	select {
+	case f.slots <- struct{}{}:
+		defer func() { <-f.slots }()
+		return f.next.RoundTrip(r)
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+}
