@@ -1,0 +1,47 @@
+# `make help` lists the targets. Each of them covers every module of this repository.
+
+GO            ?= go
+FUZZTIME      ?= 10s
+BENCHTIME     ?= 1s
+GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+MODULES := $(shell find . -name go.mod -not -path '*/testdata/*' -exec dirname {} \; | sort)
+
+# each runs a command in the folder of every module and stops at the first that fails.
+each = @set -e; for module in $(MODULES); do echo "-- $$module: $(1)"; (cd "$$module" && $(1)); done
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## start a DNS server on 127.0.0.1:1053 that answers from examples
+	$(GO) run ./cmd/coredns -conf Corefile.example
+
+.PHONY: test
+test: ## vet, and test under the race detector
+	$(GO) vet ./.ci/ask # the pattern ./... leaves out folders whose names start with a dot
+	$(call each,$(GO) vet ./...)
+	$(call each,$(GO) test -race ./...)
+
+.PHONY: race
+race: test ## the same as test, which always uses the race detector
+
+.PHONY: lint
+lint: ## run golangci-lint as .golangci.yml says
+	$(call each,$(GOLANGCI_LINT) run -c $(CURDIR)/.golangci.yml ./...)
+	$(GOLANGCI_LINT) run ./.ci/ask
+
+.PHONY: fmt
+fmt: ## format the code as lint wants it
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	$(call each,GO=$(GO) FUZZTIME=$(FUZZTIME) $(CURDIR)/.ci/fuzz)
+
+.PHONY: bench
+bench: ## run each benchmark for BENCHTIME (1s)
+	$(call each,$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...)
