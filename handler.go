@@ -14,8 +14,8 @@ import (
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/edns"
 	"github.com/coredns/coredns/request"
-
 	"github.com/miekg/dns"
 )
 
@@ -24,13 +24,17 @@ type Headless struct {
 	Next plugin.Handler
 
 	*config
-	index    *index
-	source   source
-	synced   *latch
-	upstream upstreamer
+	index     *index
+	pods      *pods
+	converter *converter
+	source    source
+	synced    *latch
+	upstream  upstreamer
 	// local holds the addresses that the server listens on. They lead to the DNS service's own name, and stand in for its
 	// addresses where there is none.
 	local []netip.Addr
+	// hostSearch is the search list of this machine, for AutoPath.
+	hostSearch []string
 }
 
 // upstreamer resolves names outside our zones. It is *upstream.Upstream but in tests.
@@ -129,12 +133,23 @@ func (h *Headless) zoneOf(qname string) string {
 	return longest
 }
 
-// room returns how long the reply to r may be before the OPT record is added to it.
+// optSize is the size of an OPT record without options.
+const optSize = 11
+
+// room returns how long the reply to r may be before the server adds the OPT record to it, with those options of the query
+// that some plugin asks it to repeat.
 func room(w dns.ResponseWriter, r *dns.Msg) int {
 	state := request.Request{W: w, Req: r}
 	size := state.Size()
-	if opt := r.IsEdns0(); opt != nil {
-		size -= dns.Len(opt)
+	opt := r.IsEdns0()
+	if opt == nil {
+		return size
+	}
+	size -= optSize
+	for _, o := range opt.Option {
+		if edns.SupportedOption(o.Option()) {
+			size -= dns.Len(&dns.OPT{Hdr: opt.Hdr, Option: []dns.EDNS0{o}}) - optSize
+		}
 	}
 	return size
 }
@@ -293,17 +308,16 @@ func (h *Headless) resolveNS(q *question, qtype uint16) result {
 	return res
 }
 
-// resolvePod answers for names made of an address: they exist, as with the kubernetes plugin, for every address and in
-// every namespace (pods insecure), or not at all (pods disabled).
+// resolvePod answers for names made of an address. Which of them exist, and whether any does, is what the option pods says.
 func (h *Headless) resolvePod(q *question, qtype uint16) result {
-	if !h.pods || !h.index.hasNamespace(q.namespace) {
+	if h.podMode == podsDisabled || !h.index.hasNamespace(q.namespace) {
 		return result{}
 	}
 	if q.kind == podsName {
 		return result{outcome: nonTerminal}
 	}
 	addr, ok := parsePodLabel(q.pod)
-	if !ok {
+	if !ok || h.podMode == podsVerified && !h.pods.in(q.namespace, addr) {
 		return result{}
 	}
 	res := result{outcome: found}
@@ -324,13 +338,14 @@ func (h *Headless) resolveReverse(q *question, qtype uint16) result {
 
 func (h *Headless) resolveService(q *question, qtype uint16) result {
 	w, limit := wantNothing, 0
+	left := max(0, q.end-q.offset) // a client may leave no room for an answer
 	switch qtype {
 	case dns.TypeA:
-		w, limit = wantA, (q.end-q.offset)/addressRRSize(v4)
+		w, limit = wantA, left/addressRRSize(v4)
 	case dns.TypeAAAA:
-		w, limit = wantAAAA, (q.end-q.offset)/addressRRSize(v6)
+		w, limit = wantAAAA, left/addressRRSize(v6)
 	case dns.TypeSRV:
-		w, limit = wantSRV, (q.end-q.offset)/leastSRVSize(q.service, q.namespace, q.zone)
+		w, limit = wantSRV, left/leastSRVSize(q.service, q.namespace, q.zone)
 	}
 	v := h.index.lookup(&q.query, w, limit)
 	res := result{outcome: v.outcome, cname: v.cname, ttl: h.ttlOf(&v)}

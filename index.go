@@ -64,6 +64,10 @@ type objectKey struct{ namespace, name string }
 
 func (k objectKey) id() objectKey { return k }
 
+func (k objectKey) compare(o objectKey) int {
+	return cmp.Or(strings.Compare(k.namespace, o.namespace), strings.Compare(k.name, o.name))
+}
+
 // namespace holds the Services of one namespace. It is kept while the namespace exists or anything in it does.
 type namespace struct {
 	name     string
@@ -86,6 +90,8 @@ type service struct {
 	ready [2]addressSet
 	// groups holds the SRV targets: one ready endpoint for each name, grouped by the ports of that name. No group is empty.
 	groups []*group
+	// mixed counts the targets that are mixed.
+	mixed int
 	// states counts the endpoints by state.
 	states [3]int
 }
@@ -121,6 +127,7 @@ type endpoint struct {
 	readyAt  int32      // the position of addr in svc.ready, or -1: one endpoint of the Service with this address holds it
 	targetAt int32      // the position in its group's targets, or -1: one endpoint of the Service with this name holds it
 	state    state      // the best of its occurrences'
+	mixed    bool       // targetAt is not -1, and some endpoint of that name lacks a port of the group
 	dirty    bool       // the change at hand has still to settle its name
 }
 
@@ -387,8 +394,10 @@ func (x *index) showAll(ns *namespace) {
 func (x *index) putService(spec *serviceSpec) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.respec(x.service(spec.objectKey), spec)
-	x.commit()
+	if svc := x.service(spec.objectKey); svc.spec == nil || !svc.spec.equal(spec) {
+		x.respec(svc, spec)
+		x.commit()
+	}
 }
 
 // dropService removes a Service. Its slices' endpoints wait for its return.
@@ -448,6 +457,12 @@ func (svc *service) claimedIPs(ignoreEmpty bool) []netip.Addr {
 		return nil
 	}
 	return svc.spec.clusterIPs
+}
+
+// equal reports whether s and o say the same.
+func (s *serviceSpec) equal(o *serviceSpec) bool {
+	return s.objectKey == o.objectKey && s.kind == o.kind && s.target == o.target && s.policy == o.policy &&
+		slices.Equal(s.clusterIPs, o.clusterIPs) && slices.Equal(s.ports, o.ports)
 }
 
 // addresses returns the ClusterIPs of s, which may be nil.
@@ -691,16 +706,20 @@ func (x *index) settleTarget(e *endpoint) {
 	svc := e.svc
 	var holder, heir *endpoint
 	var ports []port
+	mixed := false
 	member := func(o *endpoint) {
 		o.dirty = false
 		if o.targetAt >= 0 {
 			holder = o
 		}
-		if o.state == ready {
-			ports = union(ports, o.ports())
-			if heir == nil {
-				heir = o
-			}
+		if o.state != ready {
+			return
+		}
+		own := o.ports()
+		if heir == nil {
+			heir, ports = o, own
+		} else if !slices.Equal(ports, own) {
+			mixed, ports = true, union(ports, own)
 		}
 	}
 	if e.name == "" {
@@ -728,13 +747,13 @@ func (x *index) settleTarget(e *endpoint) {
 			heir = holder
 		}
 		g := svc.groupOf(holder)
-		if holder == heir && slices.Equal(g.ports, ports) {
+		if holder == heir && holder.mixed == mixed && slices.Equal(g.ports, ports) {
 			return
 		}
 		svc.leave(g, holder)
 	}
 	if heir != nil {
-		svc.join(ports, heir)
+		svc.join(ports, heir, mixed)
 	}
 	x.changed = x.changed || svc.shown
 }
@@ -750,7 +769,10 @@ func (svc *service) groupOf(e *endpoint) *group {
 }
 
 // join makes e a target with ports.
-func (svc *service) join(ports []port, e *endpoint) {
+func (svc *service) join(ports []port, e *endpoint, mixed bool) {
+	if e.mixed = mixed; mixed {
+		svc.mixed++
+	}
 	i := slices.IndexFunc(svc.groups, func(g *group) bool { return slices.Equal(g.ports, ports) })
 	if i < 0 {
 		i = len(svc.groups)
@@ -769,6 +791,10 @@ func (svc *service) leave(g *group, e *endpoint) {
 	g.targets[last] = nil
 	g.targets = shrink(g.targets[:last])
 	e.targetAt = -1
+	if e.mixed {
+		svc.mixed--
+		e.mixed = false
+	}
 	if last == 0 {
 		svc.groups = without(svc.groups, g)
 	}
@@ -1086,14 +1112,13 @@ func (x *index) lookupHeadless(svc *service, q *query, w want, limit int) view {
 	if v.outcome != found {
 		return v
 	}
-	switch {
-	case w == wantSRV:
+	switch w {
+	case wantSRV:
 		v.targets, v.total = svc.srvTargets(q, limit)
-	case w == wantNothing:
-	default:
+	case wantA, wantAAAA:
 		f := w.family()
 		set := svc.ready[f]
-		if groups < len(svc.groups) {
+		if q.proto != "" && (groups < len(svc.groups) || svc.mixed > 0) {
 			set = svc.portAddresses(q, f)
 		}
 		v.addrs, v.total = set.window(f, limit), len(set)/f.size()
@@ -1146,11 +1171,8 @@ func (svc *service) srvTargets(q *query, limit int) (targets []target, total int
 
 // readyAddresses returns the addresses of the ready endpoints that share e's name.
 func (svc *service) readyAddresses(e *endpoint) []netip.Addr {
-	if e.name == "" {
-		return []netip.Addr{e.addr}
-	}
 	var addrs []netip.Addr
-	for o := svc.hosts[e.name]; o != nil; o = o.sameName {
+	for o := range svc.sharing(e) {
 		if o.state == ready {
 			addrs = append(addrs, o.addr)
 		}
@@ -1158,7 +1180,19 @@ func (svc *service) readyAddresses(e *endpoint) []netip.Addr {
 	return addrs
 }
 
-// portAddresses returns the distinct addresses of the SRV targets that have the port of q.
+// sharing yields the endpoints of svc that have e's name, e among them.
+func (svc *service) sharing(e *endpoint) iter.Seq[*endpoint] {
+	return func(yield func(*endpoint) bool) {
+		if e.name == "" {
+			yield(e)
+			return
+		}
+		for o := svc.hosts[e.name]; o != nil && yield(o); o = o.sameName {
+		}
+	}
+}
+
+// portAddresses returns the distinct addresses of the ready endpoints that have the port of q.
 func (svc *service) portAddresses(q *query, f family) addressSet {
 	var set addressSet
 	seen := make(map[netip.Addr]bool)
@@ -1167,11 +1201,12 @@ func (svc *service) portAddresses(q *query, f family) addressSet {
 			continue
 		}
 		for _, e := range g.targets {
-			for _, addr := range svc.readyAddresses(e) {
-				if familyOf(addr) == f && !seen[addr] {
-					seen[addr] = true
-					set = appendAddr(set, addr)
+			for o := range svc.sharing(e) {
+				if o.state != ready || familyOf(o.addr) != f || seen[o.addr] || e.mixed && portOutcome(o.ports(), q) != found {
+					continue
 				}
+				seen[o.addr] = true
+				set = appendAddr(set, o.addr)
 			}
 		}
 	}
@@ -1360,6 +1395,120 @@ func (x *index) counts() counts {
 		}
 	}
 	return n
+}
+
+// clone returns an index of its own with what x holds at one moment. Readers and writers of x wait only while the endpoints
+// are copied.
+func (x *index) clone() *index {
+	c := newIndex(x.policy, x.ignoreEmpty)
+	x.mu.RLock()
+	var namespaces []*namespaceSpec
+	var services []*serviceSpec
+	for _, ns := range x.namespaces {
+		if ns.exists {
+			namespaces = append(namespaces, &namespaceSpec{objectKey{name: ns.name}})
+		}
+		for _, svc := range ns.services {
+			if svc.spec != nil {
+				services = append(services, svc.spec)
+			}
+		}
+	}
+	specs := make([]*sliceSpec, 0, len(x.slices))
+	for key, sl := range x.slices {
+		specs = append(specs, sl.spec(key))
+	}
+	serial := x.serial()
+	x.mu.RUnlock()
+	for _, spec := range namespaces {
+		c.putNamespace(spec)
+	}
+	for _, spec := range services {
+		c.putService(spec)
+	}
+	for _, spec := range specs {
+		c.putSlice(spec)
+	}
+	c.soaSerial.Store(serial)
+	return c
+}
+
+// spec returns the spec that sl was made of.
+func (sl *slice) spec(key objectKey) *sliceSpec {
+	spec := &sliceSpec{objectKey: key, service: sl.svc.name, ports: sl.ports, endpoints: make([]endpointSpec, len(sl.endpoints))}
+	for i, e := range sl.endpoints {
+		o := &e.in
+		for o.slice != sl {
+			o = o.next
+		}
+		spec.endpoints[i] = endpointSpec{addr: e.addr, name: e.name, podName: o.podName, state: o.state}
+	}
+	return spec
+}
+
+// names yields a query for every name that may own records of a Service or of an endpoint, each once: not all of them do. x must
+// not change meanwhile.
+func (x *index) names() iter.Seq[query] {
+	labels := make(map[*service]map[string]netip.Addr) // the address is set for dashed ones
+	ports := make(map[*service]map[port]bool)          // without numbers
+	known := func(svc *service) {
+		if labels[svc] == nil {
+			labels[svc], ports[svc] = map[string]netip.Addr{"": {}}, map[port]bool{{}: true}
+		}
+	}
+	named := func(svc *service, list []port) {
+		for _, p := range list {
+			if p.name != "" {
+				ports[svc][port{name: p.name, proto: p.proto}] = true
+			}
+		}
+	}
+	for _, sl := range x.slices {
+		known(sl.svc)
+		named(sl.svc, sl.ports)
+		for _, e := range sl.endpoints {
+			if e.name != "" {
+				labels[sl.svc][e.name] = netip.Addr{}
+			}
+			if e.dashed() {
+				labels[sl.svc][string(appendDashed(nil, e.addr))] = e.addr
+			}
+		}
+	}
+	for _, ns := range x.namespaces {
+		for _, svc := range ns.services {
+			if svc.spec != nil {
+				known(svc)
+				named(svc, svc.spec.ports)
+			}
+		}
+	}
+	return func(yield func(query) bool) {
+		for svc := range labels {
+			for label, addr := range labels[svc] {
+				for p := range ports[svc] {
+					q := query{
+						kind: serviceName, namespace: svc.ns.name, service: svc.name, hostname: label, addr: addr,
+						port: p.name, proto: p.proto,
+					}
+					if !yield(q) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// owned yields the addresses that have a PTR. x must not change meanwhile.
+func (x *index) owned() iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		for addr, a := range x.addresses {
+			if a.owners > 0 && !yield(addr) {
+				return
+			}
+		}
+	}
 }
 
 // serviceKeys returns the keys of the Services, sliceKeys and namespaceKeys those of the slices and Namespaces: to find those

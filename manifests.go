@@ -3,17 +3,21 @@ package headless
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	yaml2 "go.yaml.in/yaml/v2"
+	yaml3 "go.yaml.in/yaml/v3"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -23,13 +27,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/yaml"
 )
 
 // manifestInterval is how often manifests looks for changed files.
 const manifestInterval = time.Second
 
-// manifests is the source that reads Services, EndpointSlices and Namespaces from files.
+// manifests is the source that reads Services, EndpointSlices, Namespaces and Pods from files.
 type manifests struct {
 	paths []string
 	feeds map[string]cache.TransformingStore
@@ -38,6 +41,7 @@ type manifests struct {
 	// stamp identifies the versions of the files that were read last.
 	stamp string
 
+	ctx     context.Context // ends with stop
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
@@ -48,10 +52,12 @@ func newManifests(cfg *config, root string, feeds map[string]cache.TransformingS
 		namespacesResource: cfg.namespaceLabels,
 		servicesResource:   cfg.labels,
 		slicesResource:     cfg.sliceLabels(),
+		podsResource:       cfg.labels,
 	}}
 	if cfg.noEndpoints {
 		m.selectors[slicesResource] = labels.Nothing()
 	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
 	for _, path := range cfg.manifests {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(root, path)
@@ -71,8 +77,6 @@ func newManifests(cfg *config, root string, feeds map[string]cache.TransformingS
 
 // start looks for changed files until stop.
 func (m *manifests) start() {
-	ctx, cancel := context.WithCancel(context.Background())
-	m.cancel = cancel
 	m.running.Go(func() {
 		tick := time.NewTicker(manifestInterval)
 		defer tick.Stop()
@@ -80,7 +84,7 @@ func (m *manifests) start() {
 			select {
 			case <-tick.C:
 				m.reload()
-			case <-ctx.Done():
+			case <-m.ctx.Done():
 				return
 			}
 		}
@@ -134,8 +138,9 @@ func (m *manifests) files() (files []string, stamp string, err error) {
 		case !info.IsDir():
 			return nil, "", fmt.Errorf("%s: expected a file or a folder", path)
 		}
-		err = filepath.WalkDir(path, func(file string, d fs.DirEntry, err error) error {
-			switch hidden := file != path && strings.HasPrefix(d.Name(), "."); {
+		// With a separator behind it a link to a folder is that folder.
+		err = filepath.WalkDir(path+string(filepath.Separator), func(file string, d fs.DirEntry, err error) error {
+			switch hidden := filepath.Clean(file) != filepath.Clean(path) && strings.HasPrefix(d.Name(), "."); {
 			case err != nil:
 				return err
 			case hidden && d.IsDir():
@@ -170,22 +175,26 @@ func (m *manifests) load(files []string) error {
 		}
 		objects = append(objects, found...)
 	}
-	lists := sortByResource(objects)
-	for _, resource := range []string{namespacesResource, servicesResource, slicesResource} {
+	lists := m.sort(objects)
+	for _, resource := range []string{namespacesResource, servicesResource, slicesResource, podsResource} {
+		feed := m.feeds[resource]
+		if feed == nil {
+			continue
+		}
 		list := slices.DeleteFunc(lists[resource], func(obj any) bool {
 			selector := m.selectors[resource]
 			return selector != nil && !selector.Matches(labels.Set(obj.(metav1.Object).GetLabels()))
 		})
-		if err := m.feeds[resource].Replace(list, ""); err != nil {
+		if err := feed.Replace(list, ""); err != nil {
 			return err // a store returns none
 		}
 	}
 	return nil
 }
 
-// sortByResource sorts objects into one list per resource. Of several versions of an object the last one is kept. A
-// Namespace that objects are in exists; another kind of object is counted and left out.
-func sortByResource(objects []runtime.Object) map[string][]any {
+// sort sorts objects into one list per resource. Of several versions of an object the last one is kept. A Namespace that
+// objects are in exists. Objects of another kind than those that are fed are counted and left out.
+func (m *manifests) sort(objects []runtime.Object) map[string][]any {
 	lists := make(map[string][]any)
 	type identity struct {
 		resource string
@@ -201,34 +210,45 @@ func sortByResource(objects []runtime.Object) map[string][]any {
 		at[id] = len(lists[resource])
 		lists[resource] = append(lists[resource], o)
 	}
-	declared := make(map[string]bool)
-	used := make(map[string]bool)
-	namespaced := func(resource string, o metav1.Object) {
+	implied := make(map[string]bool)
+	for _, obj := range objects {
+		resource := resourceOf(obj)
+		if m.feeds[resource] == nil {
+			countSkipped("manifests", unknownKind)
+			continue
+		}
+		if ns, ok := obj.(*corev1.Namespace); ok {
+			add(resource, labelled(ns))
+			continue
+		}
+		o := obj.(metav1.Object)
 		if o.GetNamespace() == "" {
 			o.SetNamespace(metav1.NamespaceDefault) // as kubectl apply does
 		}
-		used[o.GetNamespace()] = true
+		implied[o.GetNamespace()] = true
 		add(resource, o)
 	}
-	for _, obj := range objects {
-		switch o := obj.(type) {
-		case *corev1.Namespace:
-			declared[o.Name] = true
-			add(namespacesResource, labelled(o))
-		case *corev1.Service:
-			namespaced(servicesResource, o)
-		case *discoveryv1.EndpointSlice:
-			namespaced(slicesResource, o)
-		default:
-			countSkipped("manifests", unknownKind)
-		}
-	}
-	for name := range used {
-		if !declared[name] {
+	for name := range implied {
+		if _, declared := at[identity{namespacesResource, objectKey{"", name}}]; !declared {
 			add(namespacesResource, labelled(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
 		}
 	}
 	return lists
+}
+
+// resourceOf returns the resource that obj is of, or "" if it is none of those we use.
+func resourceOf(obj runtime.Object) string {
+	switch obj.(type) {
+	case *corev1.Namespace:
+		return namespacesResource
+	case *corev1.Service:
+		return servicesResource
+	case *discoveryv1.EndpointSlice:
+		return slicesResource
+	case *corev1.Pod:
+		return podsResource
+	}
+	return ""
 }
 
 // labelled gives ns the label that the API server gives every Namespace.
@@ -244,58 +264,67 @@ func labelled(ns *corev1.Namespace) *corev1.Namespace {
 // Errors name the document and the line.
 func decodeManifest(content []byte) ([]runtime.Object, error) {
 	var objects []runtime.Object
-	line := 1
-	for i, doc := range splitDocuments(content) {
-		found, err := decodeDocument(doc)
+	// The YAML that Kubernetes reads is that of this version of the library.
+	documents := yaml2.NewDecoder(bytes.NewReader(content))
+	for n := 1; ; n++ {
+		var doc any
+		err := documents.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			return objects, nil
+		}
+		if err == nil && doc == nil {
+			continue
+		}
+		var found []runtime.Object
+		if err == nil {
+			found, err = decodeObject(doc)
+		}
 		if err != nil {
-			at, err := locate(doc, err)
-			return nil, fmt.Errorf("document %d, line %d: %w", i+1, line+at, err)
+			return nil, locate(content, n, err)
 		}
 		objects = append(objects, found...)
-		line += bytes.Count(doc, []byte("\n"))
 	}
-	return objects, nil
 }
 
-// splitDocuments cuts content before every line that starts a YAML document. The parts add up to content.
-func splitDocuments(content []byte) [][]byte {
-	var docs [][]byte
-	start := 0
-	for at := 0; at < len(content); {
-		next := len(content)
-		if i := bytes.IndexByte(content[at:], '\n'); i >= 0 {
-			next = at + i + 1
-		}
-		if at > start && startsDocument(content[at:next]) {
-			docs = append(docs, content[start:at])
-			start = at
-		}
-		at = next
-	}
-	return append(docs, content[start:])
-}
-
-// startsDocument reports whether line is the marker --- , perhaps with something behind it.
-func startsDocument(line []byte) bool {
-	rest, ok := bytes.CutPrefix(line, []byte("---"))
-	return ok && (len(bytes.TrimSpace(rest)) == 0 || rest[0] == ' ' || rest[0] == '\t')
-}
-
-// decodeDocument returns the objects in one YAML or JSON document.
-func decodeDocument(doc []byte) ([]runtime.Object, error) {
-	json, err := yaml.YAMLToJSON(doc)
+// decodeObject returns the object that doc is, or those in the list that it is.
+func decodeObject(doc any) ([]runtime.Object, error) {
+	text, err := json.Marshal(jsonable(doc))
 	if err != nil {
 		return nil, err
 	}
-	if string(json) == "null" {
-		return nil, nil
-	}
-	return decodeJSON(json)
+	return decodeJSON(text)
 }
 
-// decodeJSON returns the object that json is, or those in the list that it is.
-func decodeJSON(json []byte) ([]runtime.Object, error) {
-	obj, _, err := scheme.Codecs.UniversalDeserializer().Decode(json, nil, nil)
+// jsonable returns v, a decoded YAML value, with text for all keys.
+func jsonable(v any) any {
+	switch v := v.(type) {
+	case map[any]any:
+		m := make(map[string]any, len(v))
+		for key, value := range v {
+			m[fmt.Sprint(key)] = jsonable(value)
+		}
+		return m
+	case []any:
+		for i := range v {
+			v[i] = jsonable(v[i])
+		}
+	}
+	return v
+}
+
+// itemError is an error in one item of a list.
+type itemError struct {
+	item int // from 0
+	err  error
+}
+
+func (e *itemError) Error() string { return fmt.Sprintf("item %d: %v", e.item+1, e.err) }
+
+func (e *itemError) Unwrap() error { return e.err }
+
+// decodeJSON returns the object that text is, or those in the list that it is.
+func decodeJSON(text []byte) ([]runtime.Object, error) {
+	obj, _, err := scheme.Codecs.UniversalDeserializer().Decode(text, nil, nil)
 	switch {
 	case runtime.IsNotRegisteredError(err):
 		return []runtime.Object{nil}, nil
@@ -317,7 +346,7 @@ func decodeJSON(json []byte) ([]runtime.Object, error) {
 		}
 		found, err := decodeJSON(raw.Raw)
 		if err != nil {
-			return nil, fmt.Errorf("item %d: %w", i+1, err)
+			return nil, &itemError{i, err}
 		}
 		objects = append(objects, found...)
 	}
@@ -325,43 +354,95 @@ func decodeJSON(json []byte) ([]runtime.Object, error) {
 }
 
 var (
-	yamlLine  = regexp.MustCompile(`yaml: line (\d+): `)
-	jsonField = regexp.MustCompile(`Go struct field \w+\.([\w.]+) of type`)
+	yamlLine  = regexp.MustCompile(`yaml: (line (\d+): )?`)
+	jsonField = regexp.MustCompile(`cannot unmarshal (\w+) .*Go struct field \w+\.([\w.]+) of type`)
 )
 
-// locate returns the line of doc, counted from 0, that err is about, and err without a line of its own. A type error names
-// a field: its line is that of the first such field.
-func locate(doc []byte, err error) (int, error) {
-	text := err.Error()
-	if at := yamlLine.FindStringSubmatchIndex(text); at != nil {
-		n, _ := strconv.Atoi(text[at[2]:at[3]]) // digits
-		return max(0, n-1), errors.New(text[:at[0]] + text[at[1]:])
+// locate returns err, from the nth document of content, with the number of the document and the line that it is about.
+func locate(content []byte, n int, err error) error {
+	if at := yamlLine.FindStringSubmatch(err.Error()); at != nil {
+		line := at[2]
+		if line == "" {
+			line = "1" // the library knows no better
+		}
+		return fmt.Errorf("document %d, line %s: %s", n, line, strings.Replace(err.Error(), at[0], "", 1))
 	}
-	line := firstContent(doc)
-	field := jsonField.FindStringSubmatch(text)
-	if field == nil {
-		return line, err
+	node := document(content, n)
+	if item := (*itemError)(nil); errors.As(err, &item) {
+		if items := fields(node, []string{"items"}); len(items) == 1 && item.item < len(items[0].Content) {
+			node = items[0].Content[item.item]
+		}
 	}
-	lines := strings.Split(string(doc), "\n")
-	for name := range strings.SplitSeq(field[1], ".") {
-		for i := line; i < len(lines); i++ {
-			if strings.HasPrefix(strings.TrimLeft(lines[i], " -\"{"), name) {
-				line = i
+	line := 1
+	if node != nil {
+		line = node.Line
+	}
+	if m := jsonField.FindStringSubmatch(err.Error()); m != nil {
+		for _, value := range fields(node, strings.Split(m[2], ".")) {
+			if jsonType(value) == m[1] {
+				line = value.Line
 				break
 			}
 		}
 	}
-	return line, err
+	return fmt.Errorf("document %d, line %d: %w", n, line, err)
 }
 
-// firstContent returns the first line of doc, counted from 0, that is neither empty, a comment nor the document's marker.
-func firstContent(doc []byte) int {
-	n := 0
-	for line := range bytes.Lines(doc) {
-		if text := bytes.TrimSpace(line); len(text) > 0 && text[0] != '#' && !startsDocument(line) {
-			return n
+// document returns the nth document of content, or nil if it does not parse.
+func document(content []byte, n int) *yaml3.Node {
+	documents := yaml3.NewDecoder(bytes.NewReader(content))
+	for ; ; n-- {
+		var doc yaml3.Node
+		if documents.Decode(&doc) != nil || len(doc.Content) == 0 {
+			return nil
 		}
-		n++
+		if n == 1 {
+			return doc.Content[0]
+		}
 	}
-	return 0
+}
+
+// fields returns the values that path leads to from node, through every item of the lists on the way.
+func fields(node *yaml3.Node, path []string) []*yaml3.Node {
+	found := []*yaml3.Node{node}
+	for _, name := range path {
+		var next []*yaml3.Node
+		for _, parent := range found {
+			next = append(next, field(parent, name)...)
+		}
+		found = next
+	}
+	return found
+}
+
+// field returns the values of a field of node, which may be nil, or of the items that it lists.
+func field(node *yaml3.Node, name string) []*yaml3.Node {
+	var found []*yaml3.Node
+	switch {
+	case node == nil:
+	case node.Kind == yaml3.SequenceNode:
+		for _, item := range node.Content {
+			found = append(found, field(item, name)...)
+		}
+	case node.Kind == yaml3.MappingNode:
+		for pair := range slices.Chunk(node.Content, 2) { // a name and its value
+			if len(pair) == 2 && pair[0].Value == name {
+				found = append(found, pair[1])
+			}
+		}
+	}
+	return found
+}
+
+// jsonType returns what errors of encoding/json call the type of node.
+func jsonType(node *yaml3.Node) string {
+	switch {
+	case node == nil:
+		return ""
+	case node.Kind == yaml3.MappingNode:
+		return "object"
+	case node.Kind == yaml3.SequenceNode:
+		return "array"
+	}
+	return map[string]string{"!!str": "string", "!!int": "number", "!!float": "number", "!!bool": "bool"}[node.Tag]
 }

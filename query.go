@@ -274,13 +274,11 @@ func parseDashed(label string) (netip.Addr, bool) {
 	if addr, ok := parseDashed4(label); ok {
 		return addr, true
 	}
-	for i := range len(label) {
-		if _, ok := parseNibble(label[i : i+1]); !ok && label[i] != '-' {
-			return netip.Addr{}, false
-		}
+	if strings.Count(label, "-") != 7 && !strings.Contains(label, "--") {
+		return netip.Addr{}, false
 	}
 	addr, err := netip.ParseAddr(strings.ReplaceAll(label, "-", ":"))
-	if err != nil || addr.Is4In6() {
+	if err != nil || addr.Is4In6() || addr.Zone() != "" {
 		return netip.Addr{}, false
 	}
 	var buf [maxDashed]byte

@@ -76,7 +76,7 @@ func (h hostLabel) append(b []byte) []byte {
 
 // fqdn returns the name that p points to in zone.
 func (p pointer) fqdn(zone string) string {
-	b := p.hostLabel.append(make([]byte, 0, 64))
+	b := p.append(make([]byte, 0, 64))
 	if len(b) > 0 {
 		b = append(b, '.')
 	}
@@ -121,7 +121,11 @@ type srvAnswer struct {
 func (a *srvAnswer) answer() []dns.RR {
 	a.nameTargets()
 	weight := uint16(max(1, 100/max(1, a.total))) //nolint:gosec // at most 100
-	slab := make([]dns.SRV, 0, a.total)
+	n := 0
+	for _, t := range a.targets {
+		n += len(t.ports)
+	}
+	slab := make([]dns.SRV, 0, n)
 	for i, t := range a.targets {
 		for _, number := range t.ports {
 			// RFC 2782: the target is not compressed.

@@ -49,6 +49,7 @@ func setup(c *caddy.Controller) error {
 	}
 	c.OnStartup(func() error {
 		h.local = boundAddrs(dnsserver.GetConfig(c).ListenHosts)
+		h.converter.podLabels = dnsserver.GetConfig(c).Handler("metadata") != nil
 		h.start()
 		return nil
 	})
@@ -67,14 +68,20 @@ func setup(c *caddy.Controller) error {
 
 // newHeadless makes the plugin that cfg describes. Relative manifest paths are below root.
 func newHeadless(cfg *config, root string) (*Headless, error) {
-	h := &Headless{config: cfg, index: newIndex(cfg.hostnames, cfg.ignoreEmpty), upstream: upstream.New()}
-	resources := []string{namespacesResource, servicesResource, slicesResource}
-	if cfg.noEndpoints {
-		resources = slices.DeleteFunc(resources, func(r string) bool { return r == slicesResource })
+	h := &Headless{config: cfg, index: newIndex(cfg.hostnames, cfg.ignoreEmpty), pods: newPods(), upstream: upstream.New(), hostSearch: hostSearch()}
+	resources := []string{namespacesResource, servicesResource}
+	if !cfg.noEndpoints {
+		resources = append(resources, slicesResource)
+	}
+	if cfg.podMode == podsVerified {
+		resources = append(resources, podsResource)
 	}
 	h.synced = newLatch(resources...)
-	c := &converter{namespaces: cfg.namespaces, podNames: cfg.podNames, skip: countSkipped}
-	feeds := stores(h.index, c, h.synced.listed)
+	h.converter = &converter{namespaces: cfg.namespaces, podNames: cfg.podNames, podLabels: len(cfg.manifests) > 0, skip: countSkipped}
+	feeds := stores(h.index, h.converter, h.synced.listed)
+	if cfg.podMode == podsVerified {
+		feeds[podsResource] = podStore(h.pods, h.converter, h.synced.listed)
+	}
 	var err error
 	if len(cfg.manifests) > 0 {
 		h.source, err = newManifests(cfg, root, feeds)
@@ -157,16 +164,17 @@ func (h *Headless) stop() {
 	unproven.remove(h)
 }
 
-// boundAddrs returns the addresses of hosts or, without any, of all interfaces. Loopback addresses are left out unless there
-// are no others: nobody else can ask them. Link-local ones always are.
+// boundAddrs returns the addresses of hosts. An unspecified one, and none at all, stand for those of all interfaces. Loopback
+// addresses are left out unless there are no others: nobody else can ask them. Link-local ones always are.
 func boundAddrs(hosts []string) []netip.Addr {
 	var texts []string
+	everywhere := len(hosts) == 0
 	for _, host := range hosts {
-		if host != "" {
-			texts = append(texts, host)
-		}
+		addr, err := netip.ParseAddr(host)
+		everywhere = everywhere || host == "" || err == nil && addr.IsUnspecified()
+		texts = append(texts, host)
 	}
-	if len(texts) == 0 {
+	if everywhere {
 		addrs, _ := net.InterfaceAddrs() // without addresses there is nothing to find
 		for _, addr := range addrs {
 			texts = append(texts, addr.String())
@@ -211,12 +219,21 @@ type config struct {
 	headlessOnly    bool // endpoints headless
 	ignoreEmpty     bool
 	podNames        bool // endpoint_pod_names
-	pods            bool // pods insecure
+	podMode         podMode
 	hostnames       policy
 	fall            fall.F
 
 	ttl, headlessTTL, negativeTTL uint32 // seconds
 }
+
+// podMode says which names below pod exist.
+type podMode string
+
+const (
+	podsDisabled podMode = "disabled" // none
+	podsInsecure podMode = "insecure" // those of every address
+	podsVerified podMode = "verified" // those of the addresses that Pods of the namespace have
+)
 
 const (
 	defaultTTL            = 5 // seconds
@@ -296,9 +313,9 @@ var options = map[string]option{
 		cfg.headlessOnly = args[0] == "headless"
 		return oneOf(args[0], "all", "headless")
 	}},
-	"ignore": {1, 1, "empty_service", func(cfg *config, args []string) error {
-		cfg.ignoreEmpty = true
-		return oneOf(args[0], "empty_service")
+	"ignore": {0, 1, "empty_service", func(cfg *config, args []string) error {
+		cfg.ignoreEmpty = cfg.ignoreEmpty || len(args) > 0 // the kubernetes plugin takes it without an argument
+		return oneOf(strings.Join(args, ""), "empty_service", "")
 	}},
 	"endpoint_pod_names": {0, 0, "no argument", func(cfg *config, _ []string) error {
 		cfg.podNames = true
@@ -308,9 +325,9 @@ var options = map[string]option{
 		cfg.hostnames = policies[args[0]]
 		return oneOf(args[0], "ready", "serving", "all")
 	}},
-	"pods": {1, 1, "disabled or insecure", func(cfg *config, args []string) error {
-		cfg.pods = args[0] == "insecure"
-		return oneOf(args[0], "disabled", "insecure")
+	"pods": {1, 1, "disabled, insecure or verified", func(cfg *config, args []string) error {
+		cfg.podMode = podMode(args[0])
+		return oneOf(args[0], string(podsDisabled), string(podsInsecure), string(podsVerified))
 	}},
 	"fallthrough": {0, -1, "zones", func(cfg *config, args []string) error {
 		cfg.fall.SetZonesFromArgs(args)
@@ -320,6 +337,9 @@ var options = map[string]option{
 	"headless_ttl": {1, 1, expectedTTL, func(cfg *config, args []string) error { return parseTTL(&cfg.headlessTTL, args[0]) }},
 	"negative_ttl": {1, 1, expectedTTL, func(cfg *config, args []string) error { return parseTTL(&cfg.negativeTTL, args[0]) }},
 }
+
+// lax are the options that take further arguments and ignore them, because the kubernetes plugin does.
+var lax = []string{"ignore", "startup_timeout", "ttl"}
 
 const expectedTTL = "a whole number of seconds from 0 to 3600"
 
@@ -353,6 +373,7 @@ func parseStanza(c *caddy.Controller) (*config, error) {
 	cfg := &config{
 		startupTimeout: defaultStartupTimeout,
 		hostnames:      hostnamesReady,
+		podMode:        podsDisabled,
 		ttl:            defaultTTL,
 		headlessTTL:    unsetTTL,
 		negativeTTL:    unsetTTL,
@@ -410,6 +431,10 @@ func (cfg *config) parseOption(c *caddy.Controller) error {
 	}
 	args := c.RemainingArgs()
 	got := strings.Join(args, " ")
+	if len(args) > o.max && slices.Contains(lax, name) {
+		log.Warningf("%s: ignoring %q", name, args[o.max:])
+		args = args[:o.max]
+	}
 	if len(args) < o.min || o.max >= 0 && len(args) > o.max {
 		return c.Errf("%s: expected %s, got %q", name, o.expected, got)
 	}

@@ -35,6 +35,7 @@ const (
 type converter struct {
 	namespaces []string // the namespaces to serve; none: all
 	podNames   bool     // endpoint_pod_names: an endpoint without a hostname is named after its pod
+	podLabels  bool     // the labels of Pods are kept
 	skip       func(resource string, r reason)
 }
 
@@ -84,6 +85,20 @@ func (c *converter) service(svc *corev1.Service) (spec *serviceSpec, ok bool) {
 		if spec.policy, ok = policies[word]; !ok {
 			c.skip(servicesResource, badAnnotation)
 		}
+	}
+	return spec, true
+}
+
+// pod converts a Pod. ok is false for one that is not served.
+func (c *converter) pod(pod *corev1.Pod) (spec *podSpec, ok bool) {
+	spec = &podSpec{objectKey: key(pod.Namespace, pod.Name)}
+	for _, ip := range pod.Status.PodIPs {
+		if addr, ok := c.addr(podsResource, ip.IP); ok && !slices.Contains(spec.addrs, addr) {
+			spec.addrs = append(spec.addrs, addr)
+		}
+	}
+	if c.podLabels {
+		spec.labels = pod.Labels
 	}
 	return spec, true
 }

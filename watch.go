@@ -2,10 +2,12 @@ package headless
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	goruntime "runtime"
 	"slices"
 	"sync"
@@ -13,8 +15,8 @@ import (
 	"time"
 
 	"github.com/coredns/coredns/coremain"
-
 	"github.com/go-logr/logr"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,6 +33,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/client-go/util/connrotation"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 )
 
 // The resources that are watched, by the names that RBAC and metrics use.
@@ -38,6 +41,7 @@ const (
 	namespacesResource = "namespaces"
 	servicesResource   = "services"
 	slicesResource     = "endpointslices"
+	podsResource       = "pods"
 )
 
 // spec is what we keep of an object of some resource.
@@ -139,6 +143,11 @@ func stores(x *index, c *converter, listed func(resource string)) map[string]cac
 	}
 }
 
+// podStore returns the store that feeds p.
+func podStore(p *pods, c *converter, listed func(resource string)) cache.TransformingStore {
+	return &store[*corev1.Pod, *podSpec]{podsResource, c.pod, p.put, p.drop, p.keys, c.skip, listed}
+}
+
 // latch is open once every resource it waits for has been listed.
 type latch struct {
 	mu      sync.Mutex // guards waiting
@@ -178,6 +187,7 @@ type apiServer struct {
 	config     *rest.Config
 	conns      *connrotation.Dialer
 	reflectors []*cache.Reflector
+	ctx        context.Context // ends with stop
 	cancel     context.CancelFunc
 	running    sync.WaitGroup
 }
@@ -189,18 +199,22 @@ func newAPIServer(cfg *config, feeds map[string]cache.TransformingStore) (*apiSe
 		return nil, fmt.Errorf("cannot configure the Kubernetes client: %w", err)
 	}
 	a := &apiServer{config: rc}
-	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
-	a.conns = connrotation.NewDialer(dialer.DialContext)
-	rc.Dial = a.conns.DialContext
+	a.ctx, a.cancel = context.WithCancel(klog.NewContext(context.Background(), logr.Discard()))
+	a.conns = connrotation.NewDialer((&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext)
+	rc.Dial = a.dial
 	client, err := kubernetes.NewForConfig(rc)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a Kubernetes client: %w", err)
 	}
 	core, discovery := client.CoreV1(), client.DiscoveryV1()
-	watch(a, client, feeds, namespacesResource, cfg.namespaceLabels, &corev1.Namespace{}, core.Namespaces())
-	watch(a, client, feeds, servicesResource, cfg.labels, &corev1.Service{}, core.Services(metav1.NamespaceAll))
+	every := metav1.NamespaceAll
+	watch(a, client, feeds, namespacesResource, selectors{cfg.namespaceLabels, ""}, &corev1.Namespace{}, core.Namespaces())
+	watch(a, client, feeds, servicesResource, selectors{cfg.labels, ""}, &corev1.Service{}, core.Services(every))
 	if !cfg.noEndpoints {
-		watch(a, client, feeds, slicesResource, cfg.sliceLabels(), &discoveryv1.EndpointSlice{}, discovery.EndpointSlices(metav1.NamespaceAll))
+		watch(a, client, feeds, slicesResource, selectors{cfg.sliceLabels(), ""}, &discoveryv1.EndpointSlice{}, discovery.EndpointSlices(every))
+	}
+	if cfg.podMode == podsVerified {
+		watch(a, client, feeds, podsResource, selectors{cfg.labels, runningPods}, &corev1.Pod{}, core.Pods(every))
 	}
 	return a, nil
 }
@@ -211,66 +225,109 @@ type lister[L runtime.Object] interface {
 	Watch(context.Context, metav1.ListOptions) (apiwatch.Interface, error)
 }
 
-// watch adds the reflector of one resource, restricted to the objects that match selector if that is not nil.
+// runningPods selects the Pods that have, or will have, an address of their own.
+const runningPods = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown"
+
+// selectors restrict a resource to some of its objects.
+type selectors struct {
+	labels labels.Selector // nil: no restriction
+	fields string
+}
+
+// watch adds the reflector of one resource, restricted by sel.
 func watch[L runtime.Object](
 	a *apiServer, client kubernetes.Interface, feeds map[string]cache.TransformingStore,
-	resource string, selector labels.Selector, object runtime.Object, l lister[L],
+	resource string, sel selectors, object runtime.Object, l lister[L],
 ) {
 	restrict := func(o *metav1.ListOptions) {
-		if selector != nil {
-			o.LabelSelector = selector.String()
+		if sel.labels != nil {
+			o.LabelSelector = sel.labels.String()
 		}
+		o.FieldSelector = sel.fields
 	}
-	var failure repeated
-	report := func(ctx context.Context, doing string, err error) {
-		normal := apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsInvalid(err) // the last: no streamed lists
-		if err != nil && ctx.Err() == nil && !normal && failure.isNews(err.Error(), time.Now()) {
-			log.Warningf("cannot %s %s: %v", doing, resource, err)
-		}
-	}
+	listing := failures{doing: "list " + resource}
+	watching := failures{doing: "watch " + resource}
 	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			restrict(&o)
 			list, err := l.List(ctx, o)
-			report(ctx, "list", err)
+			listing.report(ctx, err)
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
 			restrict(&o)
 			w, err := l.Watch(ctx, o)
-			report(ctx, "watch", err)
+			watching.report(ctx, err)
 			return w, err
 		},
 	}, client)
 	silent := logr.Discard() // what goes wrong is reported above
-	r := cache.NewReflectorWithOptions(lw, object, feeds[resource], cache.ReflectorOptions{Name: pluginName, Logger: &silent})
+	r := cache.NewReflectorWithOptions(lw, object, feeds[resource], cache.ReflectorOptions{
+		Name: pluginName, Logger: &silent, Clock: stoppingClock{clock.RealClock{}, a.ctx},
+	})
 	a.reflectors = append(a.reflectors, r)
 }
 
-// repeated holds back a message that was logged less than a minute ago.
-type repeated struct {
-	mu   sync.Mutex // guards the fields below
-	text string
-	at   time.Time
+// failures reports what goes wrong with one kind of request, the same error no more than once a minute.
+type failures struct {
+	doing string
+	mu    sync.Mutex // guards the fields below
+	last  string
+	at    time.Time
 }
 
-// isNews reports whether text is to be logged at the time now.
-func (r *repeated) isNews(text string, now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if text == r.text && now.Sub(r.at) < time.Minute {
-		return false
+// report logs err. Nil is no error, and these are none for us: a version that has expired, a server that does not stream lists,
+// and the end of ctx.
+func (f *failures) report(ctx context.Context, err error) {
+	if err == nil || ctx.Err() != nil || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsInvalid(err) {
+		return
 	}
-	r.text, r.at = text, now
-	return true
+	if request := (*url.Error)(nil); errors.As(err, &request) {
+		err = request.Err // without the URL, which has another timeout each time
+	}
+	f.mu.Lock()
+	isNews := err.Error() != f.last || time.Since(f.at) >= time.Minute
+	if isNews {
+		f.last, f.at = err.Error(), time.Now()
+	}
+	f.mu.Unlock()
+	if isNews {
+		log.Warningf("cannot %s: %v", f.doing, err)
+	}
+}
+
+// stoppingClock is the real clock, but nobody waits with After beyond the end of ctx: a reflector waits for its next try at
+// a streamed list, up to a minute, without regard to its own context.
+type stoppingClock struct {
+	clock.RealClock
+	ctx context.Context
+}
+
+// After implements clock.Clock.
+func (c stoppingClock) After(d time.Duration) <-chan time.Time {
+	ctx, cancel := context.WithTimeout(c.ctx, d)
+	fired := make(chan time.Time, 1)
+	context.AfterFunc(ctx, func() {
+		cancel()
+		fired <- time.Now()
+	})
+	return fired
+}
+
+// dial opens a connection that stop closes. A transport goes on dialling when the request that it dials for has ended.
+func (a *apiServer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := a.conns.DialContext(ctx, network, address)
+	if err == nil && a.ctx.Err() != nil {
+		_ = conn.Close() // stop has closed the others
+		return nil, a.ctx.Err()
+	}
+	return conn, err
 }
 
 // start runs the reflectors until stop.
 func (a *apiServer) start() {
-	ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), logr.Discard()))
-	a.cancel = cancel
 	for _, r := range a.reflectors {
-		a.running.Go(func() { r.RunWithContext(ctx) })
+		a.running.Go(func() { r.RunWithContext(a.ctx) })
 	}
 }
 

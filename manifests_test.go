@@ -1,0 +1,687 @@
+package headless
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coredns/caddy"
+	"github.com/prometheus/client_golang/prometheus"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+)
+
+// manifestFeed records what the last Replace listed.
+type manifestFeed struct {
+	cache.TransformingStore // only Replace is called
+
+	mu   sync.Mutex // guards list
+	list []string
+}
+
+func (f *manifestFeed) Replace(list []any, _ string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list = nil
+	for _, obj := range list {
+		f.list = append(f.list, manifestObject(obj.(metav1.Object)))
+	}
+	slices.Sort(f.list)
+	return nil
+}
+
+func (f *manifestFeed) String() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return strings.Join(f.list, " ")
+}
+
+// manifestObject writes an object as namespace/name, and a Service's ClusterIP or a slice's addresses.
+func manifestObject(obj metav1.Object) string {
+	name := strings.TrimPrefix(obj.GetNamespace()+"/"+obj.GetName(), "/")
+	switch o := obj.(type) {
+	case *corev1.Service:
+		return strings.TrimSuffix(name+"="+o.Spec.ClusterIP, "=")
+	case *discoveryv1.EndpointSlice:
+		for i := range o.Endpoints {
+			name += "=" + strings.Join(o.Endpoints[i].Addresses, ",")
+		}
+	}
+	return name
+}
+
+type manifestFeeds map[string]cache.TransformingStore
+
+func newManifestFeeds() manifestFeeds {
+	return manifestFeeds{namespacesResource: &manifestFeed{}, servicesResource: &manifestFeed{}, slicesResource: &manifestFeed{}}
+}
+
+// String writes what was read: Namespaces | Services | slices.
+func (f manifestFeeds) String() string {
+	var lists []string
+	for _, resource := range []string{namespacesResource, servicesResource, slicesResource} {
+		lists = append(lists, f[resource].(*manifestFeed).String())
+	}
+	return strings.Join(lists, " | ")
+}
+
+// manifestConfig returns the configuration of a stanza with these options.
+func manifestConfig(t *testing.T, options ...string) *config {
+	t.Helper()
+	text := "headless cluster.local {\n" + strings.Join(options, "\n") + "\n}"
+	cfg, err := parseStanza(caddy.NewTestController("dns", text))
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return cfg
+}
+
+// manifestTime is when the n-th version of a file was written.
+func manifestTime(n int) time.Time { return time.Unix(1_700_000_000+int64(n), 0) }
+
+// writeManifests writes files below dir. A content "-> target" makes a symbolic link.
+func writeManifests(t *testing.T, dir string, version int, files map[string]string) {
+	t.Helper()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		err := os.MkdirAll(filepath.Dir(path), 0o700)
+		if target, ok := strings.CutPrefix(content, "-> "); ok {
+			err = cmp.Or(err, os.Symlink(target, path))
+		} else {
+			err = cmp.Or(err, os.WriteFile(path, []byte(content), 0o600), os.Chtimes(path, time.Time{}, manifestTime(version)))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// manifestCounts returns the values of a counter by the values of its labels, which are sorted by name.
+func manifestCounts(t *testing.T, c prometheus.Collector) map[string]float64 {
+	t.Helper()
+	r := prometheus.NewRegistry()
+	if err := r.Register(c); err != nil {
+		t.Fatal(err)
+	}
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := make(map[string]float64)
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			var values []string
+			for _, l := range m.GetLabel() {
+				values = append(values, l.GetValue())
+			}
+			counts[strings.Join(values, " ")] = m.GetCounter().GetValue()
+		}
+	}
+	return counts
+}
+
+const (
+	manifestWeb   = "{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}, spec: {clusterIP: 10.96.0.1}}\n"
+	manifestSlice = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: a, name: web-1}, endpoints: [{addresses: [10.0.0.1]}]}\n"
+	manifestPod   = "{apiVersion: v1, kind: Pod, metadata: {namespace: p, name: web-0}}\n"
+)
+
+func TestManifestObjects(t *testing.T) {
+	// As kubectl get service,endpointslice,namespace -o yaml prints it, shortened.
+	const dump = `apiVersion: v1
+items:
+- apiVersion: v1
+  kind: Service
+  metadata:
+    creationTimestamp: "2024-05-05T10:00:00Z"
+    name: web
+    namespace: a
+    resourceVersion: "12"
+    uid: 6d2c6f2e-6f62-4b43-9d5c-2a6f3f9d0c11
+  spec:
+    clusterIP: None
+    clusterIPs:
+    - None
+    ports:
+    - name: http
+      port: 80
+      protocol: TCP
+      targetPort: http
+  status:
+    loadBalancer: {}
+- addressType: IPv4
+  apiVersion: discovery.k8s.io/v1
+  endpoints:
+  - addresses:
+    - 10.0.0.1
+    conditions:
+      ready: true
+  kind: EndpointSlice
+  metadata:
+    name: web-1
+    namespace: a
+- apiVersion: v1
+  kind: Namespace
+  metadata:
+    name: empty
+kind: List
+metadata:
+  resourceVersion: ""
+`
+	for _, c := range []struct {
+		name    string
+		content string
+		want    string
+		skipped float64
+	}{
+		{"a Service implies its Namespace", manifestWeb, "a | a/web=10.96.0.1 | ", 0},
+		{"a slice implies its Namespace", manifestSlice, "a |  | a/web-1=10.0.0.1", 0},
+		{"a Namespace stands alone", "{apiVersion: v1, kind: Namespace, metadata: {name: ns}}", "ns |  | ", 0},
+		{"a Namespace that is declared is not implied again", manifestWeb + "---\n{apiVersion: v1, kind: Namespace, metadata: {name: a}}", "a | a/web=10.96.0.1 | ", 0},
+		{"several documents", manifestWeb + "---\n" + manifestSlice, "a | a/web=10.96.0.1 | a/web-1=10.0.0.1", 0},
+		{"a marker before the first document", "---\n" + manifestWeb + "---\n" + manifestSlice, "a | a/web=10.96.0.1 | a/web-1=10.0.0.1", 0},
+		{"a marker with a comment", manifestWeb + "--- # the slice\n" + manifestSlice, "a | a/web=10.96.0.1 | a/web-1=10.0.0.1", 0},
+		{"a marker with a document in its line", "--- " + manifestWeb + "---\t" + manifestSlice, "a | a/web=10.96.0.1 | a/web-1=10.0.0.1", 0},
+		{"lines that end with CR and LF", strings.ReplaceAll(manifestWeb+"---\n"+manifestSlice, "\n", "\r\n"), "a | a/web=10.96.0.1 | a/web-1=10.0.0.1", 0},
+		{"no newline at the end", manifestWeb + "---\n" + strings.TrimSpace(manifestSlice), "a | a/web=10.96.0.1 | a/web-1=10.0.0.1", 0},
+		{"a marker for the end of a document", manifestWeb + "...\n---\n" + manifestSlice + "...\n", "a | a/web=10.96.0.1 | a/web-1=10.0.0.1", 0},
+		{"a YAML directive", "%YAML 1.1\n---\n" + manifestWeb, "a | a/web=10.96.0.1 | ", 0},
+		{"empty documents", "---\n---\n\n---\n" + manifestWeb + "---\n", "a | a/web=10.96.0.1 | ", 0},
+		{"documents of comments", "# one\n---\n# two\n---\n# three\n" + manifestWeb + "---\n# four\n", "a | a/web=10.96.0.1 | ", 0},
+		{"nothing but a null", "null\n", " |  | ", 0},
+		{"nothing at all", "", " |  | ", 0},
+		{"hyphens in a line that starts no document", "# ---\n" + manifestWeb + " # ---\n#--- x\n", "a | a/web=10.96.0.1 | ", 0},
+		{"three hyphens in a value", "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\n  namespace: a\n  annotations:\n    x: |\n      ---\n      y\n", "a | a/web | ", 0},
+
+		{"JSON", `{"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "a", "name": "web"}, "spec": {"clusterIP": "10.96.0.1"}}`, "a | a/web=10.96.0.1 | ", 0},
+		{"JSON on several lines with tabs", "{\n\t\"apiVersion\": \"v1\",\n\t\"kind\": \"Service\",\n\t\"metadata\": {\"namespace\": \"a\", \"name\": \"web\"}\n}\n", "a | a/web | ", 0},
+
+		{"a dump by kubectl", dump, "a empty | a/web=None | a/web-1=10.0.0.1", 0},
+		{"a dump beside other documents", manifestSlice + "---\n" + dump, "a empty | a/web=None | a/web-1=10.0.0.1", 0},
+		{"an empty list", "{apiVersion: v1, kind: List, items: []}", " |  | ", 0},
+		{"a list in a list", "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: List, items: [" + manifestWeb + "]}]}", "a | a/web=10.96.0.1 | ", 0},
+		{"a ServiceList", "{apiVersion: v1, kind: ServiceList, items: [{metadata: {namespace: a, name: web}}, {metadata: {namespace: b, name: db}}]}", "a b | a/web b/db | ", 0},
+		{"a ServiceList whose items say their kind", "{apiVersion: v1, kind: ServiceList, items: [" + manifestWeb + "]}", "a | a/web=10.96.0.1 | ", 0},
+		{"an EndpointSliceList", "{apiVersion: discovery.k8s.io/v1, kind: EndpointSliceList, items: [{metadata: {namespace: a, name: web-1}}]}", "a |  | a/web-1", 0},
+		{"a NamespaceList", "{apiVersion: v1, kind: NamespaceList, items: [{metadata: {name: a}}, {metadata: {name: b}}]}", "a b |  | ", 0},
+
+		{"another kind is skipped", manifestPod + "---\n" + manifestWeb, "a | a/web=10.96.0.1 | ", 1},
+		{"another kind in a list", "{apiVersion: v1, kind: List, items: [" + manifestPod + ", " + manifestWeb + ", " + manifestPod + "]}", "a | a/web=10.96.0.1 | ", 2},
+		{"another typed list", "{apiVersion: v1, kind: PodList, items: [{metadata: {name: a}}, {metadata: {name: b}}]}", " |  | ", 2},
+		{"another version of a kind", "{apiVersion: discovery.k8s.io/v1beta1, kind: EndpointSlice, metadata: {name: a}}", " |  | ", 1},
+		{"a custom resource", "{apiVersion: example.com/v1, kind: Database, metadata: {namespace: p, name: db}, spec: {port: text}}", " |  | ", 1},
+		{"a custom resource in a list", "{apiVersion: v1, kind: List, items: [{apiVersion: example.com/v1, kind: Database}, " + manifestWeb + "]}", "a | a/web=10.96.0.1 | ", 1},
+		{"a kind of the same name in another group", "{apiVersion: serving.knative.dev/v1, kind: Service, metadata: {namespace: a, name: web}}", " |  | ", 1},
+		{"a field that is not known is ignored", "{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}, spec: {clusterIP: None, newField: [1, 2]}}", "a | a/web=None | ", 0},
+
+		{"no namespace means default", "{apiVersion: v1, kind: Service, metadata: {name: web}}\n---\n{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: web-1}}", "default | default/web | default/web-1", 0},
+		{"the last of two versions counts", manifestWeb + "---\n{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}, spec: {clusterIP: None}}", "a | a/web=None | ", 0},
+		{"the default namespace and none are the same", "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {clusterIP: None}}\n---\n{apiVersion: v1, kind: Service, metadata: {namespace: default, name: web}}", "default | default/web | ", 0},
+		{"a Service and a slice of one name are two", "{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}}\n---\n{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: a, name: web}}", "a | a/web | a/web", 0},
+		{"one name in two namespaces is two", manifestWeb + "---\n{apiVersion: v1, kind: Service, metadata: {namespace: b, name: web}}", "a b | a/web=10.96.0.1 b/web | ", 0},
+	} {
+		dir, feeds := t.TempDir(), newManifestFeeds()
+		writeManifests(t, dir, 0, map[string]string{"file": c.content})
+		before := manifestCounts(t, skipped)["kind manifests"]
+		if _, err := newManifests(manifestConfig(t, "manifests file"), dir, feeds); err != nil {
+			t.Errorf("%s:\n%s%v", c.name, c.content, err)
+			continue
+		}
+		if got := feeds.String(); got != c.want {
+			t.Errorf("%s:\n%sgot  %q\nwant %q", c.name, c.content, got, c.want)
+		}
+		after := manifestCounts(t, skipped)["kind manifests"]
+		if after-before != c.skipped {
+			t.Errorf("%s:\n%sskipped %v, want %v", c.name, c.content, after-before, c.skipped)
+		}
+	}
+}
+
+func TestManifestFiles(t *testing.T) {
+	service := func(name string) string {
+		return "{apiVersion: v1, kind: Service, metadata: {namespace: x, name: " + name + "}}"
+	}
+	version := func(ip string) string {
+		return "{apiVersion: v1, kind: Service, metadata: {namespace: x, name: v}, spec: {clusterIP: " + ip + "}}"
+	}
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		paths string
+		want  string
+	}{
+		{"a file", map[string]string{"a.yaml": service("a"), "b.yaml": service("b")}, "a.yaml", "x | x/a | "},
+		{"several files", map[string]string{"a.yaml": service("a"), "b.yaml": service("b"), "c.yaml": service("c")}, "a.yaml c.yaml", "x | x/a x/c | "},
+		{"a file of any name", map[string]string{"dump": service("a")}, "dump", "x | x/a | "},
+		{"a hidden file that is named", map[string]string{".a.yaml": service("a")}, ".a.yaml", "x | x/a | "},
+		{"a folder", map[string]string{"d/a.yaml": service("a"), "d/b.yml": service("b"), "d/c.json": service("c"), "e/d.yaml": service("d")}, "d", "x | x/a x/b x/c | "},
+		{"the root", map[string]string{"a.yaml": service("a")}, ".", "x | x/a | "},
+		{"folders in a folder", map[string]string{"d/e/f/a.yaml": service("a"), "d/b.yaml": service("b")}, "d", "x | x/a x/b | "},
+		{"other files in a folder", map[string]string{"d/a.yaml": service("a"), "d/b.txt": "[", "d/c": "[", "d/d.yaml.bak": "[", "d/yaml": "["}, "d", "x | x/a | "},
+		{"a hidden file in a folder", map[string]string{"d/a.yaml": service("a"), "d/.b.yaml": "["}, "d", "x | x/a | "},
+		{"a hidden folder in a folder", map[string]string{"d/a.yaml": service("a"), "d/.git/b.yaml": "["}, "d", "x | x/a | "},
+		{"a hidden folder that is named", map[string]string{".d/a.yaml": service("a")}, ".d", "x | x/a | "},
+		{"a folder without files", map[string]string{"d/README": ""}, "d", " |  | "},
+		{"a file and a folder", map[string]string{"d/a.yaml": service("a"), "b.yaml": service("b")}, "b.yaml d", "x | x/a x/b | "},
+		{"a file named twice", map[string]string{"d/a.yaml": service("a")}, "d d/a.yaml", "x | x/a | "},
+		{"the last path wins", map[string]string{"a.yaml": version("10.0.0.1"), "b.yaml": version("10.0.0.2")}, "b.yaml a.yaml", "x | x/v=10.0.0.1 | "},
+		{"the last file of a folder wins", map[string]string{"d/a.yaml": version("10.0.0.1"), "d/b.yaml": version("10.0.0.2")}, "d", "x | x/v=10.0.0.2 | "},
+		{"a mounted ConfigMap", map[string]string{
+			"d/..2024_05_05/a.yaml": service("a"), "d/..2024_05_04/a.yaml": "[", "d/..data": "-> ..2024_05_05", "d/a.yaml": "-> ..data/a.yaml",
+		}, "d", "x | x/a | "},
+		{"a file of a mounted ConfigMap", map[string]string{"d/..x/a.yaml": service("a"), "d/..data": "-> ..x", "d/a.yaml": "-> ..data/a.yaml"}, "d/a.yaml", "x | x/a | "},
+		{"a folder of a mounted ConfigMap", map[string]string{"d/..x/e/a.yaml": service("a"), "d/..data": "-> ..x", "d/e": "-> ..data/e"}, "d/e", "x | x/a | "},
+		{"a link to a folder", map[string]string{"d/a.yaml": service("a"), "e": "-> d"}, "e", "x | x/a | "},
+	} {
+		dir, feeds := t.TempDir(), newManifestFeeds()
+		writeManifests(t, dir, 0, c.files)
+		for _, root := range []string{dir, "/nowhere"} {
+			paths := strings.Fields(c.paths)
+			for i := range paths {
+				if root != dir { // then the paths have to be absolute
+					paths[i] = filepath.Join(dir, paths[i])
+				}
+			}
+			if _, err := newManifests(manifestConfig(t, "manifests "+strings.Join(paths, " ")), root, feeds); err != nil {
+				t.Errorf("%s: %s of %v: %v", c.name, paths, c.files, err)
+			} else if got := feeds.String(); got != c.want {
+				t.Errorf("%s: %s of %v\ngot  %q\nwant %q", c.name, paths, c.files, got, c.want)
+			}
+		}
+	}
+}
+
+func TestManifestSelectors(t *testing.T) {
+	const content = `
+{apiVersion: v1, kind: Namespace, metadata: {name: a, labels: {team: red}}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: b, labels: {team: blue}}}
+---
+{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web, labels: {app: web}}}
+---
+{apiVersion: v1, kind: Service, metadata: {namespace: c, name: db, labels: {app: db}}}
+---
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: a, name: web-1, labels: {app: web}}}
+---
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: a, name: web-2, labels: {app: web, service.kubernetes.io/headless: ""}}}
+---
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: c, name: db-1, labels: {service.kubernetes.io/headless: "", app: db}}}
+`
+	for _, c := range []struct {
+		name    string
+		options string
+		want    string
+	}{
+		{"without a selector everything counts", "", "a b c | a/web c/db | a/web-1 a/web-2 c/db-1"},
+		{"labels restrict Services and slices", "labels app=web", "a b c | a/web | a/web-1 a/web-2"},
+		{"labels that nothing has", "labels app=none", "a b c |  | "},
+		{"namespace_labels restrict Namespaces", "namespace_labels team=red", "a | a/web c/db | a/web-1 a/web-2 c/db-1"},
+		{"namespace_labels that leave one out", "namespace_labels team!=red", "b c | a/web c/db | a/web-1 a/web-2 c/db-1"},
+		{"a Namespace has its name as label, an implied one too", "namespace_labels kubernetes.io/metadata.name in (b, c)", "b c | a/web c/db | a/web-1 a/web-2 c/db-1"},
+		{"noendpoints leaves out all slices", "noendpoints", "a b c | a/web c/db | "},
+		{"endpoints headless takes those with the label", "endpoints headless", "a b c | a/web c/db | a/web-2 c/db-1"},
+		{"endpoints headless and labels", "endpoints headless\nlabels app=web", "a b c | a/web | a/web-2"},
+		{"endpoints all takes all", "endpoints all", "a b c | a/web c/db | a/web-1 a/web-2 c/db-1"},
+	} {
+		dir, feeds := t.TempDir(), newManifestFeeds()
+		writeManifests(t, dir, 0, map[string]string{"a.yaml": content})
+		if _, err := newManifests(manifestConfig(t, "manifests a.yaml", c.options), dir, feeds); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		} else if got := feeds.String(); got != c.want {
+			t.Errorf("%s: %s\ngot  %q\nwant %q", c.name, c.options, got, c.want)
+		}
+	}
+}
+
+func TestManifestsFillTheIndexAtStart(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		options string
+		want    counts
+	}{
+		{"everything", "", counts{1, 1, 1, 1}},
+		{"noendpoints does not wait for slices", "noendpoints", counts{1, 1, 0, 0}},
+		{"another namespace", "namespaces b", counts{}},
+	} {
+		dir := t.TempDir()
+		writeManifests(t, dir, 0, map[string]string{"a.yaml": manifestWeb + "---\n" + strings.Replace(manifestSlice, "name: web-1", "name: web-1, labels: {kubernetes.io/service-name: web}", 1)})
+		h, err := newHeadless(manifestConfig(t, "manifests a.yaml", c.options), dir)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		if got := h.index.counts(); got != c.want || !h.Ready() {
+			t.Errorf("%s: %+v, ready %v, missing %q, want %+v", c.name, got, h.Ready(), h.synced.missing(), c.want)
+		}
+	}
+}
+
+func TestManifestErrors(t *testing.T) {
+	const (
+		service = "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\n"
+		slice   = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: web-1\n"
+	)
+	for _, c := range []struct {
+		name    string
+		content string
+		at      string
+		why     string
+	}{
+		{"a line indented too far", "a: b\n c: d\n", "document 1, line 2", "mapping values are not allowed"},
+		{"a syntax error in the second document", service + "---\n" + service + "a: b\n c: d\n", "document 2, line 11", "mapping values are not allowed"},
+		{"a syntax error behind empty documents", "---\n---\n\n---\n# c\na: b\n c: d\n", "document 3, line 7", "mapping values are not allowed"},
+		{"a tab for indentation", service + "spec:\n\tports: []\n", "document 1, line 6", "cannot start any token"},
+		{"a line that is no mapping", service + "spec\n---\n" + service, "document 1, line 6", "could not find expected ':'"},
+		{"lines that end with CR and LF", strings.ReplaceAll(service+"---\n"+service+"a: b\n c: d\n", "\n", "\r\n"), "document 2, line 11", "mapping values are not allowed"},
+		{"a comment before the first marker", "# c\n---\na: b\n c: d\n", "document 1, line 4", "mapping values are not allowed"},
+
+		{"a port as text", service + "spec:\n  clusterIP: None\n  ports:\n  - name: http\n    port: \"80\"\n", "document 1, line 9", "Go struct field ServicePort.spec.ports.port of type int32"},
+		{"a port as text, behind a field that starts like it", service + "spec:\n  publishNotReadyAddresses: true\n  ports:\n  - portal: x\n    port: http\n", "document 1, line 9", "ServicePort.spec.ports.port"},
+		{"a port as text in the second document", service + "---\n" + service + "spec:\n  ports: [{port: http}]\n", "document 2, line 11", "ServicePort.spec.ports.port"},
+		{"a port as text in JSON", "{\"apiVersion\": \"v1\",\n \"kind\": \"Service\",\n \"spec\": {\n  \"ports\": [\n   {\"name\": \"http\",\n    \"port\": \"80\"}]}}", "document 1, line 6", "ServicePort.spec.ports.port"},
+		{"a port too large for its type", slice + "ports:\n- name: http\n  port: 5000000000\n", "document 1, line 7", "EndpointPort.ports.port"},
+		{"a name as number behind a namespace", "apiVersion: v1\nkind: Service\nmetadata:\n  namespace: a\n  name: 5\n", "document 1, line 5", "ObjectMeta.metadata.name"},
+		{"text for a list", slice + "endpoints:\n- hostname: a\n  addresses: 10.0.0.1\n", "document 1, line 7", "Endpoint.endpoints.addresses"},
+		{"text for a truth value", slice + "endpoints:\n- addresses: [10.0.0.1]\n  conditions:\n    ready: \"yes\"\n", "document 1, line 8", "EndpointConditions.endpoints.conditions.ready"},
+		{"text for a mapping", service + "spec: text\n", "document 1, line 5", "Service.spec"},
+		{"a list for a mapping", service + "  labels: [a]\n", "document 1, line 5", "ObjectMeta.metadata.labels"},
+		{"a port as text in the second item of a list", "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  spec:\n    ports:\n    - port: 80\n- apiVersion: v1\n  kind: Service\n  spec:\n    ports:\n    - port: \"80\"\n", "document 1, line 13", "item 2: "},
+		{"a port as text in the second item of a typed list", "apiVersion: v1\nkind: ServiceList\nitems:\n- spec:\n    ports:\n    - port: 80\n- spec:\n    ports:\n    - port: \"80\"\n", "document 1, line", "ServicePort.items.spec.ports.port"},
+
+		{"text", "hello\n", "document 1, line 1", "cannot unmarshal string"},
+		{"a number", "---\n\n5\n", "document 1, line 3", "cannot unmarshal number"},
+		{"a list without a kind", service + "---\n- a\n- b\n", "document 2, line 6", "cannot unmarshal array"},
+		{"no kind", service + "---\n# c\n\napiVersion: v1\nmetadata:\n  name: web\n", "document 2, line 8", "Object 'Kind' is missing"},
+		{"no version", "kind: Service\nmetadata:\n  name: web\n", "document 1, line 1", "Object 'apiVersion' is missing"},
+		{"an item without kind", "apiVersion: v1\nkind: List\nitems:\n- metadata:\n    name: web\n", "document 1, line", "item 1: Object 'Kind' is missing"},
+		{"an item that is no mapping", "apiVersion: v1\nkind: List\nitems:\n- 5\n", "document 1, line", "item 1: "},
+		{"an unfinished JSON object", "{\"apiVersion\": \"v1\",\n", "document 1, line", ""},
+		{"an unknown alias", "a: &x b\nc: *y\n", "document 1, line", "unknown anchor"},
+		{"a zero octet", "a: \x00\n", "document 1, line", "control characters"},
+		{"octets that are not UTF-8", "a: \xff\n", "document 1, line", "UTF-8"},
+	} {
+		dir := t.TempDir()
+		writeManifests(t, dir, 0, map[string]string{"d/a.yaml": manifestWeb, "d/b.yaml": c.content, "d/c.yaml": manifestSlice})
+		_, err := newHeadless(manifestConfig(t, "manifests d"), dir)
+		at := "manifests: " + filepath.Join(dir, "d", "b.yaml") + ": " + c.at
+		if !strings.HasSuffix(c.at, " line") {
+			at += ": "
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), at) || !strings.Contains(err.Error(), c.why) {
+			t.Errorf("%s:\n%s\ngot  %v\nwant %s … %s", c.name, c.content, err, at, c.why)
+		}
+		if err != nil && strings.Count(err.Error(), "yaml: line") > 0 {
+			t.Errorf("%s: %q gives a line of the document besides that of the file", c.name, err)
+		}
+	}
+}
+
+func TestManifestsAreReadWholeOrRefused(t *testing.T) {
+	const web, slice = `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}`, `{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "web-1"}}`
+	for _, c := range []struct {
+		name    string
+		content string
+		objects int // if it is not refused
+	}{
+		{"two documents", web + "\n---\n" + slice, 2},
+		{"a document behind the end of another", web + "\n...\n" + slice, 2},
+		{"a JSON object in each line", web + "\n" + slice + "\n", 2},
+		{"JSON objects in one line", web + slice, 2},
+		{"JSON objects on several lines", "{\n" + web[1:] + "\n{\n" + slice[1:], 2},
+		{"text behind a JSON object", web + "\nkind: EndpointSlice\n", 2},
+		{"a bracket too much", web + "}\n", 2},
+	} {
+		objects, err := decodeManifest([]byte(c.content))
+		if err == nil && len(objects) != c.objects {
+			t.Errorf("%s:\n%s\n%d objects and no error, want %d or an error", c.name, c.content, len(objects), c.objects)
+		}
+	}
+}
+
+func TestManifestErrorsFeedNothing(t *testing.T) {
+	dir, feeds := t.TempDir(), newManifestFeeds()
+	writeManifests(t, dir, 0, map[string]string{"d/a.yaml": manifestWeb, "d/b.yaml": "["})
+	if _, err := newManifests(manifestConfig(t, "manifests d"), dir, feeds); err == nil {
+		t.Error("a file that does not parse is no error")
+	}
+	if got := feeds.String(); got != " |  | " {
+		t.Errorf("fed %q, want nothing", got)
+	}
+}
+
+func TestManifestPathsThatLeadNowhere(t *testing.T) {
+	dir := t.TempDir()
+	writeManifests(t, dir, 0, map[string]string{"a.yaml": manifestWeb, "d/gone.yaml": "-> nowhere"})
+	for _, c := range []struct {
+		name, paths, want string
+	}{
+		{"a path that does not exist", "none.yaml", "none.yaml: no such file or directory"},
+		{"a path that does not exist behind one that does", "a.yaml none.yaml", "none.yaml: no such file or directory"},
+		{"a file for a folder", "a.yaml/b.yaml", "a.yaml/b.yaml: not a directory"},
+		{"a link to nothing", "d/gone.yaml", "gone.yaml: no such file or directory"},
+		{"a link to nothing in a folder", "d", "gone.yaml: no such file or directory"},
+		{"a device", "/dev/null", "/dev/null: expected a file or a folder"},
+	} {
+		if _, err := newHeadless(manifestConfig(t, "manifests "+c.paths), dir); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: manifests %s: %v, want %s", c.name, c.paths, err, c.want)
+		}
+	}
+}
+
+func TestManifestsDoNotWaitForPipes(t *testing.T) {
+	dir := t.TempDir()
+	writeManifests(t, dir, 0, map[string]string{"d/a.yaml": manifestWeb})
+	if out, err := exec.Command("mkfifo", filepath.Join(dir, "d", "pipe.yaml")).CombinedOutput(); err != nil {
+		t.Skipf("cannot make a pipe: %v %s", err, out)
+	}
+	for _, c := range []struct {
+		name, path, want, err string
+	}{
+		{"a pipe for a path is refused", "d/pipe.yaml", " |  | ", "pipe.yaml: expected a file or a folder"},
+		{"a pipe in a folder is left out", "d", "a | a/web=10.96.0.1 | ", ""},
+	} {
+		feeds, done := newManifestFeeds(), make(chan error, 1)
+		go func() {
+			_, err := newManifests(manifestConfig(t, "manifests "+c.path), dir, feeds)
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			if got := fmt.Sprint(err); (err != nil) != (c.err != "") || !strings.HasSuffix(got, c.err) {
+				t.Errorf("%s: manifests %s: %v, want %q", c.name, c.path, err, c.err)
+			}
+			if got := feeds.String(); got != c.want {
+				t.Errorf("%s: manifests %s: got %q, want %q", c.name, c.path, got, c.want)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("%s: manifests %s still reads after a minute", c.name, c.path)
+		}
+	}
+}
+
+func TestManifestsAreReadAgainWhenTheyChange(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	service := func(name, ip string) string {
+		return "{apiVersion: v1, kind: Service, metadata: {namespace: x, name: " + name + "}, spec: {clusterIP: " + ip + "}}"
+	}
+	write := func(version int, name, content string) error {
+		if err := os.WriteFile(path(name), []byte(content), 0o600); err != nil {
+			return err
+		}
+		return os.Chtimes(path(name), time.Time{}, manifestTime(version))
+	}
+	remove := func(names ...string) error {
+		for _, name := range names {
+			if err := os.Remove(path(name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	writeManifests(t, dir, 0, map[string]string{
+		"a.yaml": service("a", "10.0.0.1"), "d/b.yaml": service("b", "10.0.0.2"),
+		"m/..1/c.yaml": service("c", "10.0.0.3"), "m/..data": "-> ..1", "m/c.yaml": "-> ..data/c.yaml",
+	})
+	const start = "x | x/a=10.0.0.1 x/b=10.0.0.2 x/c=10.0.0.3 | "
+
+	synctest.Test(t, func(t *testing.T) {
+		feeds := newManifestFeeds()
+		m, err := newManifests(manifestConfig(t, "manifests a.yaml d m"), dir, feeds)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := feeds.String(); got != start {
+			t.Fatalf("at start: got %q, want %q", got, start)
+		}
+		m.start()
+		defer m.stop()
+		time.Sleep(manifestInterval / 2) // the steps stand between the ticks
+		for _, c := range []struct {
+			name   string
+			change func() error
+			want   string
+			loads  string // what is counted: success, error or nothing
+		}{
+			{"nothing changes", func() error { return nil }, start, ""},
+			{"a file changes", func() error { return write(1, "a.yaml", service("a", "10.0.1.1")) }, "x | x/a=10.0.1.1 x/b=10.0.0.2 x/c=10.0.0.3 | ", "success"},
+			{"nothing changes any more", func() error { return nil }, "x | x/a=10.0.1.1 x/b=10.0.0.2 x/c=10.0.0.3 | ", ""},
+			{"a file changes its size, and keeps its time", func() error { return write(1, "a.yaml", service("a", "10.0.1.10")) }, "x | x/a=10.0.1.10 x/b=10.0.0.2 x/c=10.0.0.3 | ", "success"},
+			{"a file gets an older time", func() error { return write(-1, "a.yaml", service("a", "10.0.1.11")) }, "x | x/a=10.0.1.11 x/b=10.0.0.2 x/c=10.0.0.3 | ", "success"},
+			{"a file is touched", func() error { return write(2, "a.yaml", service("a", "10.0.1.11")) }, "x | x/a=10.0.1.11 x/b=10.0.0.2 x/c=10.0.0.3 | ", "success"},
+			{"a file is added", func() error { return write(0, "d/new.yaml", service("new", "10.0.0.4")) }, "x | x/a=10.0.1.11 x/b=10.0.0.2 x/c=10.0.0.3 x/new=10.0.0.4 | ", "success"},
+			{"a file is renamed", func() error { return os.Rename(path("d/new.yaml"), path("d/newer.yaml")) }, "x | x/a=10.0.1.11 x/b=10.0.0.2 x/c=10.0.0.3 x/new=10.0.0.4 | ", "success"},
+			{"a file is removed", func() error { return remove("d/newer.yaml") }, "x | x/a=10.0.1.11 x/b=10.0.0.2 x/c=10.0.0.3 | ", "success"},
+			{"a hidden file is added", func() error { return write(0, "d/.b.yaml", "[") }, "x | x/a=10.0.1.11 x/b=10.0.0.2 x/c=10.0.0.3 | ", ""},
+			{"a file of another kind is added", func() error { return write(0, "d/README", "[") }, "x | x/a=10.0.1.11 x/b=10.0.0.2 x/c=10.0.0.3 | ", ""},
+			{"a ConfigMap changes", func() error {
+				if err := os.Mkdir(path("m/..2"), 0o700); err != nil {
+					return err
+				}
+				if err := write(3, "m/..2/c.yaml", service("c", "10.0.3.3")); err != nil {
+					return err
+				}
+				if err := os.Symlink("..2", path("m/..data_tmp")); err != nil {
+					return err
+				}
+				return os.Rename(path("m/..data_tmp"), path("m/..data"))
+			}, "x | x/a=10.0.1.11 x/b=10.0.0.2 x/c=10.0.3.3 | ", "success"},
+			{"a file breaks, and what was read before stays", func() error { return write(4, "a.yaml", "[") }, "x | x/a=10.0.1.11 x/b=10.0.0.2 x/c=10.0.3.3 | ", "error"},
+			{"a broken file is not read again", func() error { return nil }, "x | x/a=10.0.1.11 x/b=10.0.0.2 x/c=10.0.3.3 | ", ""},
+			{"another file changes while one is broken", func() error { return write(5, "d/b.yaml", service("b", "10.0.5.2")) }, "x | x/a=10.0.1.11 x/b=10.0.0.2 x/c=10.0.3.3 | ", "error"},
+			{"the broken file is repaired", func() error { return write(6, "a.yaml", service("a", "10.0.6.1")) }, "x | x/a=10.0.6.1 x/b=10.0.5.2 x/c=10.0.3.3 | ", "success"},
+			{"a file vanishes", func() error { return os.Rename(path("a.yaml"), path("away.yaml")) }, "x | x/a=10.0.6.1 x/b=10.0.5.2 x/c=10.0.3.3 | ", "error"},
+			{"it stays away", func() error { return nil }, "x | x/a=10.0.6.1 x/b=10.0.5.2 x/c=10.0.3.3 | ", ""},
+			{"it returns as it was", func() error { return os.Rename(path("away.yaml"), path("a.yaml")) }, "x | x/a=10.0.6.1 x/b=10.0.5.2 x/c=10.0.3.3 | ", "success"},
+			{"a folder vanishes", func() error { return os.Rename(path("d"), path("away")) }, "x | x/a=10.0.6.1 x/b=10.0.5.2 x/c=10.0.3.3 | ", "error"},
+			{"a file changes meanwhile", func() error { return write(7, "a.yaml", service("a", "10.0.7.1")) }, "x | x/a=10.0.6.1 x/b=10.0.5.2 x/c=10.0.3.3 | ", ""},
+			{"the folder returns", func() error { return os.Rename(path("away"), path("d")) }, "x | x/a=10.0.7.1 x/b=10.0.5.2 x/c=10.0.3.3 | ", "success"},
+			{"a folder becomes empty", func() error { return remove("d/b.yaml") }, "x | x/a=10.0.7.1 x/c=10.0.3.3 | ", "success"},
+			{"two changes at once", func() error {
+				if err := write(8, "a.yaml", service("a", "None")); err != nil {
+					return err
+				}
+				return write(8, "d/b.yaml", service("b", "None"))
+			}, "x | x/a=None x/b=None x/c=10.0.3.3 | ", "success"},
+		} {
+			before := manifestCounts(t, manifestLoads)
+			if err := c.change(); err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			time.Sleep(manifestInterval)
+			synctest.Wait()
+			if got := feeds.String(); got != c.want {
+				t.Errorf("%s:\ngot  %q\nwant %q", c.name, got, c.want)
+			}
+			after := manifestCounts(t, manifestLoads)
+			for _, result := range []string{"success", "error"} {
+				want := 0.0
+				if result == c.loads {
+					want = 1
+				}
+				if got := after[result] - before[result]; got != want {
+					t.Errorf("%s: %v loads counted as %s, want %v", c.name, got, result, want)
+				}
+			}
+		}
+	})
+}
+
+func TestManifestsAreNotReadAgainAfterStop(t *testing.T) {
+	dir := t.TempDir()
+	writeManifests(t, dir, 0, map[string]string{"a.yaml": manifestWeb})
+	synctest.Test(t, func(t *testing.T) {
+		feeds := newManifestFeeds()
+		m, err := newManifests(manifestConfig(t, "manifests a.yaml"), dir, feeds)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.start()
+		m.stop()
+		writeManifests(t, dir, 1, map[string]string{"a.yaml": manifestSlice})
+		time.Sleep(2 * manifestInterval)
+		synctest.Wait()
+		if got, want := feeds.String(), "a | a/web=10.96.0.1 | "; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+func TestManifestReloadChangesTheIndex(t *testing.T) {
+	dir := t.TempDir()
+	writeManifests(t, dir, 0, map[string]string{"a.yaml": manifestWeb})
+	synctest.Test(t, func(t *testing.T) {
+		h, err := newHeadless(manifestConfig(t, "manifests a.yaml"), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.start()
+		defer h.stop()
+		writeManifests(t, dir, 1, map[string]string{"a.yaml": strings.ReplaceAll(manifestWeb, "web", "db")})
+		time.Sleep(2 * manifestInterval)
+		synctest.Wait()
+		if got, want := h.index.serviceKeys(), []objectKey{{"a", "db"}}; !slices.Equal(got, want) {
+			t.Errorf("Services %v, want %v", got, want)
+		}
+	})
+}
+
+func FuzzManifests(f *testing.F) {
+	for _, content := range []string{
+		"", "---\n", manifestWeb, manifestWeb + "---\n" + manifestSlice + "---\n# c\n" + manifestPod, "a: b\n c: d\n", "\n\n[", "%YAML 1.1\n---\na: b\n...\nx",
+		"{apiVersion: v1, kind: List, items: [" + manifestWeb + ", {apiVersion: v1, kind: Service, spec: {ports: [{port: x}]}}, null, 5]}",
+		"{apiVersion: v1, kind: ServiceList, items: [{metadata: {name: a}}]}", "apiVersion: v1\nkind: Service\nspec:\n  ports:\n  - port: \"80\"\n",
+		"a: &a [b]\nc: [*a, *a]\n<<: *a\n", "--- |\n ---\n", "---\r\n---\r\n", "\ufeff---\n- 1\n", "a: !!binary x\n", "? [a]\n: b\n", "-\r00",
+	} {
+		f.Add([]byte(content))
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		objects, err := decodeManifest(content)
+		if err == nil {
+			m := &manifests{feeds: newManifestFeeds()}
+			m.sort(objects)
+			return
+		}
+		var document, line int
+		if _, scanErr := fmt.Sscanf(err.Error(), "document %d, line %d: ", &document, &line); scanErr != nil {
+			t.Fatalf("%q: error %q: %v", content, err, scanErr)
+		}
+		// A YAML error may be about the line behind the last, and YAML has more line breaks than one.
+		lines := len(regexp.MustCompile("[\n\r\u0085\u2028\u2029]").FindAllIndex(content, -1)) + 2
+		if document < 1 || line < 1 || line > lines {
+			t.Errorf("%q: error %q, in %d lines", content, err, lines)
+		}
+	})
+}

@@ -1,0 +1,51 @@
+package headless
+
+import (
+	"context"
+
+	"github.com/coredns/coredns/plugin/metadata"
+	"github.com/coredns/coredns/request"
+)
+
+// metadataPrefixes stand before the names of all metadata: our own, and the kubernetes plugin's, so that expressions written
+// for that go on working.
+var metadataPrefixes = []string{pluginName + "/", "kubernetes/"}
+
+// Metadata implements metadata.Provider: what the name of a query is made of, and who asks.
+func (h *Headless) Metadata(ctx context.Context, state request.Request) context.Context {
+	set := func(name, value string) {
+		for _, prefix := range metadataPrefixes {
+			metadata.SetValueFunc(ctx, prefix+name, func() string { return value })
+		}
+	}
+	if pod := h.client(&state); pod != nil {
+		set("client-namespace", pod.namespace)
+		set("client-pod-name", pod.name)
+		for label, value := range pod.labels {
+			set("client-label/"+label, value)
+		}
+	}
+	zone := h.zoneOf(state.Name())
+	if zone == "" {
+		return ctx
+	}
+	q := parse(state.Name(), zone)
+	kind := ""
+	switch q.kind {
+	case apex, structural:
+	case namespaceName, serviceName:
+		kind = "svc"
+	case podsName, podName:
+		kind = "pod"
+	default:
+		set("parse-error", "invalid query name")
+		return ctx
+	}
+	set("port-name", q.port)
+	set("protocol", q.proto)
+	set("endpoint", q.hostname)
+	set("service", q.service+q.pod) // at most one of them is there
+	set("namespace", q.namespace)
+	set("kind", kind)
+	return ctx
+}

@@ -1,0 +1,139 @@
+package headless
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/coredns/coredns/plugin/metadata"
+	"github.com/coredns/coredns/plugin/test"
+	"github.com/coredns/coredns/request"
+	"github.com/miekg/dns"
+)
+
+func podAt(namespace, name string, addrs ...string) *podSpec {
+	spec := &podSpec{objectKey: objectKey{namespace, name}}
+	for _, addr := range addrs {
+		spec.addrs = append(spec.addrs, netip.MustParseAddr(addr))
+	}
+	return spec
+}
+
+func TestPods(t *testing.T) {
+	p := newPods()
+	at := func(addr string) string {
+		if spec := p.at(netip.MustParseAddr(addr)); spec != nil {
+			return spec.namespace + "/" + spec.name
+		}
+		return ""
+	}
+	for _, step := range []struct {
+		name string
+		do   func()
+		want [3]string // who has 10.0.0.1, 10.0.0.2 and fd00::1
+	}{
+		{"none", func() {}, [3]string{}},
+		{"a Pod of two families", func() { p.put(podAt("a", "web", "10.0.0.1", "fd00::1")) }, [3]string{"a/web", "", "a/web"}},
+		{"the same again", func() { p.put(podAt("a", "web", "10.0.0.1", "fd00::1")) }, [3]string{"a/web", "", "a/web"}},
+		{"another with its address comes later in order", func() { p.put(podAt("b", "web", "10.0.0.1")) }, [3]string{"a/web", "", "a/web"}},
+		{"another comes before it", func() { p.put(podAt("a", "db", "10.0.0.1")) }, [3]string{"a/db", "", "a/web"}},
+		{"a Pod moves", func() { p.put(podAt("a", "db", "10.0.0.2")) }, [3]string{"a/web", "a/db", "a/web"}},
+		{"a Pod goes", func() { p.drop(objectKey{"a", "web"}) }, [3]string{"b/web", "a/db", ""}},
+		{"a Pod nobody knows goes", func() { p.drop(objectKey{"a", "web"}) }, [3]string{"b/web", "a/db", ""}},
+		{"a Pod loses its address", func() { p.put(podAt("b", "web")) }, [3]string{"", "a/db", ""}},
+	} {
+		step.do()
+		if got := [3]string{at("10.0.0.1"), at("10.0.0.2"), at("fd00::1")}; got != step.want {
+			t.Errorf("%s: got %q, want %q", step.name, got, step.want)
+		}
+	}
+	if n := len(p.keys()); n != 2 || len(p.byAddr) != 1 {
+		t.Errorf("%d Pods and %d addresses are left, want 2 and 1", n, len(p.byAddr))
+	}
+}
+
+func TestVerifiedPods(t *testing.T) {
+	h := newTestHeadless(t, "pods verified")
+	h.pods.put(podAt("default", "web-0", "10.0.0.1", "fd00::1"))
+	h.pods.put(podAt("hidden", "web-0", "10.9.0.1"))
+	checkRows(t, h, []row{
+		{"a Pod's address", "10-0-0-1.default.pod.cluster.local. A", noError, []string{"10-0-0-1.default.pod.cluster.local. 5 IN A 10.0.0.1"}, nil},
+		{"its other one", "fd00--1.default.pod.cluster.local. AAAA", noError, []string{"fd00--1.default.pod.cluster.local. 5 IN AAAA fd00::1"}, nil},
+		{"the other family", "10-0-0-1.default.pod.cluster.local. AAAA", noError, nil, nil},
+		{"in another namespace", "10-0-0-1.vacant.pod.cluster.local. A", nxName, nil, nil},
+		{"an address nobody has", "10-0-0-2.default.pod.cluster.local. A", nxName, nil, nil},
+		{"in a namespace that does not exist", "10-9-0-1.hidden.pod.cluster.local. A", nxName, nil, nil},
+		{"a namespace", "default.pod.cluster.local. A", noError, nil, nil},
+	})
+}
+
+// from is a client with an address of its own.
+type from struct {
+	test.ResponseWriter
+	addr string
+}
+
+func (f *from) RemoteAddr() net.Addr { return &net.UDPAddr{IP: net.ParseIP(f.addr), Port: 40000} }
+
+func TestAutoPath(t *testing.T) {
+	h := newTestHeadless(t, "pods verified")
+	h.hostSearch = []string{"example.com."}
+	h.pods.put(podAt("default", "web-0", "10.0.0.1"))
+	for _, c := range []struct {
+		name, client, qname string
+		want                []string
+	}{
+		{"a Pod", "10.0.0.1", "web.default.svc.cluster.local.", []string{"default.svc.cluster.local.", "svc.cluster.local.", "cluster.local.", "example.com.", ""}},
+		{"in any case", "10.0.0.1", "www.Default.SVC.cluster.LOCAL.", []string{"default.svc.cluster.local.", "svc.cluster.local.", "cluster.local.", "example.com.", ""}},
+		{"no Pod", "10.0.0.2", "web.default.svc.cluster.local.", nil},
+		{"a name that is not ours", "10.0.0.1", "www.example.com.", nil},
+	} {
+		r := new(dns.Msg).SetQuestion(c.qname, dns.TypeA)
+		if got := h.AutoPath(request.Request{W: &from{addr: c.client}, Req: r}); !slices.Equal(got, c.want) {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestMetadata(t *testing.T) {
+	h := newTestHeadless(t, "pods verified")
+	pod := podAt("default", "web-0", "10.0.0.1")
+	pod.labels = map[string]string{"app": "web"}
+	h.pods.put(pod)
+	for _, c := range []struct {
+		name, client, qname string
+		want                map[string]string // of all names but those that are ""
+	}{
+		{"a port of an endpoint", "10.0.0.2", "_HTTP._tcp.web-0.Web.default.svc.cluster.local.", map[string]string{
+			"port-name": "http", "protocol": "tcp", "endpoint": "web-0", "service": "web", "namespace": "default", "kind": "svc",
+		}},
+		{"a Pod asks", "10.0.0.1", "web.default.svc.cluster.local.", map[string]string{
+			"service": "web", "namespace": "default", "kind": "svc", "client-namespace": "default", "client-pod-name": "web-0", "client-label/app": "web",
+		}},
+		{"a Pod's name", "10.0.0.2", "1-2-3-4.default.pod.cluster.local.", map[string]string{"service": "1-2-3-4", "namespace": "default", "kind": "pod"}},
+		{"a namespace", "10.0.0.2", "default.svc.cluster.local.", map[string]string{"namespace": "default", "kind": "svc"}},
+		{"the apex", "10.0.0.2", "cluster.local.", map[string]string{}},
+		{"a name that cannot exist", "10.0.0.2", "a.b.cluster.local.", map[string]string{"parse-error": "invalid query name"}},
+		{"a name that is not ours, from a Pod", "10.0.0.1", "www.example.com.", map[string]string{
+			"client-namespace": "default", "client-pod-name": "web-0", "client-label/app": "web",
+		}},
+	} {
+		ctx := metadata.ContextWithMetadata(context.Background())
+		ctx = h.Metadata(ctx, request.Request{W: &from{addr: c.client}, Req: new(dns.Msg).SetQuestion(c.qname, dns.TypeA)})
+		for _, prefix := range []string{"headless/", "kubernetes/"} {
+			for _, name := range []string{
+				"port-name", "protocol", "endpoint", "service", "namespace", "kind", "client-namespace", "client-pod-name", "client-label/app", "parse-error",
+			} {
+				got := ""
+				if f := metadata.ValueFunc(ctx, prefix+name); f != nil {
+					got = f()
+				}
+				if got != c.want[name] {
+					t.Errorf("%s: %s%s is %q, want %q", c.name, prefix, name, got, c.want[name])
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,259 @@
+package headless
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/caddy/caddyfile"
+	"github.com/coredns/coredns/core/dnsserver"
+	_ "github.com/coredns/coredns/plugin/autopath"
+	_ "github.com/coredns/coredns/plugin/bind"
+	_ "github.com/coredns/coredns/plugin/cache"
+	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/forward"
+	_ "github.com/coredns/coredns/plugin/health"
+	_ "github.com/coredns/coredns/plugin/loadbalance"
+	_ "github.com/coredns/coredns/plugin/log"
+	_ "github.com/coredns/coredns/plugin/loop"
+	_ "github.com/coredns/coredns/plugin/metrics"
+	_ "github.com/coredns/coredns/plugin/ready"
+	_ "github.com/coredns/coredns/plugin/reload"
+	"github.com/prometheus/client_golang/prometheus"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
+)
+
+var directiveRegistered sync.Once
+
+// registerDirective gives headless its place among CoreDNS's directives, as cmd/coredns does. A test that starts a server or
+// parses a Corefile calls it first.
+func registerDirective() {
+	directiveRegistered.Do(func() {
+		stock := dnsserver.Directives
+		dnsserver.Directives = slices.Insert(slices.Clone(stock), slices.Index(stock, "kubernetes"), pluginName)
+	})
+}
+
+func readDocument(t *testing.T, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+var readmeFence = regexp.MustCompile("(?ms)^(?:~~~|```) ?(\\w*)\n(.*?)^(?:~~~|```)$")
+
+// readmeBlocks returns the fenced blocks of README in one language.
+func readmeBlocks(t *testing.T, language string) []string {
+	t.Helper()
+	var blocks []string
+	for _, match := range readmeFence.FindAllStringSubmatch(readDocument(t, "README.md"), -1) {
+		if match[1] == language {
+			blocks = append(blocks, match[2])
+		}
+	}
+	if len(blocks) == 0 {
+		t.Fatalf("README.md: got no block in language %q", language)
+	}
+	return blocks
+}
+
+// readmeSection returns a section of README.
+func readmeSection(t *testing.T, title string) string {
+	t.Helper()
+	_, text, ok := strings.Cut(readDocument(t, "README.md"), "\n## "+title+"\n")
+	if !ok {
+		t.Fatalf("README.md: got no section %q", title)
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	return text
+}
+
+func TestDocumentedCorefilesAreValid(t *testing.T) {
+	registerDirective()
+	corefiles := make(map[string]string)
+	for i, block := range readmeBlocks(t, "corefile") {
+		corefiles[fmt.Sprintf("README.md block %d", i+1)] = block
+	}
+	example := readDocument(t, "Corefile.example")
+	corefiles["Corefile.example"] = example
+	_, inCluster, ok := strings.Cut(example, "\n# .:53 {")
+	if !ok {
+		t.Fatal("Corefile.example: got no stanza for a cluster")
+	}
+	corefiles["Corefile.example in a cluster"] = strings.ReplaceAll("# .:53 {"+inCluster, "# ", "")
+
+	for name, corefile := range corefiles {
+		t.Run(name, func(t *testing.T) {
+			blocks, err := caddyfile.Parse(name, strings.NewReader(corefile), dnsserver.Directives)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, block := range blocks {
+				c := &caddy.Controller{
+					Dispenser:       caddyfile.NewDispenserTokens(name, block.Tokens[pluginName]),
+					ServerBlockKeys: block.Keys,
+				}
+				if _, err := parseStanza(c); err != nil {
+					t.Error(err)
+				}
+			}
+			input := caddy.CaddyfileInput{Filepath: name, Contents: withoutCluster(t, corefile), ServerTypeName: "dns"}
+			if err := caddy.ValidateAndExecuteDirectives(input, nil, true); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// withoutCluster returns corefile with every stanza of ours reading the examples, so that it can be set up anywhere.
+func withoutCluster(t *testing.T, corefile string) []byte {
+	t.Helper()
+	encoded, err := caddyfile.ToJSON([]byte(corefile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var blocks caddyfile.EncodedCaddyfile
+	if err := json.Unmarshal(encoded, &blocks); err != nil {
+		t.Fatal(err)
+	}
+	stanzas := 0
+	for _, block := range blocks {
+		for i, line := range block.Body {
+			if line[0] == pluginName {
+				stanzas++
+				line = slices.DeleteFunc(line, func(part any) bool {
+					_, isWord := part.(string)
+					return !isWord
+				})
+				block.Body[i] = append(line, []any{[]any{"manifests", "examples"}})
+			}
+		}
+	}
+	if stanzas != len(blocks) {
+		t.Errorf("got %d stanzas of %s in %d server blocks, want one in each", stanzas, pluginName, len(blocks))
+	}
+	if encoded, err = json.Marshal(blocks); err != nil {
+		t.Fatal(err)
+	}
+	decoded, err := caddyfile.FromJSON(encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decoded
+}
+
+func TestReadmeHasTheSectionsOfAManPageInOrder(t *testing.T) {
+	at := -1
+	for _, title := range []string{"Name", "Description", "Syntax", "Metrics", "Ready", "Examples", "Bugs", "See Also"} {
+		i := strings.Index(readDocument(t, "README.md"), "\n## "+title+"\n")
+		if i <= at {
+			t.Errorf("got section %q at %d, want it behind %d", title, i, at)
+		}
+		at = i
+	}
+}
+
+func TestReadmeNamesEveryOption(t *testing.T) {
+	section := readmeSection(t, "Syntax")
+	want := slices.Sorted(maps.Keys(options))
+
+	var summary []string
+	for _, match := range regexp.MustCompile(`(?m)^    (\w+)`).FindAllStringSubmatch(section, -1) {
+		summary = append(summary, match[1])
+	}
+	slices.Sort(summary)
+	if !slices.Equal(summary, want) {
+		t.Errorf("got the options %q in the summary, want %q", summary, want)
+	}
+
+	var described []string
+	for _, match := range regexp.MustCompile("(?m)^\\* `(\\w+)[^`]*`(?:[^`\n]* and `(\\w+)` \\*\\*)?").FindAllStringSubmatch(section, -1) {
+		described = append(described, match[1])
+		if match[2] != "" {
+			described = append(described, match[2])
+		}
+	}
+	slices.Sort(described)
+	if !slices.Equal(described, want) {
+		t.Errorf("got a description of %q, want one of %q", described, want)
+	}
+}
+
+func TestReadmeNamesEveryMetric(t *testing.T) {
+	descs := make(chan *prometheus.Desc)
+	go func() {
+		defer close(descs)
+		prometheus.DefaultRegisterer.(*prometheus.Registry).Describe(descs) // unlike Gather it knows vectors without values
+	}()
+	form := regexp.MustCompile(`fqName: "(coredns_headless_\w+)".*variableLabels: \{([^}]*)\}`)
+	var want []string
+	for desc := range descs {
+		if match := form.FindStringSubmatch(desc.String()); match != nil {
+			want = append(want, match[1]+"{"+strings.ReplaceAll(match[2], ",", ", ")+"}")
+		}
+	}
+	slices.Sort(want)
+
+	var got []string
+	for _, match := range regexp.MustCompile("(?m)^\\* `(coredns_headless_\\w+)(\\{[^}]*\\})?`").FindAllStringSubmatch(readmeSection(t, "Metrics"), -1) {
+		labels := match[2]
+		if labels == "" {
+			labels = "{}"
+		}
+		got = append(got, match[1]+labels)
+	}
+	slices.Sort(got)
+	if len(want) == 0 || !slices.Equal(got, want) {
+		t.Errorf("got the metrics %q in README.md, want %q", got, want)
+	}
+}
+
+func TestReadmeNamesEveryReasonToSkip(t *testing.T) {
+	section := readmeSection(t, "Metrics")
+	for _, r := range []reason{badAddress, badPort, badName, badAnnotation, fqdnSlice, noService, unknownKind, unexpected} {
+		if !strings.Contains(section, "* `"+string(r)+"`: ") {
+			t.Errorf("got no line for reason %q in README.md", r)
+		}
+	}
+}
+
+func TestDocumentedRoleOnlyListsAndWatches(t *testing.T) {
+	granted := make(map[string]bool)
+	for _, block := range readmeBlocks(t, "yaml") {
+		for document := range bytes.SplitSeq([]byte(block), []byte("\n---\n")) {
+			var role rbacv1.ClusterRole
+			if err := yaml.UnmarshalStrict(document, &role); err != nil {
+				t.Fatal(err)
+			}
+			if role.Kind != "ClusterRole" || role.APIVersion != rbacv1.SchemeGroupVersion.String() {
+				t.Errorf("got a %s %s, want a ClusterRole", role.APIVersion, role.Kind)
+			}
+			for _, rule := range role.Rules {
+				if !slices.Equal(rule.Verbs, []string{"list", "watch"}) || len(rule.APIGroups) != 1 {
+					t.Errorf("got the verbs %q in the groups %q, want list and watch in one", rule.Verbs, rule.APIGroups)
+					continue
+				}
+				for _, resource := range rule.Resources {
+					granted[strings.TrimSuffix(resource+"."+rule.APIGroups[0], ".")] = true
+				}
+			}
+		}
+	}
+	want := map[string]bool{namespacesResource: true, podsResource: true, servicesResource: true, slicesResource + ".discovery.k8s.io": true}
+	if !maps.Equal(granted, want) {
+		t.Errorf("got the right to %v, want it to %v", granted, want)
+	}
+}

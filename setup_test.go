@@ -1,0 +1,436 @@
+package headless
+
+import (
+	"net"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin/pkg/fall"
+
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// stanzaConfig parses text in a server block with these keys.
+func stanzaConfig(text string, keys ...string) (*config, error) {
+	c := caddy.NewTestController("dns", text)
+	c.ServerBlockKeys = keys
+	return parseStanza(c)
+}
+
+// stanzaDefaults returns what a stanza for cluster.local without options means.
+func stanzaDefaults() *config {
+	return &config{
+		zones: []string{"cluster.local."}, primary: "cluster.local.",
+		startupTimeout: 5 * time.Second, hostnames: hostnamesReady, podMode: podsDisabled,
+		ttl: 5, headlessTTL: 5, negativeTTL: 5,
+	}
+}
+
+func stanzaSelector(t *testing.T, text string) labels.Selector {
+	t.Helper()
+	s, err := labels.Parse(text)
+	if err != nil {
+		t.Fatalf("selector %q: %v", text, err)
+	}
+	return s
+}
+
+// stanzaOption is a row: what the lines of a stanza's block mean.
+type stanzaOption struct {
+	name  string
+	lines string // separated by semicolons
+	set   func(*config)
+}
+
+func (o *stanzaOption) text() string {
+	return "headless cluster.local {\n" + strings.ReplaceAll(o.lines, ";", "\n") + "\n}"
+}
+
+// stanzaGood returns the stanzas that are accepted, every option among them.
+func stanzaGood(t *testing.T) []stanzaOption {
+	both, app := stanzaSelector(t, "environment in (production, staging, qa),application=nginx"), stanzaSelector(t, "app=web")
+	return []stanzaOption{
+		{"no options", "", func(*config) {}},
+		{"an endpoint", "endpoint https://10.0.0.1:6443", func(c *config) { c.endpoint = "https://10.0.0.1:6443" }},
+		{"several endpoints, of which the first is used", "endpoint http://a:1 http://b:2", func(c *config) { c.endpoint = "http://a:1" }},
+		{"three files for TLS", "tls cert.pem key.pem ca.pem", func(c *config) { c.certFile, c.keyFile, c.caFile = "cert.pem", "key.pem", "ca.pem" }},
+		{"a kubeconfig", "kubeconfig file", func(c *config) { c.kubeconfig = "file" }},
+		{"a kubeconfig and a context", "kubeconfig file context", func(c *config) { c.kubeconfig, c.context = "file", "context" }},
+		{"a rate that is no whole number", "apiserver_qps 0.5", func(c *config) { c.qps = 0.5 }},
+		{"a rate of 0", "apiserver_qps 0", func(*config) {}},
+		{"a burst", "apiserver_burst 100", func(c *config) { c.burst = 100 }},
+		{"a burst of 0", "apiserver_burst 0", func(*config) {}},
+		{"requests under way", "apiserver_max_inflight 25", func(c *config) { c.maxInflight = 25 }},
+		{"no limit of requests under way", "apiserver_max_inflight 0", func(*config) {}},
+		{"a startup timeout", "startup_timeout 1m30s", func(c *config) { c.startupTimeout = 90 * time.Second }},
+		{"no startup timeout", "startup_timeout 0s", func(c *config) { c.startupTimeout = 0 }},
+		{"a startup timeout of 0 without unit", "startup_timeout 0", func(c *config) { c.startupTimeout = 0 }},
+		{"manifests", "manifests a.yaml b", func(c *config) { c.manifests = []string{"a.yaml", "b"} }},
+		{"manifests on several lines", "manifests a;manifests b c", func(c *config) { c.manifests = []string{"a", "b", "c"} }},
+		{"namespaces", "namespaces a b", func(c *config) { c.namespaces = []string{"a", "b"} }},
+		{"namespaces on several lines", "namespaces a;namespaces b", func(c *config) { c.namespaces = []string{"a", "b"} }},
+		{"namespace_labels", "namespace_labels app=web", func(c *config) { c.namespaceLabels = app }},
+		{"labels", "labels app=web", func(c *config) { c.labels = app }},
+		{"labels with spaces", "labels environment in (production, staging, qa),application=nginx", func(c *config) { c.labels = both }},
+		{"labels in quotes", `labels "environment in (production, staging, qa),application=nginx"`, func(c *config) { c.labels = both }},
+		{"noendpoints", "noendpoints", func(c *config) { c.noEndpoints = true }},
+		{"endpoints headless", "endpoints headless", func(c *config) { c.headlessOnly = true }},
+		{"endpoints all", "endpoints all", func(*config) {}},
+		{"the last endpoints counts", "endpoints headless;endpoints all", func(*config) {}},
+		{"ignore empty_service", "ignore empty_service", func(c *config) { c.ignoreEmpty = true }},
+		{"endpoint_pod_names", "endpoint_pod_names", func(c *config) { c.podNames = true }},
+		{"hostnames ready", "hostnames ready", func(*config) {}},
+		{"hostnames serving", "hostnames serving", func(c *config) { c.hostnames = hostnamesServing }},
+		{"hostnames all", "hostnames all", func(c *config) { c.hostnames = hostnamesAll }},
+		{"pods insecure", "pods insecure", func(c *config) { c.podMode = podsInsecure }},
+		{"pods disabled", "pods disabled", func(*config) {}},
+		{"pods verified", "pods verified", func(c *config) { c.podMode = podsVerified }},
+		{"fallthrough for every zone", "fallthrough", func(c *config) { c.fall = fall.Root }},
+		{"fallthrough for some", "fallthrough in-addr.arpa IP6.arpa. example.com", func(c *config) { c.fall = fall.F{Zones: []string{"in-addr.arpa.", "ip6.arpa.", "example.com."}} }},
+		{"ttl, with which the others change", "ttl 3", func(c *config) { c.ttl, c.headlessTTL, c.negativeTTL = 3, 3, 3 }},
+		{"ttl, and negative answers live no longer than 5 s", "ttl 30", func(c *config) { c.ttl, c.headlessTTL, c.negativeTTL = 30, 30, 5 }},
+		{"the least ttl", "ttl 0", func(c *config) { c.ttl, c.headlessTTL, c.negativeTTL = 0, 0, 0 }},
+		{"the greatest ttl", "ttl 3600", func(c *config) { c.ttl, c.headlessTTL, c.negativeTTL = 3600, 3600, 5 }},
+		{"headless_ttl alone", "headless_ttl 1", func(c *config) { c.headlessTTL = 1 }},
+		{"headless_ttl of 0", "headless_ttl 0", func(c *config) { c.headlessTTL = 0 }},
+		{"the greatest headless_ttl", "headless_ttl 3600", func(c *config) { c.headlessTTL = 3600 }},
+		{"negative_ttl alone", "negative_ttl 60", func(c *config) { c.negativeTTL = 60 }},
+		{"negative_ttl of 0", "negative_ttl 0", func(c *config) { c.negativeTTL = 0 }},
+		{"the greatest negative_ttl", "negative_ttl 3600", func(c *config) { c.negativeTTL = 3600 }},
+		{"all three, whatever comes first", "negative_ttl 7;headless_ttl 2;ttl 30", func(c *config) { c.ttl, c.headlessTTL, c.negativeTTL = 30, 2, 7 }},
+		{"noendpoints with the endpoints of all", "noendpoints;endpoints all", func(c *config) { c.noEndpoints = true }},
+		{"ignore empty_service with the endpoints of all", "endpoints all;ignore empty_service", func(c *config) { c.ignoreEmpty = true }},
+		{"labels with namespaces", "labels app=web;namespaces a", func(c *config) { c.labels, c.namespaces = app, []string{"a"} }},
+	}
+}
+
+// stanzaBad holds stanzas that are refused: the line, the option's name in the message, and what was expected.
+var stanzaBad = []struct {
+	name  string
+	lines string // separated by semicolons; the first is line 2
+	line  string
+	want  []string
+}{
+	{"an unknown option", "frobnicate 1", "2", []string{`"frobnicate"`, "endpoint_pod_names", "ttl"}},
+	{"an option in upper case", "TTL 5", "2", []string{`"TTL"`, "ttl"}},
+	{"an unknown option further down", "ttl 5;pods insecure;what", "4", []string{`"what"`}},
+	{"endpoint without a URL", "endpoint", "2", []string{"endpoint: ", "a URL", `got ""`}},
+	{"tls with two files", "tls a b", "2", []string{"tls: ", "three files", `got "a b"`}},
+	{"tls with four files", "ttl 5;tls a b c d", "3", []string{"tls: ", "three files", `got "a b c d"`}},
+	{"kubeconfig without a file", "kubeconfig", "2", []string{"kubeconfig: ", "a file and perhaps a context", `got ""`}},
+	{"kubeconfig with three words", "kubeconfig a b c", "2", []string{"kubeconfig: ", "a file and perhaps a context", `got "a b c"`}},
+	{"apiserver_qps without a number", "apiserver_qps", "2", []string{"apiserver_qps: ", "a number of at least 0", `got ""`}},
+	{"apiserver_qps with two numbers", "apiserver_qps 1 2", "2", []string{"apiserver_qps: ", "a number of at least 0", `got "1 2"`}},
+	{"a negative apiserver_qps", "apiserver_qps -10", "2", []string{"apiserver_qps: ", "a number of at least 0", `got "-10"`}},
+	{"an apiserver_qps that is no number", "apiserver_qps NaN", "2", []string{"apiserver_qps: ", "a number of at least 0", `got "NaN"`}},
+	{"an apiserver_qps that is a word", "apiserver_qps fast", "2", []string{"apiserver_qps: ", "a number of at least 0", `got "fast"`}},
+	{"an apiserver_qps that is too large", "apiserver_qps 1e39", "2", []string{"apiserver_qps: ", "a number of at least 0", `got "1e39"`}},
+	{"apiserver_burst without a number", "apiserver_burst", "2", []string{"apiserver_burst: ", "a whole number of at least 0", `got ""`}},
+	{"a negative apiserver_burst", "apiserver_burst -5", "2", []string{"apiserver_burst: ", "a whole number of at least 0", `got "-5"`}},
+	{"an apiserver_burst that is no whole number", "apiserver_burst 1.5", "2", []string{"apiserver_burst: ", "a whole number of at least 0", `got "1.5"`}},
+	{"an apiserver_burst that is too large", "apiserver_burst 99999999999999999999", "2", []string{"apiserver_burst: ", "a whole number of at least 0"}},
+	{"apiserver_max_inflight without a number", "apiserver_max_inflight", "2", []string{"apiserver_max_inflight: ", "a whole number of at least 0", `got ""`}},
+	{"a negative apiserver_max_inflight", "apiserver_max_inflight -1", "2", []string{"apiserver_max_inflight: ", "a whole number of at least 0", `got "-1"`}},
+	{"startup_timeout without a duration", "startup_timeout", "2", []string{"startup_timeout: ", "a duration", `got ""`}},
+	{"startup_timeout without a unit", "startup_timeout 5", "2", []string{"startup_timeout: ", "a duration", `got "5"`}},
+	{"a negative startup_timeout", "startup_timeout -1s", "2", []string{"startup_timeout: ", "a duration of at least 0s", `got "-1s"`}},
+	{"startup_timeout with a word", "startup_timeout soon", "2", []string{"startup_timeout: ", "a duration", `got "soon"`}},
+	{"manifests without a path", "manifests", "2", []string{"manifests: ", "files or folders", `got ""`}},
+	{"namespaces without a name", "namespaces", "2", []string{"namespaces: ", "namespaces", `got ""`}},
+	{"namespace_labels without a selector", "namespace_labels", "2", []string{"namespace_labels: ", "a label selector", `got ""`}},
+	{"namespace_labels that do not parse", "ttl 5;namespace_labels a in (b", "3", []string{"namespace_labels: ", "a label selector", `got "a in (b"`}},
+	{"labels without a selector", "labels", "2", []string{"labels: ", "a label selector", `got ""`}},
+	{"labels that do not parse", "labels environment in (production, qa", "2", []string{"labels: ", "a label selector", `got "environment in (production, qa"`}},
+	{"labels with a value that is none", "labels a=b/c", "2", []string{"labels: ", "a label selector", `got "a=b/c"`}},
+	{"noendpoints with a word", "noendpoints at all", "2", []string{"noendpoints: ", "no argument", `got "at all"`}},
+	{"endpoints without a word", "endpoints", "2", []string{"endpoints: ", "all or headless", `got ""`}},
+	{"endpoints with another word", "endpoints none", "2", []string{"endpoints: ", "all or headless", `got "none"`}},
+	{"endpoints with two words", "endpoints all headless", "2", []string{"endpoints: ", "all or headless", `got "all headless"`}},
+	{"ignore with another word", "ignore everything", "2", []string{"ignore: ", "empty_service", `got "everything"`}},
+	{"endpoint_pod_names with a word", "endpoint_pod_names all", "2", []string{"endpoint_pod_names: ", "no argument", `got "all"`}},
+	{"hostnames without a word", "hostnames", "2", []string{"hostnames: ", "ready, serving or all", `got ""`}},
+	{"hostnames with another word", "hostnames terminating", "2", []string{"hostnames: ", "ready, serving or all", `got "terminating"`}},
+	{"hostnames in upper case", "hostnames All", "2", []string{"hostnames: ", "ready, serving or all", `got "All"`}},
+	{"hostnames with two words", "hostnames ready all", "2", []string{"hostnames: ", "ready, serving or all", `got "ready all"`}},
+	{"pods without a word", "pods", "2", []string{"pods: ", "disabled", "insecure", `got ""`}},
+	{"pods with another word", "pods giant_seed", "2", []string{"pods: ", "disabled", "insecure", `got "giant_seed"`}},
+	{"pods with two words", "pods insecure disabled", "2", []string{"pods: ", "disabled", "insecure", `got "insecure disabled"`}},
+	{"ttl without a number", "ttl", "2", []string{"ttl: ", "a whole number of seconds from 0 to 3600", `got ""`}},
+	{"a negative ttl", "ttl -1", "2", []string{"ttl: ", "a whole number of seconds from 0 to 3600", `got "-1"`}},
+	{"a ttl that is too large", "ttl 3601", "2", []string{"ttl: ", "a whole number of seconds from 0 to 3600", `got "3601"`}},
+	{"a ttl with a unit", "ttl 5s", "2", []string{"ttl: ", "a whole number of seconds from 0 to 3600", `got "5s"`}},
+	{"headless_ttl without a number", "headless_ttl", "2", []string{"headless_ttl: ", "a whole number of seconds from 0 to 3600", `got ""`}},
+	{"headless_ttl with two numbers", "headless_ttl 1 2", "2", []string{"headless_ttl: ", "a whole number of seconds from 0 to 3600", `got "1 2"`}},
+	{"a headless_ttl that is too large", "headless_ttl 3601", "2", []string{"headless_ttl: ", "a whole number of seconds from 0 to 3600", `got "3601"`}},
+	{"a negative headless_ttl", "headless_ttl -1", "2", []string{"headless_ttl: ", "a whole number of seconds from 0 to 3600", `got "-1"`}},
+	{"a negative_ttl that is too large", "ttl 5;negative_ttl 3601", "3", []string{"negative_ttl: ", "a whole number of seconds from 0 to 3600", `got "3601"`}},
+	{"a negative negative_ttl", "negative_ttl -1", "2", []string{"negative_ttl: ", "a whole number of seconds from 0 to 3600", `got "-1"`}},
+	{"a negative_ttl that is no number", "negative_ttl none", "2", []string{"negative_ttl: ", "a whole number of seconds from 0 to 3600", `got "none"`}},
+
+	// What two options say together is known at the end of the stanza.
+	{"namespaces and namespace_labels", "namespaces a b;namespace_labels istio-injection=enabled", "4", []string{"namespaces and namespace_labels cannot both be set"}},
+	{"namespace_labels and namespaces", "namespace_labels istio-injection=enabled;namespaces a b", "4", []string{"namespaces and namespace_labels cannot both be set"}},
+	{"endpoints headless and noendpoints", "endpoints headless;noendpoints", "4", []string{"endpoints headless and noendpoints cannot both be set"}},
+	{"endpoints headless and ignore empty_service", "endpoints headless;ignore empty_service", "4", []string{"endpoints headless and ignore empty_service cannot both be set"}},
+	{"manifests and endpoint", "manifests a;endpoint http://a:1", "4", []string{"manifests and endpoint cannot both be set"}},
+	{"manifests and kubeconfig", "kubeconfig a;manifests a", "4", []string{"manifests and kubeconfig cannot both be set"}},
+}
+
+func TestStanzaIsAccepted(t *testing.T) {
+	for _, o := range stanzaGood(t) {
+		want := stanzaDefaults()
+		o.set(want)
+		got, err := stanzaConfig(o.text())
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s:\n%s\ngot  %+v, %v\nwant %+v", o.name, o.text(), got, err, want)
+		}
+	}
+}
+
+func TestStanzaIsRefused(t *testing.T) {
+	for _, c := range stanzaBad {
+		text := (&stanzaOption{lines: c.lines}).text()
+		_, err := stanzaConfig(text)
+		if err == nil {
+			t.Errorf("%s:\n%s\nis accepted, want an error with %q", c.name, text, c.want)
+			continue
+		}
+		if !strings.HasPrefix(err.Error(), "Testfile:"+c.line+" - ") {
+			t.Errorf("%s:\n%s\n%v\nwant line %s", c.name, text, err, c.line)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s:\n%s\n%v\nwant %q in it", c.name, text, err, want)
+			}
+		}
+	}
+}
+
+func TestStanzaRowsCoverEveryOption(t *testing.T) {
+	good, bad := make(map[string]bool), make(map[string]bool)
+	add := func(to map[string]bool, lines string) {
+		for line := range strings.SplitSeq(lines, ";") {
+			name, _, _ := strings.Cut(line, " ")
+			to[name] = true
+		}
+	}
+	for _, o := range stanzaGood(t) {
+		add(good, o.lines)
+	}
+	for _, c := range stanzaBad {
+		add(bad, c.lines)
+	}
+	for name, o := range options {
+		if !good[name] {
+			t.Errorf("no row has the option %s as it should be", name)
+		}
+		if wrong := o.min > 0 || o.max >= 0; wrong && !bad[name] {
+			t.Errorf("no row has a mistake in the option %s", name)
+		}
+		if o.expected == "" {
+			t.Errorf("the option %s does not say what it expects", name)
+		}
+	}
+}
+
+func TestStanzaZones(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		stanza  string
+		keys    []string // of the server block
+		zones   []string
+		primary string
+	}{
+		{"one zone", "headless cluster.local", []string{"."}, []string{"cluster.local."}, "cluster.local."},
+		{"two zones", "headless cluster.local test.local", nil, []string{"cluster.local.", "test.local."}, "cluster.local."},
+		{"a zone in upper case with a trailing dot", "headless Cluster.LOCAL.", nil, []string{"cluster.local."}, "cluster.local."},
+		{"the root", "headless .", nil, []string{"."}, "."},
+		{"an empty block", "headless cluster.local {\n}", nil, []string{"cluster.local."}, "cluster.local."},
+		{"no zone means those of the server block", "headless", []string{"dns://cluster.local.:53", "dns://10.in-addr.arpa.:53"}, []string{"cluster.local.", "10.in-addr.arpa."}, "cluster.local."},
+		{"no zone and a block", "headless {\nttl 5\n}", []string{"dns://cluster.local.:53"}, []string{"cluster.local."}, "cluster.local."},
+		{"the primary zone is the first that is no reverse zone", "headless in-addr.arpa ip6.arpa b.local a.local", nil, []string{"in-addr.arpa.", "ip6.arpa.", "b.local.", "a.local."}, "b.local."},
+		{"a prefix is a reverse zone", "headless cluster.local 10.0.0.0/8", nil, []string{"cluster.local.", "10.in-addr.arpa."}, "cluster.local."},
+		{"a prefix between octets is several reverse zones", "headless 10.0.0.0/15 cluster.local", nil, []string{"0.10.in-addr.arpa.", "1.10.in-addr.arpa.", "cluster.local."}, "cluster.local."},
+		{"arpa is no reverse zone", "headless arpa", nil, []string{"arpa."}, "arpa."},
+		{"a zone that only ends like a reverse zone", "headless xin-addr.arpa", nil, []string{"xin-addr.arpa."}, "xin-addr.arpa."},
+	} {
+		got, err := stanzaConfig(c.stanza, c.keys...)
+		if err != nil {
+			t.Errorf("%s: %s in %q: %v", c.name, c.stanza, c.keys, err)
+			continue
+		}
+		if !slices.Equal(got.zones, c.zones) || got.primary != c.primary {
+			t.Errorf("%s: %s in %q: zones %q, primary %q, want %q, %q", c.name, c.stanza, c.keys, got.zones, got.primary, c.zones, c.primary)
+		}
+	}
+}
+
+func TestStanzaZonesAreRefused(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		stanza string
+		keys   []string
+		want   string
+	}{
+		{"a zone that is no name", "headless a..b", nil, `Testfile:1 - Error during parsing: expected a zone, got "a..b"`},
+		{"a zone that is no name behind one that is", "headless cluster.local a..b {\nttl 5\n}", nil, `Testfile:1 - Error during parsing: expected a zone, got "a..b"`},
+		{"a zone that is too long", "headless " + strings.Repeat("a.", 128), nil, "Testfile:1 - Error during parsing: expected a zone, got"},
+		{"a label that is too long", "\n\nheadless " + strings.Repeat("a", 64), nil, "Testfile:3 - Error during parsing: expected a zone, got"},
+		{"a reverse zone alone", "headless 10.in-addr.arpa", nil, "Testfile:1 - Error during parsing: expected a zone that is not a reverse zone among 10.in-addr.arpa."},
+		{"the reverse trees alone", "headless in-addr.arpa ip6.arpa", nil, "Testfile:1 - Error during parsing: expected a zone that is not a reverse zone among in-addr.arpa. ip6.arpa."},
+		{"a prefix alone", "headless 10.0.0.0/8", nil, "Testfile:1 - Error during parsing: expected a zone that is not a reverse zone among 10.in-addr.arpa."},
+		{"a server block of reverse zones", "headless", []string{"dns://in-addr.arpa.:53"}, "Testfile:1 - Error during parsing: expected a zone that is not a reverse zone among in-addr.arpa."},
+		{"a second stanza", "headless cluster.local\nheadless test.local", nil, "Testfile:2 - Error during parsing: headless may stand only once in a server block"},
+		{"a second stanza behind a block", "headless cluster.local {\nttl 5\n}\n\nheadless {\n}", nil, "Testfile:5 - Error during parsing: headless may stand only once in a server block"},
+	} {
+		if got, err := stanzaConfig(c.stanza, c.keys...); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s: %s in %q: got %+v, %v, want %s", c.name, c.stanza, c.keys, got, err, c.want)
+		}
+	}
+}
+
+// TestStanzaOfKubernetes has stanzas that CoreDNS 1.15's kubernetes plugin accepts, with the directive's name changed, and
+// what they mean there. The times to live that it does not know are what they always are.
+func TestStanzaOfKubernetes(t *testing.T) {
+	both := stanzaSelector(t, "application=nginx,environment in (production,qa,staging)")
+	for _, c := range []struct {
+		name   string
+		stanza string
+		set    func(*config)
+	}{
+		{"a zone", "headless coredns.local", func(*config) {}},
+		{"two zones", "headless coredns.local test.local", func(c *config) { c.zones = []string{"coredns.local.", "test.local."} }},
+		{"an empty block", "headless coredns.local {\n}", func(*config) {}},
+		{"two endpoints", "headless coredns.local {\n\tendpoint http://localhost:9090 http://localhost:9091\n}", func(c *config) { c.endpoint = "http://localhost:9090" }},
+		{"a namespace", "headless coredns.local {\n\tnamespaces demo\n}", func(c *config) { c.namespaces = []string{"demo"} }},
+		{"two namespaces", "headless coredns.local {\n\tnamespaces demo test\n}", func(c *config) { c.namespaces = []string{"demo", "test"} }},
+		{"a label", "headless coredns.local {\n    labels environment=prod\n}", func(c *config) { c.labels = stanzaSelector(t, "environment=prod") }},
+		{"two labels", "headless coredns.local {\n    labels environment in (production, staging, qa),application=nginx\n}", func(c *config) { c.labels = both }},
+		{"a label of namespaces", "headless coredns.local {\n    namespace_labels istio-injection=enabled\n}", func(c *config) { c.namespaceLabels = stanzaSelector(t, "istio-injection=enabled") }},
+		{"several options", "headless coredns.local test.local {\n\tendpoint http://localhost:8080\n\tnamespaces demo test\n    labels environment in (production, staging, qa),application=nginx\n    fallthrough\n}", func(c *config) {
+			c.zones, c.endpoint, c.namespaces = []string{"coredns.local.", "test.local."}, "http://localhost:8080", []string{"demo", "test"}
+			c.labels, c.fall = both, fall.Root
+		}},
+		{"pods disabled", "headless coredns.local {\n\tpods disabled\n}", func(*config) {}},
+		{"pods insecure", "headless coredns.local {\n\tpods insecure\n}", func(c *config) { c.podMode = podsInsecure }},
+		{"fallthrough with zones", "headless coredns.local {\n\tfallthrough ip6.arpa inaddr.arpa foo.com\n}", func(c *config) {
+			c.fall = fall.F{Zones: []string{"ip6.arpa.", "inaddr.arpa.", "foo.com."}}
+		}},
+		{"a kubeconfig", "headless coredns.local {\n\tkubeconfig file\n}", func(c *config) { c.kubeconfig = "file" }},
+		{"a kubeconfig and a context", "headless coredns.local {\n\tkubeconfig file context\n}", func(c *config) { c.kubeconfig, c.context = "file", "context" }},
+		{"a startup timeout", "headless coredns.local {\n        kubeconfig file context\n        startup_timeout 1s\n}", func(c *config) {
+			c.kubeconfig, c.context, c.startupTimeout = "file", "context", time.Second
+		}},
+		{"endpoint_pod_names", "headless coredns.local {\n\tendpoint_pod_names\n}", func(c *config) { c.podNames = true }},
+		{"noendpoints", "headless coredns.local {\n\tnoendpoints\n}", func(c *config) { c.noEndpoints = true }},
+		{"ignore empty_service", "headless coredns.local {\n\tignore empty_service\n}", func(c *config) { c.ignoreEmpty = true }},
+		{"limits for the API server", "headless coredns.local {\n\tapiserver_qps 50.0\n\tapiserver_burst 100\n\tapiserver_max_inflight 25\n}", func(c *config) {
+			c.qps, c.burst, c.maxInflight = 50, 100, 25
+		}},
+		{"a ttl", "headless coredns.local {\n\t\t\tttl 56\n\t\t}", func(c *config) { c.ttl, c.headlessTTL = 56, 56 }},
+
+		// It does not look at what stands behind the argument that it reads.
+		{"ignore empty_service and more words", "headless coredns.local {\n\tignore empty_service ixnay on the endpointsay\n}", func(c *config) { c.ignoreEmpty = true }},
+		{"ignore without a word", "headless coredns.local {\n\tignore\n}", func(*config) {}},
+		{"a ttl and another number", "headless coredns.local {\n\tttl 56 57\n}", func(c *config) { c.ttl, c.headlessTTL = 56, 56 }},
+		{"a startup timeout and another", "headless coredns.local {\n\tstartup_timeout 1s 2s\n}", func(c *config) { c.startupTimeout = time.Second }},
+	} {
+		want := stanzaDefaults()
+		want.zones, want.primary = []string{"coredns.local."}, "coredns.local."
+		c.set(want)
+		if got, err := stanzaConfig(c.stanza); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s:\n%s\ngot  %+v, %v\nwant %+v", c.name, c.stanza, got, err, want)
+		}
+	}
+}
+
+func TestSetupErrorsNameThePlugin(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		name, stanza, want string
+	}{
+		{"a mistake in the stanza", "headless cluster.local {\nttl x\n}", "plugin/headless: Testfile:2 - Error during parsing: ttl: "},
+		{"a manifest that is not there", "headless cluster.local {\nmanifests " + filepath.Join(dir, "none") + "\n}", "plugin/headless: manifests: "},
+	} {
+		if err := setup(caddy.NewTestController("dns", c.stanza)); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s:\n%s\n%v, want %s", c.name, c.stanza, err, c.want)
+		}
+	}
+}
+
+func TestSetupAddsThePlugin(t *testing.T) {
+	dir := t.TempDir()
+	writeManifests(t, dir, 0, map[string]string{"d/a.yaml": manifestWeb})
+	c := caddy.NewTestController("dns", "headless cluster.local {\nmanifests d\n}")
+	cfg := dnsserver.GetConfig(c)
+	cfg.Root = dir
+	if err := setup(c); err != nil {
+		t.Fatal(err)
+	}
+	if len(cfg.Plugin) != 1 {
+		t.Fatalf("%d plugins were added, want 1", len(cfg.Plugin))
+	}
+	h, ok := cfg.Plugin[0](nil).(*Headless)
+	if !ok || h.Name() != "headless" || !h.Ready() {
+		t.Errorf("got %+v, want a plugin called headless that is ready", h)
+	}
+}
+
+func TestBoundAddrs(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		hosts string
+		want  string
+	}{
+		{"an address", "192.168.1.1", "192.168.1.1"},
+		{"two addresses", "192.168.1.1 fd00::1", "192.168.1.1 fd00::1"},
+		{"an address with a prefix length", "192.168.1.1/24", "192.168.1.1"},
+		{"an IPv4-mapped address is its IPv4 address", "::ffff:192.168.1.1", "192.168.1.1"},
+		{"loopback addresses are left out", "127.0.0.1 192.168.1.1 ::1", "192.168.1.1"},
+		{"loopback addresses count if there are no others", "127.0.0.1 ::1", "127.0.0.1 ::1"},
+		{"all of 127.0.0.0/8 is loopback", "127.0.0.53 192.168.1.1", "192.168.1.1"},
+		{"link-local addresses never count", "fe80::1 169.254.20.10", ""},
+		{"a link-local address and a loopback address", "fe80::1%eth0 127.0.0.1", "127.0.0.1"},
+		{"an address loses its zone", "fd00::1%eth0", "fd00::1"},
+		{"a name is no address", "localhost 192.168.1.1", "192.168.1.1"},
+	} {
+		var want []netip.Addr
+		for text := range strings.FieldsSeq(c.want) {
+			want = append(want, netip.MustParseAddr(text))
+		}
+		if got := boundAddrs(strings.Split(c.hosts, " ")); !slices.Equal(got, want) {
+			t.Errorf("%s: boundAddrs(%q) = %v, want %v", c.name, c.hosts, got, want)
+		}
+	}
+}
+
+func TestBoundAddrsOfAllInterfaces(t *testing.T) {
+	interfaces, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Skipf("the interfaces have no addresses to compare with: %v", err)
+	}
+	all := boundAddrs(nil)
+	for _, hosts := range [][]string{{}, {""}} {
+		if got := boundAddrs(hosts); !slices.Equal(got, all) {
+			t.Errorf("boundAddrs(%q) = %v, want %v", hosts, got, all)
+		}
+	}
+	isOf := func(addr netip.Addr) bool {
+		return slices.ContainsFunc(interfaces, func(i net.Addr) bool { return strings.HasPrefix(i.String(), addr.String()+"/") })
+	}
+	for _, addr := range all {
+		if !isOf(addr) {
+			t.Errorf("boundAddrs(nil) = %v, but no interface of %v has %v", all, interfaces, addr)
+		}
+	}
+	if len(interfaces) > 0 && len(all) == 0 {
+		t.Errorf("boundAddrs(nil) = none of %v", interfaces)
+	}
+}

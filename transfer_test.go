@@ -1,0 +1,123 @@
+package headless
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	_ "github.com/coredns/coredns/plugin/transfer"
+	"github.com/miekg/dns"
+)
+
+// axfr transfers zone and returns its records without the SOAs at both ends.
+func axfr(t *testing.T, s *server, zone string) []dns.RR {
+	t.Helper()
+	r := new(dns.Msg)
+	r.SetAxfr(zone)
+	ch, err := new(dns.Transfer).In(r, s.tcp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rrs []dns.RR
+	for e := range ch {
+		if e.Error != nil {
+			t.Fatalf("%s: %v", zone, e.Error)
+		}
+		rrs = append(rrs, e.RR...)
+	}
+	if n := len(rrs); n < 2 || rrs[0].Header().Rrtype != dns.TypeSOA || rrs[0].String() != rrs[n-1].String() {
+		t.Fatalf("%s: %d records, not between two equal SOAs", zone, n)
+	}
+	return rrs[1 : len(rrs)-1]
+}
+
+func TestTransfersEqualAnswers(t *testing.T) {
+	s := startServer(t, "cluster.local:0 in-addr.arpa:0 ip6.arpa:0 {\n"+bound+
+		"transfer {\nto *\n}\nheadless {\nmanifests testdata/cluster.yaml\nendpoint_pod_names\nhostnames serving\n}\n}")
+	type rrset struct {
+		owner string
+		qtype uint16
+	}
+	for zone, mustHave := range map[string][]string{
+		"cluster.local.": {
+			"web.default.svc.cluster.local. A", "_http._tcp.web.default.svc.cluster.local. A", "_http._tcp.web.default.svc.cluster.local. SRV",
+			"web-3.web.default.svc.cluster.local. A", "_dns._udp.web-0.web.default.svc.cluster.local. SRV", "pair-0.pair.default.svc.cluster.local. AAAA",
+			"anon-x1.anon.default.svc.cluster.local. A", "10-0-2-1.anon.default.svc.cluster.local. A", "0--5.anon.default.svc.cluster.local. SRV",
+			"vip.default.svc.cluster.local. AAAA", "_https._tcp.vip.default.svc.cluster.local. SRV", "vip-0.vip.default.svc.cluster.local. A",
+			"ext.default.svc.cluster.local. CNAME", "web-0.web.blue.svc.cluster.local. A", "dns-version.cluster.local. TXT", "cluster.local. NS",
+		},
+		"in-addr.arpa.": {"1.0.0.10.in-addr.arpa. PTR", "1.0.96.10.in-addr.arpa. PTR", "in-addr.arpa. NS"},
+		"ip6.arpa.":     {"5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa. PTR"},
+	} {
+		sets := make(map[rrset][]dns.RR)
+		seen := make(map[string]bool)
+		for _, rr := range axfr(t, s, zone) {
+			if seen[rr.String()] {
+				t.Errorf("%s: twice: %s", zone, rr)
+			}
+			seen[rr.String()] = true
+			id := rrset{rr.Header().Name, rr.Header().Rrtype}
+			sets[id] = append(sets[id], rr)
+		}
+		for _, question := range mustHave {
+			name, qtype, _ := strings.Cut(question, " ")
+			if _, ok := sets[rrset{name, dns.StringToType[qtype]}]; !ok {
+				t.Errorf("%s: no %s", zone, question)
+			}
+		}
+		owners := make(map[string]bool)
+		for id := range sets {
+			owners[id.owner] = true
+		}
+		// What a query gives at each of these names, for each type there is, is what was transferred, and nothing else.
+		for owner := range maps.Keys(owners) {
+			for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT, dns.TypeNS, dns.TypeCNAME} {
+				m := s.ask(t, "tcp", owner+" "+dns.TypeToString[qtype], 0)
+				answer := slices.DeleteFunc(m.Answer, func(rr dns.RR) bool { return rr.Header().Rrtype != qtype || rr.Header().Name != owner })
+				if got, want := lines(t, sets[rrset{owner, qtype}]), lines(t, answer); !slices.Equal(got, want) {
+					t.Errorf("%s %s:\ntransferred %q\nanswered    %q", owner, dns.TypeToString[qtype], got, want)
+				}
+			}
+		}
+	}
+}
+
+func TestTransferOfACurrentZoneIsItsSOA(t *testing.T) {
+	s := startServer(t, "cluster.local:0 {\n"+bound+"transfer {\nto *\n}\nheadless {\nmanifests testdata/cluster.yaml\n}\n}")
+	soa, ok := s.ask(t, "tcp", "cluster.local. SOA", 0).Answer[0].(*dns.SOA)
+	if !ok {
+		t.Fatal("no SOA")
+	}
+	for _, c := range []struct {
+		name   string
+		serial uint32
+		whole  bool
+	}{{"current", soa.Serial, false}, {"newer", soa.Serial + 1, false}, {"older", soa.Serial - 1, true}} {
+		r := new(dns.Msg)
+		r.SetIxfr("cluster.local.", c.serial, soa.Ns, soa.Mbox)
+		client := &dns.Client{Net: "tcp"}
+		m, _, err := client.Exchange(r, s.tcp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if whole := len(m.Answer) > 1; whole != c.whole || m.Answer[0].String() != soa.String() {
+			t.Errorf("a requester with a serial that is %s got %d records, the first %v", c.name, len(m.Answer), m.Answer[0])
+		}
+	}
+}
+
+func TestTransferIsRefused(t *testing.T) {
+	api := newStubAPI(t)
+	release := api.hold(slicesResource)
+	defer release()
+	s := startServer(t, "cluster.local:0 {\n"+bound+"transfer {\nto *\n}\nheadless {\nendpoint "+api.url+"\nstartup_timeout 0s\n}\n}")
+	if m := s.ask(t, "tcp", "cluster.local. AXFR", 0); m.Rcode != dns.RcodeRefused {
+		t.Errorf("while not synced: %s, want REFUSED", dns.RcodeToString[m.Rcode])
+	}
+	release()
+	eventually(t, "the zone is transferred", func() bool { return s.ask(t, "tcp", "cluster.local. AXFR", 0).Rcode == dns.RcodeSuccess })
+	if m := s.ask(t, "tcp", "svc.cluster.local. AXFR", 0); m.Rcode != dns.RcodeRefused {
+		t.Errorf("of a name that is no zone: %s, want REFUSED", dns.RcodeToString[m.Rcode])
+	}
+}

@@ -1,0 +1,811 @@
+package headless
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	golog "log"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/plugin/pkg/dnstest"
+	"github.com/coredns/coredns/plugin/test"
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
+)
+
+// everyResource lists what is watched, in the order of an apiServer's reflectors.
+var everyResource = []string{namespacesResource, servicesResource, slicesResource}
+
+// watcher returns a plugin with these lines in its stanza, not started.
+func watcher(t testing.TB, lines ...string) *Headless {
+	t.Helper()
+	stanza := fmt.Sprintf("headless cluster.local in-addr.arpa ip6.arpa {\n%s\n}", strings.Join(lines, "\n"))
+	cfg, err := parseStanza(caddy.NewTestController("dns", stanza))
+	if err != nil {
+		t.Fatalf("%s: %v", stanza, err)
+	}
+	h, err := newHeadless(cfg, "")
+	if err != nil {
+		t.Fatalf("%s: %v", stanza, err)
+	}
+	return h
+}
+
+// watching returns a plugin that watches s. It stops with the test.
+func watching(t testing.TB, s *stubAPI, lines ...string) *Headless {
+	t.Helper()
+	h := watcher(t, append(lines, "endpoint "+s.url)...)
+	h.start()
+	t.Cleanup(h.stop)
+	return h
+}
+
+// says returns h's answer to a question as text: the response code and the sorted RDATA. A name without a final dot is
+// relative to ns.svc.cluster.local.
+func says(h *Headless, question string) string {
+	name, qtype, _ := strings.Cut(question, " ")
+	if !strings.HasSuffix(name, ".") {
+		name += ".ns.svc.cluster.local."
+	}
+	m := new(dns.Msg)
+	m.SetQuestion(name, dns.StringToType[qtype])
+	m.SetEdns0(dns.MaxMsgSize-1, false)
+	rec := dnstest.NewRecorder(&test.ResponseWriter{})
+	rcode, err := h.ServeDNS(context.Background(), rec, m)
+	if err != nil || rec.Msg == nil {
+		return fmt.Sprintf("no reply, rcode %d, error %v", rcode, err)
+	}
+	var texts []string
+	for _, rr := range rec.Msg.Answer {
+		texts = append(texts, strings.TrimPrefix(rr.String(), rr.Header().String()))
+	}
+	slices.Sort(texts)
+	return strings.Join(append([]string{dns.RcodeToString[rec.Msg.Rcode]}, texts...), " ")
+}
+
+// eventuallySays waits until h gives an answer.
+func eventuallySays(t testing.TB, h *Headless, question, want string) {
+	t.Helper()
+	eventually(t, question+" has the answer "+want, func() bool { return says(h, question) == want })
+}
+
+func stubNamespace(name string) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+}
+
+// stubService returns a Service of namespace ns with a port http.
+func stubService(name, clusterIP string) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name},
+		Spec:       corev1.ServiceSpec{ClusterIP: clusterIP, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
+	}
+}
+
+// stubSlice returns a slice of a Service of namespace ns with a port http and one ready endpoint.
+func stubSlice(name, service, address, hostname string) *discoveryv1.EndpointSlice {
+	return &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "ns", Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: service},
+		},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:       []discoveryv1.EndpointPort{{Name: new("http"), Port: new(int32(80))}},
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{address}, Hostname: new(hostname)}},
+	}
+}
+
+// emptySlice returns a slice like stubSlice's without endpoints.
+func emptySlice(name, service string) *discoveryv1.EndpointSlice {
+	return changed(stubSlice(name, service, "", ""), func(o *discoveryv1.EndpointSlice) { o.Endpoints = nil })
+}
+
+// changed returns obj after change.
+func changed[O any](obj O, change func(O)) O {
+	change(obj)
+	return obj
+}
+
+// newWebAPI returns a stub that has a headless Service web with one pod web-0, and a ClusterIP Service db.
+func newWebAPI(t testing.TB) *stubAPI {
+	s := newStubAPI(t)
+	s.put(stubNamespace("ns"), stubService("web", "None"), stubSlice("web-a", "web", "10.0.0.1", "web-0"), stubService("db", "10.96.0.1"))
+	return s
+}
+
+// webAnswers are the answers while the objects of newWebAPI are there.
+var webAnswers = map[string]string{
+	"web A":                       "NOERROR 10.0.0.1",
+	"web-0.web A":                 "NOERROR 10.0.0.1",
+	"_http._tcp.web SRV":          "NOERROR 0 100 80 web-0.web.ns.svc.cluster.local.",
+	"db A":                        "NOERROR 10.96.0.1",
+	"1.0.0.10.in-addr.arpa. PTR":  "NOERROR web-0.web.ns.svc.cluster.local.",
+	"1.0.96.10.in-addr.arpa. PTR": "NOERROR db.ns.svc.cluster.local.",
+}
+
+// checkWeb holds h's answers against webAnswers.
+func checkWeb(t testing.TB, h *Headless) {
+	t.Helper()
+	for question, want := range webAnswers {
+		if got := says(h, question); got != want {
+			t.Errorf("%s: got %s, want %s", question, got, want)
+		}
+	}
+}
+
+// hammer asks for webAnswers over and over until stop, and fails the test when one is not given.
+func hammer(t testing.TB, h *Headless) (stop func()) {
+	var stopped atomic.Bool
+	var running sync.WaitGroup
+	running.Go(func() {
+		for !stopped.Load() && !t.Failed() {
+			checkWeb(t, h)
+		}
+	})
+	return func() {
+		stopped.Store(true)
+		running.Wait()
+	}
+}
+
+func TestWatchServesWhatTheAPIServerHas(t *testing.T) {
+	t.Parallel()
+	const protobuf, json = apiruntime.ContentTypeProtobuf, apiruntime.ContentTypeJSON
+	for _, tt := range []struct {
+		name     string
+		setup    []func(*stubAPI)
+		requests []stubRequest // for each resource; the resource itself and versions are left out
+	}{
+		{"streamed", nil, []stubRequest{{verb: "watch", streamed: true, mediaType: protobuf}}},
+		{"streamed as JSON", []func(*stubAPI){(*stubAPI).useJSON}, []stubRequest{{verb: "watch", streamed: true, mediaType: json}}},
+		{
+			"listed",
+			[]func(*stubAPI){(*stubAPI).refuseStreams},
+			[]stubRequest{{verb: "watch", streamed: true}, {verb: "list", mediaType: protobuf}, {verb: "watch", mediaType: protobuf}},
+		},
+		{
+			"listed as JSON",
+			[]func(*stubAPI){(*stubAPI).refuseStreams, (*stubAPI).useJSON},
+			[]stubRequest{{verb: "watch", streamed: true}, {verb: "list", mediaType: json}, {verb: "watch", mediaType: json}},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newWebAPI(t)
+			for _, f := range tt.setup {
+				f(s)
+			}
+			h := watching(t, s)
+			if !h.Ready() {
+				t.Fatal("not ready after start")
+			}
+			checkWeb(t, h)
+
+			s.put(stubService("new", "10.96.0.2"), stubSlice("web-a", "web", "10.0.0.2", "web-0"))
+			eventuallySays(t, h, "new A", "NOERROR 10.96.0.2")
+			eventuallySays(t, h, "web-0.web A", "NOERROR 10.0.0.2")
+			s.delete(stubService("db", ""))
+			eventuallySays(t, h, "db A", "NXDOMAIN")
+			s.put(emptySlice("web-a", "web"))
+			eventuallySays(t, h, "web A", "NXDOMAIN")
+			s.delete(emptySlice("web-a", ""))
+			eventually(t, "the slice is gone", func() bool { return h.index.counts().slices == 0 })
+			s.delete(stubNamespace("ns"))
+			eventuallySays(t, h, "new A", "NXDOMAIN")
+			s.put(stubNamespace("ns"))
+			eventuallySays(t, h, "new A", "NOERROR 10.96.0.2")
+
+			for _, resource := range everyResource {
+				got := s.seen(resource)
+				for i := range got {
+					got[i].resource, got[i].from = "", ""
+				}
+				if !slices.Equal(got, tt.requests) {
+					t.Errorf("%s: got requests %+v, want %+v", resource, got, tt.requests)
+				}
+			}
+		})
+	}
+}
+
+func TestWatchNeverDeniesWhatStays(t *testing.T) {
+	t.Parallel()
+	streamless := (*stubAPI).refuseStreams
+	compact := (*stubAPI).compact
+	nothing := func(*stubAPI) {}
+	broken := func(s *stubAPI) { s.fail(apierrors.NewInternalError(fmt.Errorf("etcd is away"))) }
+	expired := func(s *stubAPI) { s.fail(errExpired) }
+	for _, tt := range []struct {
+		name           string
+		setup          func(*stubAPI)
+		disturb, while func(*stubAPI) // end the watches; before the server lets the plugin in again
+		syncs          int            // of each resource, from the start on
+	}{
+		{"connections drop", nothing, (*stubAPI).cut, nothing, 1},
+		{"watches end", nothing, (*stubAPI).end, nothing, 1},
+		{"connections drop, without streams", streamless, (*stubAPI).cut, nothing, 1},
+		{"connections drop and the history is compacted", nothing, (*stubAPI).cut, compact, 2},
+		{"the same without streams", streamless, (*stubAPI).cut, compact, 2},
+		{"watches end and the history is compacted", nothing, (*stubAPI).end, compact, 2},
+		{"watches expire", nothing, expired, compact, 2},
+		{"watches expire, without streams", streamless, expired, compact, 2},
+		{"watches fail", nothing, broken, nothing, 2},
+		{"the server no longer streams", nothing, expired, streamless, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newWebAPI(t)
+			s.put(stubService("app", "None"), stubSlice("app-a", "app", "10.0.1.1", "app-0"), stubSlice("app-b", "app", "10.0.1.2", "app-1"))
+			s.put(stubService("gone", "10.96.1.1"), stubNamespace("other"))
+			for i := range 200 { // a list takes its time
+				name := fmt.Sprintf("filler-%d", i)
+				s.put(stubNamespace(name), stubService(name, "None"), stubSlice(name, name, fmt.Sprintf("10.1.0.%d", i), "pod"))
+			}
+			tt.setup(s)
+			h := watching(t, s)
+			// Without an event the watches would count as failed, and the plugin list again.
+			s.put(stubNamespace("event"), stubService("event", "None"), stubSlice("event", "event", "10.2.0.1", "event-0"))
+			eventuallySays(t, h, "event-0.event A", "NOERROR 10.2.0.1")
+			eventuallySays(t, h, "event.svc.cluster.local. A", "NOERROR")
+
+			stop := hammer(t, h)
+			defer stop()
+			release := s.hold(everyResource...)
+			defer release()
+			tt.disturb(s)
+			eventually(t, "every watch is asked for again", func() bool { n, _ := s.load(); return n == len(everyResource) })
+			s.put(stubService("added", "10.96.1.2"), stubNamespace("new"))
+			s.put(stubSlice("app-a", "app", "10.0.1.3", "app-0"))
+			s.put(stubSlice("web-b", "web", "10.0.0.1", "web-0"), emptySlice("app-b", "app"))
+			before := h.index.counts().slices
+			s.delete(stubService("gone", ""), stubNamespace("other"), emptySlice("web-a", ""), emptySlice("event", ""))
+			tt.while(s)
+			checkWeb(t, h)
+			release()
+
+			eventuallySays(t, h, "added A", "NOERROR 10.96.1.2")
+			eventuallySays(t, h, "gone A", "NXDOMAIN")
+			eventuallySays(t, h, "app-0.app A", "NOERROR 10.0.1.3")
+			eventuallySays(t, h, "app-1.app A", "NXDOMAIN")
+			eventuallySays(t, h, "1.1.0.10.in-addr.arpa. PTR", "NXDOMAIN")
+			eventuallySays(t, h, "new.svc.cluster.local. A", "NOERROR")
+			eventuallySays(t, h, "other.svc.cluster.local. A", "NXDOMAIN")
+			eventually(t, "slices are gone", func() bool { return h.index.counts().slices == before-1 })
+			for i := range 20 { // one slice takes over from the other, and back
+				names := [...]string{"web-a", "web-b"}
+				s.put(stubSlice(names[i%2], "web", "10.0.0.1", "web-0"))
+				s.delete(emptySlice(names[(i+1)%2], ""))
+			}
+			s.put(emptySlice("app-a", "app"))
+			eventuallySays(t, h, "app A", "NXDOMAIN")
+			for _, resource := range everyResource {
+				if got := s.syncs(resource); got != tt.syncs {
+					t.Errorf("%s: synced %d times, want %d", resource, got, tt.syncs)
+				}
+			}
+		})
+	}
+}
+
+func TestWatchResumesAtBookmark(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		bookmark func(*stubAPI, string)
+		syncs    int
+	}{
+		{"with a bookmark", (*stubAPI).bookmark, 1},
+		{"without", func(*stubAPI, string) {}, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newWebAPI(t)
+			h := watching(t, s)
+			s.put(stubService("event", "10.96.0.2"))
+			eventuallySays(t, h, "event A", "NOERROR 10.96.0.2")
+			s.put(stubSlice("web-a", "web", "10.0.0.2", "web-0")) // newer than any Service
+			eventuallySays(t, h, "web-0.web A", "NOERROR 10.0.0.2")
+
+			reflectors := h.source.(*apiServer).reflectors
+			before := reflectors[1].LastSyncResourceVersion()
+			tt.bookmark(s, servicesResource)
+			eventually(t, "the bookmark has arrived", func() bool {
+				return tt.syncs > 1 || reflectors[1].LastSyncResourceVersion() != before
+			})
+			s.compact()
+			s.cut()
+			s.put(stubService("late", "10.96.0.3"))
+			eventuallySays(t, h, "late A", "NOERROR 10.96.0.3")
+			if got := s.syncs(servicesResource); got != tt.syncs {
+				t.Errorf("synced %d times, want %d: %+v", got, tt.syncs, s.seen(servicesResource))
+			}
+		})
+	}
+}
+
+func TestUnsyncedAnswersServfail(t *testing.T) {
+	t.Parallel()
+	hold := func(resources ...string) func(*stubAPI) func() {
+		return func(s *stubAPI) func() { return s.hold(resources...) }
+	}
+	for _, tt := range []struct {
+		name  string
+		block func(*stubAPI) (release func())
+	}{
+		{"nothing is listed", hold(everyResource...)},
+		{"Namespaces are not listed", hold(namespacesResource)},
+		{"Services are not listed", hold(servicesResource)},
+		{"slices are not listed", hold(slicesResource)},
+		{"the server is unavailable", func(s *stubAPI) func() {
+			s.refuse(http.StatusServiceUnavailable)
+			return func() { s.refuse(0) }
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newWebAPI(t)
+			release := tt.block(s)
+			const timeout = 50 * time.Millisecond
+			began := time.Now()
+			h := watching(t, s, "startup_timeout "+timeout.String())
+			if took := time.Since(began); took < timeout || took >= defaultStartupTimeout {
+				t.Errorf("start took %v, want startup_timeout, %v", took, timeout)
+			}
+			if h.Ready() {
+				t.Error("ready")
+			}
+			for question := range webAnswers {
+				if got := says(h, question); got != "SERVFAIL" {
+					t.Errorf("%s: got %s, want SERVFAIL", question, got)
+				}
+			}
+			release()
+			for question, want := range webAnswers {
+				eventually(t, question+" is answered", func() bool {
+					got := says(h, question)
+					if got != "SERVFAIL" && got != want {
+						t.Errorf("%s: got %s, want SERVFAIL or %s", question, got, want)
+					}
+					return got == want
+				})
+			}
+			if !h.Ready() {
+				t.Error("not ready")
+			}
+		})
+	}
+}
+
+// skips returns what was skipped so far, by resource and reason.
+func skips(t testing.TB) map[string]float64 {
+	t.Helper()
+	families, err := prometheus.DefaultGatherer.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := make(map[string]float64)
+	for _, f := range families {
+		if f.GetName() != "coredns_headless_skipped_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			labels := m.GetLabel() // sorted by name: reason, resource
+			counts[labels[1].GetValue()+" "+labels[0].GetValue()] = m.GetCounter().GetValue()
+		}
+	}
+	return counts
+}
+
+func TestMalformedObjectsAreSkippedAndCounted(t *testing.T) { // not parallel: it reads counters
+	type S = *corev1.Service
+	type E = *discoveryv1.EndpointSlice
+	svc := func(change func(S)) S { return changed(stubService("x", "10.96.0.9"), change) }
+	slice := func(change func(E)) E { return changed(stubSlice("y", "y", "10.0.0.9", "h"), change) }
+	two := func(first string) []string { return []string{first, "10.0.0.9"} }
+	yes, no := new(true), new(false)
+	for _, tt := range []struct {
+		name     string
+		object   apiruntime.Object
+		reason   reason // "": nothing is skipped
+		question string
+		want     string
+	}{
+		{"Service with a port 0", svc(func(o S) { o.Spec.Ports[0].Port = 0 }), badPort, "x SRV", "NOERROR"},
+		{"Service with a port 70000", svc(func(o S) { o.Spec.Ports[0].Port = 70000 }), badPort, "x A", "NOERROR 10.96.0.9"},
+		{"Service with a negative port", svc(func(o S) { o.Spec.Ports[0].Port = -1 }), badPort, "x A", "NOERROR 10.96.0.9"},
+		{"Service without ports", svc(func(o S) { o.Spec.Ports = nil }), "", "x A", "NOERROR 10.96.0.9"},
+		{"Service without a spec", svc(func(o S) { o.Spec = corev1.ServiceSpec{} }), "", "x A", "NXDOMAIN"},
+		{"Service with a garbage ClusterIP", svc(func(o S) { o.Spec.ClusterIPs = two("10.96.0") }), badAddress, "x A", "NOERROR 10.0.0.9"},
+		{"Service with a bad name", svc(func(o S) { o.Name = "x.y" }), badName, "x.y A", "NXDOMAIN"},
+		{"Service with an unknown annotation", svc(func(o S) { o.Annotations = map[string]string{hostnamesAnnotation: "Ready!"} }), badAnnotation, "x A", "NOERROR 10.96.0.9"},
+		{"Service with a bad ExternalName", svc(func(o S) { o.Spec = corev1.ServiceSpec{Type: "ExternalName", ExternalName: "a..b"} }), badName, "x A", "NXDOMAIN"},
+		{"slice without labels", slice(func(o E) { o.Labels = nil }), noService, "y A", "NXDOMAIN"},
+		{"slice of FQDNs", slice(func(o E) { o.AddressType = discoveryv1.AddressTypeFQDN }), fqdnSlice, "y A", "NXDOMAIN"},
+		{"slice without endpoints", slice(func(o E) { o.Endpoints = nil }), "", "y A", "NXDOMAIN"},
+		{"slice with empty conditions", slice(func(o E) { o.Endpoints[0].Conditions = discoveryv1.EndpointConditions{} }), "", "h.y A", "NOERROR 10.0.0.9"},
+		{"slice with an endpoint not ready", slice(func(o E) { o.Endpoints[0].Conditions.Ready = no }), "", "h.y A", "NXDOMAIN"},
+		{"slice with an endpoint terminating", slice(func(o E) {
+			o.Endpoints[0].Conditions = discoveryv1.EndpointConditions{Ready: no, Serving: yes, Terminating: yes}
+		}), "", "y A", "NXDOMAIN"},
+		{"slice without ports", slice(func(o E) { o.Ports = nil }), "", "h.y A", "NOERROR 10.0.0.9"},
+		{"slice with a port without number", slice(func(o E) { o.Ports[0].Port = nil }), "", "y SRV", "NOERROR"},
+		{"slice with a port without name", slice(func(o E) { o.Ports[0].Name = nil }), "", "y SRV", "NOERROR 0 100 80 h.y.ns.svc.cluster.local."},
+		{"slice with a port 0", slice(func(o E) { o.Ports[0].Port = new(int32) }), badPort, "h.y A", "NOERROR 10.0.0.9"},
+		{"slice with a port 70000", slice(func(o E) { o.Ports[0].Port = new(int32(70000)) }), badPort, "_http._tcp.y SRV", "NXDOMAIN"},
+		{"endpoint with a garbage address", slice(func(o E) { o.Endpoints[0].Addresses = two("10.0.0.256") }), badAddress, "h.y A", "NOERROR 10.0.0.9"},
+		{"endpoint with an empty address", slice(func(o E) { o.Endpoints[0].Addresses = two("") }), badAddress, "h.y A", "NOERROR 10.0.0.9"},
+		{"endpoint with a zoned address", slice(func(o E) { o.Endpoints[0].Addresses = two("fe80::1%eth0") }), badAddress, "h.y A", "NOERROR 10.0.0.9"},
+		{"endpoint without addresses", slice(func(o E) { o.Endpoints[0].Addresses = nil }), "", "y A", "NXDOMAIN"},
+		{"endpoint without hostname", slice(func(o E) { o.Endpoints[0].Hostname = nil }), "", "10-0-0-9.y A", "NOERROR 10.0.0.9"},
+		{"endpoint with capitals", slice(func(o E) { o.Endpoints[0].Hostname = new("POD-1") }), "", "pod-1.y A", "NOERROR 10.0.0.9"},
+		{"endpoint with dots in its hostname", slice(func(o E) { o.Endpoints[0].Hostname = new("Pod.1") }), badName, "10-0-0-9.y A", "NOERROR 10.0.0.9"},
+	} {
+		resource := slicesResource
+		if _, ok := tt.object.(*corev1.Service); ok {
+			resource = servicesResource
+		}
+		// The object comes in every way there is: streamed, listed, and as a change.
+		for way, setup := range map[string]func(*stubAPI){"streamed": func(*stubAPI) {}, "listed": (*stubAPI).refuseStreams} {
+			t.Run(tt.name+", "+way, func(t *testing.T) {
+				s := newWebAPI(t)
+				s.put(stubService("y", "None"), tt.object)
+				setup(s)
+				before := skips(t)
+				h := watching(t, s)
+				checkWeb(t, h)
+				if got := says(h, tt.question); got != tt.want {
+					t.Errorf("%s: got %s, want %s", tt.question, got, tt.want)
+				}
+				if t.Failed() {
+					return // what follows would wait in vain
+				}
+				s.put(tt.object, stubService("later", "10.96.0.8"), stubSlice("later", "web", "10.0.0.8", "web-8"))
+				eventuallySays(t, h, "later A", "NOERROR 10.96.0.8")
+				eventuallySays(t, h, "web-8.web A", "NOERROR 10.0.0.8")
+				if got := says(h, tt.question); got != tt.want {
+					t.Errorf("%s after a change: got %s, want %s", tt.question, got, tt.want)
+				}
+				got := skips(t)
+				maps.DeleteFunc(got, func(what string, n float64) bool { return n == before[what] })
+				want := make(map[string]float64)
+				if tt.reason != "" {
+					what := resource + " " + string(tt.reason)
+					want[what] = before[what] + 2
+				}
+				if !maps.Equal(got, want) {
+					t.Errorf("counted %v, before it was %v, want %v", got, before, want)
+				}
+			})
+		}
+	}
+}
+
+func TestGarbageInAWatchIsSurvived(t *testing.T) {
+	t.Parallel()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web"}}
+	for _, tt := range []struct {
+		name  string
+		frame func(*stubWatch) []byte
+		syncs int // of the resource afterwards
+	}{
+		{"an object of another type", func(w *stubWatch) []byte { return w.event(apiwatch.Added, pod) }, 1},
+		{"the deletion of an object of another type", func(w *stubWatch) []byte { return w.event(apiwatch.Deleted, pod) }, 1},
+		{"a Namespace without a name", func(w *stubWatch) []byte { return w.event(apiwatch.Added, stubNamespace("")) }, 1},
+		{"a Service without a name", func(w *stubWatch) []byte { return w.event(apiwatch.Added, new(corev1.Service)) }, 1},
+		{"a slice without a name", func(w *stubWatch) []byte { return w.event(apiwatch.Added, new(discoveryv1.EndpointSlice)) }, 1},
+		{"the deletion of what is not there", func(w *stubWatch) []byte { return w.event(apiwatch.Deleted, stubService("none", "")) }, 1},
+		{"an event of unknown type", func(w *stubWatch) []byte { return w.event("NONSENSE", pod) }, 2},
+		{"an object of unknown kind", func(w *stubWatch) []byte { return w.rawEvent(apiwatch.Added, []byte(`{"apiVersion":"v9","kind":"X"}`)) }, 2},
+		{"an object that is none", func(w *stubWatch) []byte { return w.rawEvent(apiwatch.Modified, []byte(`"\u0000"`)) }, 2},
+		{"an empty object", func(w *stubWatch) []byte { return w.rawEvent(apiwatch.Modified, []byte(`{}`)) }, 2},
+		{"an event that is none", func(w *stubWatch) []byte { return w.frame([]byte("\xff\xfe\xfd")) }, 2},
+		{"half a frame", func(*stubWatch) []byte { return []byte("\x00\x00\x00\x40garbage") }, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newWebAPI(t)
+			h := watching(t, s)
+			for _, resource := range everyResource {
+				s.inject(resource, tt.frame)
+			}
+			s.put(stubNamespace("later"), stubService("later", "10.96.0.8"), stubSlice("web-b", "web", "10.0.0.8", "web-8"))
+			eventuallySays(t, h, "later.svc.cluster.local. A", "NOERROR")
+			eventuallySays(t, h, "later A", "NOERROR 10.96.0.8")
+			eventuallySays(t, h, "web-8.web A", "NOERROR 10.0.0.8")
+			s.put(emptySlice("web-b", "web"))
+			eventuallySays(t, h, "web-8.web A", "NXDOMAIN")
+			checkWeb(t, h)
+			for _, resource := range everyResource {
+				if got := s.syncs(resource); got != tt.syncs {
+					t.Errorf("%s: synced %d times, want %d", resource, got, tt.syncs)
+				}
+			}
+		})
+	}
+}
+
+func TestRequestsAreListsAndWatchesWithTheSelectorsOfTheStanza(t *testing.T) {
+	t.Parallel()
+	const never = "never"
+	for _, tt := range []struct {
+		lines                         string
+		namespaces, services, eslices string // the selectors of the requests
+	}{
+		{"", "", "", ""},
+		{"labels app=web", "", "app=web", "app=web"},
+		{"namespace_labels dns in (yes)", "dns in (yes)", "", ""},
+		{"endpoints headless", "", "", "service.kubernetes.io/headless"},
+		{"endpoints headless\nlabels app=web", "", "app=web", "app=web,service.kubernetes.io/headless"},
+		{"noendpoints", "", "", never},
+		{"noendpoints\nlabels !test", "", "!test", never},
+		{"namespaces ns", "", "", ""},
+	} {
+		t.Run(tt.lines, func(t *testing.T) {
+			t.Parallel()
+			s := newWebAPI(t)
+			s.refuseStreams() // then there are lists as well
+			h := watching(t, s, tt.lines)
+			if !h.Ready() {
+				t.Fatal("not ready after start")
+			}
+			for i, want := range []string{tt.namespaces, tt.services, tt.eslices} {
+				resource, requests := everyResource[i], 3
+				if want == never {
+					requests = 0
+				}
+				eventually(t, fmt.Sprintf("%d requests for %s", requests, resource), func() bool { return len(s.seen(resource)) == requests })
+				for _, r := range s.seen(resource) {
+					if r.selector != want {
+						t.Errorf("%s %s with selector %q, want %q", r.verb, resource, r.selector, want)
+					}
+				}
+			}
+			for _, r := range s.seen("") {
+				if r.verb != "list" && r.verb != "watch" {
+					t.Errorf("neither a list nor a watch: %s", r.verb)
+				}
+			}
+		})
+	}
+}
+
+func TestObjectsComeAndGoWithTheirLabels(t *testing.T) {
+	t.Parallel()
+	in := func(o metav1.Object) { o.SetLabels(map[string]string{"dns": "yes"}) }
+	labelled := changed(stubNamespace("ns"), func(o *corev1.Namespace) { in(o) })
+	web := changed(stubService("web", "10.96.0.1"), func(o *corev1.Service) { in(o) })
+	s := newStubAPI(t)
+	s.put(stubNamespace("ns"), web)
+	h := watching(t, s, "namespace_labels dns=yes", "labels dns")
+	for _, tt := range []struct {
+		name   string
+		object apiruntime.Object
+		want   string
+	}{
+		{"the Namespace gains its label", labelled, "NOERROR 10.96.0.1"},
+		{"the Service loses its label", stubService("web", "10.96.0.1"), "NXDOMAIN"},
+		{"the Service gains its label", web, "NOERROR 10.96.0.1"},
+		{"the Namespace loses its label", stubNamespace("ns"), "NXDOMAIN"},
+	} {
+		s.put(tt.object)
+		eventuallySays(t, h, "web A", tt.want)
+	}
+}
+
+// roundTripper is an http.RoundTripper made of a function.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestMaxInflightLimitsRequests(t *testing.T) {
+	for _, tt := range []struct {
+		line string
+		want int // of five requests
+	}{
+		{"apiserver_max_inflight 1", 1},
+		{"apiserver_max_inflight 2", 2},
+		{"apiserver_max_inflight 0", 5},
+		{"", 5},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			rc, err := watcher(t, "endpoint http://127.0.0.1:1", tt.line).clientConfig()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var inflight, done atomic.Int32
+			answer := make(chan struct{})
+			transport := http.RoundTripper(roundTripper(func(*http.Request) (*http.Response, error) {
+				inflight.Add(1)
+				defer inflight.Add(-1)
+				<-answer
+				return new(http.Response), nil
+			}))
+			if rc.WrapTransport != nil {
+				transport = rc.WrapTransport(transport)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			for range 5 {
+				go func() {
+					defer done.Add(1)
+					_, _ = transport.RoundTrip(new(http.Request).WithContext(ctx))
+				}()
+			}
+			check := func(what string, inflightWant, doneWant int) {
+				synctest.Wait()
+				if i, d := int(inflight.Load()), int(done.Load()); i != inflightWant || d != doneWant {
+					t.Errorf("%q, %s: %d in flight, %d done, want %d and %d", tt.line, what, i, d, inflightWant, doneWant)
+				}
+			}
+			check("five requests", tt.want, 0)
+			answer <- struct{}{}
+			check("one is answered", min(tt.want, 4), 1)
+			cancel()
+			check("those that wait give up", min(tt.want, 4), 5-min(tt.want, 4))
+			close(answer)
+		})
+	}
+}
+
+func TestMaxInflightOfOneSyncsEverything(t *testing.T) {
+	t.Parallel()
+	s := newWebAPI(t)
+	s.refuseStreams()
+	h := watching(t, s, "apiserver_max_inflight 1")
+	checkWeb(t, h)
+	if _, peak := s.load(); peak != 1 {
+		t.Errorf("%d requests at once, want 1", peak)
+	}
+}
+
+func TestPodNameAnswersWhileItsEndpointIsReady(t *testing.T) {
+	s := newWebAPI(t)
+	h := watching(t, s)
+	pod := stubSlice("web-b", "web", "10.0.0.7", "web-7")
+	unready := changed(stubSlice("web-b", "web", "10.0.0.7", "web-7"), func(o *discoveryv1.EndpointSlice) { o.Endpoints[0].Conditions.Ready = new(false) })
+	var toReady, toGone []time.Duration
+	timed := func(want string) time.Duration {
+		began := time.Now()
+		eventuallySays(t, h, "web-7.web A", want)
+		return time.Since(began)
+	}
+	for range 50 {
+		s.put(unready)
+		if got := says(h, "web-7.web A"); got != "NXDOMAIN" {
+			t.Fatalf("before it is ready: got %s, want NXDOMAIN", got)
+		}
+		s.put(pod)
+		toReady = append(toReady, timed("NOERROR 10.0.0.7"))
+		s.put(emptySlice("web-b", "web"))
+		toGone = append(toGone, timed("NXDOMAIN"))
+	}
+	slices.Sort(toReady)
+	slices.Sort(toGone)
+	t.Logf("from the change to its answer, median and most of %d: ready %v, %v; gone %v, %v",
+		len(toReady), toReady[25], toReady[49], toGone[25], toGone[49])
+}
+
+func TestStopLeavesNothing(t *testing.T) { // not parallel: it counts goroutines
+	for _, tt := range []struct {
+		name  string
+		setup func(*stubAPI)
+	}{
+		{"while it watches", func(*stubAPI) {}},
+		{"while it watches without streams", (*stubAPI).refuseStreams},
+		{"while the server does not answer", func(s *stubAPI) { s.hold(everyResource...) }},
+		{"while the server is unavailable", func(s *stubAPI) { s.refuse(http.StatusServiceUnavailable) }},
+		{"while the server has too many requests", func(s *stubAPI) { s.refuse(http.StatusTooManyRequests) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newWebAPI(t)
+			tt.setup(s)
+			goroutines := runtime.NumGoroutine()
+			h := watcher(t, "endpoint "+s.url, "startup_timeout 50ms")
+			h.start()
+			eventually(t, "every resource is asked for", func() bool { return len(s.seen("")) >= len(everyResource) })
+			synced := h.Ready()
+			began := time.Now()
+			h.stop()
+			if took := time.Since(began); took > 700*time.Millisecond { // a reflector's first delay is 0.8 s or more
+				t.Errorf("stop took %v", took)
+			}
+			eventually(t, "no connection is left", func() bool { return s.conns.Load() == 0 })
+			eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
+			if slices.Contains(running.all(), h) {
+				t.Error("still among the running plugins")
+			}
+			// The HTTP client does not end the dial of a request that is cancelled.
+			conn, err := h.source.(*apiServer).config.Dial(context.Background(), "tcp", s.server.Listener.Addr().String())
+			if err == nil {
+				t.Error("a dial that was under way can still succeed")
+				_ = conn.Close()
+			}
+			if synced {
+				checkWeb(t, h)
+			}
+		})
+	}
+}
+
+func TestStopWithoutStart(t *testing.T) {
+	defer func() {
+		if r := recover(); r != nil {
+			t.Errorf("stop before start, as at a signal during another server block's start: panic: %v", r)
+		}
+	}()
+	watcher(t, "endpoint http://127.0.0.1:1").stop()
+}
+
+func TestFailureIsLoggedOnceAMinute(t *testing.T) { // not parallel: it captures the log
+	s := newWebAPI(t)
+	h := watcher(t, "endpoint "+strings.Replace(s.url, "http:", "https:", 1), "startup_timeout 0s")
+	var logged bytes.Buffer
+	golog.SetOutput(&logged)
+	defer golog.SetOutput(os.Stderr)
+	h.start()
+	// Each resource is watched and listed, and both are tried again after a second or two.
+	eventually(t, "every request is made twice", func() bool { return s.accepted.Load() >= int64(2*2*len(everyResource)) })
+	h.stop()
+	golog.SetOutput(os.Stderr)
+	for _, resource := range everyResource {
+		for _, doing := range []string{"cannot watch ", "cannot list "} {
+			if n := strings.Count(logged.String(), doing+resource); n > 1 {
+				t.Errorf("%q stands %d times in the log:\n%s", doing+resource, n, logged.String())
+			}
+		}
+		if !strings.Contains(logged.String(), resource+": ") {
+			t.Errorf("nothing about %s in the log:\n%s", resource, logged.String())
+		}
+	}
+}
+
+func TestKubeconfigNamesTheServer(t *testing.T) {
+	t.Parallel()
+	first, second := newWebAPI(t), newWebAPI(t)
+	second.put(stubService("db", "10.96.0.2"))
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	content := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: one,
+  clusters: [{name: a, cluster: {server: %q}}, {name: b, cluster: {server: %q}}],
+  users: [{name: u, user: {token: t}}],
+  contexts: [{name: one, context: {cluster: a, user: u}}, {name: two, context: {cluster: b, user: u}}]}`, first.url, second.url)
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ line, want string }{
+		{"kubeconfig " + file, "NOERROR 10.96.0.1"},
+		{"kubeconfig " + file + " one", "NOERROR 10.96.0.1"},
+		{"kubeconfig " + file + " two", "NOERROR 10.96.0.2"},
+	} {
+		h := watcher(t, tt.line)
+		h.start()
+		if got := says(h, "db A"); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.line, got, tt.want)
+		}
+		h.stop()
+	}
+	for _, args := range []string{file + " three", file + ".none"} {
+		cfg, err := parseStanza(caddy.NewTestController("dns", "headless cluster.local {\nkubeconfig "+args+"\n}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := newHeadless(cfg, ""); err == nil {
+			t.Errorf("kubeconfig %s: no error", args)
+		}
+	}
+}
