@@ -22,8 +22,11 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/scheme"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
 // stubAPI is an API server for tests: list and watch of the resources that we read, over HTTP on the loopback, from
@@ -83,7 +86,19 @@ var stubKinds = map[string]schema.GroupVersionKind{
 	namespacesResource: corev1.SchemeGroupVersion.WithKind("Namespace"),
 	servicesResource:   corev1.SchemeGroupVersion.WithKind("Service"),
 	slicesResource:     discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
+	podsResource:       corev1.SchemeGroupVersion.WithKind("Pod"),
+	importsResource:    mcsv1alpha1.SchemeGroupVersion.WithKind("ServiceImport"),
 }
+
+// stubScheme knows the kinds.
+var stubScheme = func() *runtime.Scheme {
+	known := runtime.NewScheme()
+	utilruntime.Must(scheme.AddToScheme(known))
+	utilruntime.Must(mcsv1alpha1.Install(known))
+	return known
+}()
+
+var stubCodecs = serializer.NewCodecFactory(stubScheme)
 
 // errExpired tells a watch that the changes it asks for are forgotten.
 var errExpired = apierrors.NewResourceExpired("too old resource version")
@@ -168,7 +183,7 @@ func (s *stubAPI) set(named, obj stubObject) {
 
 // typed sets the kind of obj.
 func typed[O runtime.Object](obj O) O {
-	kinds, _, err := scheme.Scheme.ObjectKinds(obj)
+	kinds, _, err := stubScheme.ObjectKinds(obj)
 	if err != nil {
 		panic(err) // not a kind of Kubernetes
 	}
@@ -315,7 +330,7 @@ func (s *stubAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, http.StatusText(status), status)
 		return
 	}
-	codec := s.negotiate(r.Header.Get("Accept"))
+	codec := s.negotiate(req.resource, r.Header.Get("Accept"))
 	req.mediaType = codec.MediaType
 	if req.verb == "list" {
 		body := s.list(req, codec)
@@ -337,7 +352,7 @@ func newStubRequest(r *http.Request) *stubRequest {
 		root = "/api/" + gv.Version
 	}
 	var options metav1.ListOptions
-	err := scheme.ParameterCodec.DecodeParameters(r.URL.Query(), gv, &options)
+	err := scheme.ParameterCodec.DecodeParameters(r.URL.Query(), corev1.SchemeGroupVersion, &options)
 	req := &stubRequest{resource: resource, verb: "list", selector: options.LabelSelector, from: options.ResourceVersion}
 	switch {
 	case err != nil || r.URL.Path != root+"/"+resource || r.Method != http.MethodGet:
@@ -364,12 +379,13 @@ func (s *stubAPI) refusal(r *stubRequest) int {
 }
 
 // negotiate returns the encoding for a client that accepts these media types. s.mu is held.
-func (s *stubAPI) negotiate(accept string) runtime.SerializerInfo {
+func (s *stubAPI) negotiate(resource, accept string) runtime.SerializerInfo {
 	mediaType := runtime.ContentTypeJSON
-	if !s.json && strings.Contains(accept, runtime.ContentTypeProtobuf) {
+	// A custom resource has no other form.
+	if !s.json && resource != importsResource && strings.Contains(accept, runtime.ContentTypeProtobuf) {
 		mediaType = runtime.ContentTypeProtobuf
 	}
-	info, _ := runtime.SerializerInfoForMediaType(scheme.Codecs.SupportedMediaTypes(), mediaType)
+	info, _ := runtime.SerializerInfoForMediaType(stubCodecs.SupportedMediaTypes(), mediaType)
 	return info
 }
 
@@ -383,7 +399,7 @@ func matches(selector string, obj stubObject) bool {
 func (s *stubAPI) list(r *stubRequest, codec runtime.SerializerInfo) []byte {
 	kind := stubKinds[r.resource]
 	kind.Kind += "List"
-	list, err := scheme.Scheme.New(kind)
+	list, err := stubScheme.New(kind)
 	if err != nil {
 		panic(err) // stubKinds is wrong
 	}
@@ -486,7 +502,7 @@ func (w *stubWatch) change(c stubChange) []byte {
 
 // bookmark returns the event that says that w has been told everything up to version.
 func (w *stubWatch) bookmark(version int, annotations map[string]string) []byte {
-	obj, err := scheme.Scheme.New(stubKinds[w.resource])
+	obj, err := stubScheme.New(stubKinds[w.resource])
 	if err != nil {
 		panic(err) // stubKinds is wrong
 	}

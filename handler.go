@@ -25,6 +25,7 @@ type Headless struct {
 
 	*config
 	index     *index
+	imports   *index // of the multicluster zones; nil without any
 	pods      *pods
 	converter *converter
 	source    source
@@ -47,6 +48,7 @@ type question struct {
 	query
 	name  string // the owner name, as the client spells it
 	zone  string // the zone of name, lower case
+	index *index // of the zone
 	qtype uint16
 	// offset is where the answer section starts in the message, end where the message has to end.
 	offset, end int
@@ -85,7 +87,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	if qtype == dns.TypeAXFR || qtype == dns.TypeIXFR {
 		return dns.RcodeRefused, nil
 	}
-	q := &question{query: parse(qname, zone), name: name, zone: zone, qtype: qtype}
+	q := h.question(name, qname, zone, qtype)
 	if !h.Ready() {
 		if q.kind == reverseName && isPublic(q.prefix) && h.falls(qname) {
 			return h.next(ctx, w, r)
@@ -135,6 +137,30 @@ func (h *Headless) zoneOf(qname string) string {
 
 // optSize is the size of an OPT record without options.
 const optSize = 11
+
+// question returns the question for name, qname in lower case, in one of our zones. offset and end are not set.
+func (h *Headless) question(name, qname, zone string, qtype uint16) *question {
+	return &question{query: h.grammar(zone).parse(qname, zone), name: name, zone: zone, index: h.indexOf(zone), qtype: qtype}
+}
+
+// indexOf returns the index that answers for zone.
+func (h *Headless) indexOf(zone string) *index {
+	if slices.Contains(h.multicluster, zone) {
+		return h.imports
+	}
+	return h.index
+}
+
+// grammar returns which names there are in zone.
+func (h *Headless) grammar(zone string) grammar {
+	switch {
+	case slices.Contains(h.multicluster, zone):
+		return multicluster
+	case h.zonal:
+		return zonal
+	}
+	return plain
+}
 
 // room returns how long the reply to r may be before the server adds the OPT record to it, with those options of the query
 // that some plugin asks it to repeat.
@@ -226,7 +252,7 @@ func (h *Headless) soa(q *question, ttl uint32) dns.RR {
 	if isReverse(q.zone) {
 		primary = h.primary
 	}
-	return soaRR(q.apex(), ttl, primary, h.index.serial(), h.negativeTTL)
+	return soaRR(q.apex(), ttl, primary, q.index.serial(), h.negativeTTL)
 }
 
 // resolve answers q from what we hold. ANY is answered with one RRset (RFC 8482).
@@ -347,7 +373,7 @@ func (h *Headless) resolveService(q *question, qtype uint16) result {
 	case dns.TypeSRV:
 		w, limit = wantSRV, left/leastSRVSize(q.service, q.namespace, q.zone)
 	}
-	v := h.index.lookup(&q.query, w, limit)
+	v := q.index.lookup(&q.query, w, limit)
 	res := result{outcome: v.outcome, cname: v.cname, ttl: h.ttlOf(&v)}
 	switch {
 	case w == wantSRV:
@@ -394,10 +420,9 @@ func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 			h.chaseOutside(ctx, w, r, q, res.cname, m)
 			return
 		}
-		q = &question{
-			query: parse(res.cname, zone), name: res.cname, zone: zone, qtype: q.qtype,
-			offset: q.offset + pointerSize + fixedSize + nameSize(res.cname), end: q.end,
-		}
+		offset, end := q.offset+pointerSize+fixedSize+nameSize(res.cname), q.end
+		q = h.question(res.cname, res.cname, zone, q.qtype)
+		q.offset, q.end = offset, end
 		*res = h.resolve(q)
 		switch {
 		case res.cname != "":

@@ -297,13 +297,13 @@ func TestExistenceComesBeforeTheType(t *testing.T) {
 // TestNoAncestorIsDenied asks as a resolver does that minimises names (RFC 9156) and takes NXDOMAIN for all that is below
 // (RFC 8020): for every name with records no ancestor inside the zone may be NXDOMAIN.
 func TestNoAncestorIsDenied(t *testing.T) {
-	h := newTestHeadless(t, "pods insecure\nhostnames all")
+	h := newTestHeadless(t, "pods insecure\nhostnames all\nzonal")
 	h.upstream = outside{}
 	var owners []string
 	for _, name := range []string{
 		"web.$", "web-0.web.$", "web-2.web.$", "_http._tcp.web.$", "_dns._udp.web-0.web.$", "starting-0.starting.$", "_http._tcp.starting-0.starting.$",
 		"pair-0.pair.$", "0--5.anon.$", "vip.$", "_https._tcp.vip.$", "vip-0.vip.$", "ext.$", "dns-version.cluster.local.", "ns.dns.cluster.local.",
-		"1-2-3-4.vacant.pod.cluster.local.", "web-0.web.blue.svc.cluster.local.",
+		"1-2-3-4.vacant.pod.cluster.local.", "corp.example.com.pin._zone.zoned.$", "web-0.web.blue.svc.cluster.local.",
 	} {
 		owners = append(owners, strings.ReplaceAll(name, "$", "default.svc.cluster.local."))
 	}
@@ -579,6 +579,71 @@ func TestOptionsThatChangeNames(t *testing.T) {
 		}},
 	} {
 		t.Run(c.options, func(t *testing.T) { checkRows(t, newTestHeadless(t, c.options), names(c.rows)) })
+	}
+}
+
+func TestZonalNames(t *testing.T) {
+	h := newTestHeadless(t, "zonal\nhostnames all")
+	checkRows(t, h, names([]row{
+		{"the endpoints in a zone", "eu-1a.pin._zone.zoned.$ A", noError, []string{"eu-1a.pin._zone.zoned.$ 5 IN A 10.0.10.1"}, nil},
+		{"in any case", "EU-1a.Pin._ZONE.zoned.$ A", noError, []string{"EU-1a.Pin._ZONE.zoned.$ 5 IN A 10.0.10.1"}, nil},
+		{"a zone with dots", "corp.example.com.prefer._zone.zoned.$ A", noError, []string{"corp.example.com.prefer._zone.zoned.$ 5 IN A 10.0.10.2"}, nil},
+		{"their SRVs", "eu-1a.pin._zone.zoned.$ SRV", noError, []string{"eu-1a.pin._zone.zoned.$ 5 IN SRV 0 100 80 zoned-0.zoned.$"}, []string{"zoned-0.zoned.$ 5 IN A 10.0.10.1"}},
+		{"another type", "eu-1a.pin._zone.zoned.$ AAAA", noError, nil, nil},
+		{"pin in a zone without endpoints", "us-1.pin._zone.zoned.$ A", noError, nil, nil},
+		{"prefer in one takes all", "us-1.prefer._zone.zoned.$ A", noError, []string{
+			"us-1.prefer._zone.zoned.$ 5 IN A 10.0.10.1", "us-1.prefer._zone.zoned.$ 5 IN A 10.0.10.2", "us-1.prefer._zone.zoned.$ 5 IN A 10.0.10.3",
+		}, nil},
+		{"an empty non-terminal", "pin._zone.zoned.$ A", noError, nil, nil},
+		{"above it", "_zone.zoned.$ A", noError, nil, nil},
+		{"below part of a zone", "example.com.pin._zone.zoned.$ A", noError, nil, nil},
+		{"another directive", "eu-1a.some._zone.zoned.$ A", nxName, nil, nil},
+		{"a ClusterIP Service", "eu-1a.pin._zone.vip.$ A", nxName, nil, nil},
+		{"an ExternalName Service", "eu-1a.pin._zone.ext.$ A", nxName, nil, nil},
+		{"a headless Service whose name does not exist", "eu-1a.pin._zone.empty.$ A", nxName, nil, nil},
+		{"one whose name is an empty non-terminal", "eu-1a.pin._zone.all.$ A", noError, nil, nil},
+		{"prefer there", "eu-1a.prefer._zone.all.$ A", noError, nil, nil},
+	}))
+	checkRows(t, newTestHeadless(t, ""), names([]row{
+		{"without the option", "eu-1a.pin._zone.zoned.$ A", nxName, nil, nil},
+		{"nothing above it either", "_zone.zoned.$ A", nxName, nil, nil},
+	}))
+}
+
+func TestMulticlusterNames(t *testing.T) {
+	h := newTestHeadlessFrom(t, "headless cluster.local clusterset.local in-addr.arpa {\nmulticluster clusterset.local\nmanifests testdata/cluster.yaml testdata/imports.yaml\n}")
+	rows := []row{
+		{"a headless import has the endpoints of all clusters", "db.& A", noError, []string{"db.& 5 IN A 10.20.0.1", "db.& 5 IN A 10.20.0.2", "db.& 5 IN A 10.30.0.1"}, nil},
+		{"an endpoint has its cluster in its name", "db-0.east.db.& A", noError, []string{"db-0.east.db.& 5 IN A 10.20.0.1"}, nil},
+		{"the same hostname in another cluster", "DB-0.West.db.& A", noError, []string{"DB-0.West.db.& 5 IN A 10.30.0.1"}, nil},
+		{"without hostname the dashed address", "10-20-0-2.east.db.& A", noError, []string{"10-20-0-2.east.db.& 5 IN A 10.20.0.2"}, nil},
+		{"a port", "_sql._tcp.db.& SRV", noError, []string{
+			"_sql._tcp.db.& 5 IN SRV 0 33 5432 db-0.east.db.&", "_sql._tcp.db.& 5 IN SRV 0 33 5432 10-20-0-2.east.db.&", "_sql._tcp.db.& 5 IN SRV 0 33 5432 db-0.west.db.&",
+		}, []string{"db-0.east.db.& 5 IN A 10.20.0.1", "10-20-0-2.east.db.& 5 IN A 10.20.0.2", "db-0.west.db.& 5 IN A 10.30.0.1"}},
+		{"a port of an endpoint", "_sql._tcp.db-0.west.db.& SRV", noError, []string{"_sql._tcp.db-0.west.db.& 5 IN SRV 0 100 5432 db-0.west.db.&"}, []string{"db-0.west.db.& 5 IN A 10.30.0.1"}},
+		{"a cluster alone is an empty non-terminal", "east.db.& A", noError, nil, nil},
+		{"a cluster nobody knows", "north.db.& A", nxName, nil, nil},
+		{"an endpoint that is not ready", "db-1.west.db.& A", nxName, nil, nil},
+		{"a hostname without cluster", "db-0.db.& A", nxName, nil, nil},
+		{"a hostname in another cluster", "db-1.east.db.& A", nxName, nil, nil},
+		{"a ClusterSetIP", "api.& A", noError, []string{"api.& 5 IN A 10.97.0.1"}, nil},
+		{"its port", "_http._tcp.api.& SRV", noError, []string{"_http._tcp.api.& 5 IN SRV 0 100 80 api.&"}, []string{"api.& 5 IN A 10.97.0.1"}},
+		{"an endpoint of it", "api-0.east.api.& A", noError, []string{"api-0.east.api.& 5 IN A 10.20.1.1"}, nil},
+		{"a Service of this cluster only", "web.& A", nxName, nil, nil},
+		{"an import is not in the cluster's zone", "db.default.svc.cluster.local. A", nxName, nil, nil},
+		{"a namespace", "default.svc.clusterset.local. A", noError, nil, nil},
+		{"the version", "dns-version.clusterset.local. TXT", noError, []string{`dns-version.clusterset.local. 28800 IN TXT "1.1.0"`}, nil},
+		{"imports have no PTR", "1.0.20.10.in-addr.arpa. PTR", nxName, nil, nil},
+	}
+	expand := func(s string) string { return strings.ReplaceAll(s, "&", "default.svc.clusterset.local.") }
+	for _, r := range rows {
+		r.question = expand(r.question)
+		for _, section := range [][]string{r.answer, r.extra} {
+			for i := range section {
+				section[i] = expand(section[i])
+			}
+		}
+		checkRow(t, h, r)
 	}
 }
 

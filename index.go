@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"iter"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -36,6 +37,9 @@ type index struct {
 	clusterIPs map[netip.Addr][]*service
 	// reverse counts, for each empty non-terminal of the reverse trees, the names one label below it that exist.
 	reverse map[netip.Prefix]int
+	// zones holds the topology zones of endpoints, zoneIDs their positions in it. The first is "", none.
+	zones   []string
+	zoneIDs map[string]uint16
 	// touched is the scratch space of putSlice and dropSlice: the endpoints that the change may have affected.
 	touched []*endpoint
 	// changed says that the change at hand altered what a zone transfer would see.
@@ -54,6 +58,8 @@ func newIndex(p policy, ignoreEmpty bool) *index {
 		addresses:   make(map[netip.Addr]address),
 		clusterIPs:  make(map[netip.Addr][]*service),
 		reverse:     make(map[netip.Prefix]int),
+		zones:       []string{""},
+		zoneIDs:     map[string]uint16{"": 0},
 	}
 	x.bump()
 	return x
@@ -137,7 +143,8 @@ type occurrence struct {
 	next    *occurrence
 	round   uint32 // the slice's round in which it listed the endpoint last
 	state   state
-	podName bool // the name is a pod's name, not a hostname, and the dashed address names the endpoint as well
+	podName bool   // the name is a pod's name, not a hostname, and the dashed address names the endpoint as well
+	zone    uint16 // the position of the topology zone in the index's zones
 }
 
 // serviceKind is what decides which records a Service has.
@@ -175,6 +182,7 @@ type endpointSpec struct {
 	addr    netip.Addr // without zone, never IPv4-mapped
 	name    string     // a valid label, or "" for the dashed address
 	podName bool       // name is a pod's
+	zone    string     // the topology zone, lower case; "" unless zonal is on
 	state   state
 }
 
@@ -568,7 +576,7 @@ func (x *index) fill(sl *slice, spec *sliceSpec) {
 	for i, es := range spec.endpoints {
 		e := x.endpoint(sl.svc, es.addr, es.name)
 		sl.endpoints[i] = e
-		if e.retain(sl, es) || !samePorts {
+		if e.retain(sl, es, x.zoneID(es.zone)) || !samePorts {
 			x.touch(e)
 		}
 	}
@@ -904,8 +912,19 @@ func (x *index) unlink(e *endpoint) {
 	x.setAddress(e.addr, a)
 }
 
+// zoneID returns the position of a topology zone in x.zones. Past 65,535 zones it is that of none.
+func (x *index) zoneID(zone string) uint16 {
+	id, ok := x.zoneIDs[zone]
+	if !ok && len(x.zones) <= math.MaxUint16 {
+		id = uint16(len(x.zones)) //nolint:gosec // it fits, see above
+		x.zones = append(x.zones, zone)
+		x.zoneIDs[zone] = id
+	}
+	return id
+}
+
 // retain records what sl says of e, and reports whether that is news.
-func (e *endpoint) retain(sl *slice, es endpointSpec) bool {
+func (e *endpoint) retain(sl *slice, es endpointSpec, zone uint16) bool {
 	o := &e.in
 	for o.slice != sl && o.next != nil {
 		o = o.next
@@ -916,7 +935,7 @@ func (e *endpoint) retain(sl *slice, es endpointSpec) bool {
 		o = o.next
 	}
 	isNew = isNew || o.state != es.state || o.podName != es.podName
-	o.slice, o.round, o.state, o.podName = sl, sl.round, es.state, es.podName
+	o.slice, o.round, o.state, o.podName, o.zone = sl, sl.round, es.state, es.podName, zone
 	return isNew
 }
 
@@ -972,6 +991,16 @@ func (e *endpoint) any(podName bool) bool {
 	return false
 }
 
+// inZone reports whether a slice says that e is in a topology zone.
+func (e *endpoint) inZone(zone uint16) bool {
+	for o := &e.in; o != nil; o = o.next {
+		if o.slice != nil && o.zone == zone {
+			return true
+		}
+	}
+	return false
+}
+
 // label returns e's own label.
 func (e *endpoint) label() hostLabel { return hostLabel{e.name, e.addr} }
 
@@ -989,6 +1018,8 @@ func (x *index) lookup(q *query, w want, limit int) view {
 		svc := x.peek(q.namespace, q.service)
 		switch {
 		case svc == nil || !svc.shown:
+		case q.scope != everywhere:
+			return x.lookupScope(svc, q, w, limit)
 		case q.hostname != "":
 			return x.lookupHostname(svc, q, w, limit)
 		case svc.spec.kind == clusterIP:
@@ -1126,6 +1157,81 @@ func (x *index) lookupHeadless(svc *service, q *query, w want, limit int) view {
 	return v
 }
 
+// lookupScope looks up a name below _zone. It exists below every headless Service whose own name does, whatever the topology
+// zone.
+func (x *index) lookupScope(svc *service, q *query, w want, limit int) view {
+	own := query{kind: serviceName, namespace: q.namespace, service: q.service}
+	if svc.spec.kind != headless || x.lookupHeadless(svc, &own, wantNothing, 0).outcome == nameError {
+		return view{}
+	}
+	v := view{outcome: nonTerminal, headless: true}
+	if q.scope == scopeName {
+		return v
+	}
+	var addrs []netip.Addr
+	if id, ok := x.zoneIDs[q.zone]; ok {
+		v.targets, addrs = svc.zoneTargets(id)
+	}
+	switch {
+	case len(addrs) == 0 && q.scope == prefer && svc.states[ready] > 0:
+		return x.lookupHeadless(svc, &own, w, limit)
+	case len(addrs) == 0:
+		return v
+	}
+	v.outcome = found
+	if w == wantSRV {
+		v.targets, v.total = pickTargets(v.targets, limit)
+		return v
+	}
+	v.targets = nil
+	if w != wantNothing {
+		v.addrs, v.total = pick(addrs, w.family(), limit)
+	}
+	return v
+}
+
+// zoneTargets returns the ready endpoints in a topology zone, as SRV targets and as distinct addresses. It looks at every
+// endpoint of svc.
+func (svc *service) zoneTargets(zone uint16) (targets []target, addrs []netip.Addr) {
+	seen := make(map[netip.Addr]bool)
+	for _, g := range svc.groups {
+		for _, e := range g.targets {
+			t := target{hostLabel: e.label()}
+			var ports []port
+			for o := range svc.sharing(e) {
+				if o.state != ready || !o.inZone(zone) {
+					continue
+				}
+				t.addrs = append(t.addrs, o.addr)
+				ports = union(ports, o.ports())
+				if !seen[o.addr] {
+					seen[o.addr] = true
+					addrs = append(addrs, o.addr)
+				}
+			}
+			if t.ports = match(ports, &query{}); len(t.ports) > 0 {
+				targets = append(targets, t)
+			}
+		}
+	}
+	return targets, addrs
+}
+
+// pickTargets returns those of targets that have up to limit SRV records, from a random one on, and the number of all records.
+func pickTargets(targets []target, limit int) (picked []target, total int) {
+	if len(targets) == 0 {
+		return nil, 0
+	}
+	from := rand.IntN(len(targets))
+	for _, t := range slices.Concat(targets[from:], targets[:from]) {
+		if total < limit {
+			picked = append(picked, t)
+		}
+		total += len(t.ports)
+	}
+	return picked, total
+}
+
 // srvTargets returns targets with up to limit SRV records, from a random target on, and the number of all records.
 func (svc *service) srvTargets(q *query, limit int) (targets []target, total int) {
 	type batch struct {
@@ -1238,6 +1344,9 @@ func (x *index) lookupHostname(svc *service, q *query, w want, limit int) view {
 		}
 	}
 	if len(addrs) == 0 {
+		if q.cluster && q.proto == "" && x.hasCluster(svc, q.hostname) {
+			v.outcome = nonTerminal
+		}
 		return v
 	}
 	if v.outcome = portOutcome(ports, q); v.outcome != found {
@@ -1252,6 +1361,22 @@ func (x *index) lookupHostname(svc *service, q *query, w want, limit int) view {
 		v.addrs, v.total = pick(addrs, w.family(), limit)
 	}
 	return v
+}
+
+// hasCluster reports whether an endpoint in cluster, of a Service of a multicluster zone, answers to its name.
+func (x *index) hasCluster(svc *service, cluster string) bool {
+	least := x.hostnames(svc).least()
+	for name, e := range svc.hosts {
+		if _, of, _ := strings.Cut(name, "."); of != cluster {
+			continue
+		}
+		for ; e != nil; e = e.sameName {
+			if e.state >= least {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // named yields the endpoints of svc that have the hostname of q, in any state.
@@ -1416,7 +1541,7 @@ func (x *index) clone() *index {
 	}
 	specs := make([]*sliceSpec, 0, len(x.slices))
 	for key, sl := range x.slices {
-		specs = append(specs, sl.spec(key))
+		specs = append(specs, x.sliceSpec(key, sl))
 	}
 	serial := x.serial()
 	x.mu.RUnlock()
@@ -1433,15 +1558,15 @@ func (x *index) clone() *index {
 	return c
 }
 
-// spec returns the spec that sl was made of.
-func (sl *slice) spec(key objectKey) *sliceSpec {
+// sliceSpec returns the spec that sl was made of.
+func (x *index) sliceSpec(key objectKey, sl *slice) *sliceSpec {
 	spec := &sliceSpec{objectKey: key, service: sl.svc.name, ports: sl.ports, endpoints: make([]endpointSpec, len(sl.endpoints))}
 	for i, e := range sl.endpoints {
 		o := &e.in
 		for o.slice != sl {
 			o = o.next
 		}
-		spec.endpoints[i] = endpointSpec{addr: e.addr, name: e.name, podName: o.podName, state: o.state}
+		spec.endpoints[i] = endpointSpec{addr: e.addr, name: e.name, podName: o.podName, zone: x.zones[o.zone], state: o.state}
 	}
 	return spec
 }

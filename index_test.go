@@ -242,6 +242,7 @@ type modelEndpoint struct {
 	hostname bool // one says that the name is a hostname
 	alias    bool // one says that the name is a pod's
 	ports    map[port]bool
+	zones    map[string]bool
 }
 
 // endpoints returns the endpoints of a Service, by address and name.
@@ -254,8 +255,9 @@ func (m *model) endpoints(key objectKey) map[hostLabel]*modelEndpoint {
 		for _, e := range sl.endpoints {
 			id := hostLabel{e.name, e.addr}
 			if all[id] == nil {
-				all[id] = &modelEndpoint{endpointSpec: e, ports: make(map[port]bool)}
+				all[id] = &modelEndpoint{endpointSpec: e, ports: make(map[port]bool), zones: make(map[string]bool)}
 			}
+			all[id].zones[e.zone] = true
 			all[id].state = max(all[id].state, e.state)
 			all[id].hostname = all[id].hostname || e.name != "" && !e.podName
 			all[id].alias = all[id].alias || e.podName
@@ -333,6 +335,9 @@ func (m *model) expect(q *query, w want) (outcome, map[record]bool) {
 	if spec == nil {
 		return nameError, records
 	}
+	if q.scope != everywhere {
+		return m.expectScope(q, w)
+	}
 	type fact struct {
 		host  string
 		addr  netip.Addr
@@ -395,6 +400,35 @@ func (m *model) expect(q *query, w want) (outcome, map[record]bool) {
 		if isWanted && hasPort && (q.hostname == "" || q.proto == "") {
 			records[addrRecord(f.addr)] = true
 		}
+	}
+	return result, records
+}
+
+// expectScope returns the outcome and the records for a name below _zone.
+func (m *model) expectScope(q *query, w want) (outcome, map[record]bool) {
+	records := make(map[record]bool)
+	own := &query{kind: serviceName, namespace: q.namespace, service: q.service}
+	exists, all := m.expect(own, w)
+	if m.shown(objectKey{q.namespace, q.service}).kind != headless || exists == nameError {
+		return nameError, records
+	}
+	result := nonTerminal
+	for _, e := range m.endpoints(objectKey{q.namespace, q.service}) {
+		if q.scope == scopeName || e.state != ready || !e.zones[q.zone] {
+			continue
+		}
+		result = found
+		if w == wantA && e.addr.Is4() || w == wantAAAA && e.addr.Is6() {
+			records[addrRecord(e.addr)] = true
+		}
+		for p := range e.ports {
+			if w == wantSRV {
+				records[srvRecord(hostOf(e.name, e.addr), p.number)] = true
+			}
+		}
+	}
+	if result == nonTerminal && q.scope == prefer {
+		return exists, all
 	}
 	return result, records
 }
@@ -488,14 +522,15 @@ func got(x *index, q *query, w want) (outcome, map[record]bool, error) {
 
 // universe is the small world of random histories: the fewer things there are, the more they collide.
 var universe = struct {
-	namespaces, services, slices, names []string
-	addrs                               []netip.Addr
-	ports                               []port
+	namespaces, services, slices, names, zones []string
+	addrs                                      []netip.Addr
+	ports                                      []port
 }{
 	namespaces: []string{"n", "o"},
 	services:   []string{"s", "t", "u"},
 	slices:     []string{"p", "q", "r", "x", "y"},
 	names:      []string{"", "", "a", "b", "c"},
+	zones:      []string{"", "z", "y.z"},
 	addrs: []netip.Addr{
 		netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.1.1"), netip.MustParseAddr("11.0.0.1"),
 		netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::2"), netip.MustParseAddr("fd00::12"),
@@ -543,6 +578,7 @@ func randomSlice(r *rand.Rand) *sliceSpec {
 	for range r.IntN(6) {
 		e := endpointSpec{addr: pickOne(r, universe.addrs), name: pickOne(r, universe.names), state: state(r.IntN(3))}
 		e.podName = e.name != "" && r.IntN(3) == 0
+		e.zone = pickOne(r, universe.zones)
 		s.endpoints = append(s.endpoints, e)
 	}
 	s.endpoints = distinct(s.endpoints)
@@ -615,6 +651,13 @@ func questions() []query {
 					q.proto, q.port, _ = strings.Cut(port, ".")
 					qs = append(qs, q)
 				}
+			}
+			for _, zone := range []string{"z", "y.z", "nowhere"} {
+				qs = append(qs,
+					query{kind: serviceName, namespace: ns, service: svc, scope: scopeName},
+					query{kind: serviceName, namespace: ns, service: svc, scope: pin, zone: zone},
+					query{kind: serviceName, namespace: ns, service: svc, scope: prefer, zone: zone},
+				)
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -25,8 +26,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/cache"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
 // manifestInterval is how often manifests looks for changed files.
@@ -53,6 +57,7 @@ func newManifests(cfg *config, root string, feeds map[string]cache.TransformingS
 		servicesResource:   cfg.labels,
 		slicesResource:     cfg.sliceLabels(),
 		podsResource:       cfg.labels,
+		importedResource:   cfg.labels,
 	}}
 	if cfg.noEndpoints {
 		m.selectors[slicesResource] = labels.Nothing()
@@ -138,27 +143,43 @@ func (m *manifests) files() (files []string, stamp string, err error) {
 		case !info.IsDir():
 			return nil, "", fmt.Errorf("%s: expected a file or a folder", path)
 		}
-		// With a separator behind it a link to a folder is that folder.
-		err = filepath.WalkDir(path+string(filepath.Separator), func(file string, d fs.DirEntry, err error) error {
-			switch hidden := filepath.Clean(file) != filepath.Clean(path) && strings.HasPrefix(d.Name(), "."); {
-			case err != nil:
-				return err
-			case hidden && d.IsDir():
-				return fs.SkipDir // a mounted ConfigMap keeps its versions in such folders
-			case hidden || d.IsDir() || !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(file)):
-				return nil
-			}
-			info, err := os.Stat(file) // of the file, not of a link to it
-			if err == nil && info.Mode().IsRegular() {
-				add(file, info)
-			}
-			return err
-		})
-		if err != nil {
+		if err := walk(path, nil, add); err != nil {
 			return nil, "", err
 		}
 	}
 	return files, b.String(), nil
+}
+
+// walk calls add for each manifest in a folder and the folders in it, in order. It follows links, but not around in circles:
+// above holds the folders on the way. What is hidden is left out: a mounted ConfigMap keeps its versions there.
+func walk(folder string, above []string, add func(path string, info fs.FileInfo)) error {
+	real, err := filepath.EvalSymlinks(folder)
+	if err != nil || slices.Contains(above, real) {
+		return err
+	}
+	above = append(above, real)
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		path := filepath.Join(folder, entry.Name())
+		if strings.HasPrefix(entry.Name(), ".") {
+			continue
+		}
+		info, err := os.Stat(path) // of what a link leads to
+		switch {
+		case err != nil:
+			return err
+		case info.IsDir():
+			if err := walk(path, above, add); err != nil {
+				return err
+			}
+		case info.Mode().IsRegular() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)):
+			add(path, info)
+		}
+	}
+	return nil
 }
 
 // load reads files and feeds what is in them. Nothing is fed if one of them does not parse.
@@ -176,7 +197,9 @@ func (m *manifests) load(files []string) error {
 		objects = append(objects, found...)
 	}
 	lists := m.sort(objects)
-	for _, resource := range []string{namespacesResource, servicesResource, slicesResource, podsResource} {
+	for _, resource := range []string{
+		namespacesResource, servicesResource, slicesResource, podsResource, importsResource, importedResource,
+	} {
 		feed := m.feeds[resource]
 		if feed == nil {
 			continue
@@ -227,6 +250,9 @@ func (m *manifests) sort(objects []runtime.Object) map[string][]any {
 		}
 		implied[o.GetNamespace()] = true
 		add(resource, o)
+		if o.GetLabels()[mcsv1alpha1.LabelServiceName] != "" && resource == slicesResource && m.feeds[importedResource] != nil {
+			add(importedResource, o)
+		}
 	}
 	for name := range implied {
 		if _, declared := at[identity{namespacesResource, objectKey{"", name}}]; !declared {
@@ -247,6 +273,8 @@ func resourceOf(obj runtime.Object) string {
 		return slicesResource
 	case *corev1.Pod:
 		return podsResource
+	case *mcsv1alpha1.ServiceImport:
+		return importsResource
 	}
 	return ""
 }
@@ -322,9 +350,17 @@ func (e *itemError) Error() string { return fmt.Sprintf("item %d: %v", e.item+1,
 
 func (e *itemError) Unwrap() error { return e.err }
 
+// manifestDecoder knows the objects of Kubernetes and of the multi-cluster Services API.
+var manifestDecoder = func() runtime.Decoder {
+	known := runtime.NewScheme()
+	utilruntime.Must(scheme.AddToScheme(known))
+	utilruntime.Must(mcsv1alpha1.Install(known))
+	return serializer.NewCodecFactory(known).UniversalDeserializer()
+}()
+
 // decodeJSON returns the object that text is, or those in the list that it is.
 func decodeJSON(text []byte) ([]runtime.Object, error) {
-	obj, _, err := scheme.Codecs.UniversalDeserializer().Decode(text, nil, nil)
+	obj, _, err := manifestDecoder.Decode(text, nil, nil)
 	switch {
 	case runtime.IsNotRegisteredError(err):
 		return []runtime.Object{nil}, nil
@@ -355,15 +391,15 @@ func decodeJSON(text []byte) ([]runtime.Object, error) {
 
 var (
 	yamlLine  = regexp.MustCompile(`yaml: (line (\d+): )?`)
-	jsonField = regexp.MustCompile(`cannot unmarshal (\w+) .*Go struct field \w+\.([\w.]+) of type`)
+	jsonField = regexp.MustCompile(`cannot unmarshal (\w+) ?(\S*) into Go struct field \w+\.([\w.]+) of type`)
 )
 
 // locate returns err, from the nth document of content, with the number of the document and the line that it is about.
 func locate(content []byte, n int, err error) error {
 	if at := yamlLine.FindStringSubmatch(err.Error()); at != nil {
 		line := at[2]
-		if line == "" {
-			line = "1" // the library knows no better
+		if line == "" { // the library knows no better
+			line = strconv.Itoa(startOf(content, n))
 		}
 		return fmt.Errorf("document %d, line %s: %s", n, line, strings.Replace(err.Error(), at[0], "", 1))
 	}
@@ -378,14 +414,30 @@ func locate(content []byte, n int, err error) error {
 		line = node.Line
 	}
 	if m := jsonField.FindStringSubmatch(err.Error()); m != nil {
-		for _, value := range fields(node, strings.Split(m[2], ".")) {
-			if jsonType(value) == m[1] {
-				line = value.Line
+		values := slices.DeleteFunc(fields(node, strings.Split(m[3], ".")), func(v *yaml3.Node) bool { return v == nil })
+		isIt := func(v *yaml3.Node) bool { return jsonType(v) == m[1] && (m[2] == "" || v.Value == m[2]) }
+		if i := max(0, slices.IndexFunc(values, isIt)); i < len(values) { // the two versions of YAML may see another type
+			line = values[i].Line
+		}
+	}
+	return fmt.Errorf("document %d, line %d: %w", n, line, err)
+}
+
+// startOf returns the line at which the nth document of content starts, as far as one can tell when it does not parse.
+func startOf(content []byte, n int) int {
+	if n == 1 {
+		return 1
+	}
+	before, line := 1, 0
+	for text := range bytes.Lines(content) {
+		line++
+		if bytes.HasPrefix(text, []byte("---")) && line > 1 {
+			if before++; before == n {
 				break
 			}
 		}
 	}
-	return fmt.Errorf("document %d, line %d: %w", n, line, err)
+	return line
 }
 
 // document returns the nth document of content, or nil if it does not parse.
@@ -420,6 +472,8 @@ func field(node *yaml3.Node, name string) []*yaml3.Node {
 	var found []*yaml3.Node
 	switch {
 	case node == nil:
+	case node.Kind == yaml3.AliasNode:
+		return field(node.Alias, name)
 	case node.Kind == yaml3.SequenceNode:
 		for _, item := range node.Content {
 			found = append(found, field(item, name)...)

@@ -2,6 +2,7 @@ package headless
 
 import (
 	"context"
+	"strings"
 
 	"github.com/coredns/coredns/plugin/metadata"
 	"github.com/coredns/coredns/request"
@@ -29,7 +30,8 @@ func (h *Headless) Metadata(ctx context.Context, state request.Request) context.
 	if zone == "" {
 		return ctx
 	}
-	q := parse(state.Name(), zone)
+	g := h.grammar(zone)
+	q := g.parse(state.Name(), zone)
 	kind := ""
 	switch q.kind {
 	case apex, structural:
@@ -43,7 +45,20 @@ func (h *Headless) Metadata(ctx context.Context, state request.Request) context.
 	}
 	set("port-name", q.port)
 	set("protocol", q.proto)
-	set("endpoint", q.hostname)
+	switch g {
+	case multicluster:
+		endpoint, cluster, _ := strings.Cut(q.hostname, ".")
+		if q.cluster {
+			endpoint, cluster = cluster, endpoint
+		}
+		set("endpoint", endpoint)
+		set("cluster", cluster)
+	case zonal:
+		set("endpoint", q.hostname)
+		set("zone", q.zone)
+	default:
+		set("endpoint", q.hostname)
+	}
 	set("service", q.service+q.pod) // at most one of them is there
 	set("namespace", q.namespace)
 	set("kind", kind)

@@ -29,6 +29,11 @@ type query struct {
 	service   string
 	// hostname is the label before the Service, "" when there is none.
 	hostname string
+	// cluster says that hostname is the label of a cluster, in a multicluster zone, and no endpoint's.
+	cluster bool
+	// scope and zone are set for the names below _zone.<service>: zone is what stands before pin or prefer.
+	scope scope
+	zone  string
 	// port and proto are the labels of _port._proto without their underscores. Both are "" when the name has none; proto
 	// alone stands for the empty non-terminal _proto.
 	port, proto string
@@ -40,8 +45,30 @@ type query struct {
 	prefix netip.Prefix
 }
 
+// scope says which of a headless Service's endpoints a name below _zone.<service> has.
+type scope uint8
+
+const (
+	everywhere scope = iota // the name is not below _zone
+	scopeName               // none: the name is _zone, pin._zone or prefer._zone, which exist for what is below them
+	pin                     // those in a topology zone
+	prefer                  // those in a topology zone or, if it has none, all
+)
+
+// grammar says which names there are in a zone beside those that every zone has.
+type grammar uint8
+
+const (
+	plain        grammar = iota
+	zonal                // <topology zone>.pin|prefer._zone.<service>
+	multicluster         // <hostname>.<cluster>.<service> in place of <hostname>.<service>
+)
+
+// parse takes apart qname, a lower-case FQDN at or below zone, in a zone without further names.
+func parse(qname, zone string) query { return plain.parse(qname, zone) }
+
 // parse takes apart qname, a lower-case FQDN at or below zone. It allocates at most once, for a dashed IPv6 address.
-func parse(qname, zone string) query {
+func (g grammar) parse(qname, zone string) query {
 	if len(qname) == len(zone) {
 		return query{kind: apex}
 	}
@@ -56,7 +83,7 @@ func parse(qname, zone string) query {
 	rest, label := cutLast(rest)
 	switch label {
 	case "svc":
-		return parseService(rest)
+		return g.parseService(rest)
 	case "pod":
 		return parsePod(rest)
 	case "dns":
@@ -75,7 +102,7 @@ func parse(qname, zone string) query {
 }
 
 // parseService takes apart what stands before ".svc".
-func parseService(rest string) query {
+func (g grammar) parseService(rest string) query {
 	if rest == "" {
 		return query{kind: structural}
 	}
@@ -89,15 +116,34 @@ func parseService(rest string) query {
 	if rest == "" {
 		return q
 	}
-	rest, label := cutLast(rest)
-	if label[0] != '_' {
+	before, label := cutLast(rest)
+	switch {
+	case g == zonal && label == "_zone":
+		return parseScope(q, before)
+	case strings.HasPrefix(label, "_"):
+		return parsePort(q, rest)
+	case g != multicluster:
 		q.hostname = label
 		q.addr, _ = parseDashed(label)
-		if rest == "" {
-			return q
+	case before == "":
+		q.hostname, q.cluster = label, true
+	default:
+		farther, hostname := cutLast(before)
+		if strings.HasPrefix(hostname, "_") {
+			return query{}
 		}
-		rest, label = cutLast(rest)
+		q.hostname = rest[len(before)-len(hostname):]
+		before = farther
 	}
+	return parsePort(q, before)
+}
+
+// parsePort completes q with _port._proto, or _proto, or nothing.
+func parsePort(q query, rest string) query {
+	if rest == "" {
+		return q
+	}
+	rest, label := cutLast(rest)
 	if len(label) < 2 || label[0] != '_' {
 		return query{}
 	}
@@ -110,6 +156,27 @@ func parseService(rest string) query {
 		return query{}
 	}
 	q.port = label[1:]
+	return q
+}
+
+// parseScope completes q with what stands before "_zone": pin or prefer, and before that a topology zone, which may have dots.
+func parseScope(q query, rest string) query {
+	q.scope = scopeName
+	if rest == "" {
+		return q
+	}
+	rest, label := cutLast(rest)
+	directive := pin
+	switch label {
+	case "pin":
+	case "prefer":
+		directive = prefer
+	default:
+		return query{}
+	}
+	if rest != "" {
+		q.scope, q.zone = directive, rest
+	}
 	return q
 }
 
@@ -278,7 +345,7 @@ func parseDashed(label string) (netip.Addr, bool) {
 		return netip.Addr{}, false
 	}
 	addr, err := netip.ParseAddr(strings.ReplaceAll(label, "-", ":"))
-	if err != nil || addr.Is4In6() || addr.Zone() != "" {
+	if err != nil || addr.Zone() != "" {
 		return netip.Addr{}, false
 	}
 	var buf [maxDashed]byte

@@ -252,7 +252,7 @@ func TestDocumentedRoleOnlyListsAndWatches(t *testing.T) {
 			}
 		}
 	}
-	want := map[string]bool{namespacesResource: true, podsResource: true, servicesResource: true, slicesResource + ".discovery.k8s.io": true}
+	want := map[string]bool{namespacesResource: true, podsResource: true, servicesResource: true, slicesResource + ".discovery.k8s.io": true, importsResource + ".multicluster.x-k8s.io": true}
 	if !maps.Equal(granted, want) {
 		t.Errorf("got the right to %v, want it to %v", granted, want)
 	}

@@ -76,9 +76,16 @@ func newHeadless(cfg *config, root string) (*Headless, error) {
 	if cfg.podMode == podsVerified {
 		resources = append(resources, podsResource)
 	}
+	if len(cfg.multicluster) > 0 {
+		resources = append(resources, importsResource, importedResource)
+	}
 	h.synced = newLatch(resources...)
-	h.converter = &converter{namespaces: cfg.namespaces, podNames: cfg.podNames, podLabels: len(cfg.manifests) > 0, skip: countSkipped}
+	h.converter = &converter{namespaces: cfg.namespaces, podNames: cfg.podNames, podLabels: len(cfg.manifests) > 0, zones: cfg.zonal, skip: countSkipped}
 	feeds := stores(h.index, h.converter, h.synced.listed)
+	if len(cfg.multicluster) > 0 {
+		h.imports = newIndex(cfg.hostnames, cfg.ignoreEmpty)
+		importStores(feeds, h.imports, h.converter, h.synced.listed)
+	}
 	if cfg.podMode == podsVerified {
 		feeds[podsResource] = podStore(h.pods, h.converter, h.synced.listed)
 	}
@@ -194,9 +201,10 @@ func boundAddrs(hosts []string) []netip.Addr {
 		}
 	}
 	if len(global) == 0 {
-		return loopback
+		global = loopback
 	}
-	return global
+	slices.SortFunc(global, netip.Addr.Compare)
+	return slices.Compact(global)
 }
 
 // config is a stanza of a Corefile.
@@ -220,6 +228,8 @@ type config struct {
 	ignoreEmpty     bool
 	podNames        bool // endpoint_pod_names
 	podMode         podMode
+	zonal           bool
+	multicluster    []string // some of zones
 	hostnames       policy
 	fall            fall.F
 
@@ -328,6 +338,17 @@ var options = map[string]option{
 	"pods": {1, 1, "disabled, insecure or verified", func(cfg *config, args []string) error {
 		cfg.podMode = podMode(args[0])
 		return oneOf(args[0], string(podsDisabled), string(podsInsecure), string(podsVerified))
+	}},
+	"multicluster": {0, -1, "zones", func(cfg *config, args []string) error {
+		cfg.multicluster = plugin.OriginsFromArgsOrServerBlock(args, nil)
+		if len(cfg.multicluster) < len(args) {
+			return errExpected
+		}
+		return nil
+	}},
+	"zonal": {0, 0, "no argument", func(cfg *config, _ []string) error {
+		cfg.zonal = true
+		return nil
 	}},
 	"fallthrough": {0, -1, "zones", func(cfg *config, args []string) error {
 		cfg.fall.SetZonesFromArgs(args)
@@ -456,6 +477,8 @@ func (cfg *config) check(c *caddy.Controller) error {
 		{len(cfg.namespaces) > 0 && cfg.namespaceLabels != nil, "namespaces", "namespace_labels"},
 		{cfg.headlessOnly && cfg.noEndpoints, "endpoints headless", "noendpoints"},
 		{cfg.headlessOnly && cfg.ignoreEmpty, "endpoints headless", "ignore empty_service"},
+		{cfg.headlessOnly && len(cfg.multicluster) > 0, "endpoints headless", "multicluster"},
+		{cfg.zonal && cfg.noEndpoints, "zonal", "noendpoints"},
 		{len(cfg.manifests) > 0 && cfg.endpoint != "", "manifests", "endpoint"},
 		{len(cfg.manifests) > 0 && cfg.kubeconfig != "", "manifests", "kubeconfig"},
 	} {
@@ -463,21 +486,30 @@ func (cfg *config) check(c *caddy.Controller) error {
 			return c.Errf("%s and %s cannot both be set", pair.first, pair.other)
 		}
 	}
+	for _, zone := range cfg.multicluster {
+		if !slices.Contains(cfg.zones, zone) {
+			return c.Errf("multicluster: expected some of the zones %s, got %q", strings.Join(cfg.zones, " "), zone)
+		}
+	}
 	return nil
 }
 
 // sliceLabels returns the selector of the slices to use, nil for all.
 func (cfg *config) sliceLabels() labels.Selector {
-	if !cfg.headlessOnly {
-		return cfg.labels
+	if cfg.headlessOnly {
+		return with(cfg.labels, corev1.IsHeadlessService)
 	}
-	s := cfg.labels
-	if s == nil {
-		s = labels.NewSelector()
-	}
-	isHeadless, err := labels.NewRequirement(corev1.IsHeadlessService, selection.Exists, nil)
+	return cfg.labels
+}
+
+// with returns a selector for the objects that s, which may be nil for all, selects and that have a label.
+func with(s labels.Selector, label string) labels.Selector {
+	has, err := labels.NewRequirement(label, selection.Exists, nil)
 	if err != nil {
 		panic(fmt.Sprintf("headless: %v", err)) // a constant is wrong
 	}
-	return s.Add(*isHeadless)
+	if s == nil {
+		s = labels.NewSelector()
+	}
+	return s.Add(*has)
 }

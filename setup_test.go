@@ -92,6 +92,9 @@ func stanzaGood(t *testing.T) []stanzaOption {
 		{"pods insecure", "pods insecure", func(c *config) { c.podMode = podsInsecure }},
 		{"pods disabled", "pods disabled", func(*config) {}},
 		{"pods verified", "pods verified", func(c *config) { c.podMode = podsVerified }},
+		{"zonal", "zonal", func(c *config) { c.zonal = true }},
+		{"multicluster", "multicluster cluster.local", func(c *config) { c.multicluster = []string{"cluster.local."} }},
+		{"multicluster without zones", "multicluster", func(c *config) { c.multicluster = []string{} }},
 		{"fallthrough for every zone", "fallthrough", func(c *config) { c.fall = fall.Root }},
 		{"fallthrough for some", "fallthrough in-addr.arpa IP6.arpa. example.com", func(c *config) { c.fall = fall.F{Zones: []string{"in-addr.arpa.", "ip6.arpa.", "example.com."}} }},
 		{"ttl, with which the others change", "ttl 3", func(c *config) { c.ttl, c.headlessTTL, c.negativeTTL = 3, 3, 3 }},
@@ -159,6 +162,10 @@ var stanzaBad = []struct {
 	{"hostnames with another word", "hostnames terminating", "2", []string{"hostnames: ", "ready, serving or all", `got "terminating"`}},
 	{"hostnames in upper case", "hostnames All", "2", []string{"hostnames: ", "ready, serving or all", `got "All"`}},
 	{"hostnames with two words", "hostnames ready all", "2", []string{"hostnames: ", "ready, serving or all", `got "ready all"`}},
+	{"zonal with a word", "zonal pin", "2", []string{"zonal: ", "no argument", `got "pin"`}},
+	{"zonal without endpoints", "zonal;noendpoints", "4", []string{"zonal and noendpoints cannot both be set"}},
+	{"multicluster of another zone", "multicluster clusterset.local", "3", []string{"multicluster: ", "cluster.local.", `got "clusterset.local."`}},
+	{"multicluster without slices that it needs", "endpoints headless;multicluster cluster.local", "4", []string{"endpoints headless and multicluster cannot both be set"}},
 	{"pods without a word", "pods", "2", []string{"pods: ", "disabled", "insecure", `got ""`}},
 	{"pods with another word", "pods giant_seed", "2", []string{"pods: ", "disabled", "insecure", `got "giant_seed"`}},
 	{"pods with two words", "pods insecure disabled", "2", []string{"pods: ", "disabled", "insecure", `got "insecure disabled"`}},
@@ -417,7 +424,7 @@ func TestBoundAddrsOfAllInterfaces(t *testing.T) {
 		t.Skipf("the interfaces have no addresses to compare with: %v", err)
 	}
 	all := boundAddrs(nil)
-	for _, hosts := range [][]string{{}, {""}} {
+	for _, hosts := range [][]string{{}, {""}, {"::"}, {"0.0.0.0", "::"}, {"", "::"}} {
 		if got := boundAddrs(hosts); !slices.Equal(got, all) {
 			t.Errorf("boundAddrs(%q) = %v, want %v", hosts, got, all)
 		}
@@ -428,6 +435,11 @@ func TestBoundAddrsOfAllInterfaces(t *testing.T) {
 	for _, addr := range all {
 		if !isOf(addr) {
 			t.Errorf("boundAddrs(nil) = %v, but no interface of %v has %v", all, interfaces, addr)
+		}
+	}
+	for _, addr := range all {
+		if got := boundAddrs([]string{"0.0.0.0"}); addr.Is4() && !slices.Contains(got, addr) {
+			t.Errorf("boundAddrs(0.0.0.0) = %v, want %v and the other IPv4 addresses of %v in it", got, addr, interfaces)
 		}
 	}
 	if len(interfaces) > 0 && len(all) == 0 {

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
 // hostnamesAnnotation overrides the hostnames option for one Service.
@@ -36,6 +37,7 @@ type converter struct {
 	namespaces []string // the namespaces to serve; none: all
 	podNames   bool     // endpoint_pod_names: an endpoint without a hostname is named after its pod
 	podLabels  bool     // the labels of Pods are kept
+	zones      bool     // the topology zones of endpoints are kept
 	skip       func(resource string, r reason)
 }
 
@@ -89,6 +91,19 @@ func (c *converter) service(svc *corev1.Service) (spec *serviceSpec, ok bool) {
 	return spec, true
 }
 
+// serviceImport converts a ServiceImport: it is a Service of the multicluster zones. ok is false for one that is not served.
+func (c *converter) serviceImport(si *mcsv1alpha1.ServiceImport) (spec *serviceSpec, ok bool) {
+	svc := &corev1.Service{ObjectMeta: si.ObjectMeta}
+	svc.Spec.ClusterIPs = si.Spec.IPs
+	if si.Spec.Type == mcsv1alpha1.Headless {
+		svc.Spec.ClusterIPs = []string{corev1.ClusterIPNone}
+	}
+	for _, p := range si.Spec.Ports {
+		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: p.Name, Protocol: p.Protocol, Port: p.Port})
+	}
+	return c.service(svc)
+}
+
 // pod converts a Pod. ok is false for one that is not served.
 func (c *converter) pod(pod *corev1.Pod) (spec *podSpec, ok bool) {
 	spec = &podSpec{objectKey: key(pod.Namespace, pod.Name)}
@@ -133,14 +148,41 @@ func (c *converter) slice(es *discoveryv1.EndpointSlice) (spec *sliceSpec, ok bo
 	if !c.serves(es.Namespace) {
 		return nil, false
 	}
-	spec = &sliceSpec{objectKey: key(es.Namespace, es.Name), service: intern(es.Labels[discoveryv1.LabelServiceName])}
+	return c.sliceOf(es, es.Labels[discoveryv1.LabelServiceName]), true
+}
+
+// importedSlice converts an EndpointSlice of a ServiceImport. Its endpoints are named <hostname>.<cluster>. ok is false for one
+// that is not served, also one that belongs to no ServiceImport or cluster.
+func (c *converter) importedSlice(es *discoveryv1.EndpointSlice) (spec *sliceSpec, ok bool) {
+	service, cluster := es.Labels[mcsv1alpha1.LabelServiceName], strings.ToLower(es.Labels[mcsv1alpha1.LabelSourceCluster])
+	if !c.serves(es.Namespace) || service == "" {
+		return nil, false
+	}
+	if !validLabel(cluster) {
+		c.skip(slicesResource, badName)
+		return nil, false
+	}
+	spec = c.sliceOf(es, service)
+	for i := range spec.endpoints {
+		e := &spec.endpoints[i]
+		e.name = string(hostLabel{e.name, e.addr}.append(nil)) + "." + cluster
+		e.podName = false
+	}
+	return spec, true
+}
+
+// sliceOf converts an EndpointSlice of a Service.
+func (c *converter) sliceOf(es *discoveryv1.EndpointSlice, service string) *sliceSpec {
+	spec := &sliceSpec{objectKey: key(es.Namespace, es.Name), service: intern(service)}
 	switch {
 	case spec.service == "":
-		c.skip(slicesResource, noService)
-		return spec, true
+		if es.Labels[mcsv1alpha1.LabelServiceName] == "" {
+			c.skip(slicesResource, noService)
+		}
+		return spec
 	case es.AddressType == discoveryv1.AddressTypeFQDN:
 		c.skip(slicesResource, fqdnSlice)
-		return spec, true
+		return spec
 	}
 	for _, p := range es.Ports {
 		if p.Port != nil { // nil means every port, which has no SRV
@@ -152,12 +194,16 @@ func (c *converter) slice(es *discoveryv1.EndpointSlice) (spec *sliceSpec, ok bo
 	for i := range es.Endpoints {
 		e := &es.Endpoints[i]
 		name, podName := c.hostname(e)
+		zone := ""
+		if c.zones && e.Zone != nil {
+			zone = strings.ToLower(*e.Zone)
+		}
 		for _, text := range e.Addresses {
 			addr, ok := c.addr(slicesResource, text)
 			if !ok {
 				continue
 			}
-			s := endpointSpec{addr: addr, name: name, podName: podName, state: stateOf(&e.Conditions)}
+			s := endpointSpec{addr: addr, name: name, podName: podName, zone: zone, state: stateOf(&e.Conditions)}
 			var dashed [maxDashed]byte
 			if string(appendDashed(dashed[:0], addr)) == name {
 				s.name, s.podName = "", false
@@ -166,7 +212,7 @@ func (c *converter) slice(es *discoveryv1.EndpointSlice) (spec *sliceSpec, ok bo
 		}
 	}
 	spec.endpoints = distinct(spec.endpoints)
-	return spec, true
+	return spec
 }
 
 // distinct merges those of endpoints that have the same address and name: ready if one of them is, named by a hostname

@@ -17,12 +17,15 @@ func (h *Headless) Transfer(zone string, serial uint32) (<-chan []dns.RR, error)
 	}
 	frozen := *h
 	frozen.index = h.index.clone()
+	if h.imports != nil {
+		frozen.imports = h.imports.clone()
+	}
 	soa := frozen.rrset(zone, zone, query{kind: apex}, dns.TypeSOA)
 	ch := make(chan []dns.RR)
 	go func() { // ends when the transfer plugin has read everything, as it always does
 		defer close(ch)
 		ch <- soa
-		if current := frozen.index.serial(); serial != 0 && int32(serial-current) >= 0 { //nolint:gosec // RFC 1982
+		if current := frozen.indexOf(zone).serial(); serial != 0 && int32(serial-current) >= 0 { //nolint:gosec // RFC 1982
 			return
 		}
 		ch <- frozen.rrset(zone, zone, query{kind: apex}, dns.TypeNS)
@@ -42,7 +45,7 @@ func (h *Headless) transferForward(zone string, ch chan<- []dns.RR) {
 	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
 		ch <- h.rrset(zone, below("ns.dns", zone), query{kind: nsName}, qtype)
 	}
-	for q := range h.index.names() {
+	for q := range h.indexOf(zone).names() {
 		name := serviceFQDN(q.service, q.namespace, zone)
 		if q.hostname != "" {
 			name = q.hostname + "." + name
@@ -70,7 +73,7 @@ func (h *Headless) transferReverse(zone string, ch chan<- []dns.RR) {
 
 // rrset returns the whole RRset of name and qtype.
 func (h *Headless) rrset(zone, name string, q query, qtype uint16) []dns.RR {
-	res := h.resolve(&question{query: q, name: name, zone: zone, qtype: qtype, end: math.MaxInt32})
+	res := h.resolve(&question{query: q, name: name, zone: zone, index: h.indexOf(zone), qtype: qtype, end: math.MaxInt32})
 	if res.cname != "" && qtype == dns.TypeCNAME {
 		return []dns.RR{cnameRR(name, res.ttl, res.cname)}
 	}

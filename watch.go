@@ -34,6 +34,8 @@ import (
 	"k8s.io/client-go/util/connrotation"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+	mcsclient "sigs.k8s.io/mcs-api/pkg/client/clientset/versioned/typed/apis/v1alpha1"
 )
 
 // The resources that are watched, by the names that RBAC and metrics use.
@@ -42,6 +44,9 @@ const (
 	servicesResource   = "services"
 	slicesResource     = "endpointslices"
 	podsResource       = "pods"
+	importsResource    = "serviceimports"
+	// importedResource are the slices of ServiceImports: the same resource as the others, listed and watched again.
+	importedResource = "endpointslices of serviceimports"
 )
 
 // spec is what we keep of an object of some resource.
@@ -143,6 +148,26 @@ func stores(x *index, c *converter, listed func(resource string)) map[string]cac
 	}
 }
 
+// importStores adds the stores that feed x, the index of the multicluster zones, to feeds. The Namespaces feed both indexes.
+func importStores(feeds map[string]cache.TransformingStore, x *index, c *converter, listed func(resource string)) {
+	namespaces := feeds[namespacesResource].(*store[*corev1.Namespace, *namespaceSpec])
+	put, drop := namespaces.put, namespaces.drop
+	namespaces.put = func(s *namespaceSpec) {
+		put(s)
+		x.putNamespace(s)
+	}
+	namespaces.drop = func(key objectKey) {
+		drop(key)
+		x.dropNamespace(key)
+	}
+	feeds[importsResource] = &store[*mcsv1alpha1.ServiceImport, *serviceSpec]{
+		importsResource, c.serviceImport, x.putService, x.dropService, x.serviceKeys, c.skip, listed,
+	}
+	feeds[importedResource] = &store[*discoveryv1.EndpointSlice, *sliceSpec]{
+		importedResource, c.importedSlice, x.putSlice, x.dropSlice, x.sliceKeys, c.skip, listed,
+	}
+}
+
 // podStore returns the store that feeds p.
 func podStore(p *pods, c *converter, listed func(resource string)) cache.TransformingStore {
 	return &store[*corev1.Pod, *podSpec]{podsResource, c.pod, p.put, p.drop, p.keys, c.skip, listed}
@@ -212,6 +237,15 @@ func newAPIServer(cfg *config, feeds map[string]cache.TransformingStore) (*apiSe
 	watch(a, client, feeds, servicesResource, selectors{cfg.labels, ""}, &corev1.Service{}, core.Services(every))
 	if !cfg.noEndpoints {
 		watch(a, client, feeds, slicesResource, selectors{cfg.sliceLabels(), ""}, &discoveryv1.EndpointSlice{}, discovery.EndpointSlices(every))
+	}
+	if len(cfg.multicluster) > 0 {
+		imports, err := mcsclient.NewForConfig(rc)
+		if err != nil {
+			return nil, fmt.Errorf("cannot make a client for ServiceImports: %w", err)
+		}
+		imported := selectors{with(cfg.labels, mcsv1alpha1.LabelServiceName), ""}
+		watch(a, client, feeds, importsResource, selectors{}, &mcsv1alpha1.ServiceImport{}, imports.ServiceImports(every))
+		watch(a, client, feeds, importedResource, imported, &discoveryv1.EndpointSlice{}, discovery.EndpointSlices(every))
 	}
 	if cfg.podMode == podsVerified {
 		watch(a, client, feeds, podsResource, selectors{cfg.labels, runningPods}, &corev1.Pod{}, core.Pods(every))
@@ -316,6 +350,9 @@ func (c stoppingClock) After(d time.Duration) <-chan time.Time {
 
 // dial opens a connection that stop closes. A transport goes on dialling when the request that it dials for has ended.
 func (a *apiServer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(a.ctx, cancel)()
 	conn, err := a.conns.DialContext(ctx, network, address)
 	if err == nil && a.ctx.Err() != nil {
 		_ = conn.Close() // stop has closed the others

@@ -30,6 +30,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
 // everyResource lists what is watched, in the order of an apiServer's reflectors.
@@ -254,9 +255,9 @@ func TestWatchNeverDeniesWhatStays(t *testing.T) {
 			s := newWebAPI(t)
 			s.put(stubService("app", "None"), stubSlice("app-a", "app", "10.0.1.1", "app-0"), stubSlice("app-b", "app", "10.0.1.2", "app-1"))
 			s.put(stubService("gone", "10.96.1.1"), stubNamespace("other"))
-			for i := range 200 { // a list takes its time
+			for i := range 1000 { // a list takes its time
 				name := fmt.Sprintf("filler-%d", i)
-				s.put(stubNamespace(name), stubService(name, "None"), stubSlice(name, name, fmt.Sprintf("10.1.0.%d", i), "pod"))
+				s.put(stubSlice(name, name, fmt.Sprintf("10.1.%d.%d", i/250, i%250), "pod"))
 			}
 			tt.setup(s)
 			h := watching(t, s)
@@ -677,20 +678,29 @@ func TestMaxInflightOfOneSyncsEverything(t *testing.T) {
 func TestPodNameAnswersWhileItsEndpointIsReady(t *testing.T) {
 	s := newWebAPI(t)
 	h := watching(t, s)
-	pod := stubSlice("web-b", "web", "10.0.0.7", "web-7")
-	unready := changed(stubSlice("web-b", "web", "10.0.0.7", "web-7"), func(o *discoveryv1.EndpointSlice) { o.Endpoints[0].Conditions.Ready = new(false) })
+	pods := func(isReady bool) *discoveryv1.EndpointSlice {
+		return changed(stubSlice("web-b", "web", "10.0.0.7", "web-7"), func(o *discoveryv1.EndpointSlice) {
+			o.Endpoints[0].Conditions.Ready = &isReady
+			o.Endpoints = append(o.Endpoints, discoveryv1.Endpoint{Addresses: []string{"10.0.0.8"}, Hostname: new("web-8")})
+		})
+	}
 	var toReady, toGone []time.Duration
 	timed := func(want string) time.Duration {
 		began := time.Now()
+		for says(h, "web-7.web A") != want && time.Since(began) < patience {
+			runtime.Gosched() // eventually's ticks are coarser than what is measured
+		}
+		took := time.Since(began)
 		eventuallySays(t, h, "web-7.web A", want)
-		return time.Since(began)
+		return took
 	}
 	for range 50 {
-		s.put(unready)
+		s.put(pods(false))
+		eventuallySays(t, h, "web-8.web A", "NOERROR 10.0.0.8")
 		if got := says(h, "web-7.web A"); got != "NXDOMAIN" {
 			t.Fatalf("before it is ready: got %s, want NXDOMAIN", got)
 		}
-		s.put(pod)
+		s.put(pods(true))
 		toReady = append(toReady, timed("NOERROR 10.0.0.7"))
 		s.put(emptySlice("web-b", "web"))
 		toGone = append(toGone, timed("NXDOMAIN"))
@@ -806,6 +816,54 @@ func TestKubeconfigNamesTheServer(t *testing.T) {
 		}
 		if _, err := newHeadless(cfg, ""); err == nil {
 			t.Errorf("kubeconfig %s: no error", args)
+		}
+	}
+}
+
+func TestWatchOfPodsAndImports(t *testing.T) {
+	s := newStubAPI(t)
+	s.put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+	cfg, err := parseStanza(caddy.NewTestController("dns", "headless cluster.local clusterset.local {\nendpoint "+s.url+
+		"\npods verified\nmulticluster clusterset.local\nlabels app=db\n}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := newHeadless(cfg, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.start()
+	defer h.stop()
+	if !h.Ready() {
+		t.Fatalf("not ready, without %q", h.synced.missing())
+	}
+	db := map[string]string{"app": "db"}
+	s.put(&corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "db-0", Namespace: "default", Labels: db},
+		Status:     corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: "10.0.0.1"}, {IP: "garbage"}}},
+	})
+	s.put(&mcsv1alpha1.ServiceImport{
+		ObjectMeta: metav1.ObjectMeta{Name: "db", Namespace: "default"}, Spec: mcsv1alpha1.ServiceImportSpec{Type: mcsv1alpha1.Headless},
+	})
+	imported := bigEndpointSlice(0, 1)
+	imported.Labels = map[string]string{"app": "db", mcsv1alpha1.LabelServiceName: "db", mcsv1alpha1.LabelSourceCluster: "east"}
+	s.put(imported)
+	answers := func(question string) func() bool {
+		return func() bool { return len(ask(t, h, question).Answer) == 1 }
+	}
+	eventually(t, "the Pod answers", answers("10-0-0-1.default.pod.cluster.local. A"))
+	eventually(t, "the import answers", answers("web-0.east.db.default.svc.clusterset.local. A"))
+	s.delete(imported)
+	eventually(t, "the import has no endpoints", func() bool { return ask(t, h, "db.default.svc.clusterset.local. A").Rcode == nxName })
+	selectors := make(map[string]bool)
+	for _, r := range s.seen("") {
+		selectors[r.resource+" "+r.selector] = true
+	}
+	for _, want := range []string{
+		podsResource + " app=db", slicesResource + " app=db", slicesResource + " app=db,multicluster.kubernetes.io/service-name", importsResource + " ",
+	} {
+		if !selectors[want] {
+			t.Errorf("nothing was asked for %q, but for %v", want, slices.Sorted(maps.Keys(selectors)))
 		}
 	}
 }
