@@ -167,6 +167,7 @@ type serviceSpec struct {
 	target     string       // of the CNAME, a lower-case FQDN; "" when there is none to serve
 	ports      []port       // sorted, distinct
 	policy     policy       // 0: the index's
+	selector   bool         // the control plane finds the endpoints; for metrics
 }
 
 // sliceSpec is what we keep of an EndpointSlice. It is not modified after it was put.
@@ -470,7 +471,7 @@ func (svc *service) claimedIPs(ignoreEmpty bool) []netip.Addr {
 // equal reports whether s and o say the same.
 func (s *serviceSpec) equal(o *serviceSpec) bool {
 	return s.objectKey == o.objectKey && s.kind == o.kind && s.target == o.target && s.policy == o.policy &&
-		slices.Equal(s.clusterIPs, o.clusterIPs) && slices.Equal(s.ports, o.ports)
+		s.selector == o.selector && slices.Equal(s.clusterIPs, o.clusterIPs) && slices.Equal(s.ports, o.ports)
 }
 
 // addresses returns the ClusterIPs of s, which may be nil.
@@ -1046,6 +1047,16 @@ func (x *index) hasNamespace(name string) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.exposed(name)
+}
+
+// shownSpec returns the spec of a Service if it and its Namespace exist, else nil.
+func (x *index) shownSpec(key objectKey) *serviceSpec {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if svc := x.peek(key.namespace, key.name); svc != nil && svc.shown {
+		return svc.spec
+	}
+	return nil
 }
 
 // lookupClusterIP looks up the name of a ClusterIP Service, or a port of it.

@@ -6,21 +6,71 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
+// metricsSubsystem stands in the names of all metrics, whatever the plugin is called.
+const metricsSubsystem = "headless"
+
 var (
 	skipped = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,
-		Subsystem: pluginName,
+		Subsystem: metricsSubsystem,
 		Name:      "skipped_total",
 		Help:      "Counter of objects, or parts of them, that were left out because they are malformed or of no use.",
 	}, []string{"resource", "reason"})
 
 	manifestLoads = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,
-		Subsystem: pluginName,
+		Subsystem: metricsSubsystem,
 		Name:      "manifest_loads_total",
 		Help:      "Counter of the times that changed manifests were read again, by result: success or error.",
 	}, []string{"result"})
+
+	programmingDuration = promauto.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace:                   plugin.Namespace,
+		Subsystem:                   metricsSubsystem,
+		Name:                        "dns_programming_duration_seconds",
+		Help:                        "Histogram of the time from a change of endpoints to the answers that have it, by kind of Service.",
+		Buckets:                     prometheus.ExponentialBuckets(0.001, 2, 20), // 1 ms to 9 min, as the kubernetes plugin
+		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor,
+	}, []string{"service_kind"})
+
+	requestDuration = promauto.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace:                   plugin.Namespace,
+		Subsystem:                   metricsSubsystem,
+		Name:                        "rest_client_request_duration_seconds",
+		Help:                        "Histogram of the time that a request to the API server takes, by verb and host.",
+		Buckets:                     prometheus.DefBuckets,
+		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor,
+	}, []string{"verb", "host"})
+
+	limiterDuration = promauto.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace:                   plugin.Namespace,
+		Subsystem:                   metricsSubsystem,
+		Name:                        "rest_client_rate_limiter_duration_seconds",
+		Help:                        "Histogram of the time that a request to the API server waits for the rate limiter, by verb and host.",
+		Buckets:                     prometheus.DefBuckets,
+		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor,
+	}, []string{"verb", "host"})
+
+	requestsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: metricsSubsystem,
+		Name:      "rest_client_requests_total",
+		Help:      "Counter of requests to the API server, by status code, method and host.",
+	}, []string{"code", "method", "host"})
 )
+
+// metricKind returns what metrics call the kind of a Service, or "" for one without endpoints to serve. s may be nil.
+func (s *serviceSpec) metricKind() string {
+	switch {
+	case s == nil || s.kind == externalName:
+		return ""
+	case s.kind == clusterIP:
+		return "cluster_ip"
+	case s.selector:
+		return "headless_with_selector"
+	}
+	return "headless_without_selector"
+}
 
 // countSkipped counts something that was left out of a resource.
 func countSkipped(resource string, r reason) { skipped.WithLabelValues(resource, string(r)).Inc() }
@@ -33,7 +83,7 @@ type stateCollector struct {
 }
 
 func init() {
-	name := func(s string) string { return prometheus.BuildFQName(plugin.Namespace, pluginName, s) }
+	name := func(s string) string { return prometheus.BuildFQName(plugin.Namespace, metricsSubsystem, s) }
 	prometheus.MustRegister(&stateCollector{
 		synced:  prometheus.NewDesc(name("synced"), "1 when every resource has been listed in every server block, else 0.", nil, nil),
 		objects: prometheus.NewDesc(name("objects"), "Number of objects held, by resource.", []string{"resource"}, nil),

@@ -24,7 +24,7 @@ const (
 	badAddress    reason = "address"    // an address that is none, or has a zone
 	badPort       reason = "port"       // a port number outside 1–65535
 	badName       reason = "name"       // an object, a hostname or an ExternalName that is not a DNS name
-	badAnnotation reason = "annotation" // a hostnames annotation with an unknown word
+	badAnnotation reason = "annotation" // a hostnames annotation with an unknown word, or a time that is none
 	fqdnSlice     reason = "fqdn"       // a slice of address type FQDN
 	noService     reason = "no_service" // a slice without the label kubernetes.io/service-name
 	unknownKind   reason = "kind"       // an object of a kind we do not use
@@ -60,7 +60,7 @@ func (c *converter) service(svc *corev1.Service) (spec *serviceSpec, ok bool) {
 		c.skip(servicesResource, badName)
 		return nil, false
 	}
-	spec = &serviceSpec{objectKey: key(svc.Namespace, svc.Name)}
+	spec = &serviceSpec{objectKey: key(svc.Namespace, svc.Name), selector: len(svc.Spec.Selector) > 0}
 	clusterIPs := svc.Spec.ClusterIPs
 	if len(clusterIPs) == 0 && svc.Spec.ClusterIP != "" {
 		clusterIPs = []string{svc.Spec.ClusterIP}

@@ -62,12 +62,16 @@ type store[O any, S spec] struct {
 	keys     func() []objectKey // of the objects that the index holds
 	skip     func(resource string, r reason)
 	listed   func(resource string) // called after each Replace
+	brought  func(O, S)            // called after the put of what a watch brought; nil: nothing is
 }
 
 // Add implements cache.ReflectorStore. obj is an API object or what Transformer made of one.
 func (s *store[O, S]) Add(obj any) error {
 	if spec, ok := s.slim(obj); ok {
 		s.put(spec)
+		if o, ok := obj.(O); ok && s.brought != nil {
+			s.brought(o, spec)
+		}
 	}
 	return nil
 }
@@ -137,13 +141,13 @@ func (s *store[O, S]) slim(obj any) (spec S, ok bool) {
 func stores(x *index, c *converter, listed func(resource string)) map[string]cache.TransformingStore {
 	return map[string]cache.TransformingStore{
 		namespacesResource: &store[*corev1.Namespace, *namespaceSpec]{
-			namespacesResource, c.namespace, x.putNamespace, x.dropNamespace, x.namespaceKeys, c.skip, listed,
+			namespacesResource, c.namespace, x.putNamespace, x.dropNamespace, x.namespaceKeys, c.skip, listed, nil,
 		},
 		servicesResource: &store[*corev1.Service, *serviceSpec]{
-			servicesResource, c.service, x.putService, x.dropService, x.serviceKeys, c.skip, listed,
+			servicesResource, c.service, x.putService, x.dropService, x.serviceKeys, c.skip, listed, nil,
 		},
 		slicesResource: &store[*discoveryv1.EndpointSlice, *sliceSpec]{
-			slicesResource, c.slice, x.putSlice, x.dropSlice, x.sliceKeys, c.skip, listed,
+			slicesResource, c.slice, x.putSlice, x.dropSlice, x.sliceKeys, c.skip, listed, newProgramming(x, c.skip).put,
 		},
 	}
 }
@@ -170,7 +174,7 @@ func importStores(feeds map[string]cache.TransformingStore, x *index, c *convert
 
 // podStore returns the store that feeds p.
 func podStore(p *pods, c *converter, listed func(resource string)) cache.TransformingStore {
-	return &store[*corev1.Pod, *podSpec]{podsResource, c.pod, p.put, p.drop, p.keys, c.skip, listed}
+	return &store[*corev1.Pod, *podSpec]{podsResource, c.pod, p.put, p.drop, p.keys, c.skip, listed, nil}
 }
 
 // latch is open once every resource it waits for has been listed.
@@ -394,7 +398,7 @@ func (cfg *config) clientConfig() (*rest.Config, error) {
 		slots := make(chan struct{}, cfg.maxInflight)
 		rc.Wrap(func(next http.RoundTripper) http.RoundTripper { return inflight{next, slots} })
 	}
-	return rc, nil
+	return rc, measureRequests(rc)
 }
 
 func (cfg *config) loadClientConfig() (*rest.Config, error) {

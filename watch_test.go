@@ -7,6 +7,7 @@ import (
 	golog "log"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -636,7 +637,7 @@ func TestMaxInflightLimitsRequests(t *testing.T) {
 				inflight.Add(1)
 				defer inflight.Add(-1)
 				<-answer
-				return new(http.Response), nil
+				return &http.Response{Body: http.NoBody}, nil
 			}))
 			if rc.WrapTransport != nil {
 				transport = rc.WrapTransport(transport)
@@ -645,7 +646,7 @@ func TestMaxInflightLimitsRequests(t *testing.T) {
 			for range 5 {
 				go func() {
 					defer done.Add(1)
-					_, _ = transport.RoundTrip(new(http.Request).WithContext(ctx))
+					_, _ = transport.RoundTrip(httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
 				}()
 			}
 			check := func(what string, inflightWant, doneWant int) {
