@@ -14,7 +14,7 @@ each = @set -e; for module in $(MODULES); do echo "-- $$module: $(1)"; (cd "$$mo
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## start a DNS server on 127.0.0.1:1053 that answers from examples
@@ -28,6 +28,12 @@ test: ## vet, and test under the race detector
 
 .PHONY: race
 race: test ## the same as test, which always uses the race detector
+
+.PHONY: variant
+variant: ## build the variant named kubernetes and run its tests
+	$(call each,$(GO) vet -tags kubernetes ./...)
+	$(call each,$(GO) build -tags kubernetes ./...)
+	$(call each,$(GO) test -tags kubernetes ./...)
 
 .PHONY: lint
 lint: ## run golangci-lint as .golangci.yml says

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/pkg/edns"
@@ -26,7 +25,7 @@ func newTestHeadless(t testing.TB, options string) *Headless {
 
 func newTestHeadlessFrom(t testing.TB, stanza string) *Headless {
 	t.Helper()
-	cfg, err := parseStanza(caddy.NewTestController("dns", stanza))
+	cfg, err := parseStanza(newController(stanza))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/coredns/caddy"
 	"github.com/prometheus/client_golang/prometheus"
 
 	corev1 "k8s.io/api/core/v1"
@@ -81,7 +80,7 @@ func (f manifestFeeds) String() string {
 func manifestConfig(t *testing.T, options ...string) *config {
 	t.Helper()
 	text := "headless cluster.local {\n" + strings.Join(options, "\n") + "\n}"
-	cfg, err := parseStanza(caddy.NewTestController("dns", text))
+	cfg, err := parseStanza(newController(text))
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}

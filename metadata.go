@@ -10,7 +10,7 @@ import (
 
 // metadataPrefixes stand before the names of all metadata: our own, and the kubernetes plugin's, so that expressions written
 // for that go on working.
-var metadataPrefixes = []string{pluginName + "/", "kubernetes/"}
+var metadataPrefixes = []string{"headless/", "kubernetes/"}
 
 // Metadata implements metadata.Provider: what the name of a query is made of, and who asks.
 func (h *Headless) Metadata(ctx context.Context, state request.Request) context.Context {

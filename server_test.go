@@ -36,7 +36,7 @@ import (
 // corefile is a caddy.Input.
 type corefile string
 
-func (c corefile) Body() []byte     { return []byte(c) }
+func (c corefile) Body() []byte     { return []byte(renamed(string(c))) }
 func (corefile) Path() string       { return "Corefile" }
 func (corefile) ServerType() string { return "dns" }
 

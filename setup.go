@@ -25,8 +25,6 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 )
 
-const pluginName = "headless"
-
 var log = clog.NewWithPlugin(pluginName)
 
 func init() { plugin.Register(pluginName, setup) }

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin/pkg/fall"
 
@@ -19,7 +18,7 @@ import (
 
 // stanzaConfig parses text in a server block with these keys.
 func stanzaConfig(text string, keys ...string) (*config, error) {
-	c := caddy.NewTestController("dns", text)
+	c := newController(text)
 	c.ServerBlockKeys = keys
 	return parseStanza(c)
 }
@@ -294,8 +293,8 @@ func TestStanzaZonesAreRefused(t *testing.T) {
 		{"the reverse trees alone", "headless in-addr.arpa ip6.arpa", nil, "Testfile:1 - Error during parsing: expected a zone that is not a reverse zone among in-addr.arpa. ip6.arpa."},
 		{"a prefix alone", "headless 10.0.0.0/8", nil, "Testfile:1 - Error during parsing: expected a zone that is not a reverse zone among 10.in-addr.arpa."},
 		{"a server block of reverse zones", "headless", []string{"dns://in-addr.arpa.:53"}, "Testfile:1 - Error during parsing: expected a zone that is not a reverse zone among in-addr.arpa."},
-		{"a second stanza", "headless cluster.local\nheadless test.local", nil, "Testfile:2 - Error during parsing: headless may stand only once in a server block"},
-		{"a second stanza behind a block", "headless cluster.local {\nttl 5\n}\n\nheadless {\n}", nil, "Testfile:5 - Error during parsing: headless may stand only once in a server block"},
+		{"a second stanza", "headless cluster.local\nheadless test.local", nil, "Testfile:2 - Error during parsing: " + pluginName + " may stand only once in a server block"},
+		{"a second stanza behind a block", "headless cluster.local {\nttl 5\n}\n\nheadless {\n}", nil, "Testfile:5 - Error during parsing: " + pluginName + " may stand only once in a server block"},
 	} {
 		if got, err := stanzaConfig(c.stanza, c.keys...); err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s: %s in %q: got %+v, %v, want %s", c.name, c.stanza, c.keys, got, err, c.want)
@@ -363,10 +362,10 @@ func TestSetupErrorsNameThePlugin(t *testing.T) {
 	for _, c := range []struct {
 		name, stanza, want string
 	}{
-		{"a mistake in the stanza", "headless cluster.local {\nttl x\n}", "plugin/headless: Testfile:2 - Error during parsing: ttl: "},
-		{"a manifest that is not there", "headless cluster.local {\nmanifests " + filepath.Join(dir, "none") + "\n}", "plugin/headless: manifests: "},
+		{"a mistake in the stanza", "headless cluster.local {\nttl x\n}", "plugin/" + pluginName + ": Testfile:2 - Error during parsing: ttl: "},
+		{"a manifest that is not there", "headless cluster.local {\nmanifests " + filepath.Join(dir, "none") + "\n}", "plugin/" + pluginName + ": manifests: "},
 	} {
-		if err := setup(caddy.NewTestController("dns", c.stanza)); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+		if err := setup(newController(c.stanza)); err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s:\n%s\n%v, want %s", c.name, c.stanza, err, c.want)
 		}
 	}
@@ -375,7 +374,7 @@ func TestSetupErrorsNameThePlugin(t *testing.T) {
 func TestSetupAddsThePlugin(t *testing.T) {
 	dir := t.TempDir()
 	writeManifests(t, dir, 0, map[string]string{"d/a.yaml": manifestWeb})
-	c := caddy.NewTestController("dns", "headless cluster.local {\nmanifests d\n}")
+	c := newController("headless cluster.local {\nmanifests d\n}")
 	cfg := dnsserver.GetConfig(c)
 	cfg.Root = dir
 	if err := setup(c); err != nil {
@@ -385,8 +384,8 @@ func TestSetupAddsThePlugin(t *testing.T) {
 		t.Fatalf("%d plugins were added, want 1", len(cfg.Plugin))
 	}
 	h, ok := cfg.Plugin[0](nil).(*Headless)
-	if !ok || h.Name() != "headless" || !h.Ready() {
-		t.Errorf("got %+v, want a plugin called headless that is ready", h)
+	if !ok || h.Name() != pluginName || !h.Ready() {
+		t.Errorf("got %+v, want a plugin called %s that is ready", h, pluginName)
 	}
 }
 

@@ -19,7 +19,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
@@ -41,7 +40,7 @@ var everyResource = []string{namespacesResource, servicesResource, slicesResourc
 func watcher(t testing.TB, lines ...string) *Headless {
 	t.Helper()
 	stanza := fmt.Sprintf("headless cluster.local in-addr.arpa ip6.arpa {\n%s\n}", strings.Join(lines, "\n"))
-	cfg, err := parseStanza(caddy.NewTestController("dns", stanza))
+	cfg, err := parseStanza(newController(stanza))
 	if err != nil {
 		t.Fatalf("%s: %v", stanza, err)
 	}
@@ -811,7 +810,7 @@ func TestKubeconfigNamesTheServer(t *testing.T) {
 		h.stop()
 	}
 	for _, args := range []string{file + " three", file + ".none"} {
-		cfg, err := parseStanza(caddy.NewTestController("dns", "headless cluster.local {\nkubeconfig "+args+"\n}"))
+		cfg, err := parseStanza(newController("headless cluster.local {\nkubeconfig " + args + "\n}"))
 		if err != nil {
 			t.Fatal(err)
 		}

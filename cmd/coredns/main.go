@@ -1,5 +1,5 @@
-// Command coredns is CoreDNS with the plugin headless compiled in, placed just before kubernetes. plugins.go lists the other
-// plugins.
+// Command coredns is CoreDNS with the plugin headless compiled in, placed just before kubernetes, or with the build tag
+// kubernetes in its place and under its name. plugins.go lists the other plugins.
 package main
 
 import (
@@ -14,7 +14,10 @@ func init() { dnsserver.Directives = directives(dnsserver.Directives) }
 // directives returns CoreDNS's own directives, which stand in the order in which plugins see a query, with headless in its
 // place.
 func directives(stock []string) []string {
-	return slices.Insert(slices.Clone(stock), slices.Index(stock, "kubernetes"), "headless")
+	if slices.Contains(stock, name) {
+		return stock
+	}
+	return slices.Insert(slices.Clone(stock), slices.Index(stock, "kubernetes"), name)
 }
 
 func main() { coremain.Run() }

@@ -1,7 +1,7 @@
 package main
 
 // The plugins of this CoreDNS, by import. A plugin of CoreDNS itself needs its import here and nothing more. One from elsewhere
-// also needs its place in directives, in main.go.
+// also needs its place in directives, in main.go. Those that a build tag leaves out are in plugins_headless.go.
 //
 // Left out of CoreDNS's own list, to build fast and stay small: azure, clouddns, etcd, nomad, route53 (they take names from a
 // vendor's cloud or from another registry) and trace (it sends to tracing vendors).
@@ -34,8 +34,6 @@ import (
 	_ "github.com/coredns/coredns/plugin/hosts"
 	_ "github.com/coredns/coredns/plugin/https"
 	_ "github.com/coredns/coredns/plugin/https3"
-	_ "github.com/coredns/coredns/plugin/k8s_external"
-	_ "github.com/coredns/coredns/plugin/kubernetes"
 	_ "github.com/coredns/coredns/plugin/loadbalance"
 	_ "github.com/coredns/coredns/plugin/local"
 	_ "github.com/coredns/coredns/plugin/log"

@@ -1,0 +1,6 @@
+//go:build kubernetes
+
+package main
+
+// name is the directive of headless.
+const name = "kubernetes"
