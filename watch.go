@@ -165,10 +165,10 @@ func importStores(feeds map[string]cache.TransformingStore, x *index, c *convert
 		x.dropNamespace(key)
 	}
 	feeds[importsResource] = &store[*mcsv1alpha1.ServiceImport, *serviceSpec]{
-		importsResource, c.serviceImport, x.putService, x.dropService, x.serviceKeys, c.skip, listed,
+		importsResource, c.serviceImport, x.putService, x.dropService, x.serviceKeys, c.skip, listed, nil,
 	}
 	feeds[importedResource] = &store[*discoveryv1.EndpointSlice, *sliceSpec]{
-		importedResource, c.importedSlice, x.putSlice, x.dropSlice, x.sliceKeys, c.skip, listed,
+		importedResource, c.importedSlice, x.putSlice, x.dropSlice, x.sliceKeys, c.skip, listed, nil,
 	}
 }
 

@@ -823,7 +823,7 @@ func TestKubeconfigNamesTheServer(t *testing.T) {
 func TestWatchOfPodsAndImports(t *testing.T) {
 	s := newStubAPI(t)
 	s.put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
-	cfg, err := parseStanza(caddy.NewTestController("dns", "headless cluster.local clusterset.local {\nendpoint "+s.url+
+	cfg, err := parseStanza(newController("headless cluster.local clusterset.local {\nendpoint " + s.url +
 		"\npods verified\nmulticluster clusterset.local\nlabels app=db\n}"))
 	if err != nil {
 		t.Fatal(err)
