@@ -17,16 +17,18 @@ import (
 // index holds what DNS needs to know of a cluster's Services, EndpointSlices and Namespaces.
 //
 //   - To change it: put and drop, from any goroutine; the cost is that of the object that changed.
-//   - To read it: lookup, nameservers and serial, from any goroutine. What they return is the caller's.
+//   - To read it: lookup, nameservers, serial, and their counterparts for external names, from any goroutine. What they return
+//     is the caller's.
 //
 // Its content depends on the objects that were put and not dropped, never on the order in which they came: a slice may come
 // before its Service, and either before their Namespace.
 type index struct {
 	policy      policy           // of Services without an annotation; never notReady
 	ignoreEmpty bool             // ClusterIP Services without ready endpoints have no name
-	now         func() time.Time // for the serial
+	now         func() time.Time // for the serials
 
-	soaSerial atomic.Uint32
+	soaSerial      atomic.Uint32
+	externalSerial atomic.Uint32 // of the zones with external names
 
 	mu         sync.RWMutex // guards the fields below
 	namespaces map[string]*namespace
@@ -35,8 +37,12 @@ type index struct {
 	addresses map[netip.Addr]address
 	// clusterIPs holds the Services that have an address as ClusterIP, whether they answer for it or not.
 	clusterIPs map[netip.Addr][]*service
-	// reverse counts, for each empty non-terminal of the reverse trees, the names one label below it that exist.
-	reverse map[netip.Prefix]int
+	// reverse holds what is above the addresses that have owners.
+	reverse reverseTree
+	// externals holds the Services that are shown and have an external address. No list is empty.
+	externals map[netip.Addr][]*service
+	// externalReverse holds what is above the addresses in externals.
+	externalReverse reverseTree
 	// zones holds the topology zones of endpoints, zoneIDs their positions in it. The first is "", none.
 	zones   []string
 	zoneIDs map[string]uint16
@@ -44,24 +50,33 @@ type index struct {
 	touched []*endpoint
 	// changed says that the change at hand altered what a zone transfer would see.
 	changed bool
+	// changedExternally says that it altered what a transfer of external names would see.
+	changedExternally bool
 }
+
+// reverseTree counts, for each empty non-terminal above the reverse names of some addresses, the names one label below it that
+// exist.
+type reverseTree map[netip.Prefix]int
 
 // newIndex returns an empty index. Endpoints answer to their own names as p says, unless their Service's annotation says
 // otherwise.
 func newIndex(p policy, ignoreEmpty bool) *index {
 	x := &index{
-		policy:      p,
-		ignoreEmpty: ignoreEmpty,
-		now:         time.Now,
-		namespaces:  make(map[string]*namespace),
-		slices:      make(map[objectKey]*slice),
-		addresses:   make(map[netip.Addr]address),
-		clusterIPs:  make(map[netip.Addr][]*service),
-		reverse:     make(map[netip.Prefix]int),
-		zones:       []string{""},
-		zoneIDs:     map[string]uint16{"": 0},
+		policy:          p,
+		ignoreEmpty:     ignoreEmpty,
+		now:             time.Now,
+		namespaces:      make(map[string]*namespace),
+		slices:          make(map[objectKey]*slice),
+		addresses:       make(map[netip.Addr]address),
+		clusterIPs:      make(map[netip.Addr][]*service),
+		reverse:         make(reverseTree),
+		externals:       make(map[netip.Addr][]*service),
+		externalReverse: make(reverseTree),
+		zones:           []string{""},
+		zoneIDs:         map[string]uint16{"": 0},
 	}
-	x.bump()
+	x.bump(&x.soaSerial)
+	x.bump(&x.externalSerial)
 	return x
 }
 
@@ -168,6 +183,13 @@ type serviceSpec struct {
 	ports      []port       // sorted, distinct
 	policy     policy       // 0: the index's
 	selector   bool         // the control plane finds the endpoints; for metrics
+	external   *external    // nil when there is nothing of it
+}
+
+// external is what a Service is reached at from outside the cluster. It is never modified.
+type external struct {
+	addrs []netip.Addr // distinct
+	names []string     // distinct lower-case FQDNs
 }
 
 // sliceSpec is what we keep of an EndpointSlice. It is not modified after it was put.
@@ -332,23 +354,42 @@ type nameserver struct {
 	addrs []netip.Addr
 }
 
+// externalView is what lookupExternal found. It belongs to the caller.
+type externalView struct {
+	outcome  outcome
+	headless bool           // the name belongs to a headless Service, and leads to its endpoints
+	hosts    []externalHost // none unless outcome is found
+}
+
+// externalHost is one address or name at which a Service, or an endpoint of it, is reached from outside the cluster.
+type externalHost struct {
+	pointer            // to the Service, or to the endpoint
+	addr    netip.Addr // not valid for a name
+	name    string     // a lower-case FQDN; "" for an address
+	ports   []port     // sorted, distinct; never modified
+}
+
 // serial returns the zones' SOA serial.
 func (x *index) serial() uint32 { return x.soaSerial.Load() }
 
-// bump raises the serial to the Unix time, or by one if that is not later (RFC 1982 order).
-func (x *index) bump() {
-	serial := x.soaSerial.Load() + 1
-	if now := uint32(x.now().Unix()); int32(now-serial) > 0 { //nolint:gosec // serial arithmetic wraps around
-		serial = now
+// bump raises a serial to the Unix time, or by one if that is not later (RFC 1982 order).
+func (x *index) bump(serial *atomic.Uint32) {
+	next := serial.Load() + 1
+	if now := uint32(x.now().Unix()); int32(now-next) > 0 { //nolint:gosec // serial arithmetic wraps around
+		next = now
 	}
-	x.soaSerial.Store(serial)
+	serial.Store(next)
 }
 
 // commit ends a change.
 func (x *index) commit() {
 	if x.changed {
 		x.changed = false
-		x.bump()
+		x.bump(&x.soaSerial)
+	}
+	if x.changedExternally {
+		x.changedExternally = false
+		x.bump(&x.externalSerial)
 	}
 }
 
@@ -430,8 +471,12 @@ func (x *index) respec(svc *service, spec *serviceSpec) {
 		}
 	}
 	shown := spec != nil && svc.ns.exists
-	x.changed = x.changed || svc.shown != shown || shown && svc.spec != spec
+	x.changed = x.changed || svc.shown != shown || shown && !svc.spec.equalInside(spec)
+	wasOutside, was := svc.isOutside(), svc.spec
+	x.unlinkExternal(svc)
 	svc.spec, svc.shown = spec, shown
+	x.linkExternal(svc)
+	x.changedExternally = wasOutside != svc.isOutside() || wasOutside && !was.equal(spec)
 	for _, addr := range spec.addresses() {
 		x.clusterIPs[addr] = append(x.clusterIPs[addr], svc)
 	}
@@ -468,10 +513,56 @@ func (svc *service) claimedIPs(ignoreEmpty bool) []netip.Addr {
 	return svc.spec.clusterIPs
 }
 
+// isOutside reports whether a transfer of external names may have some of svc: its external addresses and names or, if there
+// are none and it is headless, its endpoints.
+func (svc *service) isOutside() bool {
+	return svc.shown && (svc.spec.external != nil || svc.spec.kind == headless)
+}
+
+// linkExternal lets svc, if it is shown, own its external addresses.
+func (x *index) linkExternal(svc *service) {
+	for _, addr := range svc.externalAddrs() {
+		if x.externals[addr] = append(x.externals[addr], svc); len(x.externals[addr]) == 1 {
+			x.externalReverse.grow(addr, +1)
+		}
+	}
+}
+
+// unlinkExternal is the inverse of linkExternal.
+func (x *index) unlinkExternal(svc *service) {
+	for _, addr := range svc.externalAddrs() {
+		if x.externals[addr] = without(x.externals[addr], svc); len(x.externals[addr]) == 0 {
+			delete(x.externals, addr)
+			x.externalReverse.grow(addr, -1)
+		}
+	}
+}
+
+// externalAddrs returns the external addresses that svc owns.
+func (svc *service) externalAddrs() []netip.Addr {
+	if !svc.shown || svc.spec.external == nil {
+		return nil
+	}
+	return svc.spec.external.addrs
+}
+
 // equal reports whether s and o say the same.
 func (s *serviceSpec) equal(o *serviceSpec) bool {
+	return s.equalInside(o) && s.external.equal(o.external)
+}
+
+// equalInside reports whether s and o say the same of what is seen inside the cluster.
+func (s *serviceSpec) equalInside(o *serviceSpec) bool {
 	return s.objectKey == o.objectKey && s.kind == o.kind && s.target == o.target && s.policy == o.policy &&
 		s.selector == o.selector && slices.Equal(s.clusterIPs, o.clusterIPs) && slices.Equal(s.ports, o.ports)
+}
+
+// equal reports whether e and o, which may be nil, say the same.
+func (e *external) equal(o *external) bool {
+	if e == nil || o == nil {
+		return e == o
+	}
+	return slices.Equal(e.addrs, o.addrs) && slices.Equal(e.names, o.names)
 }
 
 // addresses returns the ClusterIPs of s, which may be nil.
@@ -505,14 +596,19 @@ func (x *index) ownOne(addr netip.Addr, by int) {
 	if n := a.owners; by > 0 && n > 1 || by < 0 && n > 0 {
 		return
 	}
+	x.reverse.grow(addr, by)
+}
+
+// grow counts that the reverse name of addr comes (by is +1) or goes (-1), and with it perhaps some of those above it.
+func (t reverseTree) grow(addr netip.Addr, by int) {
 	for p := netip.PrefixFrom(addr, addr.BitLen()); p.Bits() > 0; {
 		p = parent(p)
-		n := x.reverse[p] + by
+		n := t[p] + by
 		if n == 0 {
-			delete(x.reverse, p)
+			delete(t, p)
 			continue
 		}
-		x.reverse[p] = n
+		t[p] = n
 		if by < 0 || n > 1 {
 			return
 		}
@@ -631,6 +727,7 @@ func (x *index) settle(svc *service) {
 		x.own(after, +1)
 		x.own(before, -1)
 	}
+	x.changedExternally = x.changed && svc.isOutside() && svc.spec.external == nil
 	x.commit()
 }
 
@@ -1336,16 +1433,9 @@ func (x *index) lookupHostname(svc *service, q *query, w want, limit int) view {
 		return view{}
 	}
 	v := view{headless: svc.spec.kind == headless}
-	best := notReady
-	for e := range x.named(svc, q) {
-		best = max(best, e.state)
-	}
-	least := x.hostnames(svc).least()
-	if best == ready {
-		least = ready
-	}
 	var addrs []netip.Addr
 	var ports []port
+	least := x.leastAnswering(svc, q)
 	for e := range x.named(svc, q) {
 		if e.state >= least {
 			ports = union(ports, e.ports())
@@ -1388,6 +1478,18 @@ func (x *index) hasCluster(svc *service, cluster string) bool {
 		}
 	}
 	return false
+}
+
+// leastAnswering returns the least state of the endpoints of svc that answer to the hostname of q.
+func (x *index) leastAnswering(svc *service, q *query) state {
+	best := notReady
+	for e := range x.named(svc, q) {
+		best = max(best, e.state)
+	}
+	if best == ready {
+		return ready
+	}
+	return x.hostnames(svc).least()
 }
 
 // named yields the endpoints of svc that have the hostname of q, in any state.
@@ -1475,26 +1577,9 @@ func (p pointer) compare(o pointer) int {
 func (x *index) nameservers(local []netip.Addr) []nameserver {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	var services []*service
-	add := func(svc *service) {
-		if !slices.Contains(services, svc) {
-			services = append(services, svc)
-		}
-	}
-	for _, addr := range local {
-		for _, svc := range x.clusterIPs[addr] {
-			add(svc)
-		}
-		for e := x.addresses[addr].endpoints; e != nil; e = e.sameAddr {
-			if e.state == ready {
-				add(e.svc)
-			}
-		}
-	}
 	var servers []nameserver
-	for _, svc := range services {
+	for _, svc := range x.servicesAt(local) {
 		switch {
-		case !svc.claimsEndpoints():
 		case svc.spec.kind == headless:
 			for _, g := range svc.groups {
 				for _, e := range g.targets {
@@ -1507,6 +1592,166 @@ func (x *index) nameservers(local []netip.Addr) []nameserver {
 	}
 	slices.SortFunc(servers, func(a, b nameserver) int { return a.compare(b.pointer) })
 	return servers
+}
+
+// servicesAt returns the Services shown that have one of addrs as ClusterIP or as ready endpoint.
+func (x *index) servicesAt(addrs []netip.Addr) []*service {
+	var services []*service
+	add := func(svc *service) {
+		if svc.claimsEndpoints() && !slices.Contains(services, svc) {
+			services = append(services, svc)
+		}
+	}
+	for _, addr := range addrs {
+		for _, svc := range x.clusterIPs[addr] {
+			add(svc)
+		}
+		for e := x.addresses[addr].endpoints; e != nil; e = e.sameAddr {
+			if e.state == ready {
+				add(e.svc)
+			}
+		}
+	}
+	return services
+}
+
+// lookupExternal looks up an external name: of a Service, a port of it or, with endpoints, an endpoint. A Service has its
+// external addresses and names; with endpoints, and without any of these, a headless one has its ready endpoints and any one
+// has names below it for those that answer to them. The hosts start with a random one.
+func (x *index) lookupExternal(q *query, endpoints bool) externalView {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	svc := x.peek(q.namespace, q.service)
+	if svc == nil || !svc.shown {
+		return externalView{}
+	}
+	endpoints = endpoints && svc.spec.external == nil && svc.spec.kind != externalName
+	v := externalView{headless: endpoints && svc.spec.kind == headless}
+	var hosts []externalHost
+	switch {
+	case q.hostname == "":
+		hosts = svc.externalHosts(endpoints)
+	case endpoints && q.proto == "":
+		hosts = x.namedHosts(svc, q)
+	}
+	if len(hosts) == 0 && endpoints && q.hostname == "" {
+		v.outcome = x.above(svc, q)
+	}
+	for i, from := 0, rand.IntN(len(hosts)+1); i < len(hosts); i++ {
+		h := hosts[(i+from)%len(hosts)]
+		o := portOutcome(h.ports, q)
+		v.outcome = max(v.outcome, o)
+		if o == found {
+			v.hosts = append(v.hosts, h)
+		}
+	}
+	return v
+}
+
+// externalHosts returns what the external name of svc leads to. svc is shown.
+func (svc *service) externalHosts(endpoints bool) []externalHost {
+	var hosts []externalHost
+	if e := svc.spec.external; e != nil {
+		for _, addr := range e.addrs {
+			hosts = append(hosts, externalHost{pointer: svc.pointer(hostLabel{}, 0), addr: addr, ports: svc.spec.ports})
+		}
+		for _, name := range e.names {
+			hosts = append(hosts, externalHost{pointer: svc.pointer(hostLabel{}, 0), name: name, ports: svc.spec.ports})
+		}
+		return hosts
+	}
+	if endpoints && svc.spec.kind == headless {
+		return svc.readyHosts()
+	}
+	return nil
+}
+
+// readyHosts returns the ready endpoints of svc.
+func (svc *service) readyHosts() []externalHost {
+	var hosts []externalHost
+	for _, g := range svc.groups {
+		for _, target := range g.targets {
+			for e := range svc.sharing(target) {
+				if e.state == ready {
+					hosts = append(hosts, externalHost{pointer: svc.pointer(e.label(), 0), addr: e.addr, ports: e.ports()})
+				}
+			}
+		}
+	}
+	return hosts
+}
+
+// namedHosts returns the endpoints of svc that answer to the hostname of q.
+func (x *index) namedHosts(svc *service, q *query) []externalHost {
+	var hosts []externalHost
+	least := x.leastAnswering(svc, q)
+	for e := range x.named(svc, q) {
+		if e.state < least {
+			continue
+		}
+		if i := slices.IndexFunc(hosts, func(h externalHost) bool { return h.addr == e.addr }); i >= 0 {
+			hosts[i].ports = union(hosts[i].ports, e.ports())
+			continue
+		}
+		hosts = append(hosts, externalHost{pointer: svc.pointer(hostLabel{name: q.hostname}, 0), addr: e.addr, ports: e.ports()})
+	}
+	return hosts
+}
+
+// lookupExternalReverse returns the Services shown that have the external address p, sorted, or says whether there are any
+// addresses below p.
+func (x *index) lookupExternalReverse(p netip.Prefix) (outcome, []pointer) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if !p.IsSingleIP() {
+		if x.externalReverse[p] > 0 {
+			return nonTerminal, nil
+		}
+		return nameError, nil
+	}
+	var pointers []pointer
+	for _, svc := range x.externals[p.Addr()] {
+		pointers = append(pointers, svc.pointer(hostLabel{}, 0))
+	}
+	if len(pointers) == 0 {
+		return nameError, nil
+	}
+	slices.SortFunc(pointers, pointer.compare)
+	return found, pointers
+}
+
+// allExternalHosts returns what all external names of Services lead to, sorted by the names.
+func (x *index) allExternalHosts(endpoints bool) []externalHost {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var hosts []externalHost
+	for _, ns := range x.namespaces {
+		for _, svc := range ns.services {
+			if svc.shown {
+				hosts = append(hosts, svc.externalHosts(endpoints)...)
+			}
+		}
+	}
+	slices.SortStableFunc(hosts, func(a, b externalHost) int { return a.compare(b.pointer) })
+	return hosts
+}
+
+// externalNameservers returns where the DNS service is reached from outside: the external addresses of the Services that have
+// one of the local addresses as ClusterIP or as ready endpoint or, with endpoints, the ready endpoints of headless ones. ok is
+// false if there is no such Service.
+func (x *index) externalNameservers(local []netip.Addr, endpoints bool) (hosts []externalHost, ok bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	services := x.servicesAt(local)
+	for _, svc := range services {
+		if endpoints && svc.spec.kind == headless {
+			hosts = append(hosts, svc.readyHosts()...)
+		} else {
+			hosts = append(hosts, svc.externalHosts(false)...)
+		}
+	}
+	slices.SortStableFunc(hosts, func(a, b externalHost) int { return a.compare(b.pointer) })
+	return hosts, len(services) > 0
 }
 
 // counts says how many objects an index holds.
@@ -1554,7 +1799,7 @@ func (x *index) clone() *index {
 	for key, sl := range x.slices {
 		specs = append(specs, x.sliceSpec(key, sl))
 	}
-	serial := x.serial()
+	serial, externalSerial := x.serial(), x.externalSerial.Load()
 	x.mu.RUnlock()
 	for _, spec := range namespaces {
 		c.putNamespace(spec)
@@ -1566,6 +1811,7 @@ func (x *index) clone() *index {
 		c.putSlice(spec)
 	}
 	c.soaSerial.Store(serial)
+	c.externalSerial.Store(externalSerial)
 	return c
 }
 

@@ -17,8 +17,8 @@ import (
 func (x *index) check() error {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	if len(x.touched) != 0 || x.changed {
-		return fmt.Errorf("a change is not settled: %d endpoints touched, changed %v", len(x.touched), x.changed)
+	if len(x.touched) != 0 || x.changed || x.changedExternally {
+		return fmt.Errorf("a change is not settled: %d endpoints touched, changed %v, externally %v", len(x.touched), x.changed, x.changedExternally)
 	}
 	endpoints := make(map[*endpoint]bool)
 	for addr, a := range x.addresses {
@@ -68,7 +68,46 @@ func (x *index) check() error {
 	if len(x.clusterIPs) != len(clusterIPs) {
 		return fmt.Errorf("%d ClusterIPs, want %d", len(x.clusterIPs), len(clusterIPs))
 	}
-	return x.checkReverse(owners)
+	if err := x.checkReverse(owners); err != nil {
+		return err
+	}
+	return x.checkExternals()
+}
+
+func (x *index) checkExternals() error {
+	externals := make(map[netip.Addr]map[*service]bool)
+	reverse := make(reverseTree)
+	for _, ns := range x.namespaces {
+		for _, svc := range ns.services {
+			if !svc.shown || svc.spec.external == nil {
+				continue
+			}
+			for _, addr := range svc.spec.external.addrs {
+				if externals[addr] == nil {
+					externals[addr] = make(map[*service]bool)
+					reverse.grow(addr, +1)
+				}
+				externals[addr][svc] = true
+			}
+		}
+	}
+	for addr, services := range x.externals {
+		if len(services) == 0 || len(services) != len(externals[addr]) {
+			return fmt.Errorf("external address %v is of %d Services, want %d", addr, len(services), len(externals[addr]))
+		}
+		for _, svc := range services {
+			if !externals[addr][svc] {
+				return fmt.Errorf("external address %v is not of Service %s", addr, svc.name)
+			}
+		}
+	}
+	if len(x.externals) != len(externals) {
+		return fmt.Errorf("%d external addresses, want %d", len(x.externals), len(externals))
+	}
+	if !maps.Equal(x.externalReverse, reverse) {
+		return fmt.Errorf("reverse tree of the external addresses %v, want %v", x.externalReverse, reverse)
+	}
+	return nil
 }
 
 func (x *index) checkSlices(endpoints map[*endpoint]bool) error {
@@ -482,6 +521,155 @@ func (m *model) expectReverse(p netip.Prefix) (outcome, map[record]bool) {
 	return found, records
 }
 
+// externalRecord is a record of one port of a host.
+func externalRecord(label, host string, number int) record {
+	return record(fmt.Sprintf("%s %s:%d", label, host, number))
+}
+
+// expectExternal is expect for the external name that q stands for.
+func (m *model) expectExternal(q *query, endpoints bool) (outcome, map[record]bool) {
+	records := make(map[record]bool)
+	key := objectKey{q.namespace, q.service}
+	spec := m.shown(key)
+	if spec == nil {
+		return nameError, records
+	}
+	type fact struct {
+		label, host string
+		ports       map[port]bool
+	}
+	var facts []fact
+	below := nameError
+	switch {
+	case spec.external != nil && q.hostname == "":
+		ports := make(map[port]bool)
+		for _, p := range spec.ports {
+			ports[p] = true
+		}
+		for _, addr := range spec.external.addrs {
+			facts = append(facts, fact{"", addr.String(), ports})
+		}
+		for _, name := range spec.external.names {
+			facts = append(facts, fact{"", name, ports})
+		}
+	case spec.external != nil || !endpoints || spec.kind == externalName:
+	case q.hostname != "":
+		ports := make(map[netip.Addr]map[port]bool)
+		for _, e := range m.answers(key, q.hostname) {
+			if ports[e.addr] == nil {
+				ports[e.addr] = make(map[port]bool)
+			}
+			maps.Copy(ports[e.addr], e.ports)
+		}
+		for addr := range ports {
+			if q.proto == "" {
+				facts = append(facts, fact{q.hostname, addr.String(), ports[addr]})
+			}
+		}
+	default:
+		for id, e := range m.endpoints(key) {
+			if spec.kind == headless && e.state == ready {
+				facts = append(facts, fact{hostOf(e.name, e.addr), e.addr.String(), e.ports})
+			}
+			if len(m.answers(key, hostOf(id.name, id.addr))) > 0 && q.proto == "" {
+				below = nonTerminal
+			}
+		}
+	}
+	result := below
+	for _, f := range facts {
+		if q.proto == "" {
+			result = found
+		}
+		for p := range f.ports {
+			if q.proto == "" || p.proto == q.proto && p.name == q.port && p.name != "" {
+				result = found
+				records[externalRecord(f.label, f.host, int(p.number))] = true
+			} else if p.proto == q.proto && q.port == "" && p.name != "" {
+				result = max(result, nonTerminal)
+			}
+		}
+		if len(f.ports) == 0 && q.proto == "" {
+			records[externalRecord(f.label, f.host, noPort)] = true
+		}
+	}
+	return result, records
+}
+
+// expectExternalReverse is expect for the reverse name of external addresses.
+func (m *model) expectExternalReverse(p netip.Prefix) (outcome, map[record]bool) {
+	records := make(map[record]bool)
+	below := nameError
+	for key := range m.services {
+		spec := m.shown(key)
+		if spec == nil || spec.external == nil {
+			continue
+		}
+		for _, addr := range spec.external.addrs {
+			if p.Contains(addr) {
+				below = nonTerminal
+			}
+			if p.IsSingleIP() && p.Addr() == addr {
+				records[record(key.name+"."+key.namespace)] = true
+			}
+		}
+	}
+	switch {
+	case !p.IsSingleIP():
+		return below, records
+	case len(records) > 0:
+		return found, records
+	}
+	return nameError, records
+}
+
+// gotExternal returns what the index says of the external name that q stands for, in the terms of the model.
+func gotExternal(x *index, q *query, endpoints bool) (outcome, map[record]bool, error) {
+	records := make(map[record]bool)
+	n := 0
+	add := func(r record) {
+		n++
+		records[r] = true
+	}
+	var o outcome
+	if q.kind == reverseName {
+		var pointers []pointer
+		o, pointers = x.lookupExternalReverse(q.prefix)
+		for _, p := range pointers {
+			add(record(p.service + "." + p.namespace))
+		}
+	} else {
+		v := x.lookupExternal(q, endpoints)
+		o = v.outcome
+		for _, h := range v.hosts {
+			host := h.name
+			if h.addr.IsValid() {
+				host = h.addr.String()
+			}
+			for _, number := range h.numbers(q) {
+				add(externalRecord(hostOf(h.hostLabel.name, h.hostLabel.addr), host, number))
+			}
+		}
+	}
+	if n != len(records) {
+		return o, records, fmt.Errorf("%d of %d records are repetitions", n-len(records), n)
+	}
+	return o, records, nil
+}
+
+// transferred describes what a transfer of external names has, with endpoints and without.
+func transferred(x *index) (text string) {
+	for _, endpoints := range []bool{true, false} {
+		var hosts []string
+		for _, h := range x.allExternalHosts(endpoints) {
+			hosts = append(hosts, fmt.Sprint(h))
+		}
+		slices.Sort(hosts)
+		text += strings.Join(hosts, "\n") + "\n--\n"
+	}
+	return text
+}
+
 // got returns what the index says of q, in the terms of the model.
 func got(x *index, q *query, w want) (outcome, map[record]bool, error) {
 	v := x.lookup(q, w, 1<<20)
@@ -525,6 +713,7 @@ var universe = struct {
 	namespaces, services, slices, names, zones []string
 	addrs                                      []netip.Addr
 	ports                                      []port
+	externals                                  []string
 }{
 	namespaces: []string{"n", "o"},
 	services:   []string{"s", "t", "u"},
@@ -535,7 +724,8 @@ var universe = struct {
 		netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.1.1"), netip.MustParseAddr("11.0.0.1"),
 		netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::2"), netip.MustParseAddr("fd00::12"),
 	},
-	ports: []port{{"", "tcp", 1}, {"a", "tcp", 1}, {"a", "udp", 2}, {"b", "tcp", 3}},
+	ports:     []port{{"", "tcp", 1}, {"a", "tcp", 1}, {"a", "udp", 2}, {"b", "tcp", 3}},
+	externals: []string{"lb.example.org.", "lb.example.net."},
 }
 
 func pickOne[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
@@ -565,6 +755,9 @@ func randomService(r *rand.Rand) *serviceSpec {
 	}
 	if r.IntN(3) == 0 {
 		s.policy = policy(1 + r.IntN(3))
+	}
+	if addrs, names := pickSome(r, universe.addrs), pickSome(r, universe.externals); r.IntN(2) == 0 && len(addrs)+len(names) > 0 {
+		s.external = &external{addrs, names}
 	}
 	return s
 }
@@ -694,18 +887,35 @@ func TestIndexAgreesWithModelOverRandomHistories(t *testing.T) {
 				for i := 0; !stop.Load(); i = (i + 1) % len(qs) {
 					x.lookup(&qs[i], want(i%4), 2)
 					x.nameservers(universe.addrs[:1])
+					x.lookupExternal(&qs[i], i%2 == 0)
+					x.externalNameservers(universe.addrs[:1], i%2 == 0)
 				}
 			})
 
 			var history []string
 			for range steps {
+				before, serial := transferred(x), x.externalSerial.Load()
 				history = append(history, step(r, x, m))
 				if err := x.check(); err != nil {
 					t.Fatalf("after\n%s\n%v", strings.Join(history, "\n"), err)
 				}
+				if transferred(x) != before && x.externalSerial.Load() == serial {
+					t.Fatalf("after\n%s\nexternal names changed and their serial did not", strings.Join(history, "\n"))
+				}
 				for i := range qs {
 					if r.IntN(sample) > 0 {
 						continue
+					}
+					for _, endpoints := range []bool{false, true} {
+						wantOutcome, wantRecords := m.expectExternal(&qs[i], endpoints)
+						if qs[i].kind == reverseName {
+							wantOutcome, wantRecords = m.expectExternalReverse(qs[i].prefix)
+						}
+						gotOutcome, gotRecords, err := gotExternal(x, &qs[i], endpoints)
+						if err != nil || gotOutcome != wantOutcome || !maps.Equal(gotRecords, wantRecords) {
+							t.Fatalf("after\n%s\n%+v outside, endpoints %v:\ngot  %d %v %v\nwant %d %v", strings.Join(history, "\n"), qs[i], endpoints,
+								gotOutcome, slices.Sorted(maps.Keys(gotRecords)), err, wantOutcome, slices.Sorted(maps.Keys(wantRecords)))
+						}
 					}
 					for w := wantNothing; w <= wantSRV; w++ {
 						wantOutcome, wantRecords := m.expect(&qs[i], w)
@@ -750,6 +960,12 @@ func TestIndexDependsOnObjectsNotOnTheirOrder(t *testing.T) {
 		}
 		a, b := fill(), fill()
 		for i := range qs {
+			outcomeA, recordsA, errA := gotExternal(a, &qs[i], true)
+			outcomeB, recordsB, errB := gotExternal(b, &qs[i], true)
+			if outcomeA != outcomeB || !maps.Equal(recordsA, recordsB) || errA != nil || errB != nil {
+				t.Fatalf("seed %d, %+v outside: %d %v %v in one order, %d %v %v in another",
+					seed, qs[i], outcomeA, recordsA, errA, outcomeB, recordsB, errB)
+			}
 			for w := wantNothing; w <= wantSRV; w++ {
 				outcomeA, recordsA, errA := got(a, &qs[i], w)
 				outcomeB, recordsB, errB := got(b, &qs[i], w)
@@ -879,6 +1095,52 @@ func TestIndexSerialGrowsWithVisibleChangesOnly(t *testing.T) {
 		step.do()
 		if got := x.serial(); got != step.want {
 			t.Errorf("%s: serial %d, want %d", step.name, got, step.want)
+		}
+	}
+}
+
+func TestIndexSerialsGrowEachWithItsOwnChanges(t *testing.T) {
+	x := bigIndex(1)
+	key := objectKey{"n", "lb"}
+	withExternal := func(addr string, ip string) func() {
+		return func() {
+			s := &serviceSpec{objectKey: key, clusterIPs: []netip.Addr{netip.MustParseAddr(ip)}}
+			if addr != "" {
+				s.external = &external{addrs: []netip.Addr{netip.MustParseAddr(addr)}}
+			}
+			x.putService(s)
+		}
+	}
+	pod := func(s state) func() {
+		return func() {
+			x.putSlice(&sliceSpec{objectKey: key, service: "lb", endpoints: []endpointSpec{{addr: netip.MustParseAddr("10.9.0.1"), state: s}}})
+		}
+	}
+	for _, c := range []struct {
+		name             string
+		do               func()
+		inside, external bool
+	}{
+		{"a Service without external address", withExternal("", "10.96.0.1"), true, false},
+		{"it gets one", withExternal("192.0.2.1", "10.96.0.1"), false, true},
+		{"it gets another", withExternal("192.0.2.2", "10.96.0.1"), false, true},
+		{"the same again", withExternal("192.0.2.2", "10.96.0.1"), false, false},
+		{"a pod of it comes", pod(ready), true, false},
+		{"the pod is not ready", pod(notReady), true, false},
+		{"a pod of a headless Service is not ready", func() { x.putSlice(bigSlice(0, 1, notReady)) }, true, true},
+		{"its namespace goes", func() { x.dropNamespace(objectKey{name: "n"}) }, true, true},
+		{"an external address in a hidden namespace", withExternal("192.0.2.3", "10.96.0.1"), false, false},
+		{"its namespace comes back", func() { x.putNamespace(&namespaceSpec{objectKey{name: "n"}}) }, true, true},
+		{"another namespace", func() { x.putNamespace(&namespaceSpec{objectKey{name: "o"}}) }, true, false},
+		{"the Service goes", func() { x.dropService(key) }, true, true},
+	} {
+		inside, outside := x.serial(), x.externalSerial.Load()
+		c.do()
+		if grew := int32(x.serial()-inside) > 0; grew != c.inside {
+			t.Errorf("%s: the serial grew: %v, want %v", c.name, grew, c.inside)
+		}
+		if grew := int32(x.externalSerial.Load()-outside) > 0; grew != c.external {
+			t.Errorf("%s: the external serial grew: %v, want %v", c.name, grew, c.external)
 		}
 	}
 }

@@ -109,6 +109,9 @@ func TestDocumentedCorefilesAreValid(t *testing.T) {
 	for name, corefile := range corefiles {
 		corefile = renamed(corefile)
 		t.Run(name, func(t *testing.T) {
+			if pluginName == "kubernetes" && strings.Contains(corefile, "k8s_external") {
+				t.Skip("the variant goes without k8s_external")
+			}
 			blocks, err := caddyfile.Parse(name, strings.NewReader(corefile), dnsserver.Directives)
 			if err != nil {
 				t.Fatal(err)

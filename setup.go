@@ -61,6 +61,7 @@ func setup(c *caddy.Controller) error {
 		h.Next = next
 		return h
 	})
+	addStandIn(dnsserver.GetConfig(c), h)
 	return nil
 }
 

@@ -23,7 +23,7 @@ type reason string
 const (
 	badAddress    reason = "address"    // an address that is none, or has a zone
 	badPort       reason = "port"       // a port number outside 1–65535
-	badName       reason = "name"       // an object, a hostname or an ExternalName that is not a DNS name
+	badName       reason = "name"       // an object, a hostname, an ExternalName or an ingress that is not a DNS name
 	badAnnotation reason = "annotation" // a hostnames annotation with an unknown word, or a time that is none
 	fqdnSlice     reason = "fqdn"       // a slice of address type FQDN
 	noService     reason = "no_service" // a slice without the label kubernetes.io/service-name
@@ -83,6 +83,7 @@ func (c *converter) service(svc *corev1.Service) (spec *serviceSpec, ok bool) {
 		spec.ports = c.port(spec.ports, servicesResource, p.Name, p.Protocol, p.Port)
 	}
 	spec.ports = sortedPorts(spec.ports)
+	spec.external = c.external(svc)
 	if word, ok := svc.Annotations[hostnamesAnnotation]; ok {
 		if spec.policy, ok = policies[word]; !ok {
 			c.skip(servicesResource, badAnnotation)
@@ -104,6 +105,33 @@ func (c *converter) serviceImport(si *mcsv1alpha1.ServiceImport) (spec *serviceS
 	return c.service(svc)
 }
 
+// external returns what svc is reached at from outside the cluster, or nil.
+func (c *converter) external(svc *corev1.Service) *external {
+	var e external
+	add := func(text string) {
+		if addr, ok := c.addr(servicesResource, text); ok && !slices.Contains(e.addrs, addr) {
+			e.addrs = append(e.addrs, addr)
+		}
+	}
+	for _, ip := range svc.Spec.ExternalIPs {
+		add(ip)
+	}
+	for i := range svc.Status.LoadBalancer.Ingress {
+		switch ingress := &svc.Status.LoadBalancer.Ingress[i]; {
+		case ingress.IP != "":
+			add(ingress.IP)
+		case ingress.Hostname != "":
+			if name := c.externalName(ingress.Hostname); name != "" && !slices.Contains(e.names, name) {
+				e.names = append(e.names, name)
+			}
+		}
+	}
+	if len(e.addrs)+len(e.names) == 0 {
+		return nil
+	}
+	return &e
+}
+
 // pod converts a Pod. ok is false for one that is not served.
 func (c *converter) pod(pod *corev1.Pod) (spec *podSpec, ok bool) {
 	spec = &podSpec{objectKey: key(pod.Namespace, pod.Name)}
@@ -118,7 +146,7 @@ func (c *converter) pod(pod *corev1.Pod) (spec *podSpec, ok bool) {
 	return spec, true
 }
 
-// externalName returns the FQDN of name, or "" if a CNAME cannot point to it.
+// externalName returns the FQDN of name, an ExternalName or an ingress, or "" if a CNAME cannot point to it.
 func (c *converter) externalName(name string) string {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	if _, err := netip.ParseAddr(name); err == nil {
@@ -137,7 +165,7 @@ func (c *converter) externalName(name string) string {
 	return name + "."
 }
 
-// isNameRune reports whether r may stand in an ExternalName: letters, digits, hyphens, and underscores, which Kubernetes
+// isNameRune reports whether r may stand in an external name: letters, digits, hyphens, and underscores, which Kubernetes
 // does not allow but DNS does.
 func isNameRune(r rune) bool {
 	return 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_'

@@ -54,6 +54,9 @@ func convertedService(s *serviceSpec) string {
 		fields = append(fields, s.target)
 	}
 	fields = append(fields, convertedPorts(s.ports)...)
+	if s.external != nil {
+		fields = append(fields, fmt.Sprint("outside ", s.external.addrs, " ", s.external.names))
+	}
 	if s.policy != inherited {
 		fields = append(fields, [...]string{hostnamesReady: "ready", hostnamesServing: "serving", hostnamesAll: "all"}[s.policy])
 	}
@@ -121,6 +124,15 @@ func TestConvertService(t *testing.T) {
 		{"an ExternalName", `type: ExternalName, externalName: db.example.com`, "external db.example.com.", ""},
 		{"an ExternalName with a trailing dot", `type: ExternalName, externalName: db.example.com.`, "external db.example.com.", ""},
 		{"an ExternalName in upper case", `type: ExternalName, externalName: DB.Example.COM`, "external db.example.com.", ""},
+		{"external IPs", `clusterIP: None, externalIPs: [192.0.2.1, "2001:db8::1"]`, "headless outside [192.0.2.1 2001:db8::1] []", ""},
+		{"external IPs that are no addresses", `clusterIP: None, externalIPs: [192.0.2.256, "", 192.0.2.1]`, "headless outside [192.0.2.1] []", "services address, services address"},
+		{"only such", `clusterIP: None, externalIPs: [lb.example.com]`, "headless", "services address"},
+		{"no external IPs", `clusterIP: None, externalIPs: []`, "headless", ""},
+		{"a load balancer's addresses", `clusterIP: None}, status: {loadBalancer: {ingress: [{ip: 192.0.2.1}, {ip: "::ffff:192.0.2.2"}]}`, "headless outside [192.0.2.1 192.0.2.2] []", ""},
+		{"a load balancer's address that is an external IP too", `clusterIP: None, externalIPs: [192.0.2.1]}, status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}`, "headless outside [192.0.2.1] []", ""},
+		{"a load balancer's names", `clusterIP: None}, status: {loadBalancer: {ingress: [{hostname: LB.example.com}, {hostname: lb.example.com.}, {}]}`, "headless outside [] [lb.example.com.]", ""},
+		{"a load balancer's address goes before its name", `clusterIP: None}, status: {loadBalancer: {ingress: [{ip: 192.0.2.1, hostname: lb.example.com}]}`, "headless outside [192.0.2.1] []", ""},
+		{"a load balancer's malformed ones", `clusterIP: None}, status: {loadBalancer: {ingress: [{ip: x}, {hostname: a..b}, {hostname: 192.0.2.1}]}`, "headless", "services address, services name"},
 		{"an ExternalName of one label", `type: ExternalName, externalName: db`, "external db.", ""},
 		{"an ExternalName with underscores and hyphens", `type: ExternalName, externalName: _x.a--b.example`, "external _x.a--b.example.", ""},
 		{"an ExternalName with ClusterIPs left over", `type: ExternalName, externalName: db.example, clusterIP: 10.96.0.1`, "external db.example.", ""},

@@ -1,3 +1,5 @@
+//go:build !kubernetes
+
 package headless
 
 import (
@@ -12,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// stockCorefiles are the set-ups that the READMEs of kubernetes and autopath show, written anew with the directive's name
+// stockCorefiles are the set-ups that the READMEs of kubernetes, autopath and k8s_external show, written anew with the directive's name
 // changed. API is a line that leads to the API server of the test, in place of the cluster's own or the README's; UPSTREAM is a
 // server on loopback, and BIND keeps ours there too.
 var stockCorefiles = map[string]string{
@@ -79,6 +81,35 @@ var stockCorefiles = map[string]string{
 			zonal
 			API
 		}
+	}`,
+	"k8s_external: beside the cluster's zone": `. {
+		BIND
+		headless cluster.local {
+			API
+		}
+		k8s_external example.org
+	}`,
+	"k8s_external: with headless Services and an apex of its own": `. {
+		BIND
+		headless cluster.local {
+			API
+		}
+		k8s_external example.org {
+			apex dns1
+			ttl 30
+			headless
+			fallthrough
+		}
+	}`,
+	"k8s_external: with transfers": `. {
+		BIND
+		transfer example.org {
+			to *
+		}
+		headless cluster.local {
+			API
+		}
+		k8s_external example.org
 	}`,
 	"autopath: with the search list of pods": `. {
 		BIND
