@@ -137,3 +137,25 @@ func TestMetadata(t *testing.T) {
 		}
 	}
 }
+
+func TestMetadataOfFurtherNames(t *testing.T) {
+	h := newTestHeadlessFrom(t, "headless cluster.local clusterset.local {\nzonal\nmulticluster clusterset.local\nmanifests testdata/cluster.yaml testdata/imports.yaml\n}")
+	for _, c := range []struct{ qname, name, want string }{
+		{"Eu-1a.pin._zone.zoned.default.svc.cluster.local.", "zone", "eu-1a"},
+		{"zoned.default.svc.cluster.local.", "zone", ""},
+		{"db-0.east.db.default.svc.clusterset.local.", "endpoint", "db-0"},
+		{"db-0.east.db.default.svc.clusterset.local.", "cluster", "east"},
+		{"east.db.default.svc.clusterset.local.", "endpoint", ""},
+		{"east.db.default.svc.clusterset.local.", "cluster", "east"},
+		{"_sql._tcp.db.default.svc.clusterset.local.", "port-name", "sql"},
+	} {
+		ctx := metadata.ContextWithMetadata(context.Background())
+		ctx = h.Metadata(ctx, request.Request{W: &test.ResponseWriter{}, Req: new(dns.Msg).SetQuestion(c.qname, dns.TypeA)})
+		f := metadata.ValueFunc(ctx, "headless/"+c.name)
+		if f == nil {
+			t.Errorf("%s has no %s", c.qname, c.name)
+		} else if got := f(); got != c.want {
+			t.Errorf("%s: %s is %q, want %q", c.qname, c.name, got, c.want)
+		}
+	}
+}

@@ -34,13 +34,14 @@ func axfr(t *testing.T, s *server, zone string) []dns.RR {
 
 func TestTransfersEqualAnswers(t *testing.T) {
 	s := startServer(t, "cluster.local:0 in-addr.arpa:0 ip6.arpa:0 {\n"+bound+
-		"transfer {\nto *\n}\nheadless {\nmanifests testdata/cluster.yaml\nendpoint_pod_names\nhostnames serving\n}\n}")
+		"transfer {\nto *\n}\nheadless {\nmanifests examples testdata/cluster.yaml\nendpoint_pod_names\nhostnames serving\n}\n}")
 	type rrset struct {
 		owner string
 		qtype uint16
 	}
 	for zone, mustHave := range map[string][]string{
 		"cluster.local.": {
+			"cassandra-0.cassandra.default.svc.cluster.local. A", "_peer._tcp.etcd.default.svc.cluster.local. SRV",
 			"web.default.svc.cluster.local. A", "_http._tcp.web.default.svc.cluster.local. A", "_http._tcp.web.default.svc.cluster.local. SRV",
 			"web-3.web.default.svc.cluster.local. A", "_dns._udp.web-0.web.default.svc.cluster.local. SRV", "pair-0.pair.default.svc.cluster.local. AAAA",
 			"anon-x1.anon.default.svc.cluster.local. A", "10-0-2-1.anon.default.svc.cluster.local. A", "0--5.anon.default.svc.cluster.local. SRV",
