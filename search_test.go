@@ -1,0 +1,1010 @@
+//go:build linux
+
+package headless
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	_ "github.com/coredns/coredns/plugin/kubernetes"
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// searchLists are the search lines of resolv.conf that names are looked up with.
+var searchLists = map[string]string{
+	// what kubelet writes for a pod in namespace default
+	"pod": "default.svc.cluster.local svc.cluster.local cluster.local",
+	// the same on a node that has a search list of its own
+	"node": "default.svc.cluster.local svc.cluster.local cluster.local example.org",
+	// a pod whose dnsConfig leads on to the cluster set
+	"set": "default.svc.cluster.local svc.cluster.local cluster.local default.svc.clusterset.local example.org",
+	// below the reverse name of fd96::, where labels that are no numbers can be looked up
+	"reverse": "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.d.f.ip6.arpa f.ip6.arpa example.org",
+}
+
+// What the rest of the world answers: names below example.com are what they are, and every other name but those in arpa has
+// an address, so that each lookup shows how far down its search list it came.
+const (
+	beyond = "198.51.100.53" // for the name itself, which comes last
+	onNode = "192.0.2.53"    // for the name below example.org, the search list of the node
+)
+
+// searchUpstream are the names below example.com; one without an address has other records.
+var searchUpstream = map[string]string{
+	"www.example.com.":   "192.0.2.80",
+	"pod.example.com.":   "192.0.2.81",
+	"empty.example.com.": "",
+}
+
+// searchObjects are what the test needs beside testdata/cluster.yaml and testdata/imports.yaml.
+const searchObjects = `
+# the DNS service: both servers are its endpoints
+apiVersion: v1
+kind: Service
+metadata: {name: kube-dns, namespace: kube-system}
+spec:
+  clusterIP: "10.96.0.10"
+  clusterIPs: ["10.96.0.10"]
+  ports: [{name: dns, port: 53, protocol: UDP}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: kube-dns-1, namespace: kube-system, labels: {kubernetes.io/service-name: kube-dns}}
+addressType: IPv4
+ports: [{name: dns, port: 53, protocol: UDP}]
+endpoints:
+- {addresses: [127.0.0.1]}
+- {addresses: [127.0.0.2]}
+---
+# db: not ready here, while another cluster exports it
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: default, annotations: {coredns-headless.github.io/hostnames: all}}
+spec:
+  clusterIP: None
+  ports: [{name: sql, port: 5432}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-1, namespace: default, labels: {kubernetes.io/service-name: db}}
+addressType: IPv4
+ports: [{name: sql, port: 5432, protocol: TCP}]
+endpoints:
+- {addresses: [10.0.11.1], hostname: db-0, conditions: {ready: false}}
+---
+# hex: a reverse name whose first label is no number
+apiVersion: v1
+kind: Service
+metadata: {name: hex, namespace: default}
+spec:
+  clusterIP: "fd96::a"
+  clusterIPs: ["fd96::a"]
+  ports: [{name: http, port: 80, protocol: TCP}]
+---
+# ExternalNames: outside and not there, there without an address, and a name in the cluster without an address
+apiVersion: v1
+kind: Service
+metadata: {name: ext-gone, namespace: default}
+spec: {type: ExternalName, externalName: gone.example.com}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: ext-empty, namespace: default}
+spec: {type: ExternalName, externalName: empty.example.com}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: hollow, namespace: default}
+spec: {type: ExternalName, externalName: vacant.svc.cluster.local}
+`
+
+// searchLookup is a name that a program looks up, A and AAAA together.
+type searchLookup struct {
+	list string // in searchLists
+	name string
+	want string // the addresses, sorted; "" when the name is not found
+}
+
+func (l searchLookup) key() string { return l.list + " " + l.name }
+
+// searchLookups say what each resolver finds through each plugin, unless a rule says otherwise.
+var searchLookups = []searchLookup{
+	// a Service, with each number of labels and with the dot that ends the search
+	{"pod", "web", "10.0.0.1 10.0.0.2"},
+	{"pod", "web.", beyond},
+	{"pod", "web.default", "10.0.0.1 10.0.0.2"},
+	{"pod", "web.default.", beyond},
+	{"pod", "web.default.svc", "10.0.0.1 10.0.0.2"},
+	{"pod", "web.default.svc.", beyond},
+	{"pod", "web.default.svc.cluster.local", "10.0.0.1 10.0.0.2"},
+	{"pod", "web.default.svc.cluster.local.", "10.0.0.1 10.0.0.2"},
+	// its pods, ready and not
+	{"pod", "web-0.web", "10.0.0.1"},
+	{"pod", "web-1.web", "10.0.0.2"},
+	{"pod", "web-2.web", beyond},
+	{"pod", "web-3.web", beyond},
+	{"pod", "web-9.web", beyond},
+	{"pod", "web-0.web.", beyond},
+	{"pod", "web-0.web.default", "10.0.0.1"},
+	{"pod", "web-0.web.default.svc", "10.0.0.1"},
+	{"pod", "web-0.web.default.svc.cluster.local", "10.0.0.1"},
+	{"pod", "web-0.web.default.svc.cluster.local.", "10.0.0.1"},
+	// every kind of Service and endpoint
+	{"pod", "pair", "10.0.1.1 10.0.1.2 fd00::1:1 fd00::1:2"},
+	{"pod", "pair.default", "10.0.1.1 10.0.1.2 fd00::1:1 fd00::1:2"},
+	{"pod", "pair-0.pair", "10.0.1.1 fd00::1:1"},
+	{"pod", "pair-1.pair.default", "10.0.1.2 fd00::1:2"},
+	{"pod", "vip", "10.96.0.1 fd96::1"},
+	{"pod", "vip-0.vip", "10.0.6.1"},
+	{"pod", "bare", "10.96.0.2"},
+	{"pod", "hex", "fd96::a"},
+	{"pod", "lb", "10.96.0.3"},
+	{"pod", "dup", "10.0.7.1 10.0.7.2 10.0.7.3"},
+	{"pod", "one.dup", "10.0.7.1"},
+	{"pod", "two.dup", "10.0.7.2 10.0.7.3"},
+	{"pod", "alias.dup", "10.0.7.2"},
+	{"pod", "peers", "10.0.0.1 10.0.0.2"},
+	{"pod", "peer.peers", "10.0.0.2"},
+	{"pod", "10-0-0-1.peers", "10.0.0.1"},
+	{"pod", "anon", "10.0.2.1 10.0.2.9 ::5 fd00::"},
+	{"pod", "anon-x1.anon", beyond},
+	{"pod", "10-0-2-1.anon", "10.0.2.1"},
+	{"pod", "10-0-2-9.anon", beyond},
+	{"pod", "0--5.anon", beyond},
+	{"pod", "--5.anon", ""},
+	{"pod", "fd00--0.anon", "fd00::"},
+	{"pod", "portless", "10.0.3.1"},
+	{"pod", "portless-0.portless", "10.0.3.1"},
+	{"pod", "several", "10.0.4.1"},
+	{"pod", "fqdn", "192.0.2.81"},
+	// other namespaces, and the names above Services
+	{"pod", "web.blue", "10.1.0.1"},
+	{"pod", "web-0.web.blue", "10.1.0.1"},
+	{"pod", "web.blue.svc", "10.1.0.1"},
+	{"pod", "blue", beyond},
+	{"pod", "default", beyond},
+	{"pod", "default.svc", beyond},
+	{"pod", "vacant", beyond},
+	{"pod", "x.vacant", beyond},
+	{"pod", "absent.namespace", beyond},
+	{"pod", "svc", beyond},
+	{"pod", "pod", beyond},
+	{"pod", "default.pod", beyond},
+	{"pod", "absent.pod", beyond},
+	{"pod", "10-0-2-1.default.pod", "10.0.2.1"},
+	{"pod", "10-0-2-1.absent.pod", beyond},
+	{"pod", "cluster.local", ""},
+	// upper case
+	{"pod", "WEB", "10.0.0.1 10.0.0.2"},
+	{"pod", "Web.Default", "10.0.0.1 10.0.0.2"},
+	{"pod", "WEB-0.web.DEFAULT.svc.Cluster.LOCAL.", "10.0.0.1"},
+	{"pod", "VIP", "10.96.0.1 fd96::1"},
+	{"pod", "Pair-0.PAIR", "10.0.1.1 fd00::1:1"},
+	{"pod", "DNS", beyond},
+	{"pod", "NOBODY", beyond},
+	// ExternalNames
+	{"pod", "ext", "192.0.2.80"},
+	{"pod", "inside", "10.0.0.1"},
+	{"pod", "nodata", "10.0.3.1"},
+	{"pod", "number", beyond},
+	{"pod", "nowhere", beyond},
+	{"pod", "ext-gone", beyond},
+	{"pod", "ext-empty", beyond},
+	{"pod", "hollow", beyond},
+	{"pod", "circle", beyond},
+	{"pod", "self", beyond},
+	{"pod", "hop-1", "10.0.0.1 10.0.0.2"},
+	{"pod", "hop-3", "10.0.0.1 10.0.0.2"},
+	{"pod", "hop-4", "10.0.0.1 10.0.0.2"},
+	// what is not there, or not ready
+	{"pod", "nobody", beyond},
+	{"pod", "nobody.default", beyond},
+	{"pod", "nobody.default.svc.cluster.local", ""},
+	{"pod", "nobody.default.svc.cluster.local.", ""},
+	{"pod", "kubernetes.default", beyond},
+	{"pod", "any.web", beyond},
+	{"pod", "empty", beyond},
+	{"pod", "orphan", beyond},
+	{"pod", "orphan-0.orphan", beyond},
+	{"pod", "starting", beyond},
+	{"pod", "starting-0.starting", beyond},
+	{"pod", "all", beyond},
+	{"pod", "all.default", beyond},
+	{"pod", "not-ready.all", beyond},
+	{"pod", "leaving.all", beyond},
+	{"pod", "gone.all", beyond},
+	{"pod", "serving", beyond},
+	{"pod", "leaving.serving", beyond},
+	{"pod", "not-ready.serving", beyond},
+	// the names of the DNS, and those outside
+	{"pod", "dns", beyond},
+	{"pod", "ns.dns", beyond},
+	{"pod", "kube-dns.kube-system", "10.96.0.10"},
+	{"pod", "dns-version", beyond},
+	{"pod", "www.example.com", "192.0.2.80"},
+	{"pod", "www.example.com.", "192.0.2.80"},
+	{"pod", "nobody.example.com", ""},
+	// ports and protocols of Services
+	{"pod", "_tcp.web", beyond},
+	{"pod", "_udp.web", beyond},
+	{"pod", "_sctp.web", beyond},
+	{"pod", "_http.web", beyond},
+	{"pod", "_http._tcp.web", "10.0.0.1 10.0.0.2"},
+	{"pod", "_http._tcp.vip", "10.96.0.1 fd96::1"},
+	{"pod", "_gone._tcp.web", beyond},
+	{"pod", "http.tcp.web", "10.0.0.1 10.0.0.2"},
+	{"pod", "http.udp.web", beyond},
+	{"pod", "_tcp.vip", beyond},
+	{"pod", "_tcp.ext", beyond},
+	{"pod", "_tcp.anon", beyond},
+	{"pod", "_tcp.starting", beyond},
+	{"pod", "_tcp.all", beyond},
+	// and of hostnames
+	{"pod", "_tcp.web-0.web", beyond},
+	{"pod", "_http._tcp.web-0.web", beyond},
+	{"pod", "_tcp.web-2.web", beyond},
+	{"pod", "_gone._tcp.web-0.web", beyond},
+	{"pod", "_tcp.vip-0.vip", beyond},
+	{"pod", "_tcp.not-ready.all", beyond},
+	{"pod", "_http._tcp.not-ready.all", beyond},
+	// topology zones
+	{"pod", "_zone.web", beyond},
+	{"pod", "pin._zone.web", beyond},
+	{"pod", "prefer._zone.zoned", beyond},
+	{"pod", "_zone.vip", beyond},
+	{"pod", "_zone.starting", beyond},
+	{"pod", "_zone.all", beyond},
+	{"pod", "eu-1a.pin._zone.zoned", "10.0.10.1"},
+	{"pod", "EU-1A.pin._zone.zoned", "10.0.10.1"},
+	{"pod", "eu-1a.prefer._zone.zoned", "10.0.10.1"},
+	{"pod", "mars.pin._zone.zoned", beyond},
+	{"pod", "mars.prefer._zone.zoned", "10.0.10.1 10.0.10.2 10.0.10.3"},
+	{"pod", "mars.pin._zone.vip", beyond},
+	{"node", "web", "10.0.0.1 10.0.0.2"},
+	{"node", "web.", beyond},
+	{"node", "web-0.web", "10.0.0.1"},
+	{"node", "nobody", onNode},
+	{"node", "nobody.", beyond},
+	{"node", "dns", onNode},
+	{"node", "dns-version", onNode},
+	{"node", "ns.dns", onNode},
+	{"node", "blue", onNode},
+	{"node", "svc", onNode},
+	{"node", "all", onNode},
+	{"node", "serving", onNode},
+	{"node", "starting", onNode},
+	{"node", "_tcp.web", onNode},
+	{"node", "_tcp.web-0.web", onNode},
+	{"node", "_http._tcp.web-0.web", onNode},
+	{"node", "_zone.web", onNode},
+	{"node", "nowhere", onNode},
+	{"node", "circle", onNode},
+	{"set", "db", "10.20.0.1 10.20.0.2 10.30.0.1"},
+	{"set", "db-0.db", onNode},
+	{"set", "api", "10.97.0.1"},
+	{"set", "db-0.east.db", "10.20.0.1"},
+	{"set", "db-0.west.db", "10.30.0.1"},
+	{"set", "db-1.west.db", onNode},
+	{"set", "east.db", onNode},
+	{"set", "west.db", onNode},
+	{"set", "north.db", onNode},
+	{"set", "api-0.east.api", "10.20.1.1"},
+	{"set", "east.api", onNode},
+	// a is the Service hex, d leads to all of fd00::/8, b and e to nothing
+	{"reverse", "a", onNode},
+	{"reverse", "b", onNode},
+	{"reverse", "d", onNode},
+	{"reverse", "e", onNode},
+}
+
+// searchRule says what some resolvers find instead through some plugins.
+type searchRule struct {
+	name, why, section string // section of behaviour.md
+	resolvers          []string
+	plugins            []string
+	instead            map[string]string // addresses by list and name
+}
+
+// searchRules are every way in which an outcome may be another one. The NODATA rules have one row for each line of the list
+// in section 1 of behaviour.md.
+var searchRules = []searchRule{
+	// what musl does not find any more
+	{
+		name: "dns and dns-version exist", section: "1",
+		why:       "musl ends its search at NODATA, where ns.dns and the version are below or at the name",
+		resolvers: []string{"musl"}, plugins: []string{pluginName},
+		instead: map[string]string{
+			"pod dns":          "",
+			"pod dns-version":  "",
+			"pod DNS":          "",
+			"node dns":         "",
+			"node dns-version": "",
+		},
+	},
+	{
+		name: "protocols and ports exist", section: "1",
+		why:       "musl ends its search at NODATA; SRV records are below or at the name",
+		resolvers: []string{"musl"}, plugins: []string{pluginName},
+		instead: map[string]string{
+			"pod _tcp.web":                 "",
+			"pod _udp.web":                 "",
+			"pod _tcp.vip":                 "",
+			"pod _tcp.web-0.web":           "",
+			"pod _http._tcp.web-0.web":     "",
+			"pod _tcp.vip-0.vip":           "",
+			"pod _tcp.not-ready.all":       "",
+			"pod _http._tcp.not-ready.all": "",
+			"node _tcp.web":                "",
+			"node _tcp.web-0.web":          "",
+			"node _http._tcp.web-0.web":    "",
+		},
+	},
+	{
+		name: "zone names exist", section: "1",
+		why:       "musl ends its search at NODATA; zonal names are below the name",
+		resolvers: []string{"musl"}, plugins: []string{pluginName},
+		instead: map[string]string{
+			"pod _zone.web":          "",
+			"pod pin._zone.web":      "",
+			"pod prefer._zone.zoned": "",
+			"pod _zone.all":          "",
+			"node _zone.web":         "",
+		},
+	},
+	{
+		name: "cluster ids exist", section: "1",
+		why:       "musl ends its search at NODATA; endpoints are below the name",
+		resolvers: []string{"musl"}, plugins: []string{pluginName},
+		instead: map[string]string{
+			"set east.db":  "",
+			"set west.db":  "",
+			"set east.api": "",
+		},
+	},
+	{
+		name: "reverse names exist", section: "1",
+		why:       "musl ends its search at NODATA; the name has a PTR record or leads to some",
+		resolvers: []string{"musl"}, plugins: []string{pluginName},
+		instead: map[string]string{
+			"reverse a": "",
+			"reverse d": "",
+		},
+	},
+	{
+		name: "a Service with hostnames that are not ready exists", section: "1",
+		why:       "musl ends its search at NODATA, even where another cluster has the Service",
+		resolvers: []string{"musl"}, plugins: []string{pluginName},
+		instead: map[string]string{
+			"pod all":         "",
+			"pod all.default": "",
+			"pod serving":     "",
+			"node all":        "",
+			"node serving":    "",
+			"set db":          "",
+		},
+	},
+	// what resolvers do with both plugins alike
+	{
+		name: "namespaces, svc, pod and zonal names exist", section: "1",
+		why:       "musl ends its search at NODATA, which stock gives too",
+		resolvers: []string{"musl"}, plugins: []string{"kubernetes", pluginName},
+		instead: map[string]string{
+			"pod blue":                 "",
+			"pod default":              "",
+			"pod default.svc":          "",
+			"pod vacant":               "",
+			"pod svc":                  "",
+			"pod pod":                  "",
+			"pod default.pod":          "",
+			"pod mars.pin._zone.zoned": "",
+			"node blue":                "",
+			"node svc":                 "",
+		},
+	},
+	{
+		name: "an ExternalName without an address", section: "2",
+		why:       "glibc and musl end their search at a CNAME that leads to NODATA",
+		resolvers: []string{"glibc", "musl"}, plugins: []string{"kubernetes", pluginName},
+		instead: map[string]string{
+			"pod ext-empty": "",
+		},
+	},
+	{
+		name: "an ExternalName without an address, in the cluster", section: "2",
+		why:       "stock gives NODATA, ours the CNAME: musl ends its search at both",
+		resolvers: []string{"musl"}, plugins: []string{"kubernetes", pluginName},
+		instead: map[string]string{
+			"pod hollow":  "",
+			"pod circle":  "",
+			"pod self":    "",
+			"node circle": "",
+		},
+	},
+	// ExternalNames
+	{
+		name: "a CNAME stays in the answer", section: "2",
+		why:       "glibc goes on at NODATA but not at a CNAME without an address",
+		resolvers: []string{"glibc"}, plugins: []string{pluginName},
+		instead: map[string]string{
+			"pod hollow":  "",
+			"pod circle":  "",
+			"pod self":    "",
+			"node circle": "",
+		},
+	},
+	{
+		name: "the target of an ExternalName in the cluster does not exist", section: "2",
+		why:       "stock gives NODATA, ours NXDOMAIN as RFC 6604 wants: musl goes on",
+		resolvers: []string{"musl"}, plugins: []string{"kubernetes"},
+		instead: map[string]string{
+			"pod nowhere":  "",
+			"node nowhere": "",
+		},
+	},
+	{
+		name: "the target of an ExternalName outside does not exist", section: "2",
+		why:       "stock gives NOERROR with the CNAME, ours NXDOMAIN as RFC 6604 wants: glibc and musl go on",
+		resolvers: []string{"glibc", "musl"}, plugins: []string{"kubernetes"},
+		instead: map[string]string{
+			"pod ext-gone": "",
+		},
+	},
+	{
+		name: "a chain has eight CNAMEs at most", section: "2",
+		why:       "Go goes on at a CNAME without an address",
+		resolvers: []string{"go"}, plugins: []string{pluginName},
+		instead: map[string]string{
+			"pod hop-1": beyond,
+			"pod hop-3": beyond,
+		},
+	},
+	{
+		name: "a chain has eight CNAMEs at most, and ends the search", section: "2",
+		why:       "glibc and musl end their search at a CNAME without an address",
+		resolvers: []string{"glibc", "musl"}, plugins: []string{pluginName},
+		instead: map[string]string{
+			"pod hop-1": "",
+			"pod hop-3": "",
+		},
+	},
+	// other names and addresses
+	{
+		name: "hostnames that are not ready", section: "4",
+		why:       "the annotation of the Service asks for them; stock does not know it",
+		resolvers: searchResolvers, plugins: []string{pluginName},
+		instead: map[string]string{
+			"pod not-ready.all":   "10.0.8.3",
+			"pod leaving.all":     "10.0.8.4",
+			"pod gone.all":        "10.0.8.5",
+			"pod leaving.serving": "10.0.8.4",
+			"set db-0.db":         "10.0.11.1",
+		},
+	},
+	{
+		name: "ports and protocols have underscores", section: "2",
+		why:       "stock takes them off and does not care whether they are there",
+		resolvers: searchResolvers, plugins: []string{pluginName},
+		instead: map[string]string{
+			"pod http.tcp.web": beyond,
+		},
+	},
+	{
+		name: "an address has one spelling", section: "2",
+		why:       "a v4-mapped address is named after the IPv4 address, and no label starts with a hyphen",
+		resolvers: searchResolvers, plugins: []string{pluginName},
+		instead: map[string]string{
+			"pod 10-0-2-9.anon": "10.0.2.9",
+			"pod 0--5.anon":     "::5",
+		},
+	},
+	{
+		name: "a label that starts with a hyphen", section: "2",
+		why:       "only musl asks for it, and stock has it",
+		resolvers: []string{"musl"}, plugins: []string{"kubernetes"},
+		instead: map[string]string{
+			"pod --5.anon": "::5",
+		},
+	},
+	{
+		name: "a label that starts with a hyphen does not exist", section: "2",
+		why:       "only musl asks for it, and goes on",
+		resolvers: []string{"musl"}, plugins: []string{pluginName},
+		instead: map[string]string{
+			"pod --5.anon": beyond,
+		},
+	},
+	{
+		name: "endpoints that are names", section: "4",
+		why:       "stock gives the CNAME, for which a Service with several has no place",
+		resolvers: searchResolvers, plugins: []string{pluginName},
+		instead: map[string]string{
+			"pod fqdn": beyond,
+		},
+	},
+	{
+		name: "ns.dns has the addresses of the DNS service", section: "2",
+		why:       "stock does not find the service by an address that bind names",
+		resolvers: searchResolvers, plugins: []string{pluginName},
+		instead: map[string]string{
+			"pod ns.dns":  "10.96.0.10",
+			"node ns.dns": "10.96.0.10",
+		},
+	},
+	{
+		name: "ns.dns always exists", section: "2",
+		why:       "stock gives NODATA where it has no address: musl ends its search",
+		resolvers: []string{"musl"}, plugins: []string{"kubernetes"},
+		instead: map[string]string{
+			"pod ns.dns":  "",
+			"node ns.dns": "",
+		},
+	},
+}
+
+// The servers, by the address that each listens on, and the resolvers.
+var (
+	searchServers   = map[string]string{"kubernetes": "127.0.0.1", pluginName: "127.0.0.2"}
+	searchResolvers = []string{"go", "glibc", "musl"}
+)
+
+// searchRole is the environment variable that tells this binary which part of TestSearchLists it is.
+const searchRole = "HEADLESS_SEARCH_LISTS"
+
+// quickExit keeps the race detector from waiting a second at the end of each process.
+const quickExit = "GORACE=atexit_sleep_ms=0"
+
+// searchOutcomes are addresses by resolver, plugin, and list and name.
+type searchOutcomes map[string]map[string]map[string]string
+
+// TestSearchLists looks up short names as programs in pods do, with the resolvers of Go, glibc and musl, through the stock
+// plugin and through ours. The servers and the resolvers run where there is no network but the loopback: the test starts
+// itself there, and that process starts one process for each resolver, plugin and list, since resolvers cache resolv.conf.
+func TestSearchLists(t *testing.T) {
+	switch os.Getenv(searchRole) {
+	case "":
+		testSearchLists(t)
+	case "serve":
+		serveSearchLists(t, flag.Arg(0))
+	case "resolve":
+		for _, name := range flag.Args() {
+			fmt.Println(goAddresses(name))
+		}
+	}
+}
+
+func testSearchLists(t *testing.T) {
+	folder := t.TempDir()
+	missing := map[string]string{"glibc": findGlibc(), "musl": compileMusl(t, folder)}
+	got := make(searchOutcomes)
+	out := isolated(t, folder)
+	if testing.Verbose() {
+		t.Logf("%s", out)
+	}
+	if !readOutcomes(t, folder, &got) {
+		t.Fatalf("the servers give no outcome:\n%s", out)
+	}
+	checkSearchRules(t)
+	for _, resolver := range searchResolvers {
+		t.Run(resolver, func(t *testing.T) {
+			if missing[resolver] != "" {
+				t.Skip(missing[resolver])
+			}
+			for _, l := range searchLookups {
+				for plugin := range searchServers {
+					want, rule := l.expected(resolver, plugin)
+					if found := got[resolver][plugin][l.key()]; found != want {
+						t.Errorf("%s through %s, search %s: got %q, want %q%s", l.name, plugin, l.list, found, want, rule)
+					}
+				}
+			}
+		})
+	}
+}
+
+// expected returns what a resolver finds through a plugin, and the rule that says so.
+func (l searchLookup) expected(resolver, plugin string) (want, rule string) {
+	for _, r := range searchRules {
+		if instead, ok := r.instead[l.key()]; ok && slices.Contains(r.resolvers, resolver) && slices.Contains(r.plugins, plugin) {
+			return instead, fmt.Sprintf(" by the rule %q: %s (section %s)", r.name, r.why, r.section)
+		}
+	}
+	return l.want, ""
+}
+
+// checkSearchRules fails the test for a rule that allows nothing.
+func checkSearchRules(t *testing.T) {
+	t.Helper()
+	wants := make(map[string]string)
+	for _, l := range searchLookups {
+		if _, twice := wants[l.key()]; twice {
+			t.Errorf("%s is looked up twice", l.key())
+		}
+		wants[l.key()] = l.want
+	}
+	used := make(map[string]string)
+	for _, r := range searchRules {
+		if len(r.instead) == 0 {
+			t.Errorf("rule %s: not used", r.name)
+		}
+		for key, instead := range r.instead {
+			if want, ok := wants[key]; !ok || want == instead {
+				t.Errorf("rule %s: not used by %s", r.name, key)
+			}
+			for _, resolver := range r.resolvers {
+				for _, plugin := range r.plugins {
+					at := resolver + " " + plugin + " " + key
+					if used[at] != "" {
+						t.Errorf("%s: two rules, %s and %s", at, used[at], r.name)
+					}
+					used[at] = r.name
+				}
+			}
+		}
+	}
+}
+
+// findGlibc returns why glibc's resolver cannot be used, or "".
+func findGlibc() string {
+	out, err := exec.Command("getent", "--version").CombinedOutput()
+	switch {
+	case err != nil:
+		return err.Error()
+	case !strings.Contains(strings.ToLower(string(out)), "libc"):
+		return "getent is not glibc's"
+	}
+	return ""
+}
+
+// muslProgram prints the addresses of its arguments, each one's in a line.
+const muslProgram = `
+#include <netdb.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+int main(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = 0;
+		int err = getaddrinfo(argv[i], 0, &hints, &list);
+		if (err && err != EAI_NONAME && err != EAI_NODATA)
+			printf("error: %s", gai_strerror(err));
+		for (; list; list = list->ai_next) {
+			char host[64];
+			getnameinfo(list->ai_addr, list->ai_addrlen, host, sizeof host, 0, 0, NI_NUMERICHOST);
+			printf("%s ", host);
+		}
+		putchar('\n');
+	}
+	return 0;
+}
+`
+
+// compileMusl compiles muslProgram in folder. It returns why that cannot be done, or "".
+func compileMusl(t *testing.T, folder string) string {
+	t.Helper()
+	compiler, err := exec.LookPath("musl-gcc")
+	if err != nil {
+		return err.Error()
+	}
+	source := filepath.Join(folder, "musl.c")
+	if err := os.WriteFile(source, []byte(muslProgram), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), compiler, "-static", "-o", muslPath(folder), "-D_GNU_SOURCE", source)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("musl-gcc: %v\n%s", err, out)
+	}
+	return ""
+}
+
+func muslPath(folder string) string { return filepath.Join(folder, "musl") }
+
+// isolated runs the servers and resolvers in namespaces of their own and returns what they print. It skips the test when the
+// kernel does not allow that.
+func isolated(t *testing.T, folder string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSearchLists$", "-test.v", "-test.timeout=1m", folder)
+	cmd.Env = []string{searchRole + "=serve", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), quickExit}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		// The first process of a process namespace takes all others with it.
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+		Pdeathsig:   syscall.SIGKILL,
+	}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Start()
+	for _, refusal := range []error{syscall.EPERM, syscall.EACCES, syscall.ENOSPC, syscall.EINVAL, syscall.ENOSYS, syscall.EUSERS} {
+		if errors.Is(err, refusal) {
+			t.Skipf("no namespaces: %v", err)
+		}
+	}
+	if err == nil {
+		err = cmd.Wait()
+	}
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	if bytes.Contains(out.Bytes(), []byte("--- SKIP: TestSearchLists")) {
+		t.Skip(out.String())
+	}
+	return out.Bytes()
+}
+
+// outcomesFile is where the process in the namespaces leaves what it found.
+const outcomesFile = "outcomes.json"
+
+func readOutcomes(t *testing.T, folder string, outcomes *searchOutcomes) bool {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(folder, outcomesFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	if err == nil {
+		err = json.Unmarshal(content, outcomes)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return true
+}
+
+// serveSearchLists runs in the namespaces. It starts the servers, does all lookups, and leaves the outcomes in folder.
+func serveSearchLists(t *testing.T, folder string) {
+	etc := t.TempDir()
+	if err := isolate(t, etc); errors.Is(err, fs.ErrPermission) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	api := newStubAPI(t)
+	putSearchObjects(t, api)
+	forward := "forward . " + startSearchUpstream(t)
+	c := ""
+	for plugin, addr := range searchServers {
+		c += ".:53 {\nbind " + addr + "\n" + plugin + ` cluster.local clusterset.local in-addr.arpa ip6.arpa {
+			endpoint ` + api.url + `
+			pods insecure
+			zonal
+			multicluster clusterset.local
+			fallthrough in-addr.arpa ip6.arpa
+		}` + "\n" + forward + "\n}\n"
+	}
+	startServer(t, c)
+
+	outcomes := make(searchOutcomes)
+	for _, resolver := range searchResolvers {
+		outcomes[resolver] = make(map[string]map[string]string)
+	}
+	for plugin, addr := range searchServers {
+		for _, resolver := range searchResolvers {
+			outcomes[resolver][plugin] = make(map[string]string)
+		}
+		for list, domains := range searchLists {
+			writeFile(t, filepath.Join(etc, "resolv.conf"), "nameserver "+addr+"\nsearch "+domains+"\noptions ndots:5\n")
+			var names []string
+			for _, l := range searchLookups {
+				if l.list == list {
+					names = append(names, l.name)
+				}
+			}
+			for resolver, found := range resolveAll(t, folder, names) {
+				for i, name := range names {
+					outcomes[resolver][plugin][list+" "+name] = found[i]
+				}
+			}
+		}
+	}
+	content, err := json.Marshal(outcomes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(folder, outcomesFile), string(content))
+}
+
+// isolate makes etc the folder /etc of this process and those that it starts, and brings the loopback up.
+func isolate(t *testing.T, etc string) error {
+	t.Helper()
+	writeFile(t, filepath.Join(etc, "nsswitch.conf"), "hosts: files dns\n")
+	writeFile(t, filepath.Join(etc, "hosts"), "")
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("making mounts private: %w", err)
+	}
+	// glibc would ask a cache that runs outside.
+	mounts := map[string]string{"/etc": etc, "/run/nscd": t.TempDir(), "/var/run/nscd": t.TempDir()}
+	for target, folder := range mounts {
+		if err := unix.Mount(folder, target, "", unix.MS_BIND, ""); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("mounting %s: %w", target, err)
+		}
+	}
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("bringing lo up: %w", err)
+	}
+	defer unix.Close(socket) //nolint:errcheck // it was only asked
+	lo, err := unix.NewIfreq("lo")
+	if err == nil {
+		lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+		err = unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, lo)
+	}
+	if err != nil {
+		return fmt.Errorf("bringing lo up: %w", err)
+	}
+	return nil
+}
+
+func writeFile(t *testing.T, file, content string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// putSearchObjects puts the objects of the test, and the namespaces that they are in, on the API server.
+func putSearchObjects(t *testing.T, api *stubAPI) {
+	t.Helper()
+	for _, content := range []string{readDocument(t, "testdata/cluster.yaml"), readDocument(t, "testdata/imports.yaml"), searchObjects} {
+		objects, err := decodeManifest([]byte(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, obj := range objects {
+			o, err := meta.Accessor(obj)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ns := o.GetNamespace(); ns != "" {
+				api.put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})
+			}
+			api.put(obj)
+		}
+	}
+}
+
+// searchUpstreamAddr returns the address of a name outside the cluster, "" for none, and whether the name exists.
+func searchUpstreamAddr(name string) (addr string, ok bool) {
+	switch {
+	case dns.IsSubDomain("example.com.", name):
+		addr, ok = searchUpstream[name]
+		return addr, ok
+	case dns.IsSubDomain("arpa.", name):
+		return "", false
+	case dns.IsSubDomain("example.org.", name):
+		return onNode, true
+	}
+	return beyond, true
+}
+
+// startSearchUpstream starts a DNS server for the names outside the cluster, and returns its address.
+func startSearchUpstream(t *testing.T) string {
+	t.Helper()
+	upstream, err := dnsServer(func(w dns.ResponseWriter, r *dns.Msg) {
+		m := new(dns.Msg)
+		m.SetReply(r)
+		m.RecursionAvailable = true // glibc takes NODATA without it for a referral
+		q := r.Question[0]
+		addr, ok := searchUpstreamAddr(strings.ToLower(q.Name))
+		switch {
+		case !ok:
+			m.Rcode = dns.RcodeNameError
+		case q.Qtype == dns.TypeA && addr != "":
+			m.Answer = []dns.RR{addressRR(q.Name, 60, netip.MustParseAddr(addr))}
+		}
+		_ = w.WriteMsg(m) // the client will notice
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := upstream.Shutdown(); err != nil {
+			t.Error(err)
+		}
+	})
+	return upstream.PacketConn.LocalAddr().String()
+}
+
+// resolveAll looks up names with the resolvers that are there and returns the addresses of each name by resolver.
+func resolveAll(t *testing.T, folder string, names []string) map[string][]string {
+	t.Helper()
+	found := map[string][]string{
+		"go": output(t, []string{searchRole + "=resolve"}, os.Args[0], append([]string{"-test.run=^TestSearchLists$", "--"}, names...)...),
+	}
+	if _, err := os.Stat(muslPath(folder)); err == nil {
+		found["musl"] = output(t, nil, muslPath(folder), names...)
+	}
+	if findGlibc() == "" {
+		for _, name := range names {
+			found["glibc"] = append(found["glibc"], glibcAddresses(t, name))
+		}
+	}
+	for resolver, lines := range found {
+		if len(lines) < len(names) {
+			t.Fatalf("%s answers %d of %d names", resolver, len(lines), len(names))
+		}
+		for i, line := range lines {
+			if !strings.HasPrefix(line, "error") {
+				lines[i] = sortedAddresses(strings.Fields(line))
+			}
+		}
+	}
+	return found
+}
+
+// output runs a command and returns the lines that it prints.
+func output(t *testing.T, env []string, command string, args ...string) []string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), command, args...)
+	cmd.Env = append([]string{"LC_ALL=C", quickExit}, env...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	return strings.Split(string(out), "\n")
+}
+
+// glibcNotFound is the exit status of getent for a name without addresses.
+const glibcNotFound = 2
+
+// glibcAddresses returns the addresses of name as glibc finds them.
+func glibcAddresses(t *testing.T, name string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "getent", "ahosts", "--", name)
+	cmd.Env = []string{"LC_ALL=C"}
+	out, err := cmd.Output()
+	if exit := new(exec.ExitError); errors.As(err, &exit) && exit.ExitCode() == glibcNotFound {
+		return ""
+	} else if err != nil {
+		t.Fatalf("getent ahosts %s: %v", name, err)
+	}
+	var addrs []string
+	for line := range strings.Lines(string(out)) {
+		addrs = append(addrs, strings.Fields(line)[0])
+	}
+	return strings.Join(addrs, " ")
+}
+
+// goAddresses returns the addresses of name as Go finds them.
+func goAddresses(name string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	resolver := &net.Resolver{PreferGo: true}
+	found, err := resolver.LookupNetIP(ctx, "ip", name)
+	if denied := new(net.DNSError); errors.As(err, &denied) && denied.IsNotFound {
+		return ""
+	} else if err != nil {
+		return "error: " + err.Error()
+	}
+	var addrs []string
+	for _, addr := range found {
+		addrs = append(addrs, addr.Unmap().String())
+	}
+	return strings.Join(addrs, " ")
+}
+
+// sortedAddresses returns each of addrs once, in order.
+func sortedAddresses(addrs []string) string {
+	slices.Sort(addrs)
+	return strings.Join(slices.Compact(addrs), " ")
+}
