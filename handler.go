@@ -218,6 +218,7 @@ func (a *ancestorWriter) WriteMsg(m *dns.Msg) error {
 	if m.Rcode == dns.RcodeNameError {
 		noData := *m
 		noData.Rcode = dns.RcodeSuccess
+		noData.Authoritative = true // it is ours that the name exists; glibc takes NODATA without this for a referral
 		if len(noData.Ns) == 0 {
 			noData.Ns = []dns.RR{a.soa}
 		}
@@ -411,7 +412,7 @@ func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 	seen := []string{strings.ToLower(q.name)}
 	for {
 		m.Answer = append(m.Answer, cnameRR(q.name, res.ttl, res.cname))
-		if q.qtype != dns.TypeA && q.qtype != dns.TypeAAAA || len(m.Answer) == maxHops || slices.Contains(seen, res.cname) {
+		if q.qtype != dns.TypeA && q.qtype != dns.TypeAAAA || slices.Contains(seen, res.cname) {
 			return
 		}
 		seen = append(seen, res.cname)
@@ -425,6 +426,8 @@ func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 		q.offset, q.end = offset, end
 		*res = h.resolve(q)
 		switch {
+		case res.cname != "" && len(m.Answer) == maxHops:
+			return
 		case res.cname != "":
 		case res.outcome != found && h.falls(q.name):
 			h.chaseOutside(ctx, w, r, q, q.name, m)

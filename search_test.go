@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && !kubernetes
 
 package headless
 
@@ -475,7 +475,6 @@ var searchRules = []searchRule{
 		resolvers: []string{"go"}, plugins: []string{pluginName},
 		instead: map[string]string{
 			"pod hop-1": beyond,
-			"pod hop-3": beyond,
 		},
 	},
 	{
@@ -484,7 +483,6 @@ var searchRules = []searchRule{
 		resolvers: []string{"glibc", "musl"}, plugins: []string{pluginName},
 		instead: map[string]string{
 			"pod hop-1": "",
-			"pod hop-3": "",
 		},
 	},
 	// other names and addresses
