@@ -1,9 +1,9 @@
 // Package headless implements a CoreDNS plugin that answers for the Services of a Kubernetes cluster, headless ones first.
 // It replaces CoreDNS's kubernetes plugin.
 //
-// An index (index.go) holds what DNS needs to know; what is read from it are views (view.go). Reflectors (watch.go) or files (manifests.go) feed it, by way of
-// converters (slice.go) that reduce API objects to what is kept. A query is taken apart (query.go), looked up in the
-// index, and answered (handler.go, records.go).
+// An index (index.go) holds what DNS needs to know; what is read from it are views (view.go). Reflectors (watch.go) or files
+// (manifests.go) feed it, by way of converters (slice.go) that reduce API objects to what is kept. A query is taken apart
+// (query.go), looked up in the index, and answered (handler.go, records.go).
 package headless
 
 import (
