@@ -249,11 +249,15 @@ var notPublic = []netip.Prefix{
 
 // soa returns the SOA of q's zone.
 func (h *Headless) soa(q *question, ttl uint32) dns.RR {
-	primary := q.zone
-	if isReverse(q.zone) {
-		primary = h.primary
+	return soaRR(q.apex(), ttl, h.naming(q.zone), q.index.serial(), h.negativeTTL)
+}
+
+// naming returns the zone that the names in a zone's SOA and NS records are in: reverse zones have those of the primary zone.
+func (h *Headless) naming(zone string) string {
+	if isReverse(zone) {
+		return h.primary
 	}
-	return soaRR(q.apex(), ttl, primary, q.index.serial(), h.negativeTTL)
+	return zone
 }
 
 // resolve answers q from what we hold. ANY is answered with one RRset (RFC 8482).
@@ -301,20 +305,20 @@ func (h *Headless) resolveApex(q *question, qtype uint16) result {
 	case dns.TypeSOA:
 		res.answer = []dns.RR{h.soa(q, h.ttl)}
 	case dns.TypeNS:
-		res.answer, res.extra = nsRRs(q.name, h.ttl, h.nameservers())
+		res.answer, res.extra = nsRRs(q.name, h.ttl, h.nameservers(h.naming(q.zone)))
 	}
 	return res
 }
 
-// nameservers returns the zones' name servers: the DNS service by its own names, or else ns.dns with the addresses that the
-// server listens on.
-func (h *Headless) nameservers() []namedServer {
+// nameservers returns the name servers by their names in zone: the DNS service by its own, or else ns.dns with the addresses
+// that the server listens on.
+func (h *Headless) nameservers(zone string) []namedServer {
 	var servers []namedServer
 	for _, s := range h.index.nameservers(h.local) {
-		servers = append(servers, namedServer{s.fqdn(h.primary), s.addrs})
+		servers = append(servers, namedServer{s.fqdn(zone), s.addrs})
 	}
 	if len(servers) == 0 {
-		servers = []namedServer{{below("ns.dns", h.primary), h.local}}
+		servers = []namedServer{{below("ns.dns", zone), h.local}}
 	}
 	return servers
 }
@@ -323,7 +327,7 @@ func (h *Headless) nameservers() []namedServer {
 func (h *Headless) resolveNS(q *question, qtype uint16) result {
 	res := result{outcome: nonTerminal}
 	seen := make(map[netip.Addr]bool)
-	for _, s := range h.nameservers() {
+	for _, s := range h.nameservers(q.zone) {
 		for _, addr := range s.addrs {
 			res.outcome = found
 			if !seen[addr] && qtype == rrtype(familyOf(addr)) {

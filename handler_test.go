@@ -252,6 +252,15 @@ func TestForwardNames(t *testing.T) {
 	}))
 }
 
+func TestNameServersOfSeveralZones(t *testing.T) {
+	checkRows(t, newTestHeadlessFrom(t, "headless cluster.local other.test 10.in-addr.arpa {\nmanifests testdata/cluster.yaml\n}"), []row{
+		{"the primary zone's", "cluster.local. NS", noError, []string{"cluster.local. 5 IN NS ns.dns.cluster.local."}, []string{"ns.dns.cluster.local. 5 IN A 10.0.0.53"}},
+		{"another zone has names of its own", "other.test. NS", noError, []string{"other.test. 5 IN NS ns.dns.other.test."}, []string{"ns.dns.other.test. 5 IN A 10.0.0.53"}},
+		{"which resolve", "ns.dns.other.test. A", noError, []string{"ns.dns.other.test. 5 IN A 10.0.0.53"}, nil},
+		{"a reverse zone has the primary zone's", "10.in-addr.arpa. NS", noError, []string{"10.in-addr.arpa. 5 IN NS ns.dns.cluster.local."}, []string{"ns.dns.cluster.local. 5 IN A 10.0.0.53"}},
+	})
+}
+
 func TestExistenceComesBeforeTheType(t *testing.T) {
 	h := newTestHeadless(t, "")
 	// Every type that is not at a name that exists is NODATA there, at one that does not NXDOMAIN.
