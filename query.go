@@ -373,9 +373,13 @@ func parseDashed4(label string) (netip.Addr, bool) {
 // spelling: three single hyphens make an IPv4 address, anything else an IPv6 one.
 func parsePodLabel(label string) (netip.Addr, bool) {
 	if addr, ok := parseDashed4(label); ok {
-		return addr, true
+		return addr, true // the common case, without a copy
 	}
-	addr, err := netip.ParseAddr(strings.ReplaceAll(label, "-", ":"))
+	separator := ":"
+	if strings.Count(label, "-") == 3 && !strings.Contains(label, "--") {
+		separator = "."
+	}
+	addr, err := netip.ParseAddr(strings.ReplaceAll(label, "-", separator))
 	if err != nil || addr.Zone() != "" {
 		return netip.Addr{}, false
 	}

@@ -426,6 +426,7 @@ func TestParsePodLabel(t *testing.T) {
 		{"three hyphens, two of them side by side", "1--2-3", "1::2:3"},
 		{"colons", "fd00::1", "fd00::1"},
 		{"an IPv4-mapped address is its IPv4 address", "--ffff-a00-1", "10.0.0.1"},
+		{"an IPv4-mapped address in half-dashed spelling", "::ffff:10-0-0-1", "10.0.0.1"},
 		{"nothing", "", ""},
 		{"a word", "web-0", ""},
 		{"an octet above 255", "10-0-0-256", ""},
