@@ -1,0 +1,508 @@
+//go:build !kubernetes
+
+package headless
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/coredns/coredns/plugin/pkg/dnsutil"
+	"github.com/miekg/dns"
+)
+
+// rule allows one difference between the kubernetes plugin's replies and ours. It turns what that plugin replies into what
+// behaviour.md wants, and does nothing where it does not hold. That our reply is what behaviour.md wants the twin has found
+// before; a rule looks at what the other plugin replies and at the objects.
+type rule struct {
+	name    string
+	section string // of behaviour.md
+	why     string
+	apply   func(c *comparison)
+}
+
+// index returns the position of r among the rules.
+func (r *rule) index() int {
+	return slices.IndexFunc(rules, func(o rule) bool { return o.name == r.name })
+}
+
+// rules are applied in this order until the replies agree: first what makes another answer, then what changes details of one.
+var rules = []rule{
+	{"a name is the same in upper case", "1", "stock compares the zone's spelling byte by byte", func(c *comparison) {
+		if c.question.Name == c.name || !c.isApex() && !c.isNS() {
+			return
+		}
+		c.stock = respelled(c.askStock(c.name, c.question.Qtype), c.name, c.question.Name)
+	}},
+	{"a slice of names has no endpoints", "4", "stock makes CNAMEs of its names", func(c *comparison) {
+		if slices.ContainsFunc(c.path(), func(svc *twinService) bool { return svc.fqdn && !svc.isExternal() }) && c.stockHas(dns.TypeCNAME, dns.TypeSRV, dns.TypeA, dns.TypeAAAA) || c.isFQDN() && c.stockIsNoData() {
+			c.become()
+		}
+	}},
+	{"an empty non-terminal exists", "1", "NXDOMAIN denies what is below it", func(c *comparison) {
+		if c.stockDenies() && !c.isReverse() && c.twin.outcome(c.name) == nonTerminal {
+			c.become()
+		}
+	}},
+	{"an empty non-terminal of a reverse tree exists", "1", "NXDOMAIN denies what is below it", func(c *comparison) {
+		if c.stockDenies() && c.isReverse() && c.twin.outcome(c.name) == nonTerminal {
+			c.become()
+		}
+	}},
+	{"a name exists for every type", "1", "stock answers NXDOMAIN for types that the name has not", func(c *comparison) {
+		if c.stockDenies() && c.twin.outcome(c.name) == found && !c.twinHas(c.question.Qtype) && !c.isCNAME() && c.question.Qtype != dns.TypeANY {
+			c.become()
+		}
+	}},
+	{"a name that does not exist has no SOA either", "1", "stock answers NODATA to SOA whatever the name", func(c *comparison) {
+		if c.question.Qtype == dns.TypeSOA && c.stockIsNoData() && c.twin.outcome(c.name) == nameError {
+			c.become()
+		}
+	}},
+	{"an empty non-terminal falls through", "1", "a name that owns nothing goes to the next plugin", func(c *comparison) {
+		if c.stockIsNoData() && c.twin.outcome(c.name) == nonTerminal && c.twin.cfg.fall.Through(c.name) {
+			c.become()
+		}
+	}},
+	{"ANY gets one RRset", "1", "stock answers ANY like a type that no name has (RFC 8482 wants an answer)", func(c *comparison) {
+		if c.question.Qtype == dns.TypeANY && (c.stockIsNoData() || c.stockDenies()) && c.twin.outcome(c.name) == found && !c.isCNAME() {
+			c.become()
+		}
+	}},
+	{"a CNAME answers every type", "1", "stock gives it for A, AAAA and CNAME only (RFC 1034 section 4.3.2)", func(c *comparison) {
+		if c.isCNAME() && !c.isAddressType() && (c.stockIsNoData() || c.stockDenies()) {
+			c.become()
+		}
+	}},
+	{"a CNAME stays when its target does not resolve", "2", "stock leaves it out", func(c *comparison) {
+		if c.isCNAME() && c.isAddressType() && !c.twinAnswersAddress() && (c.stockIsNoData() || c.stockHas(dns.TypeCNAME) && c.stockIsPartOf(c.want())) {
+			c.become()
+		}
+	}},
+	{"the rcode is that of the CNAME's target", "2", "RFC 6604; stock says NOERROR", func(c *comparison) {
+		if c.isCNAME() && c.isAddressType() && c.stock.Rcode == dns.RcodeSuccess && c.stockHas(dns.TypeCNAME) && !c.twinAnswersAddress() {
+			want := c.want()
+			c.stock.Rcode, c.stock.Ns = want.Rcode, want.Ns
+		}
+	}},
+	{"underscores are part of _port and _proto", "2", "stock takes http.tcp for _http._tcp", func(c *comparison) {
+		labels := c.below("svc")
+		if len(labels) != 4 || c.twin.outcome(c.name) != nameError || labels[0][0] == '_' && labels[1][0] == '_' {
+			return
+		}
+		for i := range 2 {
+			labels[i] = "_" + strings.TrimPrefix(labels[i], "_")
+		}
+		full := strings.Join(labels, ".") + ".svc." + c.zone()
+		if strings.EqualFold(text(respelled(c.askStock(full, c.question.Qtype), full, c.question.Name)), text(c.stock)) {
+			c.become()
+		}
+	}},
+	{"no label is a wildcard", "1", "stock takes _ for every port and protocol", func(c *comparison) {
+		labels := c.below("svc")
+		if len(labels) == 4 && (labels[0] == "_" || labels[1] == "_") && c.twin.outcome(c.name) == nameError {
+			c.become()
+		}
+	}},
+	{"a hostname has its ports", "2", "stock knows no _port._proto below a hostname", func(c *comparison) {
+		labels := c.below("svc")
+		if len(labels) == 5 && labels[0][0] == '_' && labels[1][0] == '_' && c.stockDenies() && c.twin.outcome(c.name) == found {
+			c.become()
+		}
+	}},
+	{"nothing exists below a pod's name", "1", "stock ignores the labels below", func(c *comparison) {
+		if len(c.below("pod")) > 2 && !c.stockDenies() && c.twin.outcome(c.name) == nameError {
+			c.become()
+		}
+	}},
+	{"a pod's name has no SRV", "2", "stock gives one with port 0; behaviour.md does not say so", func(c *comparison) {
+		if _, isPod := c.twin.podAddr(c.name); isPod && c.question.Qtype == dns.TypeSRV && len(c.stock.Answer) == 1 && c.stock.Answer[0].(*dns.SRV).Port == 0 {
+			c.become()
+		}
+	}},
+	{"a dashed address has one spelling", "2", "stock spells it as the object does: --5, ::ffff:10-0-0-8", func(c *comparison) {
+		if svc, label := c.host(); svc != nil {
+			canonical := func(e *twinEndpoint) bool {
+				return e.name == "" && e.label() == label && !slices.Contains(e.stock, label)
+			}
+			odd := func(e *twinEndpoint) bool {
+				return e.name == "" && e.label() != label && slices.Contains(e.stock, label)
+			}
+			both := func(e *twinEndpoint) bool {
+				return e.answersTo(label) && slices.ContainsFunc(e.texts, func(text string) bool { return text != e.addr.String() })
+			}
+			if c.stockIsPartOf(c.want()) && slices.ContainsFunc(svc.ready(), both) || c.stockDenies() && slices.ContainsFunc(svc.ready(), canonical) ||
+				!c.stockDenies() && c.twin.outcome(c.name) == nameError && slices.ContainsFunc(svc.ready(), odd) {
+				c.become()
+			}
+		}
+	}},
+	{"a pod's name takes any spelling of the address", "2", "stock finds a Pod by the text of its address only; behaviour.md does not say so", func(c *comparison) {
+		if addr, isPod := c.twin.podAddr(c.name); isPod && c.twin.cfg.podMode == podsVerified && c.stockDenies() && c.below("pod")[0] != strings.NewReplacer(".", "-", ":", "-").Replace(addr.String()) {
+			c.become()
+		}
+	}},
+	{"with endpoint_pod_names the dashed name stays", "2", "stock drops it", func(c *comparison) {
+		if svc, label := c.host(); svc != nil && c.stockDenies() && slices.ContainsFunc(svc.ready(), func(e *twinEndpoint) bool { return e.alias && dashedLabel(e.addr) == label }) {
+			c.become()
+		}
+	}},
+	{"the hostnames annotation shows endpoints that are not ready", "4", "stock does not know it", func(c *comparison) {
+		if svc, label := c.host(); svc != nil && c.stockDenies() && svc.spec != nil && svc.spec.Annotations[hostnamesAnnotation] != "" &&
+			slices.ContainsFunc(svc.endpoints, func(e *twinEndpoint) bool { return e.state != ready && e.answersTo(label) }) {
+			c.become()
+		}
+	}},
+	{"a reverse zone has only reverse names", "1", "stock has svc, pod and dns-version in every zone", func(c *comparison) {
+		isNoData := c.stockIsNoData() && (c.name == "svc."+c.zone() || c.name == "pod."+c.zone())
+		if c.isReverse() && (isNoData || c.name == "dns-version."+c.zone() && c.stockHas(dns.TypeTXT)) {
+			c.become()
+		}
+	}},
+	{"there is always a name server", "2", "stock names Services that are not served, or none; behaviour.md says only that the zone has NS", func(c *comparison) {
+		if (c.isApex() && c.question.Qtype == dns.TypeNS || c.isNS()) && c.strayServer() {
+			c.become()
+		}
+	}},
+	{"a reverse zone's name servers are the primary zone's", "2", "stock makes names for them in the reverse zone", func(c *comparison) {
+		if c.isReverse() && c.isNS() && c.twin.outcome(c.name) == nameError {
+			c.become()
+		}
+		if c.isReverse() && c.isApex() && c.stockHas(dns.TypeNS) {
+			c.become()
+		}
+	}},
+	{"a target is called by one valid label", "2", "stock offers names of pods with dots", func(c *comparison) {
+		invalid := false
+		c.eachRDATA(func(name string) string {
+			svc, label := c.twin.at(strings.ToLower(name)), c.twin.prefix(name)
+			invalid = invalid || strings.Contains(label, ".") && slices.ContainsFunc(svc.endpoints, func(e *twinEndpoint) bool { return slices.Contains(e.stock, label) })
+			return name
+		})
+		if invalid {
+			c.become()
+		}
+	}},
+	{"a target's dashed address has one spelling", "2", "stock spells it as the object does", func(c *comparison) {
+		c.eachRDATA(func(name string) string {
+			svc, label := c.twin.at(strings.ToLower(name)), c.twin.prefix(name)
+			for _, e := range svc.endpoints {
+				if e.name == "" && label != "" && slices.Contains(e.stock, label) {
+					return e.label() + strings.TrimPrefix(name, label)
+				}
+			}
+			return name
+		})
+	}},
+	{"names in RDATA are in lower case", "1", "stock copies capitals of hostnames and of the question's zone", func(c *comparison) {
+		c.eachRDATA(func(name string) string { return strings.ToLower(name) })
+	}},
+	{"nothing exists below the reverse name of an address", "1", "stock ignores the labels below in ip6.arpa", func(c *comparison) {
+		_, parent, _ := strings.Cut(c.name, ".")
+		if c.stockHas(dns.TypePTR) && c.twin.outcome(c.name) == nameError && strings.HasSuffix(c.name, ".ip6.arpa.") && dns.CountLabel(parent) >= 34 {
+			c.become()
+		}
+	}},
+	{"a PTR leads to a name that has the address", "3", "stock gives PTRs for whatever a slice says", func(c *comparison) {
+		c.dropPTRs(func(addr netip.Addr, ptr *dns.PTR) bool { return !c.resolves(ptr.Ptr, addr) })
+	}},
+	{"PTRs to headless Services go first", "3", "stock mixes in those to endpoints of ClusterIP Services", func(c *comparison) {
+		headless := func(ptr *dns.PTR) bool { return c.twin.at(strings.ToLower(ptr.Ptr)).isHeadless() }
+		if slices.ContainsFunc(c.stock.Answer, func(rr dns.RR) bool { ptr, ok := rr.(*dns.PTR); return ok && headless(ptr) }) {
+			c.dropPTRs(func(_ netip.Addr, ptr *dns.PTR) bool { return !headless(ptr) })
+		}
+	}},
+	{"an IPv4-mapped address is its IPv4 address", "2", "stock has no PTR for it", func(c *comparison) {
+		addr, _ := c.reverseAddr()
+		mapped := "::ffff:" + addr.String()
+		for _, rr := range c.want().Answer {
+			ptr, ok := rr.(*dns.PTR)
+			if !ok {
+				continue
+			}
+			svc, label := c.twin.at(ptr.Ptr), c.twin.prefix(ptr.Ptr)
+			if slices.ContainsFunc(svc.ready(), func(e *twinEndpoint) bool { return e.label() == label && slices.Contains(e.texts, mapped) }) {
+				c.become()
+				return
+			}
+		}
+	}},
+	{"a record is in an RRset once", "2", "stock repeats an address that has two spellings", func(c *comparison) {
+		c.stock.Answer, c.stock.Extra = dns.Dedup(c.stock.Answer, nil), dns.Dedup(c.stock.Extra, nil)
+	}},
+	{"every endpoint of a headless DNS service is a name server", "2", "stock names those of the slice that lists its address; behaviour.md does not say so", func(c *comparison) {
+		several := func(key objectKey) bool {
+			svc := c.twin.services[key]
+			return svc.isHeadless() && svc.slices > 1
+		}
+		if (c.isApex() && c.question.Qtype == dns.TypeNS || c.isNS()) && slices.ContainsFunc(c.twin.dnsServices(), several) && c.stockIsPartOf(c.want()) {
+			c.become()
+		}
+	}},
+	{"an endpoint in several slices has the ports of all of them", "4", "stock leaves out the slices in which it is not ready", func(c *comparison) {
+		if svc := c.service(); svc != nil && slices.ContainsFunc(svc.ready(), func(e *twinEndpoint) bool { return e.mixed }) && c.stockIsPartOf(c.want()) {
+			c.become()
+		}
+	}},
+	{"an SRV's weight counts the records", "2", "stock counts addresses and ports twice that make one record", func(c *comparison) {
+		for _, rr := range c.stock.Answer {
+			if srv, ok := rr.(*dns.SRV); ok {
+				srv.Weight = uint16(max(1, 100/len(c.stock.Answer)))
+			}
+		}
+	}},
+	{"additional has every address of a target", "2", "stock leaves out addresses without the port", func(c *comparison) {
+		if c.stockHas(dns.TypeSRV) {
+			c.stock.Extra = dns.Dedup(append(c.stock.Extra, c.twin.addressesOf(c.stock.Answer)...), nil)
+		}
+	}},
+	{"a denial's time to live is negative_ttl", "6", "stock uses ttl for it", func(c *comparison) {
+		for _, rr := range c.stock.Ns {
+			if soa, ok := rr.(*dns.SOA); ok && c.ownSOA(soa) {
+				soa.Hdr.Ttl, soa.Minttl = c.twin.cfg.negativeTTL, c.twin.cfg.negativeTTL
+			}
+		}
+		for _, rr := range c.stock.Answer {
+			if soa, ok := rr.(*dns.SOA); ok {
+				soa.Minttl = c.twin.cfg.negativeTTL
+			}
+		}
+	}},
+	{"the SOA's own time to live is ttl", "6", "stock takes no more than 300", func(c *comparison) {
+		for _, rr := range c.stock.Answer {
+			if soa, ok := rr.(*dns.SOA); ok && soa.Hdr.Ttl == 300 {
+				soa.Hdr.Ttl = c.twin.cfg.ttl
+			}
+		}
+	}},
+	{"a reverse zone's SOA has the primary zone's names", "2", "stock makes names for it in the reverse zone", func(c *comparison) {
+		for _, rr := range slices.Concat(c.stock.Ns, c.stock.Answer) {
+			if soa, ok := rr.(*dns.SOA); ok && c.isReverse() && c.ownSOA(soa) {
+				soa.Ns, soa.Mbox = "ns.dns."+c.twin.cfg.primary, "hostmaster."+c.twin.cfg.primary
+			}
+		}
+	}},
+}
+
+// want returns the twin's reply.
+func (c *comparison) want() *dns.Msg {
+	r := new(dns.Msg)
+	r.SetQuestion(c.question.Name, c.question.Qtype)
+	return c.twin.reply(r)
+}
+
+// become makes stock's reply that of the twin.
+func (c *comparison) become() { c.stock = c.want() }
+
+func (c *comparison) zone() string { return c.twin.zoneOf(c.name) }
+
+func (c *comparison) isReverse() bool { return inReverse(c.zone()) }
+
+func (c *comparison) isApex() bool { return c.name == c.zone() }
+
+func (c *comparison) isNS() bool { return c.name == "ns.dns."+c.zone() }
+
+// isCNAME reports whether the name is that of an ExternalName Service.
+func (c *comparison) isCNAME() bool { return len(c.twin.owners[c.name][dns.TypeCNAME]) > 0 }
+
+func (c *comparison) isAddressType() bool {
+	return c.question.Qtype == dns.TypeA || c.question.Qtype == dns.TypeAAAA
+}
+
+// twinHas reports whether the name has records of a type.
+func (c *comparison) twinHas(qtype uint16) bool { return len(c.twin.rrset(c.name, qtype)) > 0 }
+
+// twinAnswersAddress reports whether the chain of CNAMEs ends at an address.
+func (c *comparison) twinAnswersAddress() bool {
+	return slices.ContainsFunc(c.want().Answer, func(rr dns.RR) bool { return rr.Header().Rrtype == c.question.Qtype })
+}
+
+// ownSOA reports whether soa is of one of our zones, not the next plugin's.
+func (c *comparison) ownSOA(soa *dns.SOA) bool {
+	return slices.Contains(c.twin.cfg.zones, strings.ToLower(soa.Hdr.Name))
+}
+
+// stockDenies reports whether stock finds no such name: it says so, or leaves the answer to the next plugin.
+func (c *comparison) stockDenies() bool {
+	return c.stock.Rcode == dns.RcodeNameError && c.stock.Authoritative || c.stockFellThrough()
+}
+
+// stockFellThrough reports whether the reply is the next plugin's, which is not authoritative.
+func (c *comparison) stockFellThrough() bool { return !c.stock.Authoritative }
+
+// stockIsNoData reports whether stock says that the name exists without that type.
+func (c *comparison) stockIsNoData() bool {
+	return c.stock.Rcode == dns.RcodeSuccess && len(c.stock.Answer) == 0 && !c.stockFellThrough()
+}
+
+// stockHas reports whether stock answers with a record of one of the types.
+func (c *comparison) stockHas(types ...uint16) bool {
+	return slices.ContainsFunc(c.stock.Answer, func(rr dns.RR) bool { return slices.Contains(types, rr.Header().Rrtype) })
+}
+
+// stockIsPartOf reports whether stock answers with fewer records than m has, or denies the name.
+func (c *comparison) stockIsPartOf(m *dns.Msg) bool {
+	if c.stockDenies() {
+		return len(m.Answer) > 0
+	}
+	for _, rr := range c.stock.Answer {
+		same := func(o dns.RR) bool {
+			a, b := dns.Copy(rr), dns.Copy(o)
+			for _, srv := range []dns.RR{a, b} {
+				if srv, ok := srv.(*dns.SRV); ok {
+					srv.Weight, srv.Target = 0, strings.ToLower(srv.Target)
+				}
+			}
+			return dns.IsDuplicate(a, b)
+		}
+		if !slices.ContainsFunc(m.Answer, same) {
+			return false
+		}
+	}
+	return len(c.stock.Answer) < len(m.Answer) || len(c.stock.Answer) == len(m.Answer) && len(c.stock.Extra) < len(m.Extra)
+}
+
+// below returns the labels of the name below svc or pod, nil for a name elsewhere.
+func (c *comparison) below(label string) []string {
+	rest, ok := strings.CutSuffix(c.name, "."+label+"."+c.zone())
+	if !ok {
+		return nil
+	}
+	return strings.Split(rest, ".")
+}
+
+// at returns the Service that name is, or is below; one without anything if there is none.
+func (tw *twin) at(name string) *twinService {
+	labels := dns.SplitDomainName(strings.TrimSuffix(name, tw.zoneOf(name)))
+	if n := len(labels); n >= 3 && labels[n-1] == "svc" {
+		if svc := tw.services[objectKey{labels[n-2], labels[n-3]}]; svc != nil {
+			return svc
+		}
+	}
+	return new(twinService)
+}
+
+// prefix returns what stands before the Service in name.
+func (tw *twin) prefix(name string) string {
+	rest, ok := strings.CutSuffix(name, "."+"svc."+name[len(name)-len(tw.zoneOf(strings.ToLower(name))):])
+	labels := strings.Split(rest, ".")
+	if !ok || len(labels) < 3 {
+		return ""
+	}
+	return strings.Join(labels[:len(labels)-2], ".")
+}
+
+// strayServer reports whether an address of the server stands in a slice that is not served.
+func (c *comparison) strayServer() bool {
+	for _, svc := range c.twin.services {
+		if c.twin.shown(svc) && !svc.isExternal() {
+			continue
+		}
+		if slices.ContainsFunc(svc.ready(), func(e *twinEndpoint) bool { return slices.Contains(localAddrs, e.addr) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// service returns the Service that the name is, or is below; nil if none is shown.
+func (c *comparison) service() *twinService {
+	if svc := c.twin.at(c.name); c.twin.shown(svc) {
+		return svc
+	}
+	return nil
+}
+
+// host returns the Service and the hostname's label of a name of that form.
+func (c *comparison) host() (*twinService, string) {
+	labels := c.below("svc")
+	svc := c.service()
+	if n := len(labels); svc == nil || n < 3 || labels[n-3][0] == '_' {
+		return nil, ""
+	}
+	return svc, labels[len(labels)-3]
+}
+
+// path returns the Services that the answer leads through.
+func (c *comparison) path() []*twinService {
+	list := []*twinService{c.twin.at(c.name)}
+	for _, rr := range c.want().Answer {
+		if cname, ok := rr.(*dns.CNAME); ok {
+			list = append(list, c.twin.at(cname.Target))
+		}
+	}
+	return list
+}
+
+func (c *comparison) isFQDN() bool { return c.twin.at(c.name).fqdn }
+
+// resolves reports whether name has addr.
+func (c *comparison) resolves(name string, addr netip.Addr) bool {
+	name = strings.ToLower(name)
+	for _, rr := range slices.Concat(c.twin.rrset(name, dns.TypeA), c.twin.rrset(name, dns.TypeAAAA)) {
+		switch rr := rr.(type) {
+		case *dns.A:
+			if a, ok := netip.AddrFromSlice(rr.A); ok && a.Unmap() == addr {
+				return true
+			}
+		case *dns.AAAA:
+			if a, ok := netip.AddrFromSlice(rr.AAAA); ok && a == addr {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// reverseAddr returns the address that a reverse name stands for.
+func (c *comparison) reverseAddr() (netip.Addr, bool) {
+	addr, err := netip.ParseAddr(dnsutil.ExtractAddressFromReverse(c.name))
+	return addr, err == nil
+}
+
+// dropPTRs takes PTRs out of stock's answer. Without any left, it is the denial that the twin has.
+func (c *comparison) dropPTRs(wrong func(addr netip.Addr, ptr *dns.PTR) bool) {
+	addr, ok := c.reverseAddr()
+	if !ok || !c.stockHas(dns.TypePTR) {
+		return
+	}
+	c.stock.Answer = slices.DeleteFunc(c.stock.Answer, func(rr dns.RR) bool {
+		ptr, ok := rr.(*dns.PTR)
+		return ok && wrong(addr, ptr)
+	})
+	if len(c.stock.Answer) == 0 && c.twin.outcome(c.name) == nameError {
+		c.become()
+	}
+}
+
+// eachRDATA changes the names in RDATA, and those of the records in the additional section.
+func (c *comparison) eachRDATA(change func(string) string) {
+	for _, rr := range slices.Concat(c.stock.Answer, c.stock.Ns) {
+		switch rr := rr.(type) {
+		case *dns.SRV:
+			rr.Target = change(rr.Target)
+		case *dns.PTR:
+			rr.Ptr = change(rr.Ptr)
+		case *dns.NS:
+			rr.Ns = change(rr.Ns)
+		case *dns.SOA:
+			rr.Ns, rr.Mbox = change(rr.Ns), change(rr.Mbox)
+		}
+	}
+	for _, rr := range c.stock.Extra {
+		rr.Header().Name = change(rr.Header().Name)
+	}
+}
+
+// respelled returns m, the reply to a question about name, as the reply to one about spelled.
+func respelled(m *dns.Msg, name, spelled string) *dns.Msg {
+	m = m.Copy()
+	for _, rr := range slices.Concat(m.Answer, m.Ns) {
+		if h := rr.Header(); h.Name == name {
+			h.Name = spelled
+		} else if strings.HasSuffix(name, h.Name) {
+			h.Name = spelled[len(spelled)-len(h.Name):]
+		}
+	}
+	return m
+}
