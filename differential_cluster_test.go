@@ -170,8 +170,8 @@ func (g *generator) overlap(c *cluster, svc stubObject) {
 	e := *list[0].Endpoints[g.IntN(len(list[0].Endpoints))].DeepCopy()
 	e.Conditions = discoveryv1.EndpointConditions{Ready: new(g.one(2))}
 	es := list[1].DeepCopy()
-	if g.one(3) && es.AddressType == discoveryv1.AddressTypeIPv4 { // another address with the same hostname
-		e.Addresses[0], e.Hostname, e.Conditions = choose(g, some4...), new("web-0"), discoveryv1.EndpointConditions{}
+	if e.Hostname != nil && g.one(2) && es.AddressType == discoveryv1.AddressTypeIPv4 { // another address with the same hostname
+		e.Addresses[0], e.Conditions = choose(g, some4...), discoveryv1.EndpointConditions{}
 		es.Endpoints = append(es.Endpoints, e)
 		c.put(es)
 		return
@@ -293,7 +293,7 @@ func (g *generator) pod(namespace, name string) stubObject {
 // mutate returns c after a few changes.
 func (g *generator) mutate(c *cluster) *cluster {
 	c = c.clone()
-	for range 1 + g.IntN(5) {
+	for range 3 + g.IntN(6) {
 		keys := c.keys()
 		if len(keys) == 0 {
 			c.put(g.namespace("a"))
@@ -326,6 +326,12 @@ func (g *generator) mutateSlice(c *cluster, es *discoveryv1.EndpointSlice) {
 		return
 	case g.one(4):
 		g.labels(es, discoveryv1.LabelServiceName, es.Labels[discoveryv1.LabelServiceName])
+	case g.one(4): // other endpoints and ports
+		c.put(g.slice(es.Namespace, es.Name, es.Labels[discoveryv1.LabelServiceName]))
+		return
+	case n > 0 && g.one(3): // an endpoint goes
+		i := g.IntN(n)
+		es.Endpoints = slices.Delete(es.Endpoints, i, i+1)
 	case n > 0 && g.one(2): // an endpoint becomes ready, or stops being so
 		e := &es.Endpoints[g.IntN(n)]
 		e.Conditions = discoveryv1.EndpointConditions{Ready: new(e.Conditions.Ready != nil && !*e.Conditions.Ready)}
@@ -412,6 +418,9 @@ func (g *generator) questions(cfg *config, c *cluster) []dns.Question {
 		qs.add(zone, dns.TypeSOA, dns.TypeNS)
 	}
 	for _, name := range g.names(cfg, c) {
+		if name[0] == '_' {
+			qs.add(name, dns.TypeSRV)
+		}
 		for range 2 {
 			qs.add(name, choose(g, everyType...))
 		}
