@@ -14,6 +14,7 @@ import (
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
+	_ "github.com/coredns/coredns/plugin/acl"
 	_ "github.com/coredns/coredns/plugin/bind"
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
@@ -23,9 +24,11 @@ import (
 	_ "github.com/coredns/coredns/plugin/loadbalance"
 	_ "github.com/coredns/coredns/plugin/log"
 	_ "github.com/coredns/coredns/plugin/loop"
+	_ "github.com/coredns/coredns/plugin/metadata"
 	_ "github.com/coredns/coredns/plugin/metrics"
 	_ "github.com/coredns/coredns/plugin/ready"
 	_ "github.com/coredns/coredns/plugin/reload"
+	_ "github.com/coredns/coredns/plugin/view"
 	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
@@ -186,6 +189,25 @@ func TestServerChasesCNAMEsThroughItsOtherBlocks(t *testing.T) {
 	want := []string{"ext.default.svc.cluster.local. 5 IN CNAME www.example.com.", "www.example.com. 3600 IN A 192.0.2.80"}
 	if got := lines(t, m.Answer); m.Rcode != noError || !slices.Equal(got, want) {
 		t.Errorf("got %s %q, want %q", dns.RcodeToString[m.Rcode], got, want)
+	}
+}
+
+// TestServerBehindViewAndACL: a view chooses by metadata, under the kubernetes plugin's names and ours, and acl refuses.
+func TestServerBehindViewAndACL(t *testing.T) {
+	const stanza = "metadata\nheadless {\nmanifests testdata/cluster.yaml\n}\n"
+	s := startServer(t, "cluster.local:0 {\n"+bound+"view blue {\nexpr metadata('kubernetes/namespace') == 'blue' && metadata('headless/namespace') == 'blue'\n}\n"+
+		stanza+"acl {\nblock type SRV\nallow\n}\n}\n"+
+		"cluster.local:0 {\n"+bound+"view vacant {\nexpr metadata('headless/namespace') == 'vacant'\n}\n"+stanza+"}")
+	for question, want := range map[string]int{
+		"web-0.web.blue.svc.cluster.local. A":   noError,
+		"web-0.web.blue.svc.cluster.local. SRV": dns.RcodeRefused, // by acl
+		"vacant.svc.cluster.local. A":           noError,
+		"nobody.vacant.svc.cluster.local. SRV":  nxName,
+		"vip.default.svc.cluster.local. A":      dns.RcodeRefused, // by no view
+	} {
+		if m := s.ask(t, "udp", question, 1232); m.Rcode != want {
+			t.Errorf("%s: %s, want %s", question, dns.RcodeToString[m.Rcode], dns.RcodeToString[want])
+		}
 	}
 }
 
