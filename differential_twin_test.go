@@ -213,7 +213,8 @@ func stockLabel(text, hostname, podName string) string {
 func (e *twinEndpoint) merge(o *twinEndpoint) {
 	e.mixed = e.mixed || (e.state == ready) != (o.state == ready)
 	e.state = max(e.state, o.state)
-	e.alias, e.real = e.alias || o.alias, e.real || o.real
+	e.real = e.real || o.real
+	e.alias = (e.alias || o.alias) && !e.real // a hostname in any slice stands for the pod's name
 	e.ports = append(e.ports, o.ports...)
 	e.stock, e.texts = append(e.stock, o.stock...), append(e.texts, o.texts...)
 }

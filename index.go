@@ -994,13 +994,13 @@ func (e *endpoint) ports() []port {
 	return ports
 }
 
-// dashed reports whether e's dashed address is a name of e.
-func (e *endpoint) dashed() bool { return e.name == "" || e.any(true) }
+// dashed reports whether e's dashed address is a name of e: it has no other, or that of its pod.
+func (e *endpoint) dashed() bool { return !e.hasHostname() }
 
-// any reports whether a slice says that e's name is, or is not, a pod's.
-func (e *endpoint) any(podName bool) bool {
+// hasHostname reports whether a slice says that e's name is a hostname, and no pod's.
+func (e *endpoint) hasHostname() bool {
 	for o := &e.in; o != nil; o = o.next {
-		if o.slice != nil && o.podName == podName {
+		if o.slice != nil && e.name != "" && !o.podName {
 			return true
 		}
 	}

@@ -279,7 +279,6 @@ type model struct {
 type modelEndpoint struct {
 	endpointSpec
 	hostname bool // one says that the name is a hostname
-	alias    bool // one says that the name is a pod's
 	ports    map[port]bool
 	zones    map[string]bool
 }
@@ -299,7 +298,6 @@ func (m *model) endpoints(key objectKey) map[hostLabel]*modelEndpoint {
 			all[id].zones[e.zone] = true
 			all[id].state = max(all[id].state, e.state)
 			all[id].hostname = all[id].hostname || e.name != "" && !e.podName
-			all[id].alias = all[id].alias || e.podName
 			for _, p := range sl.ports {
 				all[id].ports[p] = true
 			}
@@ -333,7 +331,7 @@ func (m *model) answers(key objectKey, hostname string) []*modelEndpoint {
 	var candidates []*modelEndpoint
 	for _, e := range m.endpoints(key) {
 		dashed := string(appendDashed(nil, e.addr))
-		if e.name == hostname || (e.name == "" || e.alias) && dashed == hostname {
+		if e.name == hostname || !e.hostname && dashed == hostname {
 			candidates = append(candidates, e)
 			if e.state == ready {
 				least = ready

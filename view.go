@@ -545,7 +545,7 @@ func (e *endpoint) rank() int {
 	switch {
 	case e.svc.spec.kind != headless:
 		return rankClusterIP
-	case e.name != "" && e.any(false):
+	case e.hasHostname():
 		return rankHostname
 	}
 	return rankHeadless
