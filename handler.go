@@ -135,9 +135,6 @@ func (h *Headless) zoneOf(qname string) string {
 	return longest
 }
 
-// optSize is the size of an OPT record without options.
-const optSize = 11
-
 // question returns the question for name, qname in lower case, in one of our zones. offset and end are not set.
 func (h *Headless) question(name, qname, zone string, qtype uint16) *question {
 	return &question{query: h.grammar(zone).parse(qname, zone), name: name, zone: zone, index: h.indexOf(zone), qtype: qtype}
@@ -161,6 +158,9 @@ func (h *Headless) grammar(zone string) grammar {
 	}
 	return plain
 }
+
+// optSize is the size of an OPT record without options.
+const optSize = 11
 
 // room returns how long the reply to r may be before the server adds the OPT record to it, with those options of the query
 // that some plugin asks it to repeat.
