@@ -101,6 +101,16 @@ var stockCorefiles = map[string]string{
 			fallthrough
 		}
 	}`,
+	"k8s_external: with a plugin behind": `. {
+		BIND
+		headless cluster.local {
+			API
+		}
+		k8s_external example.org {
+			fallthrough
+		}
+		forward . UPSTREAM
+	}`,
 	"k8s_external: with transfers": `. {
 		BIND
 		transfer example.org {

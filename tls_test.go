@@ -1,0 +1,103 @@
+package headless
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// writePEM writes a certificate for loopback, which is its own authority and good for servers and clients, and its key.
+func writePEM(t *testing.T, dir string) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: pkcs8}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certFile, keyFile
+}
+
+// TestTLS watches a server that speaks TLS and HTTP/2 and wants a client certificate.
+func TestTLS(t *testing.T) {
+	certFile, keyFile := writePEM(t, t.TempDir())
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority := x509.NewCertPool()
+	authority.AddCert(cert.Leaf)
+
+	api := newWebAPI(t)
+	target, err := url.Parse(api.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.FlushInterval = -1
+	protocols := make(chan string, 100)
+	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		protocols <- r.Proto
+		proxy.ServeHTTP(w, r)
+	}))
+	front.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: authority, ClientAuth: tls.RequireAndVerifyClientCert}
+	front.EnableHTTP2 = true
+	front.StartTLS()
+	defer front.Close()
+	defer front.CloseClientConnections()
+
+	h := watcher(t, "endpoint "+front.URL, "tls "+certFile+" "+keyFile+" "+certFile)
+	h.start()
+	defer h.stop()
+	if !h.Ready() {
+		t.Fatalf("not ready, without %q", h.synced.missing())
+	}
+	checkWeb(t, h)
+	if got := <-protocols; got != "HTTP/2.0" {
+		t.Errorf("the first request came over %s, want HTTP/2.0", got)
+	}
+
+	other, otherKey := writePEM(t, t.TempDir())
+	for name, files := range map[string]string{
+		"a certificate of another authority": other + " " + otherKey + " " + certFile,
+		"another authority for the server":   certFile + " " + keyFile + " " + other,
+	} {
+		h := watcher(t, "endpoint "+front.URL, "tls "+files, "startup_timeout 200ms")
+		h.start()
+		if h.Ready() {
+			t.Errorf("%s: synced all the same", name)
+		}
+		h.stop()
+	}
+}
