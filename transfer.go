@@ -8,26 +8,30 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Transfer implements the interface of the transfer plugin: it returns every record of zone at one moment, each once, as queries would give
-// them, or the SOA alone when the requester's serial is current. Names made from a query, below pod, are left out. While the
-// cluster is not known no zone is ours to transfer.
+// Transfer implements the interface of the transfer plugin: it returns every record of zone at one moment, each once, as
+// queries would give them, or the SOA alone when the requester's serial is current. Names made from a query, below pod, are left
+// out. While the cluster is not known no zone is ours to transfer.
 func (h *Headless) Transfer(zone string, serial uint32) (<-chan []dns.RR, error) {
 	if !h.Ready() || !slices.Contains(h.zones, zone) {
 		return nil, transfer.ErrNotAuthoritative
+	}
+	current := h.indexOf(zone).serial()
+	if serial != 0 && int32(serial-current) >= 0 { //nolint:gosec // RFC 1982
+		ch := make(chan []dns.RR, 1)
+		ch <- h.rrset(zone, zone, query{kind: apex}, dns.TypeSOA)
+		close(ch)
+		return ch, nil
 	}
 	frozen := *h
 	frozen.index = h.index.clone()
 	if h.imports != nil {
 		frozen.imports = h.imports.clone()
 	}
-	soa := frozen.rrset(zone, zone, query{kind: apex}, dns.TypeSOA)
 	ch := make(chan []dns.RR)
 	go func() { // ends when the transfer plugin has read everything, as it always does
 		defer close(ch)
+		soa := frozen.rrset(zone, zone, query{kind: apex}, dns.TypeSOA)
 		ch <- soa
-		if current := frozen.indexOf(zone).serial(); serial != 0 && int32(serial-current) >= 0 { //nolint:gosec // RFC 1982
-			return
-		}
 		ch <- frozen.rrset(zone, zone, query{kind: apex}, dns.TypeNS)
 		if isReverse(zone) {
 			frozen.transferReverse(zone, ch)
