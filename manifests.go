@@ -350,17 +350,18 @@ func (e *itemError) Error() string { return fmt.Sprintf("item %d: %v", e.item+1,
 
 func (e *itemError) Unwrap() error { return e.err }
 
-// manifestDecoder knows the objects of Kubernetes and of the multi-cluster Services API.
-var manifestDecoder = func() runtime.Decoder {
+// manifestDecoder knows the objects of Kubernetes and of the multi-cluster Services API. It is made when manifests are first read:
+// most servers read none, and all those kinds take 5 MiB.
+var manifestDecoder = sync.OnceValue(func() runtime.Decoder {
 	known := runtime.NewScheme()
 	utilruntime.Must(scheme.AddToScheme(known))
 	utilruntime.Must(mcsv1alpha1.Install(known))
 	return serializer.NewCodecFactory(known).UniversalDeserializer()
-}()
+})
 
 // decodeJSON returns the object that text is, or those in the list that it is.
 func decodeJSON(text []byte) ([]runtime.Object, error) {
-	obj, _, err := manifestDecoder.Decode(text, nil, nil)
+	obj, _, err := manifestDecoder().Decode(text, nil, nil)
 	switch {
 	case runtime.IsNotRegisteredError(err):
 		return []runtime.Object{nil}, nil
