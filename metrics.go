@@ -75,7 +75,7 @@ func (s *serviceSpec) metricKind() string {
 // countSkipped counts something that was left out of a resource.
 func countSkipped(resource string, r reason) { skipped.WithLabelValues(resource, string(r)).Inc() }
 
-// state describes the plugins that run in this process, over all server blocks.
+// stateCollector describes the plugins that run in this process, over all server blocks.
 type stateCollector struct {
 	synced  *prometheus.Desc
 	objects *prometheus.Desc

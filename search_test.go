@@ -882,7 +882,7 @@ func searchUpstreamAddr(name string) (addr string, ok bool) {
 // startSearchUpstream starts a DNS server for the names outside the cluster, and returns its address.
 func startSearchUpstream(t *testing.T) string {
 	t.Helper()
-	upstream, err := dnsServer(func(w dns.ResponseWriter, r *dns.Msg) {
+	return serveDNS(t, func(w dns.ResponseWriter, r *dns.Msg) {
 		m := new(dns.Msg)
 		m.SetReply(r)
 		m.RecursionAvailable = true // glibc takes NODATA without it for a referral
@@ -896,15 +896,6 @@ func startSearchUpstream(t *testing.T) string {
 		}
 		_ = w.WriteMsg(m) // the client will notice
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := upstream.Shutdown(); err != nil {
-			t.Error(err)
-		}
-	})
-	return upstream.PacketConn.LocalAddr().String()
 }
 
 // resolveAll looks up names with the resolvers that are there and returns the addresses of each name by resolver.

@@ -214,7 +214,7 @@ func TestServerBehindViewAndACL(t *testing.T) {
 // startUpstream starts a DNS server on loopback that knows one name, and returns its address.
 func startUpstream(t *testing.T) string {
 	t.Helper()
-	upstream, err := dnsServer(func(w dns.ResponseWriter, r *dns.Msg) {
+	return serveDNS(t, func(w dns.ResponseWriter, r *dns.Msg) {
 		m := new(dns.Msg)
 		m.SetRcode(r, dns.RcodeNameError)
 		if r.Question[0].Name == "www.example.com." {
@@ -223,23 +223,23 @@ func startUpstream(t *testing.T) string {
 		}
 		_ = w.WriteMsg(m) // the client will notice
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := upstream.Shutdown(); err != nil {
-			t.Error(err)
-		}
-	})
-	return upstream.PacketConn.LocalAddr().String()
 }
 
-// dnsServer returns a UDP server on loopback that runs.
-func dnsServer(handle dns.HandlerFunc) (*dns.Server, error) {
+// serveDNS runs a UDP server on loopback until the end of the test, and returns its address.
+func serveDNS(t *testing.T, handle dns.HandlerFunc) string {
+	t.Helper()
 	started := make(chan error, 1)
 	s := &dns.Server{Addr: "127.0.0.1:0", Net: "udp", Handler: handle, NotifyStartedFunc: func() { started <- nil }}
 	go func() { started <- s.ListenAndServe() }()
-	return s, <-started
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Shutdown(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s.PacketConn.LocalAddr().String()
 }
 
 // TestKubeadmsCorefile runs the Corefile that kubeadm writes, with the directive changed and every listener on loopback.
