@@ -33,8 +33,10 @@ type index struct {
 	mu         sync.RWMutex // guards the fields below
 	namespaces map[string]*namespace
 	slices     map[objectKey]*slice
-	// addresses holds the endpoints and the number of owners of every address. An entry without both is deleted.
-	addresses map[netip.Addr]address
+	// byAddr holds the endpoints by their addresses.
+	byAddr table[octets, endpoint]
+	// byName holds the endpoints that have names by their Services and names.
+	byName table[hostKey, endpoint]
 	// clusterIPs holds the Services that have an address as ClusterIP, whether they answer for it or not.
 	clusterIPs map[netip.Addr][]*service
 	// reverse holds what is above the addresses that have owners.
@@ -43,6 +45,8 @@ type index struct {
 	externals map[netip.Addr][]*service
 	// externalReverse holds what is above the addresses in externals.
 	externalReverse reverseTree
+	// clusters counts the endpoints by state that are named <hostname>.<cluster>, by their Services and clusters.
+	clusters map[hostKey][3]int32
 	// zones holds the topology zones of endpoints, zoneIDs their positions in it. The first is "", none.
 	zones   []string
 	zoneIDs map[string]uint16
@@ -67,7 +71,9 @@ func newIndex(p policy, ignoreEmpty bool) *index {
 		now:             time.Now,
 		namespaces:      make(map[string]*namespace),
 		slices:          make(map[objectKey]*slice),
-		addresses:       make(map[netip.Addr]address),
+		byAddr:          newTable((*endpoint).octets, func(e *endpoint) **endpoint { return &e.sameAddr }),
+		byName:          newTable((*endpoint).hostKey, func(e *endpoint) **endpoint { return &e.sameName }),
+		clusters:        make(map[hostKey][3]int32),
 		clusterIPs:      make(map[netip.Addr][]*service),
 		reverse:         make(reverseTree),
 		externals:       make(map[netip.Addr][]*service),
@@ -103,18 +109,18 @@ type service struct {
 	spec *serviceSpec // nil while the Service is absent; replaced, never modified
 	// shown says that the Service and its Namespace exist: only then does the Service own names and addresses.
 	shown bool
+	// ownsIPs says that the reverse names of the ClusterIPs exist because of this Service.
+	ownsIPs bool
 	// slices counts the slices that name this Service.
-	slices int
-	// hosts holds the named endpoints: the first of those with one name, linked through sameName.
-	hosts map[string]*endpoint
+	slices int32
+	// mixed counts the targets that are mixed.
+	mixed int32
+	// states counts the endpoints by state.
+	states [3]int32
 	// ready holds, by family, the distinct addresses of ready endpoints.
 	ready [2]addressSet
 	// groups holds the SRV targets: one ready endpoint for each name, grouped by the ports of that name. No group is empty.
 	groups []*group
-	// mixed counts the targets that are mixed.
-	mixed int
-	// states counts the endpoints by state.
-	states [3]int
 }
 
 // group is a set of SRV targets that have the same ports.
@@ -131,24 +137,28 @@ type slice struct {
 	round     uint32 // how often the slice was put; tells the endpoints of its newest version from the others
 }
 
-// address is what the index knows of one address.
-type address struct {
-	endpoints *endpoint // the first of those with this address, in any Service, linked through sameAddr
-	owners    int       // Services that answer for this address: its PTR exists when there is one
+// octets is an address, IPv4-mapped if it is an IPv4 address.
+type octets [16]byte
+
+// hostKey is a name below that of a Service.
+type hostKey struct {
+	svc  *service
+	name string
 }
 
 // endpoint is one address under one name in one Service, in however many slices.
 type endpoint struct {
 	svc      *service
-	addr     netip.Addr
-	name     string // "" when the endpoint is named by its dashed address
-	sameAddr *endpoint
-	sameName *endpoint
+	ip       octets
+	name     string     // "" when the endpoint is named by its dashed address
+	sameAddr *endpoint  // the next of its chain in byAddr
+	sameName *endpoint  // the next of its chain in byName
 	in       occurrence // the first of the slices that list this endpoint
 	readyAt  int32      // the position of addr in svc.ready, or -1: one endpoint of the Service with this address holds it
 	targetAt int32      // the position in its group's targets, or -1: one endpoint of the Service with this name holds it
 	state    state      // the best of its occurrences'
 	mixed    bool       // targetAt is not -1, and some endpoint of that name lacks a port of the group
+	owns     bool       // readyAt is not -1, and the address's reverse name exists because of it
 	dirty    bool       // the change at hand has still to settle its name
 }
 
@@ -381,7 +391,8 @@ func (x *index) dropService(key objectKey) {
 
 // respec gives svc a new spec and brings in line what depends on it and on the Namespace.
 func (x *index) respec(svc *service, spec *serviceSpec) {
-	before := claim{svc.claimsEndpoints(), svc.claimedIPs(x.ignoreEmpty)}
+	claimed := svc.claimsEndpoints()
+	x.ownIPs(svc, false)
 	for _, addr := range svc.spec.addresses() {
 		x.clusterIPs[addr] = without(x.clusterIPs[addr], svc)
 		if len(x.clusterIPs[addr]) == 0 {
@@ -398,26 +409,15 @@ func (x *index) respec(svc *service, spec *serviceSpec) {
 	for _, addr := range spec.addresses() {
 		x.clusterIPs[addr] = append(x.clusterIPs[addr], svc)
 	}
-	after := claim{svc.claimsEndpoints(), svc.claimedIPs(x.ignoreEmpty)}
-	x.own(after.clusterIPs, +1)
-	x.own(before.clusterIPs, -1)
-	if before.endpoints != after.endpoints {
-		by := -1
-		if after.endpoints {
-			by = +1
-		}
-		for f := range svc.ready {
-			for i := range len(svc.ready[f]) / family(f).size() {
-				x.ownOne(svc.ready[f].at(i, family(f)), by)
-			}
+	x.ownIPs(svc, len(svc.claimedIPs(x.ignoreEmpty)) > 0)
+	if svc.claimsEndpoints() == claimed {
+		return
+	}
+	for f, set := range svc.ready {
+		for i := range len(set) / family(f).size() {
+			x.ownAddress(x.holder(svc, set.at(i, family(f))), !claimed)
 		}
 	}
-}
-
-// claim is what a Service owns in the reverse trees: the ready addresses of its endpoints, and its ClusterIPs.
-type claim struct {
-	endpoints  bool
-	clusterIPs []netip.Addr
 }
 
 // claimsEndpoints reports whether svc owns the names and addresses of its ready endpoints.
@@ -499,22 +499,50 @@ func (x *index) hostnames(svc *service) policy {
 	return x.policy
 }
 
-// own changes the number of owners of each address.
-func (x *index) own(addrs []netip.Addr, by int) {
-	for _, addr := range addrs {
-		x.ownOne(addr, by)
+// ownIPs says whether the reverse names of svc's ClusterIPs exist because of svc.
+func (x *index) ownIPs(svc *service, owns bool) {
+	if svc.ownsIPs == owns {
+		return
+	}
+	svc.ownsIPs = owns
+	for _, addr := range svc.spec.addresses() {
+		x.ownersChanged(addr, owns)
 	}
 }
 
-// ownOne changes the number of owners of addr by one, and with the first and last of them the existence of its reverse name.
-func (x *index) ownOne(addr netip.Addr, by int) {
-	a := x.addresses[addr]
-	a.owners += by
-	x.setAddress(addr, a)
-	if n := a.owners; by > 0 && n > 1 || by < 0 && n > 0 {
+// ownAddress says whether the reverse name of e's address exists because of e, which holds the address for its Service.
+func (x *index) ownAddress(e *endpoint, owns bool) {
+	if e.owns == owns {
 		return
 	}
-	x.reverse.grow(addr, by)
+	e.owns = owns
+	x.ownersChanged(e.addr(), owns)
+}
+
+// ownersChanged notes that addr has one owner more, or less. Its reverse name comes with the first and goes with the last.
+func (x *index) ownersChanged(addr netip.Addr, more bool) {
+	switch n := x.owners(addr); {
+	case more && n == 1:
+		x.reverse.grow(addr, +1)
+	case !more && n == 0:
+		x.reverse.grow(addr, -1)
+	}
+}
+
+// owners returns how many Services and endpoints there are because of which addr has a reverse name.
+func (x *index) owners(addr netip.Addr) int {
+	n := 0
+	for e := x.byAddr.first(addr.As16()); e != nil; e = x.byAddr.after(e) {
+		if e.owns {
+			n++
+		}
+	}
+	for _, svc := range x.clusterIPs[addr] {
+		if svc.ownsIPs {
+			n++
+		}
+	}
+	return n
 }
 
 // grow counts that the reverse name of addr comes (by is +1) or goes (-1), and with it perhaps some of those above it.
@@ -531,15 +559,6 @@ func (t reverseTree) grow(addr netip.Addr, by int) {
 			return
 		}
 	}
-}
-
-// setAddress stores a, or forgets it when it says nothing.
-func (x *index) setAddress(addr netip.Addr, a address) {
-	if a == (address{}) {
-		delete(x.addresses, addr)
-		return
-	}
-	x.addresses[addr] = a
 }
 
 // putSlice adds a slice or replaces it. An endpoint that is in the old version and the new, or in another slice, is
@@ -630,7 +649,6 @@ func (x *index) touch(e *endpoint) {
 
 // settle derives what follows from the occurrences of the endpoints touched, all of them endpoints of svc.
 func (x *index) settle(svc *service) {
-	before := svc.claimedIPs(x.ignoreEmpty)
 	for _, e := range x.touched {
 		x.settleState(e)
 	}
@@ -639,12 +657,14 @@ func (x *index) settle(svc *service) {
 			x.settleTarget(e)
 		}
 	}
+	for _, e := range x.touched {
+		if e.in.slice == nil {
+			x.forget(e)
+		}
+	}
 	clear(x.touched)
 	x.touched = x.touched[:0]
-	if after := svc.claimedIPs(x.ignoreEmpty); len(after) != len(before) {
-		x.own(after, +1)
-		x.own(before, -1)
-	}
+	x.ownIPs(svc, len(svc.claimedIPs(x.ignoreEmpty)) > 0)
 	x.changedExternally = x.changed && svc.isOutside() && svc.spec.external == nil
 	x.commit()
 }
@@ -652,12 +672,10 @@ func (x *index) settle(svc *service) {
 // settleState derives the state of e, counts it, and lets its Service have or lose its address.
 func (x *index) settleState(e *endpoint) {
 	svc, was := e.svc, e.state
-	svc.states[was]--
+	x.count(e, -1)
 	e.state = e.best()
 	if e.in.slice != nil {
-		svc.states[e.state]++
-	} else {
-		x.unlink(e)
+		x.count(e, +1)
 	}
 	if svc.shown && ((was == ready) != (e.state == ready) || x.hostnames(svc) != hostnamesReady) {
 		x.changed = true
@@ -667,7 +685,7 @@ func (x *index) settleState(e *endpoint) {
 	if e.readyAt >= 0 {
 		holder = e
 	}
-	for o := x.addresses[e.addr].endpoints; o != nil; o = o.sameAddr {
+	for o := x.byAddr.first(e.ip); o != nil; o = x.byAddr.after(o) {
 		if o.svc != svc {
 			continue
 		}
@@ -680,38 +698,39 @@ func (x *index) settleState(e *endpoint) {
 	}
 	switch {
 	case holder == nil && heir != nil:
-		f := familyOf(e.addr)
+		f := familyOf(e.addr())
 		heir.readyAt = int32(len(svc.ready[f]) / f.size()) //nolint:gosec // fewer than 2^31 addresses
-		svc.ready[f] = appendAddr(svc.ready[f], e.addr)
-		if svc.claimsEndpoints() {
-			x.ownOne(e.addr, +1)
-		}
+		svc.ready[f] = appendAddr(svc.ready[f], e.addr())
+		x.ownAddress(heir, svc.claimsEndpoints())
 	case holder != nil && heir == nil:
+		x.ownAddress(holder, false)
 		x.loseAddress(holder)
-		if svc.claimsEndpoints() {
-			x.ownOne(e.addr, -1)
-		}
 	case holder != nil && holder.state != ready:
 		heir.readyAt, holder.readyAt = holder.readyAt, -1
+		heir.owns, holder.owns = holder.owns, false
 	}
 }
 
 // loseAddress takes the address of e out of its Service's ready set; the last address takes its place.
 func (x *index) loseAddress(e *endpoint) {
-	svc, f := e.svc, familyOf(e.addr)
+	svc, f := e.svc, familyOf(e.addr())
 	set, i := svc.ready[f], int(e.readyAt)
 	last := len(set)/f.size() - 1
-	e.readyAt = -1
 	if i != last {
-		addr := set.at(last, f)
-		for o := x.addresses[addr].endpoints; o != nil; o = o.sameAddr {
-			if o.svc == svc && o.readyAt >= 0 {
-				o.readyAt = int32(i) //nolint:gosec // a position
-			}
-		}
+		x.holder(svc, set.at(last, f)).readyAt = e.readyAt
 		copy(set[i*f.size():], set[last*f.size():])
 	}
+	e.readyAt = -1
 	svc.ready[f] = shrink(set[:last*f.size()])
+}
+
+// holder returns the endpoint that holds addr, one of svc's ready addresses.
+func (x *index) holder(svc *service, addr netip.Addr) *endpoint {
+	e := x.byAddr.first(addr.As16())
+	for e.svc != svc || e.readyAt < 0 {
+		e = x.byAddr.after(e)
+	}
+	return e
 }
 
 // shrink returns s with less room behind it when most of the room is unused.
@@ -725,7 +744,7 @@ func shrink[S ~[]E, E any](s S) S {
 	return s
 }
 
-// settleTarget derives the SRV target and ports of the endpoints that share e's name, and forgets those that are gone.
+// settleTarget derives the SRV target and ports of the endpoints that share e's name.
 func (x *index) settleTarget(e *endpoint) {
 	svc := e.svc
 	var holder, heir *endpoint
@@ -749,21 +768,8 @@ func (x *index) settleTarget(e *endpoint) {
 	if e.name == "" {
 		member(e)
 	} else {
-		link := new(endpoint)
-		link.sameName = svc.hosts[e.name]
-		head := link
-		for o := link.sameName; o != nil; o = o.sameName {
+		for o := x.byName.first(e.hostKey()); o != nil; o = x.byName.after(o) {
 			member(o)
-			if o.in.slice == nil {
-				link.sameName = o.sameName
-			} else {
-				link = o
-			}
-		}
-		if head.sameName == nil {
-			delete(svc.hosts, e.name)
-		} else {
-			svc.hosts[e.name] = head.sameName
 		}
 	}
 	if holder != nil {
@@ -894,38 +900,42 @@ func (x *index) forgetNamespace(ns *namespace) {
 
 // endpoint returns svc's endpoint with this address and name, a new one if there is none.
 func (x *index) endpoint(svc *service, addr netip.Addr, name string) *endpoint {
-	a := x.addresses[addr]
-	for e := a.endpoints; e != nil; e = e.sameAddr {
+	for e := x.byAddr.first(addr.As16()); e != nil; e = x.byAddr.after(e) {
 		if e.svc == svc && e.name == name {
 			return e
 		}
 	}
-	e := &endpoint{svc: svc, addr: addr, name: name, sameAddr: a.endpoints, readyAt: -1, targetAt: -1}
-	a.endpoints = e
-	x.addresses[addr] = a
-	svc.states[e.state]++
+	e := &endpoint{svc: svc, ip: addr.As16(), name: name, readyAt: -1, targetAt: -1}
+	x.byAddr.add(e)
 	if name != "" {
-		if svc.hosts == nil {
-			svc.hosts = make(map[string]*endpoint)
-		}
-		e.sameName = svc.hosts[name]
-		svc.hosts[name] = e
+		x.byName.add(e)
 	}
+	x.count(e, +1)
 	return e
 }
 
-// unlink takes e out of the endpoints with its address.
-func (x *index) unlink(e *endpoint) {
-	a := x.addresses[e.addr]
-	if a.endpoints == e {
-		a.endpoints = e.sameAddr
+// forget takes e, which is in no slice any more, out of the tables.
+func (x *index) forget(e *endpoint) {
+	x.byAddr.remove(e)
+	if e.name != "" {
+		x.byName.remove(e)
 	}
-	for o := a.endpoints; o != nil; o = o.sameAddr {
-		if o.sameAddr == e {
-			o.sameAddr = e.sameAddr
-		}
+}
+
+// count adds by to the number of endpoints in e's state.
+func (x *index) count(e *endpoint, by int32) {
+	e.svc.states[e.state] += by
+	_, cluster, ok := strings.Cut(e.name, ".")
+	if !ok {
+		return
 	}
-	x.setAddress(e.addr, a)
+	key := hostKey{e.svc, cluster}
+	n := x.clusters[key]
+	if n[e.state] += by; n == [3]int32{} {
+		delete(x.clusters, key)
+	} else {
+		x.clusters[key] = n
+	}
 }
 
 // zoneID returns the position of a topology zone in x.zones. Past 65,535 zones it is that of none.
@@ -1018,7 +1028,15 @@ func (e *endpoint) inZone(zone uint16) bool {
 }
 
 // label returns e's own label.
-func (e *endpoint) label() hostLabel { return hostLabel{e.name, e.addr} }
+func (e *endpoint) label() hostLabel { return hostLabel{e.name, e.addr()} }
+
+// addr returns e's address.
+func (e *endpoint) addr() netip.Addr { return netip.AddrFrom16(e.ip).Unmap() }
+
+// octets returns e's key in byAddr, hostKey the one in byName.
+func (e *endpoint) octets() octets { return e.ip }
+
+func (e *endpoint) hostKey() hostKey { return hostKey{e.svc, e.name} }
 
 // counts says how many objects an index holds.
 type counts struct{ namespaces, services, slices, endpoints int }
@@ -1037,7 +1055,7 @@ func (x *index) counts() counts {
 				n.services++
 			}
 			for _, endpoints := range svc.states {
-				n.endpoints += endpoints
+				n.endpoints += int(endpoints)
 			}
 		}
 	}
@@ -1089,7 +1107,7 @@ func (x *index) sliceSpec(key objectKey, sl *slice) *sliceSpec {
 		for o.slice != sl {
 			o = o.next
 		}
-		spec.endpoints[i] = endpointSpec{addr: e.addr, name: e.name, podName: o.podName, zone: x.zones[o.zone], state: o.state}
+		spec.endpoints[i] = endpointSpec{addr: e.addr(), name: e.name, podName: o.podName, zone: x.zones[o.zone], state: o.state}
 	}
 	return spec
 }
@@ -1119,7 +1137,7 @@ func (x *index) names() iter.Seq[query] {
 				labels[sl.svc][e.name] = netip.Addr{}
 			}
 			if e.dashed() {
-				labels[sl.svc][string(appendDashed(nil, e.addr))] = e.addr
+				labels[sl.svc][string(appendDashed(nil, e.addr()))] = e.addr()
 			}
 		}
 	}
@@ -1148,11 +1166,23 @@ func (x *index) names() iter.Seq[query] {
 	}
 }
 
-// owned yields the addresses that have a PTR. x must not change meanwhile.
+// owned yields the addresses that have a PTR, each once. x must not change meanwhile.
 func (x *index) owned() iter.Seq[netip.Addr] {
+	owner := func(addr netip.Addr) *endpoint {
+		e := x.byAddr.first(addr.As16())
+		for e != nil && !e.owns {
+			e = x.byAddr.after(e)
+		}
+		return e
+	}
 	return func(yield func(netip.Addr) bool) {
-		for addr, a := range x.addresses {
-			if a.owners > 0 && !yield(addr) {
+		for e := range x.byAddr.all() {
+			if owner(e.addr()) == e && !yield(e.addr()) {
+				return
+			}
+		}
+		for addr := range x.clusterIPs {
+			if owner(addr) == nil && x.owners(addr) > 0 && !yield(addr) {
 				return
 			}
 		}

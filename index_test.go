@@ -21,16 +21,27 @@ func (x *index) check() error {
 		return fmt.Errorf("a change is not settled: %d endpoints touched, changed %v, externally %v", len(x.touched), x.changed, x.changedExternally)
 	}
 	endpoints := make(map[*endpoint]bool)
-	for addr, a := range x.addresses {
-		if a == (address{}) {
-			return fmt.Errorf("address %v is kept without a reason", addr)
+	names := make(map[*endpoint]bool)
+	for e := range x.byAddr.all() {
+		if endpoints[e] || e.dirty || e.in.slice == nil {
+			return fmt.Errorf("endpoint %v of %s: listed twice, dirty or dead", e.label(), e.svc.name)
 		}
-		for e := a.endpoints; e != nil; e = e.sameAddr {
-			if e.addr != addr || endpoints[e] || e.dirty || e.in.slice == nil {
-				return fmt.Errorf("endpoint %v of %s at address %v: listed twice, dirty or dead", e.label(), e.svc.name, addr)
-			}
-			endpoints[e] = true
+		endpoints[e] = true
+		if e.name != "" {
+			names[e] = true
 		}
+	}
+	for e := range x.byName.all() {
+		if !names[e] {
+			return fmt.Errorf("name of endpoint %v of %s: listed twice or dead", e.label(), e.svc.name)
+		}
+		delete(names, e)
+	}
+	if len(names) > 0 {
+		return fmt.Errorf("%d endpoints are not found by name", len(names))
+	}
+	if err := x.checkClusters(endpoints); err != nil {
+		return err
 	}
 	if err := x.checkSlices(endpoints); err != nil {
 		return err
@@ -72,6 +83,21 @@ func (x *index) check() error {
 		return err
 	}
 	return x.checkExternals()
+}
+
+func (x *index) checkClusters(endpoints map[*endpoint]bool) error {
+	clusters := make(map[hostKey][3]int32)
+	for e := range endpoints {
+		if _, cluster, ok := strings.Cut(e.name, "."); ok {
+			n := clusters[hostKey{e.svc, cluster}]
+			n[e.state]++
+			clusters[hostKey{e.svc, cluster}] = n
+		}
+	}
+	if !maps.Equal(clusters, x.clusters) {
+		return fmt.Errorf("endpoints by cluster %v, want %v", x.clusters, clusters)
+	}
+	return nil
 }
 
 func (x *index) checkExternals() error {
@@ -137,7 +163,7 @@ func (x *index) checkSlices(endpoints map[*endpoint]bool) error {
 		return fmt.Errorf("slices and endpoints differ by %d occurrences", occurrences)
 	}
 	for svc, n := range counts {
-		if svc.slices != n {
+		if int(svc.slices) != n {
 			return fmt.Errorf("service %s counts %d slices, want %d", svc.name, svc.slices, n)
 		}
 	}
@@ -151,8 +177,10 @@ func (x *index) checkService(svc *service, endpoints map[*endpoint]bool) error {
 	if svc.shown != (svc.spec != nil && svc.ns.exists) {
 		return fmt.Errorf("shown is %v", svc.shown)
 	}
-	var states [3]int
-	names := make(map[string]int)
+	if svc.ownsIPs != (len(svc.claimedIPs(x.ignoreEmpty)) > 0) {
+		return fmt.Errorf("owns its ClusterIPs: %v", svc.ownsIPs)
+	}
+	var states [3]int32
 	addrs := make(map[netip.Addr]bool) // ready; true once its position is found
 	ports := make(map[hostLabel][]port)
 	mixed := make(map[hostLabel]bool)
@@ -171,11 +199,11 @@ func (x *index) checkService(svc *service, endpoints map[*endpoint]bool) error {
 		if e.state != e.best() {
 			return fmt.Errorf("endpoint %v has state %d, want %d", e.label(), e.state, e.best())
 		}
-		if e.name != "" {
-			names[e.name]++
+		if e.owns != (e.readyAt >= 0 && svc.claimsEndpoints()) {
+			return fmt.Errorf("endpoint %v at position %d owns its address: %v", e.label(), e.readyAt, e.owns)
 		}
 		if e.state == ready {
-			addrs[e.addr] = false
+			addrs[e.addr()] = false
 			readies[target(e)] = false
 			if known, ok := ports[target(e)]; ok && !slices.Equal(known, e.ports()) {
 				mixed[target(e)] = true
@@ -186,30 +214,15 @@ func (x *index) checkService(svc *service, endpoints map[*endpoint]bool) error {
 	if states != svc.states {
 		return fmt.Errorf("states %v, want %v", svc.states, states)
 	}
-	for name, n := range names {
-		chain := 0
-		for e := svc.hosts[name]; e != nil; e = e.sameName {
-			if e.name != name || e.svc != svc || !endpoints[e] {
-				return fmt.Errorf("name %s leads to %v", name, e.label())
-			}
-			chain++
-		}
-		if chain != n {
-			return fmt.Errorf("name %s has %d endpoints, want %d", name, chain, n)
-		}
-	}
-	if len(names) != len(svc.hosts) {
-		return fmt.Errorf("%d names, want %d", len(svc.hosts), len(names))
-	}
 	for e := range endpoints {
 		if e.svc != svc || e.readyAt < 0 {
 			continue
 		}
-		f := familyOf(e.addr)
-		if found, ok := addrs[e.addr]; !ok || found || svc.ready[f].at(int(e.readyAt), f) != e.addr {
-			return fmt.Errorf("address %v at position %d: not ready, twice, or another", e.addr, e.readyAt)
+		f := familyOf(e.addr())
+		if found, ok := addrs[e.addr()]; !ok || found || svc.ready[f].at(int(e.readyAt), f) != e.addr() {
+			return fmt.Errorf("address %v at position %d: not ready, twice, or another", e.addr(), e.readyAt)
 		}
-		addrs[e.addr] = true
+		addrs[e.addr()] = true
 	}
 	n := 0
 	for _, g := range svc.groups {
@@ -225,7 +238,7 @@ func (x *index) checkService(svc *service, endpoints map[*endpoint]bool) error {
 			n++
 		}
 	}
-	if svc.mixed != len(mixed) {
+	if int(svc.mixed) != len(mixed) {
 		return fmt.Errorf("%d mixed targets, want %d", svc.mixed, len(mixed))
 	}
 	if n != len(readies) {
@@ -240,8 +253,8 @@ func (x *index) checkService(svc *service, endpoints map[*endpoint]bool) error {
 func (x *index) checkReverse(owners map[netip.Addr]int) error {
 	reverse := make(map[netip.Prefix]map[netip.Prefix]bool)
 	for addr, n := range owners {
-		if x.addresses[addr].owners != n {
-			return fmt.Errorf("address %v has %d owners, want %d", addr, x.addresses[addr].owners, n)
+		if x.owners(addr) != n {
+			return fmt.Errorf("address %v has %d owners, want %d", addr, x.owners(addr), n)
 		}
 		for p := netip.PrefixFrom(addr, addr.BitLen()); p.Bits() > 0; p = parent(p) {
 			if reverse[parent(p)] == nil {
@@ -250,9 +263,9 @@ func (x *index) checkReverse(owners map[netip.Addr]int) error {
 			reverse[parent(p)][p] = true
 		}
 	}
-	for addr, a := range x.addresses {
-		if a.owners != owners[addr] {
-			return fmt.Errorf("address %v has %d owners, want %d", addr, a.owners, owners[addr])
+	for addr := range x.owned() {
+		if owners[addr] == 0 {
+			return fmt.Errorf("address %v has owners, want none", addr)
 		}
 	}
 	for p, children := range reverse {

@@ -242,12 +242,12 @@ func (x *index) lookupHeadless(svc *service, q *query, w want, limit int) view {
 	}
 	switch w {
 	case wantSRV:
-		v.targets, v.total = svc.srvTargets(q, limit)
+		v.targets, v.total = x.srvTargets(svc, q, limit)
 	case wantA, wantAAAA:
 		f := w.family()
 		set := svc.ready[f]
 		if q.proto != "" && (groups < len(svc.groups) || svc.mixed > 0) {
-			set = svc.portAddresses(q, f)
+			set = x.portAddresses(svc, q, f)
 		}
 		v.addrs, v.total = set.window(f, limit), len(set)/f.size()
 	}
@@ -267,7 +267,7 @@ func (x *index) lookupScope(svc *service, q *query, w want, limit int) view {
 	}
 	var addrs []netip.Addr
 	if id, ok := x.zoneIDs[q.zone]; ok {
-		v.targets, addrs = svc.zoneTargets(id)
+		v.targets, addrs = x.zoneTargets(svc, id)
 	}
 	switch {
 	case len(addrs) == 0 && q.scope == prefer && svc.states[ready] > 0:
@@ -289,21 +289,21 @@ func (x *index) lookupScope(svc *service, q *query, w want, limit int) view {
 
 // zoneTargets returns the ready endpoints in a topology zone, as SRV targets and as distinct addresses. It looks at every
 // endpoint of svc.
-func (svc *service) zoneTargets(zone uint16) (targets []target, addrs []netip.Addr) {
+func (x *index) zoneTargets(svc *service, zone uint16) (targets []target, addrs []netip.Addr) {
 	seen := make(map[netip.Addr]bool)
 	for _, g := range svc.groups {
 		for _, e := range g.targets {
 			t := target{hostLabel: e.label()}
 			var ports []port
-			for o := range svc.sharing(e) {
+			for o := range x.sharing(e) {
 				if o.state != ready || !o.inZone(zone) {
 					continue
 				}
-				t.addrs = append(t.addrs, o.addr)
+				t.addrs = append(t.addrs, o.addr())
 				ports = union(ports, o.ports())
-				if !seen[o.addr] {
-					seen[o.addr] = true
-					addrs = append(addrs, o.addr)
+				if !seen[o.addr()] {
+					seen[o.addr()] = true
+					addrs = append(addrs, o.addr())
 				}
 			}
 			if t.ports = match(ports, &query{}); len(t.ports) > 0 {
@@ -330,7 +330,7 @@ func pickTargets(targets []target, limit int) (picked []target, total int) {
 }
 
 // srvTargets returns targets with up to limit SRV records, from a random target on, and the number of all records.
-func (svc *service) srvTargets(q *query, limit int) (targets []target, total int) {
+func (x *index) srvTargets(svc *service, q *query, limit int) (targets []target, total int) {
 	type batch struct {
 		targets []*endpoint
 		numbers []uint16
@@ -364,7 +364,7 @@ func (svc *service) srvTargets(q *query, limit int) (targets []target, total int
 					return targets, total
 				}
 				e := b.targets[i]
-				targets = append(targets, target{hostLabel: e.label(), ports: b.numbers, addrs: svc.readyAddresses(e)})
+				targets = append(targets, target{hostLabel: e.label(), ports: b.numbers, addrs: x.readyAddresses(e)})
 				records += len(b.numbers)
 			}
 		}
@@ -373,30 +373,30 @@ func (svc *service) srvTargets(q *query, limit int) (targets []target, total int
 }
 
 // readyAddresses returns the addresses of the ready endpoints that share e's name.
-func (svc *service) readyAddresses(e *endpoint) []netip.Addr {
+func (x *index) readyAddresses(e *endpoint) []netip.Addr {
 	var addrs []netip.Addr
-	for o := range svc.sharing(e) {
+	for o := range x.sharing(e) {
 		if o.state == ready {
-			addrs = append(addrs, o.addr)
+			addrs = append(addrs, o.addr())
 		}
 	}
 	return addrs
 }
 
 // sharing yields the endpoints of svc that have e's name, e among them.
-func (svc *service) sharing(e *endpoint) iter.Seq[*endpoint] {
+func (x *index) sharing(e *endpoint) iter.Seq[*endpoint] {
 	return func(yield func(*endpoint) bool) {
 		if e.name == "" {
 			yield(e)
 			return
 		}
-		for o := svc.hosts[e.name]; o != nil && yield(o); o = o.sameName {
+		for o := x.byName.first(e.hostKey()); o != nil && yield(o); o = x.byName.after(o) {
 		}
 	}
 }
 
 // portAddresses returns the distinct addresses of the ready endpoints that have the port of q.
-func (svc *service) portAddresses(q *query, f family) addressSet {
+func (x *index) portAddresses(svc *service, q *query, f family) addressSet {
 	var set addressSet
 	seen := make(map[netip.Addr]bool)
 	for _, g := range svc.groups {
@@ -404,12 +404,12 @@ func (svc *service) portAddresses(q *query, f family) addressSet {
 			continue
 		}
 		for _, e := range g.targets {
-			for o := range svc.sharing(e) {
-				if o.state != ready || familyOf(o.addr) != f || seen[o.addr] || e.mixed && portOutcome(o.ports(), q) != found {
+			for o := range x.sharing(e) {
+				if o.state != ready || familyOf(o.addr()) != f || seen[o.addr()] || e.mixed && portOutcome(o.ports(), q) != found {
 					continue
 				}
-				seen[o.addr] = true
-				set = appendAddr(set, o.addr)
+				seen[o.addr()] = true
+				set = appendAddr(set, o.addr())
 			}
 		}
 	}
@@ -428,8 +428,8 @@ func (x *index) lookupHostname(svc *service, q *query, w want, limit int) view {
 	for e := range x.named(svc, q) {
 		if e.state >= least {
 			ports = union(ports, e.ports())
-			if !slices.Contains(addrs, e.addr) {
-				addrs = append(addrs, e.addr)
+			if !slices.Contains(addrs, e.addr()) {
+				addrs = append(addrs, e.addr())
 			}
 		}
 	}
@@ -456,14 +456,9 @@ func (x *index) lookupHostname(svc *service, q *query, w want, limit int) view {
 // hasCluster reports whether an endpoint in cluster, of a Service of a multicluster zone, answers to its name.
 func (x *index) hasCluster(svc *service, cluster string) bool {
 	least := x.hostnames(svc).least()
-	for name, e := range svc.hosts {
-		if _, of, _ := strings.Cut(name, "."); of != cluster {
-			continue
-		}
-		for ; e != nil; e = e.sameName {
-			if e.state >= least {
-				return true
-			}
+	for s, n := range x.clusters[hostKey{svc, cluster}] {
+		if n > 0 && state(s) >= least {
+			return true
 		}
 	}
 	return false
@@ -484,7 +479,7 @@ func (x *index) leastAnswering(svc *service, q *query) state {
 // named yields the endpoints of svc that have the hostname of q, in any state.
 func (x *index) named(svc *service, q *query) iter.Seq[*endpoint] {
 	return func(yield func(*endpoint) bool) {
-		for e := svc.hosts[q.hostname]; e != nil; e = e.sameName {
+		for e := x.byName.first(hostKey{svc, q.hostname}); e != nil; e = x.byName.after(e) {
 			if !yield(e) {
 				return
 			}
@@ -492,7 +487,7 @@ func (x *index) named(svc *service, q *query) iter.Seq[*endpoint] {
 		if !q.addr.IsValid() {
 			return
 		}
-		for e := x.addresses[q.addr].endpoints; e != nil; e = e.sameAddr {
+		for e := x.byAddr.first(q.addr.As16()); e != nil; e = x.byAddr.after(e) {
 			if e.svc == svc && e.name != q.hostname && e.dashed() && !yield(e) {
 				return
 			}
@@ -515,18 +510,14 @@ func (x *index) lookupReverse(p netip.Prefix) view {
 		}
 		return view{}
 	}
-	a := x.addresses[p.Addr()]
-	if a.owners == 0 {
-		return view{}
-	}
-	v := view{outcome: found}
+	var v view
 	for _, svc := range x.clusterIPs[p.Addr()] {
-		if len(svc.claimedIPs(x.ignoreEmpty)) > 0 {
+		if svc.ownsIPs {
 			v.pointers = append(v.pointers, svc.pointer(hostLabel{}, 0))
 		}
 	}
 	if len(v.pointers) == 0 {
-		for e := a.endpoints; e != nil; e = e.sameAddr {
+		for e := x.byAddr.first(p.Addr().As16()); e != nil; e = x.byAddr.after(e) {
 			if e.state == ready && e.svc.claimsEndpoints() {
 				v.pointers = append(v.pointers, e.svc.pointer(e.label(), e.rank()))
 				v.headless = v.headless || e.svc.spec.kind == headless
@@ -535,6 +526,9 @@ func (x *index) lookupReverse(p netip.Prefix) view {
 	}
 	if v.headless {
 		v.pointers = slices.DeleteFunc(v.pointers, func(p pointer) bool { return p.rank == rankClusterIP })
+	}
+	if len(v.pointers) > 0 {
+		v.outcome = found
 	}
 	slices.SortFunc(v.pointers, pointer.compare)
 	return v
@@ -572,7 +566,7 @@ func (x *index) nameservers(local []netip.Addr) []nameserver {
 		case svc.spec.kind == headless:
 			for _, g := range svc.groups {
 				for _, e := range g.targets {
-					servers = append(servers, nameserver{svc.pointer(e.label(), 0), svc.readyAddresses(e)})
+					servers = append(servers, nameserver{svc.pointer(e.label(), 0), x.readyAddresses(e)})
 				}
 			}
 		case len(svc.claimedIPs(x.ignoreEmpty)) > 0:
@@ -595,7 +589,7 @@ func (x *index) servicesAt(addrs []netip.Addr) []*service {
 		for _, svc := range x.clusterIPs[addr] {
 			add(svc)
 		}
-		for e := x.addresses[addr].endpoints; e != nil; e = e.sameAddr {
+		for e := x.byAddr.first(addr.As16()); e != nil; e = x.byAddr.after(e) {
 			if e.state == ready {
 				add(e.svc)
 			}
@@ -619,7 +613,7 @@ func (x *index) lookupExternal(q *query, endpoints bool) externalView {
 	var hosts []externalHost
 	switch {
 	case q.hostname == "":
-		hosts = svc.externalHosts(endpoints)
+		hosts = x.externalHosts(svc, endpoints)
 	case endpoints && q.proto == "":
 		hosts = x.namedHosts(svc, q)
 	}
@@ -638,7 +632,7 @@ func (x *index) lookupExternal(q *query, endpoints bool) externalView {
 }
 
 // externalHosts returns what the external name of svc leads to. svc is shown.
-func (svc *service) externalHosts(endpoints bool) []externalHost {
+func (x *index) externalHosts(svc *service, endpoints bool) []externalHost {
 	var hosts []externalHost
 	if e := svc.spec.external; e != nil {
 		for _, addr := range e.addrs {
@@ -650,19 +644,19 @@ func (svc *service) externalHosts(endpoints bool) []externalHost {
 		return hosts
 	}
 	if endpoints && svc.spec.kind == headless {
-		return svc.readyHosts()
+		return x.readyHosts(svc)
 	}
 	return nil
 }
 
 // readyHosts returns the ready endpoints of svc.
-func (svc *service) readyHosts() []externalHost {
+func (x *index) readyHosts(svc *service) []externalHost {
 	var hosts []externalHost
 	for _, g := range svc.groups {
 		for _, target := range g.targets {
-			for e := range svc.sharing(target) {
+			for e := range x.sharing(target) {
 				if e.state == ready {
-					hosts = append(hosts, externalHost{pointer: svc.pointer(e.label(), 0), addr: e.addr, ports: e.ports()})
+					hosts = append(hosts, externalHost{pointer: svc.pointer(e.label(), 0), addr: e.addr(), ports: e.ports()})
 				}
 			}
 		}
@@ -678,11 +672,11 @@ func (x *index) namedHosts(svc *service, q *query) []externalHost {
 		if e.state < least {
 			continue
 		}
-		if i := slices.IndexFunc(hosts, func(h externalHost) bool { return h.addr == e.addr }); i >= 0 {
+		if i := slices.IndexFunc(hosts, func(h externalHost) bool { return h.addr == e.addr() }); i >= 0 {
 			hosts[i].ports = union(hosts[i].ports, e.ports())
 			continue
 		}
-		hosts = append(hosts, externalHost{pointer: svc.pointer(hostLabel{name: q.hostname}, 0), addr: e.addr, ports: e.ports()})
+		hosts = append(hosts, externalHost{pointer: svc.pointer(hostLabel{name: q.hostname}, 0), addr: e.addr(), ports: e.ports()})
 	}
 	return hosts
 }
@@ -717,7 +711,7 @@ func (x *index) allExternalHosts(endpoints bool) []externalHost {
 	for _, ns := range x.namespaces {
 		for _, svc := range ns.services {
 			if svc.shown {
-				hosts = append(hosts, svc.externalHosts(endpoints)...)
+				hosts = append(hosts, x.externalHosts(svc, endpoints)...)
 			}
 		}
 	}
@@ -734,9 +728,9 @@ func (x *index) externalNameservers(local []netip.Addr, endpoints bool) (hosts [
 	services := x.servicesAt(local)
 	for _, svc := range services {
 		if endpoints && svc.spec.kind == headless {
-			hosts = append(hosts, svc.readyHosts()...)
+			hosts = append(hosts, x.readyHosts(svc)...)
 		} else {
-			hosts = append(hosts, svc.externalHosts(false)...)
+			hosts = append(hosts, x.externalHosts(svc, false)...)
 		}
 	}
 	slices.SortStableFunc(hosts, func(a, b externalHost) int { return a.compare(b.pointer) })
