@@ -226,16 +226,16 @@ func (g *generator) service(namespace, name string) stubObject {
 		svc.Annotations = map[string]string{hostnamesAnnotation: choose(g, someWords...)}
 	}
 	for _, p := range g.ports() {
-		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: p.name, Protocol: corev1.Protocol(p.proto), Port: int32(p.number)})
+		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: p.name(), Protocol: corev1.Protocol(p.proto()), Port: int32(p.number)})
 	}
 	return svc
 }
 
 func (g *generator) ports() []port {
 	return choose(g,
-		nil, []port{{"", "TCP", 80}}, []port{{"http", "TCP", 80}}, []port{{"http", "TCP", 8080}}, []port{{"http", "TCP", 80}},
-		[]port{{"http", "TCP", 80}, {"dns", "UDP", 53}}, []port{{"dns", "UDP", 53}, {"dns-tcp", "TCP", 53}},
-		[]port{{"c", "SCTP", 9}, {"svc", "TCP", 9}}, []port{{"http", "UDP", 80}},
+		nil, []port{portOf("", "TCP", 80)}, []port{portOf("http", "TCP", 80)}, []port{portOf("http", "TCP", 8080)}, []port{portOf("http", "TCP", 80)},
+		[]port{portOf("http", "TCP", 80), portOf("dns", "UDP", 53)}, []port{portOf("dns", "UDP", 53), portOf("dns-tcp", "TCP", 53)},
+		[]port{portOf("c", "SCTP", 9), portOf("svc", "TCP", 9)}, []port{portOf("http", "UDP", 80)},
 	)
 }
 
@@ -254,8 +254,8 @@ func (g *generator) slice(namespace, name, service string) stubObject {
 		es.AddressType, addresses = discoveryv1.AddressTypeIPv6, some6
 	}
 	for _, p := range g.ports() {
-		proto := corev1.Protocol(p.proto)
-		es.Ports = append(es.Ports, discoveryv1.EndpointPort{Name: new(p.name), Protocol: &proto, Port: new(int32(p.number))})
+		proto := corev1.Protocol(p.proto())
+		es.Ports = append(es.Ports, discoveryv1.EndpointPort{Name: new(p.name()), Protocol: &proto, Port: new(int32(p.number))})
 	}
 	for range g.IntN(4) {
 		es.Endpoints = append(es.Endpoints, g.endpoint(addresses))

@@ -170,7 +170,7 @@ func (svc *twinService) read(o *discoveryv1.EndpointSlice, podNames bool) {
 				e.state = serving
 			}
 			for _, p := range o.Ports {
-				e.ports = append(e.ports, port{deref(p.Name), strings.ToLower(string(deref(p.Protocol))), uint16(deref(p.Port))})
+				e.ports = append(e.ports, portOf(deref(p.Name), strings.ToLower(string(deref(p.Protocol))), uint16(deref(p.Port))))
 			}
 			e.stock, e.texts = []string{stockLabel(text, hostname, podName)}, []string{text}
 			here.add(e)
@@ -379,8 +379,8 @@ func (tw *twin) fillHeadless(svc *twinService, base string) {
 		for _, p := range e.ports {
 			key := srvKey{e.label() + "." + base, p.number}
 			srv[""][key] = true
-			if p.name != "" {
-				prefix := "_" + p.name + "._" + p.proto + "."
+			if p.name() != "" {
+				prefix := "_" + p.name() + "._" + p.proto() + "."
 				tw.ownAddr(prefix+base, ttl, e.addr)
 				if srv[prefix] == nil {
 					srv[prefix] = make(map[srvKey]bool)
@@ -443,8 +443,8 @@ func (tw *twin) fillHostnames(svc *twinService, base string) {
 			for _, p := range e.ports {
 				key := srvKey{own, p.number}
 				srv[""][key] = true
-				if p.name != "" {
-					prefix := "_" + p.name + "._" + p.proto + "."
+				if p.name() != "" {
+					prefix := "_" + p.name() + "._" + p.proto() + "."
 					if srv[prefix] == nil {
 						srv[prefix] = make(map[srvKey]bool)
 					}

@@ -157,10 +157,10 @@ func (h *Headless) ExternalServices(zone string, headless bool) ([]msg.Service, 
 			groups[base+"/endpoint"] = append(groups[base+"/endpoint"], s)
 		}
 		for _, p := range host.ports {
-			if p.name == "" {
+			if p.name() == "" {
 				continue
 			}
-			s := msg.Service{Key: base + "/_" + p.proto + "/_" + p.name, Host: host.text(), Port: int(p.number), TTL: h.ttl}
+			s := msg.Service{Key: base + "/_" + p.proto() + "/_" + p.name(), Host: host.text(), Port: int(p.number), TTL: h.ttl}
 			if !isEndpoint {
 				s.TargetStrip = 2 // its target is the Service
 				services = append(services, s)

@@ -3,7 +3,6 @@ package headless
 import (
 	"cmp"
 	"iter"
-	"maps"
 	"math"
 	"math/rand/v2"
 	"net/netip"
@@ -12,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 )
 
 // index holds what DNS needs to know of a cluster's Services, EndpointSlices and Namespaces.
@@ -32,7 +32,8 @@ type index struct {
 
 	mu         sync.RWMutex // guards the fields below
 	namespaces map[string]*namespace
-	slices     map[objectKey]*slice
+	// slices holds the slices by their own keys.
+	slices table[objectKey, slice]
 	// byAddr holds the endpoints by their addresses.
 	byAddr table[octets, endpoint]
 	// byName holds the endpoints that have names by their Services and names.
@@ -70,7 +71,7 @@ func newIndex(p policy, ignoreEmpty bool) *index {
 		ignoreEmpty:     ignoreEmpty,
 		now:             time.Now,
 		namespaces:      make(map[string]*namespace),
-		slices:          make(map[objectKey]*slice),
+		slices:          newTable((*slice).id, func(sl *slice) **slice { return &sl.next }),
 		byAddr:          newTable((*endpoint).octets, func(e *endpoint) **endpoint { return &e.sameAddr }),
 		byName:          newTable((*endpoint).hostKey, func(e *endpoint) **endpoint { return &e.sameName }),
 		clusters:        make(map[hostKey][3]int32),
@@ -132,10 +133,14 @@ type group struct {
 // slice is an EndpointSlice.
 type slice struct {
 	svc       *service
+	name      string
 	ports     []port // sorted, distinct; never modified
 	endpoints []*endpoint
-	round     uint32 // how often the slice was put; tells the endpoints of its newest version from the others
+	next      *slice // of its chain in the index's slices
 }
+
+// id returns the key of sl, which is in the namespace of its Service.
+func (sl *slice) id() objectKey { return objectKey{sl.svc.ns.name, sl.name} }
 
 // octets is an address, IPv4-mapped if it is an IPv4 address.
 type octets [16]byte
@@ -159,6 +164,7 @@ type endpoint struct {
 	state    state      // the best of its occurrences'
 	mixed    bool       // targetAt is not -1, and some endpoint of that name lacks a port of the group
 	owns     bool       // readyAt is not -1, and the address's reverse name exists because of it
+	listed   bool       // the new version of the slice at hand lists it
 	dirty    bool       // the change at hand has still to settle its name
 }
 
@@ -166,7 +172,6 @@ type endpoint struct {
 type occurrence struct {
 	slice   *slice // nil when the endpoint is in no slice
 	next    *occurrence
-	round   uint32 // the slice's round in which it listed the endpoint last
 	state   state
 	podName bool   // the name is a pod's name, not a hostname, and the dashed address names the endpoint as well
 	zone    uint16 // the position of the topology zone in the index's zones
@@ -187,13 +192,13 @@ type namespaceSpec struct{ objectKey }
 // serviceSpec is what we keep of a Service. It is not modified after it was put.
 type serviceSpec struct {
 	objectKey
-	kind       serviceKind
 	clusterIPs []netip.Addr // distinct
 	target     string       // of the CNAME, a lower-case FQDN; "" when there is none to serve
 	ports      []port       // sorted, distinct
-	policy     policy       // 0: the index's
-	selector   bool         // the control plane finds the endpoints; for metrics
 	external   *external    // nil when there is nothing of it
+	kind       serviceKind
+	policy     policy // 0: the index's
+	selector   bool   // the control plane finds the endpoints; for metrics
 }
 
 // external is what a Service is reached at from outside the cluster. It is never modified.
@@ -219,12 +224,24 @@ type endpointSpec struct {
 	state   state
 }
 
-// port is a port of a Service or slice.
+// port is a port of a Service or slice. There are few different labels and many ports.
 type port struct {
-	name   string // lower case; "" when unnamed
-	proto  string // lower case: tcp, udp, sctp
+	labels unique.Handle[portLabels]
 	number uint16
 }
+
+// portLabels are the labels of _port._proto without their underscores.
+type portLabels struct {
+	name  string // lower case; "" when unnamed
+	proto string // lower case: tcp, udp, sctp
+}
+
+func portOf(name, proto string, number uint16) port {
+	return port{unique.Make(portLabels{name, proto}), number}
+}
+
+func (p port) name() string  { return p.labels.Value().name }
+func (p port) proto() string { return p.labels.Value().proto }
 
 // state is how far an endpoint counts; greater is better. See behaviour section 4.
 type state uint8
@@ -566,9 +583,9 @@ func (t reverseTree) grow(addr netip.Addr, by int) {
 func (x *index) putSlice(spec *sliceSpec) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	old := x.slices[spec.objectKey]
+	old := x.slices.first(spec.objectKey)
 	if spec.service == "" {
-		x.removeSlice(spec.objectKey, old)
+		x.removeSlice(old)
 		return
 	}
 	svc := x.service(objectKey{spec.namespace, spec.service})
@@ -576,26 +593,29 @@ func (x *index) putSlice(spec *sliceSpec) {
 		x.fill(old, spec)
 		return
 	}
-	sl := &slice{svc: svc}
+	sl := &slice{svc: svc, name: spec.name}
 	svc.slices++
-	x.slices[spec.objectKey] = sl
+	x.slices.add(sl)
 	x.fill(sl, spec)
-	x.empty(old)
+	x.removeSlice(old)
 }
 
 // dropSlice removes a slice.
 func (x *index) dropSlice(key objectKey) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.removeSlice(key, x.slices[key])
+	x.removeSlice(x.slices.first(key))
 }
 
-// removeSlice forgets sl, which may be nil.
-func (x *index) removeSlice(key objectKey, sl *slice) {
-	if sl != nil {
-		delete(x.slices, key)
-		x.empty(sl)
+// removeSlice takes back all that sl says, and forgets its Service if nothing else is known of it. sl may be nil.
+func (x *index) removeSlice(sl *slice) {
+	if sl == nil {
+		return
 	}
+	x.slices.remove(sl)
+	sl.svc.slices--
+	x.fill(sl, &sliceSpec{})
+	x.forgetService(sl.svc)
 }
 
 // fill gives sl the content of spec.
@@ -606,37 +626,23 @@ func (x *index) fill(sl *slice, spec *sliceSpec) {
 	}
 	was := sl.endpoints
 	sl.endpoints = make([]*endpoint, len(spec.endpoints))
-	sl.round++
 	for i, es := range spec.endpoints {
 		e := x.endpoint(sl.svc, es.addr, es.name)
-		sl.endpoints[i] = e
+		sl.endpoints[i], e.listed = e, true
 		if e.retain(sl, es, x.zoneID(es.zone)) || !samePorts {
 			x.touch(e)
 		}
 	}
-	x.release(sl, was)
-	x.settle(sl.svc)
-}
-
-// empty takes back all that sl says, and forgets its Service if nothing else is known of it. sl may be nil.
-func (x *index) empty(sl *slice) {
-	if sl == nil {
-		return
-	}
-	sl.round++
-	x.release(sl, sl.endpoints)
-	sl.svc.slices--
-	x.settle(sl.svc)
-	x.forgetService(sl.svc)
-}
-
-// release ends sl's word on those endpoints that its newest round does not list.
-func (x *index) release(sl *slice, endpoints []*endpoint) {
-	for _, e := range endpoints {
-		if e.release(sl) {
+	for _, e := range was {
+		if !e.listed {
+			e.release(sl)
 			x.touch(e)
 		}
 	}
+	for _, e := range sl.endpoints {
+		e.listed = false
+	}
+	x.settle(sl.svc)
 }
 
 // touch notes that e has to be settled.
@@ -700,7 +706,7 @@ func (x *index) settleState(e *endpoint) {
 	case holder == nil && heir != nil:
 		f := familyOf(e.addr())
 		heir.readyAt = int32(len(svc.ready[f]) / f.size()) //nolint:gosec // fewer than 2^31 addresses
-		svc.ready[f] = appendAddr(svc.ready[f], e.addr())
+		svc.ready[f] = appendAddr(fit(svc.ready[f], f.size()), e.addr())
 		x.ownAddress(heir, svc.claimsEndpoints())
 	case holder != nil && heir == nil:
 		x.ownAddress(holder, false)
@@ -731,6 +737,15 @@ func (x *index) holder(svc *service, addr netip.Addr) *endpoint {
 		e = x.byAddr.after(e)
 	}
 	return e
+}
+
+// fit returns s with room for n more elements, and then for three times as many again and an eighth of what there is. There are
+// many short ones, and append would double them.
+func fit[S ~[]E, E any](s S, n int) S {
+	if cap(s)-len(s) >= n {
+		return s
+	}
+	return append(make(S, 0, len(s)+4*n+len(s)/8), s...)
 }
 
 // shrink returns s with less room behind it when most of the room is unused.
@@ -810,7 +825,7 @@ func (svc *service) join(ports []port, e *endpoint, mixed bool) {
 	}
 	g := svc.groups[i]
 	e.targetAt = int32(len(g.targets)) //nolint:gosec // fewer than 2^31 endpoints
-	g.targets = append(g.targets, e)
+	g.targets = append(fit(g.targets, 1), e)
 }
 
 // leave takes e out of g; the last target takes its place.
@@ -844,7 +859,7 @@ func union(a, b []port) []port {
 // sortedPorts sorts ports, removes repetitions, and returns the result.
 func sortedPorts(ports []port) []port {
 	slices.SortFunc(ports, func(a, b port) int {
-		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.proto, b.proto), cmp.Compare(a.number, b.number))
+		return cmp.Or(strings.Compare(a.name(), b.name()), strings.Compare(a.proto(), b.proto()), cmp.Compare(a.number, b.number))
 	})
 	return slices.Compact(ports)
 }
@@ -961,27 +976,25 @@ func (e *endpoint) retain(sl *slice, es endpointSpec, zone uint16) bool {
 		o = o.next
 	}
 	isNew = isNew || o.state != es.state || o.podName != es.podName
-	o.slice, o.round, o.state, o.podName, o.zone = sl, sl.round, es.state, es.podName, zone
+	o.slice, o.state, o.podName, o.zone = sl, es.state, es.podName, zone
 	return isNew
 }
 
-// release removes what sl said of e before its newest round, and reports whether there was such a thing.
-func (e *endpoint) release(sl *slice) bool {
-	if e.in.slice == sl && e.in.round != sl.round {
+// release removes what sl says of e.
+func (e *endpoint) release(sl *slice) {
+	if e.in.slice == sl {
 		if e.in.next != nil {
 			e.in = *e.in.next
 		} else {
 			e.in = occurrence{}
 		}
-		return true
+		return
 	}
-	for o := &e.in; o.next != nil; o = o.next {
-		if o.next.slice == sl && o.next.round != sl.round {
-			o.next = o.next.next
-			return true
-		}
+	o := &e.in
+	for o.next.slice != sl {
+		o = o.next
 	}
-	return false
+	o.next = o.next.next
 }
 
 // best returns the best state that a slice gives e.
@@ -1045,7 +1058,7 @@ type counts struct{ namespaces, services, slices, endpoints int }
 func (x *index) counts() counts {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	n := counts{slices: len(x.slices)}
+	n := counts{slices: x.slices.n}
 	for _, ns := range x.namespaces {
 		if ns.exists {
 			n.namespaces++
@@ -1079,9 +1092,9 @@ func (x *index) clone() *index {
 			}
 		}
 	}
-	specs := make([]*sliceSpec, 0, len(x.slices))
-	for key, sl := range x.slices {
-		specs = append(specs, x.sliceSpec(key, sl))
+	specs := make([]*sliceSpec, 0, x.slices.n)
+	for sl := range x.slices.all() {
+		specs = append(specs, x.sliceSpec(sl))
 	}
 	serial, externalSerial := x.serial(), x.externalSerial.Load()
 	x.mu.RUnlock()
@@ -1100,8 +1113,8 @@ func (x *index) clone() *index {
 }
 
 // sliceSpec returns the spec that sl was made of.
-func (x *index) sliceSpec(key objectKey, sl *slice) *sliceSpec {
-	spec := &sliceSpec{objectKey: key, service: sl.svc.name, ports: sl.ports, endpoints: make([]endpointSpec, len(sl.endpoints))}
+func (x *index) sliceSpec(sl *slice) *sliceSpec {
+	spec := &sliceSpec{objectKey: sl.id(), service: sl.svc.name, ports: sl.ports, endpoints: make([]endpointSpec, len(sl.endpoints))}
 	for i, e := range sl.endpoints {
 		o := &e.in
 		for o.slice != sl {
@@ -1116,20 +1129,20 @@ func (x *index) sliceSpec(key objectKey, sl *slice) *sliceSpec {
 // not change meanwhile.
 func (x *index) names() iter.Seq[query] {
 	labels := make(map[*service]map[string]netip.Addr) // the address is set for dashed ones
-	ports := make(map[*service]map[port]bool)          // without numbers
+	ports := make(map[*service]map[portLabels]bool)
 	known := func(svc *service) {
 		if labels[svc] == nil {
-			labels[svc], ports[svc] = map[string]netip.Addr{"": {}}, map[port]bool{{}: true}
+			labels[svc], ports[svc] = map[string]netip.Addr{"": {}}, map[portLabels]bool{{}: true}
 		}
 	}
 	named := func(svc *service, list []port) {
 		for _, p := range list {
-			if p.name != "" {
-				ports[svc][port{name: p.name, proto: p.proto}] = true
+			if p.name() != "" {
+				ports[svc][p.labels.Value()] = true
 			}
 		}
 	}
-	for _, sl := range x.slices {
+	for sl := range x.slices.all() {
 		known(sl.svc)
 		named(sl.svc, sl.ports)
 		for _, e := range sl.endpoints {
@@ -1208,7 +1221,11 @@ func (x *index) serviceKeys() []objectKey {
 func (x *index) sliceKeys() []objectKey {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return slices.Collect(maps.Keys(x.slices))
+	keys := make([]objectKey, 0, x.slices.n)
+	for sl := range x.slices.all() {
+		keys = append(keys, sl.id())
+	}
+	return keys
 }
 
 func (x *index) namespaceKeys() []objectKey {

@@ -23,7 +23,7 @@ func (x *index) check() error {
 	endpoints := make(map[*endpoint]bool)
 	names := make(map[*endpoint]bool)
 	for e := range x.byAddr.all() {
-		if endpoints[e] || e.dirty || e.in.slice == nil {
+		if endpoints[e] || e.dirty || e.listed || e.in.slice == nil {
 			return fmt.Errorf("endpoint %v of %s: listed twice, dirty or dead", e.label(), e.svc.name)
 		}
 		endpoints[e] = true
@@ -139,17 +139,17 @@ func (x *index) checkExternals() error {
 func (x *index) checkSlices(endpoints map[*endpoint]bool) error {
 	counts := make(map[*service]int)
 	occurrences := 0
-	for key, sl := range x.slices {
+	for sl := range x.slices.all() {
 		counts[sl.svc]++
 		for _, e := range sl.endpoints {
 			listed := 0
 			for o := &e.in; o != nil; o = o.next {
-				if o.slice == sl && o.round == sl.round {
+				if o.slice == sl {
 					listed++
 				}
 			}
 			if !endpoints[e] || e.svc != sl.svc || listed != 1 {
-				return fmt.Errorf("slice %v: endpoint %v is unknown, another Service's, or not listed once", key, e.label())
+				return fmt.Errorf("slice %v: endpoint %v is unknown, another Service's, or not listed once", sl.id(), e.label())
 			}
 			occurrences++
 		}
@@ -437,12 +437,12 @@ func (m *model) expect(q *query, w want) (outcome, map[record]bool) {
 	for _, f := range facts {
 		hasPort := q.proto == ""
 		for p := range f.ports {
-			if q.proto == "" || p.proto == q.proto && p.name == q.port && p.name != "" {
+			if q.proto == "" || p.proto() == q.proto && p.name() == q.port && p.name() != "" {
 				result, hasPort = found, true
 				if w == wantSRV {
 					records[srvRecord(f.host, p.number)] = true
 				}
-			} else if p.proto == q.proto && q.port == "" && p.name != "" {
+			} else if p.proto() == q.proto && q.port == "" && p.name() != "" {
 				result = max(result, nonTerminal)
 			}
 		}
@@ -593,10 +593,10 @@ func (m *model) expectExternal(q *query, endpoints bool) (outcome, map[record]bo
 			result = found
 		}
 		for p := range f.ports {
-			if q.proto == "" || p.proto == q.proto && p.name == q.port && p.name != "" {
+			if q.proto == "" || p.proto() == q.proto && p.name() == q.port && p.name() != "" {
 				result = found
 				records[externalRecord(f.label, f.host, int(p.number))] = true
-			} else if p.proto == q.proto && q.port == "" && p.name != "" {
+			} else if p.proto() == q.proto && q.port == "" && p.name() != "" {
 				result = max(result, nonTerminal)
 			}
 		}
@@ -735,7 +735,7 @@ var universe = struct {
 		netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.1.1"), netip.MustParseAddr("11.0.0.1"),
 		netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::2"), netip.MustParseAddr("fd00::12"),
 	},
-	ports:     []port{{"", "tcp", 1}, {"a", "tcp", 1}, {"a", "udp", 2}, {"b", "tcp", 3}},
+	ports:     []port{portOf("", "tcp", 1), portOf("a", "tcp", 1), portOf("a", "udp", 2), portOf("b", "tcp", 3)},
 	externals: []string{"lb.example.org.", "lb.example.net."},
 }
 
@@ -1003,7 +1003,7 @@ func bigIndex(size int) *index {
 
 // bigSlice returns the slice of the pods from lo up to hi.
 func bigSlice(lo, hi int, s state) *sliceSpec {
-	sl := &sliceSpec{objectKey: objectKey{"n", fmt.Sprint("web-", lo)}, service: "web", ports: []port{{"http", "tcp", 80}}}
+	sl := &sliceSpec{objectKey: objectKey{"n", fmt.Sprint("web-", lo)}, service: "web", ports: []port{portOf("http", "tcp", 80)}}
 	for i := lo; i < hi; i++ {
 		addr := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 		sl.endpoints = append(sl.endpoints, endpointSpec{addr: addr, name: fmt.Sprint("web-", i), state: s})
@@ -1077,7 +1077,7 @@ func TestIndexSerialGrowsWithVisibleChangesOnly(t *testing.T) {
 	clock := time.Unix(2_000_000_000, 0)
 	x.now = func() time.Time { return clock }
 	changed := bigSlice(0, 1, ready)
-	changed.ports = []port{{"http", "tcp", 8080}}
+	changed.ports = []port{portOf("http", "tcp", 8080)}
 	for _, step := range []struct {
 		name string
 		do   func()
@@ -1188,7 +1188,7 @@ func TestIndexNameservers(t *testing.T) {
 }
 
 func TestSortedPorts(t *testing.T) {
-	a, b := port{"a", "tcp", 1}, port{"a", "udp", 1}
+	a, b := portOf("a", "tcp", 1), portOf("a", "udp", 1)
 	if got := sortedPorts([]port{b, a, b}); !slices.Equal(got, []port{a, b}) {
 		t.Errorf("got %v, want %v", got, []port{a, b})
 	}

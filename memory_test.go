@@ -14,13 +14,13 @@ func bigCluster(x *index, services int, hostnames bool) {
 		namespace := fmt.Sprint("namespace-", i%100)
 		name := fmt.Sprint("service-", i)
 		x.putNamespace(&namespaceSpec{key("", namespace)})
-		s := &serviceSpec{objectKey: key(namespace, name), kind: headless, ports: []port{{intern("http"), intern("tcp"), 80}}}
+		s := &serviceSpec{objectKey: key(namespace, name), kind: headless, ports: []port{portOf("http", "tcp", 80)}}
 		if i%2 == 0 {
 			s.kind = clusterIP
 			s.clusterIPs = []netip.Addr{netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})}
 		}
 		x.putService(s)
-		sl := &sliceSpec{objectKey: key(namespace, name+"-abcde"), service: intern(name), ports: []port{{intern("http"), intern("tcp"), 8080}}}
+		sl := &sliceSpec{objectKey: key(namespace, name+"-abcde"), service: intern(name), ports: []port{portOf("http", "tcp", 8080)}}
 		for j := range 10 {
 			k := 10*i + j
 			e := endpointSpec{addr: netip.AddrFrom4([4]byte{10, byte(k >> 16), byte(k >> 8), byte(k)}), state: ready}

@@ -305,7 +305,7 @@ func (c *converter) port(ports []port, resource, name string, proto corev1.Proto
 	if proto == "" {
 		proto = corev1.ProtocolTCP
 	}
-	return append(ports, port{intern(strings.ToLower(name)), intern(strings.ToLower(string(proto))), uint16(number)})
+	return append(ports, portOf(strings.ToLower(name), strings.ToLower(string(proto)), uint16(number)))
 }
 
 // addr parses an address. An IPv4-mapped one is its IPv4 address.

@@ -36,7 +36,7 @@ func convertYAML[T any](t *testing.T, text string) *T {
 func convertedPorts(ports []port) []string {
 	var texts []string
 	for _, p := range ports {
-		texts = append(texts, fmt.Sprintf("%s/%s/%d", p.name, p.proto, p.number))
+		texts = append(texts, fmt.Sprintf("%s/%s/%d", p.name(), p.proto(), p.number))
 	}
 	return texts
 }
@@ -385,13 +385,13 @@ func TestConvertSliceWithPodNames(t *testing.T) {
 // convertFault returns what is wrong with s: a violation of what sliceSpec and its parts promise.
 func convertFault(s *sliceSpec) error {
 	isPort := func(p port) bool {
-		return p.number > 0 && p.proto != "" && p.name == strings.ToLower(p.name) && p.proto == strings.ToLower(p.proto)
+		return p.number > 0 && p.proto() != "" && p.name() == strings.ToLower(p.name()) && p.proto() == strings.ToLower(p.proto())
 	}
 	less := func(a, b port) bool {
-		if a.name != b.name {
-			return a.name < b.name
+		if a.name() != b.name() {
+			return a.name() < b.name()
 		}
-		return a.proto < b.proto || a.proto == b.proto && a.number < b.number
+		return a.proto() < b.proto() || a.proto() == b.proto() && a.number < b.number
 	}
 	for i, p := range s.ports {
 		if !isPort(p) {

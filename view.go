@@ -198,8 +198,8 @@ func portOutcome(ports []port, q *query) outcome {
 	}
 	best := nameError
 	for _, p := range ports {
-		if p.proto == q.proto && p.name != "" {
-			if p.name == q.port {
+		if p.proto() == q.proto && p.name() != "" {
+			if p.name() == q.port {
 				return found
 			}
 			if q.port == "" {
@@ -214,7 +214,7 @@ func portOutcome(ports []port, q *query) outcome {
 func match(ports []port, q *query) []uint16 {
 	var numbers []uint16
 	for _, p := range ports {
-		if q.proto == "" || p.name == q.port && p.proto == q.proto {
+		if q.proto == "" || p.name() == q.port && p.proto() == q.proto {
 			numbers = append(numbers, p.number)
 		}
 	}
