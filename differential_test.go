@@ -86,10 +86,7 @@ func newPair(t testing.TB, zones, block string, c *cluster) *pair {
 	p.api.put(changed...)
 	p.now = c
 
-	own := watched
-	if _, ok := options["hold"]; ok {
-		own += "hold 0s\n" // stock has none; what hold does has tests of its own
-	}
+	own := watched + "hold 0s\n" // stock has none; what hold does has tests of its own
 	ours, err := parseStanza(caddy.NewTestController("dns", "headless "+own+"}"))
 	if err != nil {
 		t.Fatal(err)
@@ -166,10 +163,12 @@ func (p *pair) become(c *cluster) {
 	p.settle()
 }
 
+// marker is the name of the objects that tell when all changes have been seen, and of their namespace.
+const marker = "zz-marker"
+
 // settle puts or deletes a marker of each resource and waits until both plugins show that: events of a resource come in order.
 func (p *pair) settle() {
 	p.t.Helper()
-	const marker = "zz-marker"
 	yes := map[string]string{"dns": "yes"}
 	meta := metav1.ObjectMeta{Namespace: marker, Name: marker, Labels: yes}
 	ns, svc := stubNamespace(marker), &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone}}

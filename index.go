@@ -2,6 +2,7 @@ package headless
 
 import (
 	"cmp"
+	"fmt"
 	"iter"
 	"math"
 	"math/rand/v2"
@@ -51,8 +52,10 @@ type index struct {
 	// zones holds the topology zones of endpoints, zoneIDs their positions in it. The first is "", none.
 	zones   []string
 	zoneIDs map[string]uint16
-	// touched is the scratch space of putSlice and dropSlice: the endpoints that the change may have affected.
-	touched []*endpoint
+	holds   holds
+	// touched and created are scratch space for changes: the endpoints that the change at hand may have affected, and those that
+	// were not there before.
+	touched, created []*endpoint
 	// changed says that the change at hand altered what a zone transfer would see.
 	changed bool
 	// changedExternally says that it altered what a transfer of external names would see.
@@ -63,7 +66,7 @@ type index struct {
 // exist.
 type reverseTree map[netip.Prefix]int
 
-// newIndex returns an empty index. Endpoints answer to their own names as p says, unless their Service's annotation says
+// newIndex returns an empty index that holds nothing. Endpoints answer to their own names as p says, unless their Service's annotation says
 // otherwise.
 func newIndex(p policy, ignoreEmpty bool) *index {
 	x := &index{
@@ -133,7 +136,7 @@ type group struct {
 // slice is an EndpointSlice.
 type slice struct {
 	svc       *service
-	name      string
+	name      string // "" for one that no list or watch knows by a name: a hold's, or one about to be removed
 	ports     []port // sorted, distinct; never modified
 	endpoints []*endpoint
 	next      *slice // of its chain in the index's slices
@@ -174,6 +177,7 @@ type occurrence struct {
 	next    *occurrence
 	state   state
 	podName bool   // the name is a pod's name, not a hostname, and the dashed address names the endpoint as well
+	held    bool   // slice is a hold's, and lists the endpoint alone
 	zone    uint16 // the position of the topology zone in the index's zones
 }
 
@@ -209,7 +213,7 @@ type external struct {
 
 // sliceSpec is what we keep of an EndpointSlice. It is not modified after it was put.
 type sliceSpec struct {
-	objectKey
+	objectKey                // its name is not ""
 	service   string         // "": the slice belongs to no Service
 	ports     []port         // sorted, distinct
 	endpoints []endpointSpec // distinct in addr and name
@@ -402,6 +406,7 @@ func (x *index) dropService(key objectKey) {
 	if svc := x.peek(key.namespace, key.name); svc != nil {
 		x.respec(svc, nil)
 		x.commit()
+		x.orphanHolds(svc)
 		x.forgetService(svc)
 	}
 }
@@ -584,42 +589,88 @@ func (x *index) putSlice(spec *sliceSpec) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	old := x.slices.first(spec.objectKey)
-	if spec.service == "" {
-		x.removeSlice(old)
+	if old == nil || old.svc != x.peek(spec.namespace, spec.service) {
+		x.addSlice(spec)
+		x.removeSlice(old, nil)
 		return
 	}
-	svc := x.service(objectKey{spec.namespace, spec.service})
-	if old != nil && old.svc == svc {
-		x.fill(old, spec)
-		return
+	var h *hold
+	if len(spec.ports) > 0 && !slices.Equal(old.ports, spec.ports) {
+		h = x.newHold(old)
 	}
-	sl := &slice{svc: svc, name: spec.name}
-	svc.slices++
-	x.slices.add(sl)
-	x.fill(sl, spec)
-	x.removeSlice(old)
+	x.fill(old, spec, h)
 }
 
 // dropSlice removes a slice.
 func (x *index) dropSlice(key objectKey) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.removeSlice(x.slices.first(key))
+	sl := x.slices.first(key)
+	x.removeSlice(sl, x.newHold(sl))
 }
 
-// removeSlice takes back all that sl says, and forgets its Service if nothing else is known of it. sl may be nil.
-func (x *index) removeSlice(sl *slice) {
+// replaceSlices makes specs all the slices there are. An endpoint that was present and is in specs is present throughout: the
+// slices that change or go are released when all of specs are put. Readers wait no longer than for one slice.
+func (x *index) replaceSlices(specs iter.Seq[*sliceSpec]) {
+	var stale []*slice
+	retire := func(sl *slice) {
+		x.slices.remove(sl)
+		sl.name = ""
+		x.slices.add(sl)
+		stale = append(stale, sl)
+	}
+	listed := make(map[objectKey]bool)
+	for spec := range specs {
+		listed[spec.objectKey] = true
+		x.mu.Lock()
+		old := x.slices.first(spec.objectKey)
+		if old == nil || !x.isMadeOf(old, spec) {
+			if old != nil {
+				retire(old)
+			}
+			x.addSlice(spec)
+		}
+		x.mu.Unlock()
+	}
+	x.mu.Lock()
+	for _, sl := range slices.Collect(x.slices.all()) {
+		if sl.name != "" && !listed[sl.id()] {
+			retire(sl)
+		}
+	}
+	x.mu.Unlock()
+	for _, sl := range stale {
+		x.mu.Lock()
+		x.removeSlice(sl, nil)
+		x.mu.Unlock()
+	}
+}
+
+// addSlice adds a slice, unless it belongs to no Service.
+func (x *index) addSlice(spec *sliceSpec) {
+	if spec.service == "" {
+		return
+	}
+	sl := &slice{svc: x.service(objectKey{spec.namespace, spec.service}), name: spec.name}
+	sl.svc.slices++
+	x.slices.add(sl)
+	x.fill(sl, spec, nil)
+}
+
+// removeSlice takes back all that sl says, but for what h holds, and forgets its Service if nothing else is known of it. sl and h
+// may be nil.
+func (x *index) removeSlice(sl *slice, h *hold) {
 	if sl == nil {
 		return
 	}
 	x.slices.remove(sl)
 	sl.svc.slices--
-	x.fill(sl, &sliceSpec{})
+	x.fill(sl, &sliceSpec{}, h)
 	x.forgetService(sl.svc)
 }
 
-// fill gives sl the content of spec.
-func (x *index) fill(sl *slice, spec *sliceSpec) {
+// fill gives sl the content of spec. h, which may be nil, holds those endpoints that no slice lists any more.
+func (x *index) fill(sl *slice, spec *sliceSpec, h *hold) {
 	samePorts := slices.Equal(sl.ports, spec.ports)
 	if !samePorts {
 		sl.ports = spec.ports
@@ -629,20 +680,29 @@ func (x *index) fill(sl *slice, spec *sliceSpec) {
 	for i, es := range spec.endpoints {
 		e := x.endpoint(sl.svc, es.addr, es.name)
 		sl.endpoints[i], e.listed = e, true
+		if e.in.held {
+			x.endHold(e, holdReturned)
+		}
 		if e.retain(sl, es, x.zoneID(es.zone)) || !samePorts {
 			x.touch(e)
 		}
 	}
 	for _, e := range was {
 		if !e.listed {
-			e.release(sl)
+			h.add(e, e.release(sl))
 			x.touch(e)
 		}
 	}
 	for _, e := range sl.endpoints {
 		e.listed = false
 	}
+	x.startHold(h)
 	x.settle(sl.svc)
+	for _, e := range x.created {
+		x.supersede(e)
+	}
+	clear(x.created)
+	x.created = x.created[:0]
 }
 
 // touch notes that e has to be settled.
@@ -926,6 +986,7 @@ func (x *index) endpoint(svc *service, addr netip.Addr, name string) *endpoint {
 		x.byName.add(e)
 	}
 	x.count(e, +1)
+	x.created = append(x.created, e)
 	return e
 }
 
@@ -980,21 +1041,22 @@ func (e *endpoint) retain(sl *slice, es endpointSpec, zone uint16) bool {
 	return isNew
 }
 
-// release removes what sl says of e.
-func (e *endpoint) release(sl *slice) {
-	if e.in.slice == sl {
-		if e.in.next != nil {
-			e.in = *e.in.next
-		} else {
-			e.in = occurrence{}
+// release removes what sl says of e, and returns it.
+func (e *endpoint) release(sl *slice) occurrence {
+	if said := e.in; said.slice == sl {
+		e.in = occurrence{}
+		if said.next != nil {
+			e.in = *said.next
 		}
-		return
+		return said
 	}
 	o := &e.in
 	for o.next.slice != sl {
 		o = o.next
 	}
-	o.next = o.next.next
+	said := *o.next
+	o.next = said.next
+	return said
 }
 
 // best returns the best state that a slice gives e.
@@ -1096,6 +1158,9 @@ func (x *index) clone() *index {
 	for sl := range x.slices.all() {
 		specs = append(specs, x.sliceSpec(sl))
 	}
+	for _, h := range x.holds.queue {
+		specs = append(specs, x.sliceSpec(&h.slice))
+	}
 	serial, externalSerial := x.serial(), x.externalSerial.Load()
 	x.mu.RUnlock()
 	for _, spec := range namespaces {
@@ -1104,7 +1169,10 @@ func (x *index) clone() *index {
 	for _, spec := range services {
 		c.putService(spec)
 	}
-	for _, spec := range specs {
+	for i, spec := range specs {
+		if spec.name == "" {
+			spec.name = fmt.Sprint("unnamed ", i) // no name in a cluster has a space
+		}
 		c.putSlice(spec)
 	}
 	c.soaSerial.Store(serial)
@@ -1112,17 +1180,38 @@ func (x *index) clone() *index {
 	return c
 }
 
-// sliceSpec returns the spec that sl was made of.
-func (x *index) sliceSpec(sl *slice) *sliceSpec {
-	spec := &sliceSpec{objectKey: sl.id(), service: sl.svc.name, ports: sl.ports, endpoints: make([]endpointSpec, len(sl.endpoints))}
+// isMadeOf reports whether spec says what sl says already.
+func (x *index) isMadeOf(sl *slice, spec *sliceSpec) bool {
+	if sl.svc.name != spec.service || len(sl.endpoints) != len(spec.endpoints) || !slices.Equal(sl.ports, spec.ports) {
+		return false
+	}
 	for i, e := range sl.endpoints {
-		o := &e.in
-		for o.slice != sl {
-			o = o.next
+		if x.endpointSpec(e, sl) != spec.endpoints[i] {
+			return false
 		}
-		spec.endpoints[i] = endpointSpec{addr: e.addr(), name: e.name, podName: o.podName, zone: x.zones[o.zone], state: o.state}
+	}
+	return true
+}
+
+// sliceSpec returns the spec that sl was made of or, if it is a hold's, what it still holds.
+func (x *index) sliceSpec(sl *slice) *sliceSpec {
+	spec := &sliceSpec{objectKey: sl.id(), service: sl.svc.name, ports: sl.ports, endpoints: make([]endpointSpec, 0, len(sl.endpoints))}
+	for _, e := range sl.endpoints {
+		if s := x.endpointSpec(e, sl); s.addr.IsValid() {
+			spec.endpoints = append(spec.endpoints, s)
+		}
 	}
 	return spec
+}
+
+// endpointSpec returns what sl says of e, the zero value if nothing.
+func (x *index) endpointSpec(e *endpoint, sl *slice) endpointSpec {
+	for o := &e.in; o != nil; o = o.next {
+		if o.slice == sl {
+			return endpointSpec{addr: e.addr(), name: e.name, podName: o.podName, zone: x.zones[o.zone], state: o.state}
+		}
+	}
+	return endpointSpec{}
 }
 
 // names yields a query for every name that may own records of a Service or of an endpoint, each once: not all of them do. x must
@@ -1202,8 +1291,7 @@ func (x *index) owned() iter.Seq[netip.Addr] {
 	}
 }
 
-// serviceKeys returns the keys of the Services, sliceKeys and namespaceKeys those of the slices and Namespaces: to find those
-// that a new list lacks.
+// serviceKeys returns the keys of the Services, namespaceKeys those of the Namespaces: to find those that a new list lacks.
 func (x *index) serviceKeys() []objectKey {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -1214,16 +1302,6 @@ func (x *index) serviceKeys() []objectKey {
 				keys = append(keys, svc.spec.objectKey)
 			}
 		}
-	}
-	return keys
-}
-
-func (x *index) sliceKeys() []objectKey {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	keys := make([]objectKey, 0, x.slices.n)
-	for sl := range x.slices.all() {
-		keys = append(keys, sl.id())
 	}
 	return keys
 }

@@ -17,8 +17,9 @@ import (
 func (x *index) check() error {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	if len(x.touched) != 0 || x.changed || x.changedExternally {
-		return fmt.Errorf("a change is not settled: %d endpoints touched, changed %v, externally %v", len(x.touched), x.changed, x.changedExternally)
+	if len(x.touched)+len(x.created) != 0 || x.changed || x.changedExternally {
+		return fmt.Errorf("a change is not settled: %d endpoints touched, %d created, changed %v, externally %v",
+			len(x.touched), len(x.created), x.changed, x.changedExternally)
 	}
 	endpoints := make(map[*endpoint]bool)
 	names := make(map[*endpoint]bool)
@@ -138,7 +139,7 @@ func (x *index) checkExternals() error {
 
 func (x *index) checkSlices(endpoints map[*endpoint]bool) error {
 	counts := make(map[*service]int)
-	occurrences := 0
+	occurrences, held := 0, 0
 	for sl := range x.slices.all() {
 		counts[sl.svc]++
 		for _, e := range sl.endpoints {
@@ -153,6 +154,20 @@ func (x *index) checkSlices(endpoints map[*endpoint]bool) error {
 			}
 			occurrences++
 		}
+	}
+	for _, h := range x.holds.queue {
+		for _, e := range h.endpoints {
+			if e.in.slice == &h.slice {
+				if !endpoints[e] || !e.in.held || e.in.next != nil || e.in.state != ready || e.svc != h.svc || e.svc.spec == nil {
+					return fmt.Errorf("endpoint %v is held, and %+v", e.label(), e.in)
+				}
+				occurrences++
+				held++
+			}
+		}
+	}
+	if n := x.holds.counts; n.now != held || n.total != held+n.ended[holdReturned]+n.ended[holdExpired]+n.ended[holdSuperseded]+n.ended[holdOrphaned] {
+		return fmt.Errorf("%d endpoints are held, and counted as %+v", held, n)
 	}
 	for e := range endpoints {
 		for o := &e.in; o != nil; o = o.next {
@@ -279,6 +294,16 @@ func (x *index) checkReverse(owners map[netip.Addr]int) error {
 	return nil
 }
 
+// sliceKeys returns the keys of the slices.
+func (x *index) sliceKeys() (keys []objectKey) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for sl := range x.slices.all() {
+		keys = append(keys, sl.id())
+	}
+	return keys
+}
+
 // model is an index that holds the objects and derives each answer from all of them.
 type model struct {
 	policy      policy
@@ -286,6 +311,124 @@ type model struct {
 	namespaces  map[string]bool
 	services    map[objectKey]*serviceSpec
 	slices      map[objectKey]*sliceSpec
+	hold        time.Duration
+	held        map[modelID]modelHold
+}
+
+func newModel(p policy, ignoreEmpty bool) *model {
+	return &model{
+		policy: p, ignoreEmpty: ignoreEmpty, namespaces: make(map[string]bool),
+		services: make(map[objectKey]*serviceSpec), slices: make(map[objectKey]*sliceSpec), held: make(map[modelID]modelHold),
+	}
+}
+
+// modelID is an endpoint of a Service.
+type modelID struct {
+	service objectKey
+	hostLabel
+}
+
+// modelHold is what was said of an endpoint that is held.
+type modelHold struct {
+	endpointSpec
+	ports []port
+	until time.Time
+}
+
+// listed returns the endpoints that slices list.
+func (m *model) listed() map[modelID]bool {
+	all := make(map[modelID]bool)
+	for _, sl := range m.slices {
+		for _, e := range sl.endpoints {
+			all[modelID{objectKey{sl.namespace, sl.service}, hostLabel{e.name, e.addr}}] = true
+		}
+	}
+	return all
+}
+
+// putSlice is what a watch says of a slice that is there.
+func (m *model) putSlice(spec *sliceSpec) {
+	old, before := m.slices[spec.objectKey], m.listed()
+	delete(m.slices, spec.objectKey)
+	if spec.service != "" {
+		m.slices[spec.objectKey] = spec
+	}
+	m.settle(before)
+	if old != nil && old.service == spec.service && len(spec.ports) > 0 && !slices.Equal(spec.ports, old.ports) {
+		m.holdFrom(old, spec, before)
+	}
+}
+
+// dropSlice is what a watch says of a slice that is gone.
+func (m *model) dropSlice(key objectKey) {
+	old, before := m.slices[key], m.listed()
+	delete(m.slices, key)
+	if old != nil {
+		m.holdFrom(old, &sliceSpec{}, before)
+	}
+}
+
+// holdFrom holds what old listed, before spec took its place. before is what slices listed until then.
+func (m *model) holdFrom(old, spec *sliceSpec, before map[modelID]bool) {
+	if m.hold == 0 {
+		return
+	}
+	key := objectKey{old.namespace, old.service}
+	after := m.listed()
+	for _, e := range old.endpoints {
+		id := modelID{key, hostLabel{e.name, e.addr}}
+		if e.state != ready || after[id] || m.services[key] == nil || slices.ContainsFunc(spec.endpoints, func(o endpointSpec) bool {
+			created := !before[modelID{key, hostLabel{o.name, o.addr}}]
+			return created && (o.addr == e.addr || o.name == e.name && e.name != "")
+		}) {
+			continue
+		}
+		m.held[id] = modelHold{e, old.ports, time.Now().Add(m.hold)}
+	}
+}
+
+// settle ends the holds of endpoints that are listed again, and of those whose name or address a new one has, which was not listed
+// before and not held.
+func (m *model) settle(before map[modelID]bool) {
+	after := m.listed()
+	var created []modelID
+	for id := range after {
+		if _, held := m.held[id]; !held && !before[id] {
+			created = append(created, id)
+		}
+		delete(m.held, id)
+	}
+	for _, id := range created {
+		for o := range m.held {
+			if o.addr == id.addr || o.name == id.name && o.name != "" && o.service == id.service {
+				delete(m.held, o)
+			}
+		}
+	}
+}
+
+// replace is what a list says of all slices.
+func (m *model) replace(specs []*sliceSpec) {
+	before := m.listed()
+	clear(m.slices)
+	for _, s := range specs {
+		m.slices[s.objectKey] = s
+		if s.service == "" {
+			delete(m.slices, s.objectKey)
+		}
+	}
+	m.settle(before)
+}
+
+// dropService is what a watch says of a Service that is gone.
+func (m *model) dropService(key objectKey) {
+	delete(m.services, key)
+	maps.DeleteFunc(m.held, func(id modelID, _ modelHold) bool { return id.service == key })
+}
+
+// expire ends the holds whose time is over.
+func (m *model) expire() {
+	maps.DeleteFunc(m.held, func(_ modelID, h modelHold) bool { return !h.until.After(time.Now()) })
 }
 
 // modelEndpoint is what all slices together say of one endpoint.
@@ -315,6 +458,16 @@ func (m *model) endpoints(key objectKey) map[hostLabel]*modelEndpoint {
 				all[id].ports[p] = true
 			}
 		}
+	}
+	for id, h := range m.held {
+		if id.service != key {
+			continue
+		}
+		e := &modelEndpoint{h.endpointSpec, h.name != "" && !h.podName, make(map[port]bool), map[string]bool{h.zone: true}}
+		for _, p := range h.ports {
+			e.ports[p] = true
+		}
+		all[id.hostLabel] = e
 	}
 	return all
 }
@@ -791,7 +944,7 @@ func randomSlice(r *rand.Rand) *sliceSpec {
 
 // step changes the index and the model in the same random way, and says how.
 func step(r *rand.Rand, x *index, m *model) string {
-	switch r.IntN(12) {
+	switch r.IntN(16) {
 	case 0:
 		name := pickOne(r, universe.namespaces)
 		x.dropNamespace(objectKey{name: name})
@@ -805,7 +958,7 @@ func step(r *rand.Rand, x *index, m *model) string {
 	case 3:
 		key := randomKey(r, universe.services)
 		x.dropService(key)
-		delete(m.services, key)
+		m.dropService(key)
 		return fmt.Sprint("drop service ", key)
 	case 4, 5:
 		s := randomService(r)
@@ -815,16 +968,16 @@ func step(r *rand.Rand, x *index, m *model) string {
 	case 6:
 		key := randomKey(r, universe.slices)
 		x.dropSlice(key)
-		delete(m.slices, key)
+		m.dropSlice(key)
 		return fmt.Sprint("drop slice ", key)
 	case 7:
 		list := make([]any, r.IntN(8))
-		clear(m.slices)
+		specs := make([]*sliceSpec, len(list))
 		for i := range list {
-			s := randomSlice(r)
-			list[i] = s
-			m.slices[s.objectKey] = s
+			specs[i] = randomSlice(r)
+			list[i] = specs[i]
 		}
+		m.replace(specs)
 		feeds := stores(x, &converter{}, func(string) {})
 		if err := feeds[slicesResource].Replace(list, ""); err != nil {
 			return "replace failed: " + err.Error()
@@ -832,8 +985,19 @@ func step(r *rand.Rand, x *index, m *model) string {
 		return fmt.Sprintf("replace slices by %d", len(list))
 	default:
 		s := randomSlice(r)
+		if len(m.slices) > 0 && r.IntN(2) == 0 {
+			// As the control plane edits: the ports change, and some endpoints go or, from another slice or a hold, come.
+			s = new(*pickOne(r, slices.SortedFunc(maps.Values(m.slices), func(a, b *sliceSpec) int { return a.compare(b.objectKey) })))
+			s.ports = pickSome(r, universe.ports)
+			var all []endpointSpec
+			for _, e := range m.endpoints(objectKey{s.namespace, s.service}) {
+				all = append(all, e.endpointSpec)
+			}
+			slices.SortFunc(all, func(a, b endpointSpec) int { return hostLabel{a.name, a.addr}.compare(hostLabel{b.name, b.addr}) })
+			s.endpoints = pickSome(r, all)
+		}
 		x.putSlice(s)
-		m.slices[s.objectKey] = s
+		m.putSlice(s)
 		return fmt.Sprintf("put slice %+v", *s)
 	}
 }
@@ -876,18 +1040,57 @@ func questions() []query {
 	return qs
 }
 
-func TestIndexAgreesWithModelOverRandomHistories(t *testing.T) {
+// history changes x and m in the same random ways, calls pause after each, and holds the answers of x against those of m.
+func history(t *testing.T, r *rand.Rand, x *index, m *model, pause func() string) {
 	const (
 		steps  = 300
 		sample = 20 // one in so many questions is asked after each step
 	)
+	qs := questions()
+	var done []string
+	for range steps {
+		before, serial := transferred(x), x.externalSerial.Load()
+		done = append(done, step(r, x, m), pause())
+		if err := x.check(); err != nil {
+			t.Fatalf("after\n%s\n%v", strings.Join(done, "\n"), err)
+		}
+		if transferred(x) != before && x.externalSerial.Load() == serial {
+			t.Fatalf("after\n%s\nexternal names changed and their serial did not", strings.Join(done, "\n"))
+		}
+		for i := range qs {
+			if r.IntN(sample) > 0 {
+				continue
+			}
+			for _, endpoints := range []bool{false, true} {
+				wantOutcome, wantRecords := m.expectExternal(&qs[i], endpoints)
+				if qs[i].kind == reverseName {
+					wantOutcome, wantRecords = m.expectExternalReverse(qs[i].prefix)
+				}
+				gotOutcome, gotRecords, err := gotExternal(x, &qs[i], endpoints)
+				if err != nil || gotOutcome != wantOutcome || !maps.Equal(gotRecords, wantRecords) {
+					t.Fatalf("after\n%s\n%+v outside, endpoints %v:\ngot  %d %v %v\nwant %d %v", strings.Join(done, "\n"), qs[i], endpoints,
+						gotOutcome, slices.Sorted(maps.Keys(gotRecords)), err, wantOutcome, slices.Sorted(maps.Keys(wantRecords)))
+				}
+			}
+			for w := wantNothing; w <= wantSRV; w++ {
+				wantOutcome, wantRecords := m.expect(&qs[i], w)
+				gotOutcome, gotRecords, err := got(x, &qs[i], w)
+				if err != nil || gotOutcome != wantOutcome || !maps.Equal(gotRecords, wantRecords) {
+					t.Fatalf("after\n%s\n%+v want %d:\ngot  %d %v %v\nwant %d %v", strings.Join(done, "\n"), qs[i], w,
+						gotOutcome, slices.Sorted(maps.Keys(gotRecords)), err, wantOutcome, slices.Sorted(maps.Keys(wantRecords)))
+				}
+			}
+		}
+	}
+}
+
+func TestIndexAgreesWithModelOverRandomHistories(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			r := rand.New(rand.NewPCG(seed, 1))
 			p, ignoreEmpty := policy(1+r.IntN(3)), r.IntN(2) == 0
 			x := newIndex(p, ignoreEmpty)
-			m := &model{p, ignoreEmpty, make(map[string]bool), make(map[objectKey]*serviceSpec), make(map[objectKey]*sliceSpec)}
 			qs := questions()
 
 			var readers sync.WaitGroup
@@ -902,42 +1105,7 @@ func TestIndexAgreesWithModelOverRandomHistories(t *testing.T) {
 					x.externalNameservers(universe.addrs[:1], i%2 == 0)
 				}
 			})
-
-			var history []string
-			for range steps {
-				before, serial := transferred(x), x.externalSerial.Load()
-				history = append(history, step(r, x, m))
-				if err := x.check(); err != nil {
-					t.Fatalf("after\n%s\n%v", strings.Join(history, "\n"), err)
-				}
-				if transferred(x) != before && x.externalSerial.Load() == serial {
-					t.Fatalf("after\n%s\nexternal names changed and their serial did not", strings.Join(history, "\n"))
-				}
-				for i := range qs {
-					if r.IntN(sample) > 0 {
-						continue
-					}
-					for _, endpoints := range []bool{false, true} {
-						wantOutcome, wantRecords := m.expectExternal(&qs[i], endpoints)
-						if qs[i].kind == reverseName {
-							wantOutcome, wantRecords = m.expectExternalReverse(qs[i].prefix)
-						}
-						gotOutcome, gotRecords, err := gotExternal(x, &qs[i], endpoints)
-						if err != nil || gotOutcome != wantOutcome || !maps.Equal(gotRecords, wantRecords) {
-							t.Fatalf("after\n%s\n%+v outside, endpoints %v:\ngot  %d %v %v\nwant %d %v", strings.Join(history, "\n"), qs[i], endpoints,
-								gotOutcome, slices.Sorted(maps.Keys(gotRecords)), err, wantOutcome, slices.Sorted(maps.Keys(wantRecords)))
-						}
-					}
-					for w := wantNothing; w <= wantSRV; w++ {
-						wantOutcome, wantRecords := m.expect(&qs[i], w)
-						gotOutcome, gotRecords, err := got(x, &qs[i], w)
-						if err != nil || gotOutcome != wantOutcome || !maps.Equal(gotRecords, wantRecords) {
-							t.Fatalf("after\n%s\n%+v want %d:\ngot  %d %v %v\nwant %d %v", strings.Join(history, "\n"), qs[i], w,
-								gotOutcome, slices.Sorted(maps.Keys(gotRecords)), err, wantOutcome, slices.Sorted(maps.Keys(wantRecords)))
-						}
-					}
-				}
-			}
+			history(t, r, x, newModel(p, ignoreEmpty), func() string { return "" })
 		})
 	}
 }
@@ -1069,6 +1237,43 @@ func TestIndexKeepsAMovingEndpointThroughout(t *testing.T) {
 	reader.Wait()
 	if n := denied.Load(); n > 0 {
 		t.Errorf("a present endpoint was denied %d times", n)
+	}
+}
+
+func TestIndexKeepsEndpointsThroughoutAList(t *testing.T) {
+	x := bigIndex(300)
+	swapped := []*sliceSpec{bigSlice(0, 100, ready), bigSlice(100, 200, ready)}
+	swapped[0].endpoints, swapped[1].endpoints = swapped[1].endpoints, swapped[0].endpoints
+	swapped = append(swapped, bigSlice(100, 200, notReady))
+	swapped[2].objectKey = objectKey{"n", "new"}
+	checkAll := func(when string, x *index, want int) {
+		t.Helper()
+		if err := x.check(); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+		if v := x.lookup(&query{kind: serviceName, namespace: "n", service: "web"}, wantA, 0); v.total != want {
+			t.Errorf("%s: %d addresses, want %d", when, v.total, want)
+		}
+	}
+	serial := x.serial()
+	x.replaceSlices(func(yield func(*sliceSpec) bool) {
+		for i, s := range swapped {
+			yield(s)
+			checkAll(fmt.Sprint("after slice ", i), x, 300)
+			checkAll(fmt.Sprint("in a transfer after slice ", i), x.clone(), 300)
+		}
+	})
+	checkAll("after all", x, 200)
+	if got, want := len(x.sliceKeys()), len(swapped); got != want {
+		t.Errorf("%d slices, want %d", got, want)
+	}
+	if x.serial() == serial {
+		t.Error("100 endpoints went and the serial did not grow")
+	}
+	serial = x.serial()
+	x.replaceSlices(slices.Values(swapped))
+	if x.serial() != serial {
+		t.Error("the serial grew with a list that says nothing new")
 	}
 }
 

@@ -75,20 +75,30 @@ func (s *serviceSpec) metricKind() string {
 // countSkipped counts something that was left out of a resource.
 func countSkipped(resource string, r reason) { skipped.WithLabelValues(resource, string(r)).Inc() }
 
-// stateCollector describes the plugins that run in this process, over all server blocks.
+// stateCollector describes plugins, all of them together.
 type stateCollector struct {
+	plugins func() []*Headless
 	synced  *prometheus.Desc
 	objects *prometheus.Desc
 	serial  *prometheus.Desc
+	held    *prometheus.Desc
+	holds   *prometheus.Desc
+	ended   *prometheus.Desc
 }
 
-func init() {
+func init() { prometheus.MustRegister(newStateCollector(running.all)) }
+
+func newStateCollector(plugins func() []*Headless) *stateCollector {
 	name := func(s string) string { return prometheus.BuildFQName(plugin.Namespace, metricsSubsystem, s) }
-	prometheus.MustRegister(&stateCollector{
+	return &stateCollector{
+		plugins: plugins,
 		synced:  prometheus.NewDesc(name("synced"), "1 when every resource has been listed in every server block, else 0.", nil, nil),
 		objects: prometheus.NewDesc(name("objects"), "Number of objects held, by resource.", []string{"resource"}, nil),
 		serial:  prometheus.NewDesc(name("soa_serial"), "Greatest SOA serial.", nil, nil),
-	})
+		held:    prometheus.NewDesc(name("held_endpoints"), "Number of endpoints held though no EndpointSlice lists them.", nil, nil),
+		holds:   prometheus.NewDesc(name("holds_total"), "Counter of endpoints that were held.", nil, nil),
+		ended:   prometheus.NewDesc(name("holds_ended_total"), "Counter of endpoints that are held no longer, by reason.", []string{"reason"}, nil),
+	}
 }
 
 // Describe implements prometheus.Collector.
@@ -96,13 +106,17 @@ func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.synced
 	ch <- c.objects
 	ch <- c.serial
+	ch <- c.held
+	ch <- c.holds
+	ch <- c.ended
 }
 
 // Collect implements prometheus.Collector.
 func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	synced, serial := 1.0, uint32(0)
+	var holds holdCounts
 	objects := map[string]int{namespacesResource: 0, servicesResource: 0, slicesResource: 0, "endpoints": 0}
-	for _, h := range running.all() {
+	for _, h := range c.plugins() {
 		if !h.Ready() {
 			synced = 0
 		}
@@ -112,10 +126,19 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		objects[slicesResource] += n.slices
 		objects["endpoints"] += n.endpoints
 		serial = max(serial, h.index.serial())
+		holds.add(h.index.holding())
+		if h.imports != nil {
+			holds.add(h.imports.holding())
+		}
 	}
 	ch <- prometheus.MustNewConstMetric(c.synced, prometheus.GaugeValue, synced)
 	for resource, n := range objects {
 		ch <- prometheus.MustNewConstMetric(c.objects, prometheus.GaugeValue, float64(n), resource)
 	}
 	ch <- prometheus.MustNewConstMetric(c.serial, prometheus.GaugeValue, float64(serial))
+	ch <- prometheus.MustNewConstMetric(c.held, prometheus.GaugeValue, float64(holds.now))
+	ch <- prometheus.MustNewConstMetric(c.holds, prometheus.CounterValue, float64(holds.total))
+	for why, n := range holds.ended {
+		ch <- prometheus.MustNewConstMetric(c.ended, prometheus.CounterValue, float64(n), holdEnd(why).String())
+	}
 }

@@ -78,11 +78,13 @@ func newHeadless(cfg *config, root string) (*Headless, error) {
 	if len(cfg.multicluster) > 0 {
 		resources = append(resources, importsResource, importedResource)
 	}
+	h.index.holds.time = cfg.hold
 	h.synced = newLatch(resources...)
 	h.converter = &converter{namespaces: cfg.namespaces, podNames: cfg.podNames, podLabels: len(cfg.manifests) > 0, zones: cfg.zonal, skip: countSkipped}
 	feeds := stores(h.index, h.converter, h.synced.listed)
 	if len(cfg.multicluster) > 0 {
 		h.imports = newIndex(cfg.hostnames, cfg.ignoreEmpty)
+		h.imports.holds.time = cfg.hold
 		importStores(feeds, h.imports, h.converter, h.synced.listed)
 	}
 	if cfg.podMode == podsVerified {
@@ -230,6 +232,7 @@ type config struct {
 	zonal           bool
 	multicluster    []string // some of zones
 	hostnames       policy
+	hold            time.Duration
 	fall            fall.F
 
 	ttl, headlessTTL, negativeTTL uint32 // seconds
@@ -248,6 +251,8 @@ const (
 	defaultTTL            = 5 // seconds
 	maxTTL                = 3600
 	defaultStartupTimeout = 5 * time.Second
+	defaultHold           = 5 * time.Second
+	maxHold               = time.Minute
 )
 
 // option is one property of a stanza.
@@ -334,6 +339,12 @@ var options = map[string]option{
 		cfg.hostnames = policies[args[0]]
 		return oneOf(args[0], "ready", "serving", "all")
 	}},
+	"hold": {1, 1, "a duration from 0s to 1m", func(cfg *config, args []string) (err error) {
+		if cfg.hold, err = time.ParseDuration(args[0]); err != nil || cfg.hold < 0 || cfg.hold > maxHold {
+			return errExpected
+		}
+		return nil
+	}},
 	"pods": {1, 1, "disabled, insecure or verified", func(cfg *config, args []string) error {
 		cfg.podMode = podMode(args[0])
 		return oneOf(args[0], string(podsDisabled), string(podsInsecure), string(podsVerified))
@@ -393,6 +404,7 @@ func parseStanza(c *caddy.Controller) (*config, error) {
 	cfg := &config{
 		startupTimeout: defaultStartupTimeout,
 		hostnames:      hostnamesReady,
+		hold:           defaultHold,
 		podMode:        podsDisabled,
 		ttl:            defaultTTL,
 		headlessTTL:    unsetTTL,

@@ -27,7 +27,7 @@ func stanzaConfig(text string, keys ...string) (*config, error) {
 func stanzaDefaults() *config {
 	return &config{
 		zones: []string{"cluster.local."}, primary: "cluster.local.",
-		startupTimeout: 5 * time.Second, hostnames: hostnamesReady, podMode: podsDisabled,
+		startupTimeout: 5 * time.Second, hostnames: hostnamesReady, hold: 5 * time.Second, podMode: podsDisabled,
 		ttl: 5, headlessTTL: 5, negativeTTL: 5,
 	}
 }
@@ -88,6 +88,9 @@ func stanzaGood(t *testing.T) []stanzaOption {
 		{"hostnames ready", "hostnames ready", func(*config) {}},
 		{"hostnames serving", "hostnames serving", func(c *config) { c.hostnames = hostnamesServing }},
 		{"hostnames all", "hostnames all", func(c *config) { c.hostnames = hostnamesAll }},
+		{"hold is 5 s unless set", "", func(c *config) { c.hold = 5 * time.Second }},
+		{"hold off", "hold 0", func(c *config) { c.hold = 0 }},
+		{"hold for the longest time", "hold 1m", func(c *config) { c.hold = time.Minute }},
 		{"pods insecure", "pods insecure", func(c *config) { c.podMode = podsInsecure }},
 		{"pods disabled", "pods disabled", func(*config) {}},
 		{"pods verified", "pods verified", func(c *config) { c.podMode = podsVerified }},
@@ -157,6 +160,11 @@ var stanzaBad = []struct {
 	{"endpoints with two words", "endpoints all headless", "2", []string{"endpoints: ", "all or headless", `got "all headless"`}},
 	{"ignore with another word", "ignore everything", "2", []string{"ignore: ", "empty_service", `got "everything"`}},
 	{"endpoint_pod_names with a word", "endpoint_pod_names all", "2", []string{"endpoint_pod_names: ", "no argument", `got "all"`}},
+	{"hold without a time", "hold", "2", []string{"hold: ", "a duration from 0s to 1m", `got ""`}},
+	{"hold without a unit", "hold 5", "2", []string{"hold: ", "a duration from 0s to 1m", `got "5"`}},
+	{"hold for too long", "hold 61s", "2", []string{"hold: ", "a duration from 0s to 1m", `got "61s"`}},
+	{"hold for less than nothing", "hold -1s", "2", []string{"hold: ", "a duration from 0s to 1m", `got "-1s"`}},
+	{"hold for two times", "hold 1s 2s", "2", []string{"hold: ", "a duration from 0s to 1m", `got "1s 2s"`}},
 	{"hostnames without a word", "hostnames", "2", []string{"hostnames: ", "ready, serving or all", `got ""`}},
 	{"hostnames with another word", "hostnames terminating", "2", []string{"hostnames: ", "ready, serving or all", `got "terminating"`}},
 	{"hostnames in upper case", "hostnames All", "2", []string{"hostnames: ", "ready, serving or all", `got "All"`}},

@@ -176,7 +176,7 @@ func (c *converter) slice(es *discoveryv1.EndpointSlice) (spec *sliceSpec, ok bo
 	if !c.serves(es.Namespace) {
 		return nil, false
 	}
-	return c.sliceOf(es, es.Labels[discoveryv1.LabelServiceName]), true
+	return c.sliceOf(es, es.Labels[discoveryv1.LabelServiceName])
 }
 
 // importedSlice converts an EndpointSlice of a ServiceImport. Its endpoints are named <hostname>.<cluster>. ok is false for one
@@ -190,7 +190,9 @@ func (c *converter) importedSlice(es *discoveryv1.EndpointSlice) (spec *sliceSpe
 		c.skip(slicesResource, badName)
 		return nil, false
 	}
-	spec = c.sliceOf(es, service)
+	if spec, ok = c.sliceOf(es, service); !ok {
+		return nil, false
+	}
 	for i := range spec.endpoints {
 		e := &spec.endpoints[i]
 		e.name = string(hostLabel{e.name, e.addr}.append(nil)) + "." + cluster
@@ -199,18 +201,22 @@ func (c *converter) importedSlice(es *discoveryv1.EndpointSlice) (spec *sliceSpe
 	return spec, true
 }
 
-// sliceOf converts an EndpointSlice of a Service.
-func (c *converter) sliceOf(es *discoveryv1.EndpointSlice, service string) *sliceSpec {
-	spec := &sliceSpec{objectKey: key(es.Namespace, es.Name), service: intern(service)}
+// sliceOf converts an EndpointSlice of a Service. ok is false for one without a name.
+func (c *converter) sliceOf(es *discoveryv1.EndpointSlice, service string) (spec *sliceSpec, ok bool) {
+	if es.Name == "" {
+		c.skip(slicesResource, badName)
+		return nil, false
+	}
+	spec = &sliceSpec{objectKey: key(es.Namespace, es.Name), service: intern(service)}
 	switch {
 	case spec.service == "":
 		if es.Labels[mcsv1alpha1.LabelServiceName] == "" {
 			c.skip(slicesResource, noService)
 		}
-		return spec
+		return spec, true
 	case es.AddressType == discoveryv1.AddressTypeFQDN:
 		c.skip(slicesResource, fqdnSlice)
-		return spec
+		return spec, true
 	}
 	for _, p := range es.Ports {
 		if p.Port != nil { // nil means every port, which has no SRV
@@ -240,7 +246,7 @@ func (c *converter) sliceOf(es *discoveryv1.EndpointSlice, service string) *slic
 		}
 	}
 	spec.endpoints = distinct(spec.endpoints)
-	return spec
+	return spec, true
 }
 
 // distinct merges those of endpoints that have the same address and name: ready if one of them is, named by a hostname

@@ -27,7 +27,7 @@ func newTable[K comparable, E any](key func(*E) K, next func(*E) **E) table[K, E
 
 // chain returns the position of the chain that holds the values with key k.
 func (t *table[K, E]) chain(k K) int {
-	hash := int(maphash.Comparable(t.seed, k) >> 1) //nolint:gosec // it fits without its lowest bit
+	hash := int(maphash.Comparable(t.seed, k) >> 1)
 	if i := hash & (2*t.level - 1); i < len(t.chains) {
 		return i
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"net"
 	"net/http"
@@ -60,6 +61,7 @@ type store[O any, S spec] struct {
 	put      func(S)
 	drop     func(objectKey)
 	keys     func() []objectKey // of the objects that the index holds
+	replace  func(iter.Seq[S])  // makes these all there are; nil: by put, keys and drop
 	skip     func(resource string, r reason)
 	listed   func(resource string) // called after each Replace
 	brought  func(O, S)            // called after the put of what a watch brought; nil: nothing is
@@ -90,21 +92,34 @@ func (s *store[O, S]) Delete(obj any) error {
 // Replace implements cache.ReflectorStore: first it puts all that is listed, then it drops what is not, so that nothing
 // present is ever missing.
 func (s *store[O, S]) Replace(list []any, _ string) error {
-	listed := make(map[objectKey]bool, len(list))
-	for i, obj := range list {
-		if spec, ok := s.slim(obj); ok {
-			s.put(spec)
-			listed[spec.id()] = true
+	specs := func(yield func(S) bool) {
+		for i, obj := range list {
+			list[i] = nil // the list is ours, and large
+			if spec, ok := s.slim(obj); ok && !yield(spec) {
+				return
+			}
 		}
-		list[i] = nil // the list is ours, and large
+	}
+	if s.replace != nil {
+		s.replace(specs)
+	} else {
+		s.replaceEach(specs)
+	}
+	s.listed(s.resource)
+	return nil
+}
+
+func (s *store[O, S]) replaceEach(specs iter.Seq[S]) {
+	listed := make(map[objectKey]bool)
+	for spec := range specs {
+		s.put(spec)
+		listed[spec.id()] = true
 	}
 	for _, key := range s.keys() {
 		if !listed[key] {
 			s.drop(key)
 		}
 	}
-	s.listed(s.resource)
-	return nil
 }
 
 // Resync implements cache.ReflectorStore.
@@ -141,13 +156,13 @@ func (s *store[O, S]) slim(obj any) (spec S, ok bool) {
 func stores(x *index, c *converter, listed func(resource string)) map[string]cache.TransformingStore {
 	return map[string]cache.TransformingStore{
 		namespacesResource: &store[*corev1.Namespace, *namespaceSpec]{
-			namespacesResource, c.namespace, x.putNamespace, x.dropNamespace, x.namespaceKeys, c.skip, listed, nil,
+			namespacesResource, c.namespace, x.putNamespace, x.dropNamespace, x.namespaceKeys, nil, c.skip, listed, nil,
 		},
 		servicesResource: &store[*corev1.Service, *serviceSpec]{
-			servicesResource, c.service, x.putService, x.dropService, x.serviceKeys, c.skip, listed, nil,
+			servicesResource, c.service, x.putService, x.dropService, x.serviceKeys, nil, c.skip, listed, nil,
 		},
 		slicesResource: &store[*discoveryv1.EndpointSlice, *sliceSpec]{
-			slicesResource, c.slice, x.putSlice, x.dropSlice, x.sliceKeys, c.skip, listed, newProgramming(x, c.skip).put,
+			slicesResource, c.slice, x.putSlice, x.dropSlice, nil, x.replaceSlices, c.skip, listed, newProgramming(x, c.skip).put,
 		},
 	}
 }
@@ -165,16 +180,16 @@ func importStores(feeds map[string]cache.TransformingStore, x *index, c *convert
 		x.dropNamespace(key)
 	}
 	feeds[importsResource] = &store[*mcsv1alpha1.ServiceImport, *serviceSpec]{
-		importsResource, c.serviceImport, x.putService, x.dropService, x.serviceKeys, c.skip, listed, nil,
+		importsResource, c.serviceImport, x.putService, x.dropService, x.serviceKeys, nil, c.skip, listed, nil,
 	}
 	feeds[importedResource] = &store[*discoveryv1.EndpointSlice, *sliceSpec]{
-		importedResource, c.importedSlice, x.putSlice, x.dropSlice, x.sliceKeys, c.skip, listed, nil,
+		importedResource, c.importedSlice, x.putSlice, x.dropSlice, nil, x.replaceSlices, c.skip, listed, nil,
 	}
 }
 
 // podStore returns the store that feeds p.
 func podStore(p *pods, c *converter, listed func(resource string)) cache.TransformingStore {
-	return &store[*corev1.Pod, *podSpec]{podsResource, c.pod, p.put, p.drop, p.keys, c.skip, listed, nil}
+	return &store[*corev1.Pod, *podSpec]{podsResource, c.pod, p.put, p.drop, p.keys, nil, c.skip, listed, nil}
 }
 
 // latch is open once every resource it waits for has been listed.

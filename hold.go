@@ -1,0 +1,157 @@
+package headless
+
+import (
+	"slices"
+	"time"
+)
+
+// holds are the endpoints that the index goes on serving although no slice lists them: the control plane took them away by
+// rewriting a slice whose ports change, or by deleting it, and is about to list them elsewhere (behaviour section 4). To the rest
+// of the index such an endpoint is one of a slice that only we know.
+type holds struct {
+	time   time.Duration // how long each is held; 0: none is
+	queue  []*hold       // the oldest first
+	timer  *time.Timer   // runs while the queue is not empty
+	counts holdCounts
+}
+
+// hold is what one change took away.
+type hold struct {
+	slice // lists the endpoints that were held, with the ports that they had
+	until time.Time
+}
+
+// holdEnd says why an endpoint is held no longer.
+type holdEnd int
+
+const (
+	holdReturned   holdEnd = iota // a slice of its Service lists it again
+	holdExpired                   // nothing came
+	holdSuperseded                // a new endpoint has its hostname in its Service, or its address in any
+	holdOrphaned                  // its Service is gone
+)
+
+// String returns what metrics call w.
+func (w holdEnd) String() string {
+	return [...]string{"returned", "expired", "superseded", "orphaned"}[w]
+}
+
+// holdCounts counts endpoints.
+type holdCounts struct {
+	now, total int
+	ended      [holdOrphaned + 1]int // by the reason
+}
+
+func (n *holdCounts) add(o holdCounts) {
+	n.now += o.now
+	n.total += o.total
+	for why := range n.ended {
+		n.ended[why] += o.ended[why]
+	}
+}
+
+// holding returns how many endpoints x holds, and held.
+func (x *index) holding() holdCounts {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.holds.counts
+}
+
+// newHold returns a hold for those endpoints that sl is about to lose, or nil if they are not to be held.
+func (x *index) newHold(sl *slice) *hold {
+	if x.holds.time == 0 || sl == nil || sl.svc.spec == nil {
+		return nil
+	}
+	return &hold{slice: slice{svc: sl.svc, ports: sl.ports}}
+}
+
+// add holds e, which no slice lists any more and of which the last one said o, if it was ready.
+func (h *hold) add(e *endpoint, o occurrence) {
+	if h == nil || e.in.slice != nil || o.state != ready {
+		return
+	}
+	o.slice, o.next, o.held = &h.slice, nil, true
+	e.in = o
+	h.endpoints = append(h.endpoints, e)
+}
+
+// start lets the time of h, which may be nil, begin.
+func (x *index) startHold(h *hold) {
+	if h == nil || len(h.endpoints) == 0 {
+		return
+	}
+	x.holds.counts.now += len(h.endpoints)
+	x.holds.counts.total += len(h.endpoints)
+	h.until = time.Now().Add(x.holds.time)
+	if x.holds.queue = append(x.holds.queue, h); len(x.holds.queue) == 1 {
+		x.holds.timer = time.AfterFunc(x.holds.time, x.expireHolds)
+	}
+}
+
+// endHold ends that e is held. The change at hand has still to settle e.
+func (x *index) endHold(e *endpoint, why holdEnd) {
+	e.in = occurrence{}
+	x.touch(e)
+	x.holds.counts.now--
+	x.holds.counts.ended[why]++
+}
+
+// endHolds ends what h still holds.
+func (x *index) endHolds(h *hold, why holdEnd) {
+	for _, e := range h.endpoints {
+		if e.in.slice == &h.slice {
+			x.endHold(e, why)
+		}
+	}
+	h.endpoints = nil
+	x.settle(h.svc)
+}
+
+// supersede ends the holds that e, a new endpoint, makes implausible: its hostname has a new address in its Service, or its
+// address a new name anywhere. An endpoint that was there before says nothing: one pod may be in several Services, and have an
+// address of each family.
+func (x *index) supersede(e *endpoint) {
+	if x.holds.counts.now == 0 {
+		return
+	}
+	var stale []*endpoint
+	for o := x.byAddr.first(e.ip); o != nil; o = x.byAddr.after(o) {
+		if o.in.held {
+			stale = append(stale, o)
+		}
+	}
+	if e.name != "" {
+		for o := x.byName.first(e.hostKey()); o != nil; o = x.byName.after(o) {
+			if o.in.held {
+				stale = append(stale, o)
+			}
+		}
+	}
+	for _, o := range stale {
+		x.endHold(o, holdSuperseded)
+		x.settle(o.svc)
+	}
+}
+
+// orphanHolds ends the holds of svc, which is gone.
+func (x *index) orphanHolds(svc *service) {
+	for _, h := range x.holds.queue {
+		if h.svc == svc {
+			x.endHolds(h, holdOrphaned)
+		}
+	}
+}
+
+// expireHolds ends the holds whose time is over.
+func (x *index) expireHolds() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	now, n := time.Now(), 0
+	for ; n < len(x.holds.queue) && !x.holds.queue[n].until.After(now); n++ {
+		x.endHolds(x.holds.queue[n], holdExpired)
+	}
+	x.holds.queue = slices.Delete(x.holds.queue, 0, n)
+	if len(x.holds.queue) > 0 {
+		x.holds.timer.Reset(x.holds.queue[0].until.Sub(now))
+	}
+}
