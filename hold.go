@@ -82,6 +82,7 @@ func (x *index) startHold(h *hold) {
 	}
 	x.holds.counts.now += len(h.endpoints)
 	x.holds.counts.total += len(h.endpoints)
+	h.link()
 	h.until = time.Now().Add(x.holds.time)
 	if x.holds.queue = append(x.holds.queue, h); len(x.holds.queue) == 1 {
 		x.holds.timer = time.AfterFunc(x.holds.time, x.expireHolds)
@@ -98,12 +99,16 @@ func (x *index) endHold(e *endpoint, why holdEnd) {
 
 // endHolds ends what h still holds.
 func (x *index) endHolds(h *hold, why holdEnd) {
+	if h.endpoints == nil {
+		return // that was before
+	}
 	for _, e := range h.endpoints {
 		if e.in.slice == &h.slice {
 			x.endHold(e, why)
 		}
 	}
 	h.endpoints = nil
+	h.unlink()
 	x.settle(h.svc)
 }
 

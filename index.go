@@ -115,8 +115,8 @@ type service struct {
 	shown bool
 	// ownsIPs says that the reverse names of the ClusterIPs exist because of this Service.
 	ownsIPs bool
-	// slices counts the slices that name this Service.
-	slices int32
+	// slices is the first of the slices that name this Service, and of those that hold endpoints of it, linked through sibling.
+	slices *slice
 	// mixed counts the targets that are mixed.
 	mixed int32
 	// states counts the endpoints by state.
@@ -140,6 +140,7 @@ type slice struct {
 	ports     []port // sorted, distinct; never modified
 	endpoints []*endpoint
 	next      *slice // of its chain in the index's slices
+	sibling   *slice // the next of its Service
 }
 
 // id returns the key of sl, which is in the namespace of its Service.
@@ -652,7 +653,7 @@ func (x *index) addSlice(spec *sliceSpec) {
 		return
 	}
 	sl := &slice{svc: x.service(objectKey{spec.namespace, spec.service}), name: spec.name}
-	sl.svc.slices++
+	sl.link()
 	x.slices.add(sl)
 	x.fill(sl, spec, nil)
 }
@@ -664,9 +665,21 @@ func (x *index) removeSlice(sl *slice, h *hold) {
 		return
 	}
 	x.slices.remove(sl)
-	sl.svc.slices--
+	sl.unlink()
 	x.fill(sl, &sliceSpec{}, h)
 	x.forgetService(sl.svc)
+}
+
+// link adds sl to the slices of its Service.
+func (sl *slice) link() { sl.sibling, sl.svc.slices = sl.svc.slices, sl }
+
+// unlink is the inverse of link.
+func (sl *slice) unlink() {
+	link := &sl.svc.slices
+	for *link != sl {
+		link = &(*link).sibling
+	}
+	*link, sl.sibling = sl.sibling, nil
 }
 
 // fill gives sl the content of spec. h, which may be nil, holds those endpoints that no slice lists any more.
@@ -960,7 +973,7 @@ func (x *index) peek(namespace, name string) *service {
 
 // forgetService forgets svc if neither the Service nor a slice of it is left.
 func (x *index) forgetService(svc *service) {
-	if svc.spec == nil && svc.slices == 0 {
+	if svc.spec == nil && svc.slices == nil {
 		delete(svc.ns.services, svc.name)
 		x.forgetNamespace(svc.ns)
 	}
@@ -1141,43 +1154,57 @@ func (x *index) counts() counts {
 // are copied.
 func (x *index) clone() *index {
 	c := newIndex(x.policy, x.ignoreEmpty)
-	x.mu.RLock()
 	var namespaces []*namespaceSpec
-	var services []*serviceSpec
+	var contents []serviceContents
+	x.mu.RLock()
 	for _, ns := range x.namespaces {
 		if ns.exists {
 			namespaces = append(namespaces, &namespaceSpec{objectKey{name: ns.name}})
 		}
 		for _, svc := range ns.services {
-			if svc.spec != nil {
-				services = append(services, svc.spec)
-			}
+			contents = append(contents, x.contents(svc))
 		}
-	}
-	specs := make([]*sliceSpec, 0, x.slices.n)
-	for sl := range x.slices.all() {
-		specs = append(specs, x.sliceSpec(sl))
-	}
-	for _, h := range x.holds.queue {
-		specs = append(specs, x.sliceSpec(&h.slice))
 	}
 	serial, externalSerial := x.serial(), x.externalSerial.Load()
 	x.mu.RUnlock()
 	for _, spec := range namespaces {
 		c.putNamespace(spec)
 	}
-	for _, spec := range services {
-		c.putService(spec)
-	}
-	for i, spec := range specs {
-		if spec.name == "" {
-			spec.name = fmt.Sprint("unnamed ", i) // no name in a cluster has a space
-		}
-		c.putSlice(spec)
+	for i := range contents {
+		c.putContents(&contents[i])
 	}
 	c.soaSerial.Store(serial)
 	c.externalSerial.Store(externalSerial)
 	return c
+}
+
+// serviceContents is what an index knows of one Service.
+type serviceContents struct {
+	service *serviceSpec // nil while the Service is absent
+	slices  []*sliceSpec
+}
+
+// contents returns what x knows of svc at one moment. Slices without a name of their own get one that no cluster has.
+func (x *index) contents(svc *service) serviceContents {
+	c := serviceContents{service: svc.spec}
+	for sl := svc.slices; sl != nil; sl = sl.sibling {
+		spec := x.sliceSpec(sl)
+		if spec.name == "" {
+			spec.name = fmt.Sprintf("%s %d", svc.name, len(c.slices))
+		}
+		c.slices = append(c.slices, spec)
+	}
+	return c
+}
+
+// putContents puts what another index knows of a Service.
+func (x *index) putContents(c *serviceContents) {
+	if c.service != nil {
+		x.putService(c.service)
+	}
+	for _, spec := range c.slices {
+		x.putSlice(spec)
+	}
 }
 
 // isMadeOf reports whether spec says what sl says already.

@@ -156,6 +156,9 @@ func (x *index) checkSlices(endpoints map[*endpoint]bool) error {
 		}
 	}
 	for _, h := range x.holds.queue {
+		if h.endpoints != nil {
+			counts[h.svc]++
+		}
 		for _, e := range h.endpoints {
 			if e.in.slice == &h.slice {
 				if !endpoints[e] || !e.in.held || e.in.next != nil || e.in.state != ready || e.svc != h.svc || e.svc.spec == nil {
@@ -178,15 +181,19 @@ func (x *index) checkSlices(endpoints map[*endpoint]bool) error {
 		return fmt.Errorf("slices and endpoints differ by %d occurrences", occurrences)
 	}
 	for svc, n := range counts {
-		if int(svc.slices) != n {
-			return fmt.Errorf("service %s counts %d slices, want %d", svc.name, svc.slices, n)
+		linked := 0
+		for sl := svc.slices; sl != nil; sl = sl.sibling {
+			linked++
+		}
+		if linked != n {
+			return fmt.Errorf("service %s has %d slices, want %d", svc.name, linked, n)
 		}
 	}
 	return nil
 }
 
 func (x *index) checkService(svc *service, endpoints map[*endpoint]bool) error {
-	if svc.spec == nil && svc.slices == 0 {
+	if svc.spec == nil && svc.slices == nil {
 		return fmt.Errorf("kept without a reason")
 	}
 	if svc.shown != (svc.spec != nil && svc.ns.exists) {

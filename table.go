@@ -91,6 +91,13 @@ func (t *table[K, E]) place(e *E) {
 	}
 }
 
+// reserve makes room for n values in all: adding up to so many splits no chain.
+func (t *table[K, E]) reserve(n int) {
+	for len(t.chains) < n {
+		t.split()
+	}
+}
+
 // split divides the chain whose turn it is between itself and a new one.
 func (t *table[K, E]) split() {
 	if len(t.chains) == 2*t.level {
