@@ -1,62 +1,268 @@
 package headless
 
 import (
-	"context"
 	"fmt"
+	"net"
 	"testing"
 
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// discard is a client on UDP that throws its replies away.
-type discard struct{ test.ResponseWriter }
+// rival is a plugin that the benchmarks measure.
+type rival struct {
+	name string // the directive
+	// start starts the plugin with the options of a stanza and returns when it has synced.
+	start func(b *testing.B, options string) (h plugin.Handler, stop func())
+	// convert reduces a slice to what the plugin keeps of it, and may empty it.
+	convert func(es *discoveryv1.EndpointSlice)
+}
 
+const benchZones = "cluster.local in-addr.arpa ip6.arpa"
+
+// rivals are this plugin and, where it can be built in, the kubernetes plugin.
+var rivals = []rival{{pluginName, startHeadless, convertSlice}}
+
+func startHeadless(b *testing.B, options string) (plugin.Handler, func()) {
+	b.Helper()
+	cfg, err := parseStanza(newController("headless " + benchZones + " {\n" + options + "\n}"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	h, err := newHeadless(cfg, "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	h.start()
+	return h, h.stop
+}
+
+func convertSlice(es *discoveryv1.EndpointSlice) { new(converter).slice(es) }
+
+// benchSizes are the numbers of endpoints in each of the Services that the benchmarks ask for.
+var benchSizes = []int{1, 3, 100, 1000, 10000}
+
+// benchObjects returns a cluster with the headless Services web and web6, of size ready pods each, and the ClusterIP Service vip.
+func benchObjects(size int) []runtime.Object {
+	service := func(name, ip string) *corev1.Service {
+		return &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+			Spec:       corev1.ServiceSpec{ClusterIP: ip, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
+		}
+	}
+	objects := []runtime.Object{
+		stubNamespace("default"), service("web", corev1.ClusterIPNone), service("web6", corev1.ClusterIPNone), service("vip", "10.96.0.1"),
+	}
+	for lo := 0; lo < size; lo += 100 {
+		es := bigEndpointSlice(lo, min(size, lo+100))
+		es.Ports[0].Protocol = new(corev1.ProtocolTCP) // as the API server fills in
+		es6 := es.DeepCopy()
+		es6.Name, es6.Labels[discoveryv1.LabelServiceName], es6.AddressType = fmt.Sprint("web6-", lo), "web6", discoveryv1.AddressTypeIPv6
+		for i := range es6.Endpoints {
+			es6.Endpoints[i].Addresses = []string{fmt.Sprintf("fd00::1:%x", lo+i)}
+		}
+		objects = append(objects, es, es6)
+	}
+	return objects
+}
+
+// benchQuery is what a benchmark asks.
+type benchQuery struct {
+	name, network, qname string
+	qtype                uint16
+	rcode                int
+	answers              bool // there are some
+}
+
+var benchQueries = []benchQuery{
+	{"pod", "udp", "web-0.web.default.svc.cluster.local.", dns.TypeA, noError, true},
+	{"service", "udp", "web.default.svc.cluster.local.", dns.TypeA, noError, true},
+	{"service6", "udp", "web6.default.svc.cluster.local.", dns.TypeAAAA, noError, true},
+	{"service-tcp", "tcp", "web.default.svc.cluster.local.", dns.TypeA, noError, true},
+	{"srv", "udp", "_http._tcp.web.default.svc.cluster.local.", dns.TypeSRV, noError, true},
+	{"srv-tcp", "tcp", "_http._tcp.web.default.svc.cluster.local.", dns.TypeSRV, noError, true},
+	{"clusterip", "udp", "vip.default.svc.cluster.local.", dns.TypeA, noError, true},
+	{"ptr", "udp", "0.0.1.10.in-addr.arpa.", dns.TypePTR, noError, true},
+	{"nodata", "udp", "web.default.svc.cluster.local.", dns.TypeAAAA, noError, false},
+	{"nxdomain", "udp", "nobody.default.svc.cluster.local.", dns.TypeA, nxName, false},
+}
+
+// msg returns the query, which has room for a reply of 1,232 octets.
+func (q *benchQuery) msg() *dns.Msg {
+	r := new(dns.Msg)
+	r.SetQuestion(q.qname, q.qtype)
+	r.SetEdns0(1232, false)
+	return r
+}
+
+// check fails the benchmark unless m answers q.
+func (q *benchQuery) check(b *testing.B, m *dns.Msg) {
+	b.Helper()
+	if m == nil || m.Rcode != q.rcode || (len(m.Answer) > 0) != q.answers {
+		b.Fatalf("%s %s: got %v", q.qname, dns.TypeToString[q.qtype], m)
+	}
+}
+
+// discard is a client that throws its replies away.
+type discard struct {
+	test.ResponseWriter
+	addr net.Addr // test.ResponseWriter makes a new one each time
+}
+
+func newDiscard(network string) *discard {
+	if network == "tcp" {
+		return &discard{addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 53}}
+	}
+	return &discard{addr: &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 53}}
+}
+
+// RemoteAddr implements dns.ResponseWriter.
+func (d *discard) RemoteAddr() net.Addr { return d.addr }
+
+// WriteMsg implements dns.ResponseWriter.
 func (*discard) WriteMsg(*dns.Msg) error { return nil }
 
-func BenchmarkServeDNS(b *testing.B) {
-	for _, c := range []struct {
-		name, qname string
-		qtype       uint16
-	}{
-		{"pod", "web-1.web.n.svc.cluster.local.", dns.TypeA},
-		{"service", "web.n.svc.cluster.local.", dns.TypeA},
-		{"srv", "_http._tcp.web.n.svc.cluster.local.", dns.TypeSRV},
-		{"nodata", "web.n.svc.cluster.local.", dns.TypeAAAA},
-		{"nxdomain", "nobody.n.svc.cluster.local.", dns.TypeA},
-		{"ptr", "1.0.0.10.in-addr.arpa.", dns.TypePTR},
-	} {
-		for _, n := range []int{3, 100, 5000} {
-			b.Run(fmt.Sprintf("%s/n=%d", c.name, n), func(b *testing.B) {
-				h := newTestHeadless(b, "")
-				h.index = bigIndex(n)
-				r := new(dns.Msg)
-				r.SetQuestion(c.qname, c.qtype)
-				r.SetEdns0(1232, false)
-				w := &discard{}
-				b.ReportAllocs()
-				for b.Loop() {
-					if _, err := h.ServeDNS(context.Background(), w, r); err != nil {
-						b.Fatal(err)
+// contest runs a benchmark for every query, size and rival. enter makes what is asked, for each rival and size once.
+func contest[R any](b *testing.B, enter func(v rival, api *stubAPI) R, run func(b *testing.B, asked R, q *benchQuery)) {
+	entered := make(map[string]R)
+	for i := range benchQueries {
+		q := &benchQueries[i]
+		for _, n := range benchSizes {
+			for _, v := range rivals {
+				key := fmt.Sprintf("n=%d/%s", n, v.name)
+				b.Run(q.name+"/"+key, func(sub *testing.B) {
+					asked, ok := entered[key]
+					if !ok {
+						api := newStubAPI(b)
+						api.put(benchObjects(n)...)
+						asked = enter(v, api)
+						entered[key] = asked
 					}
-				}
-			})
+					sub.ReportAllocs()
+					run(sub, asked, q)
+				})
+			}
 		}
 	}
 }
 
-// BenchmarkFlip changes the readiness of one endpoint in a slice of 100.
+// BenchmarkServeDNS asks the plugins alone.
+func BenchmarkServeDNS(b *testing.B) {
+	contest(b, func(v rival, api *stubAPI) plugin.Handler {
+		h, stop := v.start(b, "endpoint "+api.url)
+		b.Cleanup(stop)
+		return h
+	}, func(b *testing.B, h plugin.Handler, q *benchQuery) {
+		recorder := dnstest.NewRecorder(newDiscard(q.network))
+		if _, err := h.ServeDNS(b.Context(), recorder, q.msg()); err != nil {
+			b.Fatal(err)
+		}
+		q.check(b, recorder.Msg)
+		b.ResetTimer()
+		b.RunParallel(func(pb *testing.PB) {
+			w, r := newDiscard(q.network), q.msg()
+			for pb.Next() {
+				if _, err := h.ServeDNS(b.Context(), w, r); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
+}
+
+// clientsPerCPU is how many clients BenchmarkServer has for each processor.
+const clientsPerCPU = 8
+
+// BenchmarkServer asks CoreDNS, with one plugin, over sockets. The clients' work, the same for each, is in the figures.
+func BenchmarkServer(b *testing.B) {
+	contest(b, func(v rival, api *stubAPI) *server {
+		return startServer(b, "cluster.local:0 in-addr.arpa:0 ip6.arpa:0 {\n"+bound+v.name+" {\nendpoint "+api.url+"\n}\n}")
+	}, func(b *testing.B, s *server, q *benchQuery) {
+		q.check(b, s.ask(b, q.network, q.qname+" "+dns.TypeToString[q.qtype], 1232))
+		packet, err := q.msg().Pack()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.SetParallelism(clientsPerCPU)
+		b.ResetTimer()
+		b.RunParallel(func(pb *testing.PB) {
+			client, err := dns.DialTimeout(q.network, s.addr(q.network), patience)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			defer func() { _ = client.Close() }() // it was only read from
+			reply := make([]byte, dns.MaxMsgSize)
+			for pb.Next() {
+				if _, err := client.Write(packet); err != nil {
+					b.Error(err)
+					return
+				}
+				if _, err := client.Read(reply); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	})
+}
+
+// BenchmarkFlip changes the readiness of one endpoint and back.
 func BenchmarkFlip(b *testing.B) {
-	for _, n := range []int{100, 1000, 10000} {
+	for _, n := range benchSizes {
 		b.Run(fmt.Sprintf("n=%d", n), func(b *testing.B) {
 			x := bigIndex(n)
-			up, down := bigSlice(0, 100, ready), bigSlice(0, 100, ready)
-			down.endpoints[17].state = notReady
+			up, down := bigSlice(0, min(n, 100), ready), bigSlice(0, min(n, 100), ready)
+			down.endpoints[n/2%100].state = notReady
 			b.ReportAllocs()
 			for b.Loop() {
 				x.putSlice(down)
 				x.putSlice(up)
 			}
 		})
+	}
+}
+
+// BenchmarkConvertSlice reduces an EndpointSlice of 100 endpoints to what a plugin keeps of it.
+func BenchmarkConvertSlice(b *testing.B) {
+	for _, v := range rivals {
+		b.Run(v.name, func(b *testing.B) {
+			es := bigEndpointSlice(0, 100)
+			b.ReportAllocs()
+			for b.Loop() {
+				own := *es
+				v.convert(&own)
+			}
+		})
+	}
+}
+
+// BenchmarkSync starts a plugin with a cluster of two Services of n pods and stops it when it has synced. The API server's work
+// is in the figures.
+func BenchmarkSync(b *testing.B) {
+	for _, mode := range []string{"streamed", "listed"} {
+		for _, n := range benchSizes {
+			for _, v := range rivals {
+				b.Run(fmt.Sprintf("%s/n=%d/%s", mode, n, v.name), func(b *testing.B) {
+					api := newStubAPI(b)
+					if mode == "listed" {
+						api.refuseStreams()
+					}
+					api.put(benchObjects(n)...)
+					b.ReportAllocs()
+					for b.Loop() {
+						_, stop := v.start(b, "endpoint "+api.url)
+						stop()
+					}
+				})
+			}
+		}
 	}
 }

@@ -69,6 +69,11 @@ func (s *server) findPorts() {
 	s.udp, s.tcp = listener.LocalAddr().String(), listener.Addr().String()
 }
 
+// addr returns where s listens on "udp" or "tcp".
+func (s *server) addr(network string) string {
+	return map[string]string{"udp": s.udp, "tcp": s.tcp}[network]
+}
+
 // stop is what happens at the end of a process.
 func (s *server) stop() {
 	if s.instance != nil {
@@ -88,8 +93,7 @@ func (s *server) ask(t testing.TB, network, question string, size uint16) *dns.M
 		r.SetEdns0(size, false)
 	}
 	client := &dns.Client{Net: network, UDPSize: dns.MaxMsgSize, Timeout: 10 * time.Second}
-	addr := map[string]string{"udp": s.udp, "tcp": s.tcp}[network]
-	m, _, err := client.Exchange(r, addr)
+	m, _, err := client.Exchange(r, s.addr(network))
 	if err != nil {
 		t.Fatalf("%s over %s: %v", question, network, err)
 	}

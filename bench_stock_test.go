@@ -1,0 +1,43 @@
+//go:build !kubernetes
+
+package headless
+
+import (
+	"testing"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/kubernetes"
+	"github.com/coredns/coredns/plugin/kubernetes/object"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+func init() { rivals = append(rivals, rival{"kubernetes", startStock, convertStockSlice}) }
+
+// startStock starts the kubernetes plugin.
+func startStock(b *testing.B, options string) (plugin.Handler, func()) {
+	b.Helper()
+	c := caddy.NewTestController("dns", "kubernetes "+benchZones+" {\n"+options+"\n}")
+	c.Next()
+	k, err := kubernetes.ParseStanza(c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	onStart, onShut, err := k.InitKubeCache(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := onStart(); err != nil {
+		b.Fatal(err)
+	}
+	return k, func() {
+		if err := onShut(); err != nil {
+			b.Error(err)
+		}
+	}
+}
+
+func convertStockSlice(es *discoveryv1.EndpointSlice) {
+	_, _ = object.EndpointSliceToEndpoints(es) // it is an EndpointSlice
+}
