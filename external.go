@@ -65,7 +65,8 @@ func (h *Headless) External(state request.Request, headless bool) ([]msg.Service
 	if inZone(name, reverse4) || inZone(name, reverse6) {
 		return h.externalReverse(name, state.QType())
 	}
-	q := plain.parseService(strings.TrimSuffix(strings.TrimSuffix(name, state.Zone), "."))
+	var q query
+	q.parseService(strings.TrimSuffix(strings.TrimSuffix(name, state.Zone), "."), plain)
 	switch {
 	case q.kind == namespaceName && h.index.hasNamespace(q.namespace):
 		return nil, dns.RcodeSuccess

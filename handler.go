@@ -137,7 +137,9 @@ func (h *Headless) zoneOf(qname string) string {
 
 // question returns the question for name, qname in lower case, in one of our zones. offset and end are not set.
 func (h *Headless) question(name, qname, zone string, qtype uint16) *question {
-	return &question{query: h.grammar(zone).parse(qname, zone), name: name, zone: zone, index: h.indexOf(zone), qtype: qtype}
+	q := &question{name: name, zone: zone, index: h.indexOf(zone), qtype: qtype}
+	q.parse(qname, zone, h.grammar(zone))
+	return q
 }
 
 // indexOf returns the index that answers for zone.

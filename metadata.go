@@ -31,7 +31,8 @@ func (h *Headless) Metadata(ctx context.Context, state request.Request) context.
 		return ctx
 	}
 	g := h.grammar(zone)
-	q := g.parse(state.Name(), zone)
+	var q query
+	q.parse(state.Name(), zone, g)
 	kind := ""
 	switch q.kind {
 	case apex, structural:

@@ -65,63 +65,68 @@ const (
 )
 
 // parse takes apart qname, a lower-case FQDN at or below zone, in a zone without further names.
-func parse(qname, zone string) query { return plain.parse(qname, zone) }
+func parse(qname, zone string) (q query) {
+	q.parse(qname, zone, plain)
+	return q
+}
 
-// parse takes apart qname, a lower-case FQDN at or below zone. It allocates at most once, for a dashed IPv6 address.
-func (g grammar) parse(qname, zone string) query {
+// parse sets q, the zero query, to what qname is made of, a lower-case FQDN at or below zone. It allocates at most once, for a
+// dashed IPv6 address.
+func (q *query) parse(qname, zone string, g grammar) {
 	if len(qname) == len(zone) {
-		return query{kind: apex}
+		q.kind = apex
+		return
 	}
 	if inZone(qname, reverse4) || inZone(qname, reverse6) {
-		prefix, ok := parseReverse(qname)
-		if !ok {
-			return query{}
+		if prefix, ok := parseReverse(qname); ok {
+			q.kind, q.prefix = reverseName, prefix
 		}
-		return query{kind: reverseName, prefix: prefix}
+		return
 	}
 	rest := strings.TrimSuffix(qname[:len(qname)-len(zone)], ".")
 	rest, label := cutLast(rest)
 	switch label {
 	case "svc":
-		return g.parseService(rest)
+		q.parseService(rest, g)
 	case "pod":
-		return parsePod(rest)
+		q.parsePod(rest)
 	case "dns":
 		switch rest {
 		case "":
-			return query{kind: structural}
+			q.kind = structural
 		case "ns":
-			return query{kind: nsName}
+			q.kind = nsName
 		}
 	case "dns-version":
 		if rest == "" {
-			return query{kind: versionName}
+			q.kind = versionName
 		}
 	}
-	return query{}
 }
 
-// parseService takes apart what stands before ".svc".
-func (g grammar) parseService(rest string) query {
+// parseService sets q to what stands before ".svc".
+func (q *query) parseService(rest string, g grammar) {
 	if rest == "" {
-		return query{kind: structural}
+		q.kind = structural
+		return
 	}
-	q := query{kind: serviceName}
+	q.kind = serviceName
 	rest, q.namespace = cutLast(rest)
 	if rest == "" {
 		q.kind = namespaceName
-		return q
+		return
 	}
 	rest, q.service = cutLast(rest)
 	if rest == "" {
-		return q
+		return
 	}
 	before, label := cutLast(rest)
 	switch {
 	case g == zonal && label == "_zone":
-		return parseScope(q, before)
+		q.parseScope(before)
+		return
 	case strings.HasPrefix(label, "_"):
-		return parsePort(q, rest)
+		before = rest
 	case g != multicluster:
 		q.hostname = label
 		q.addr, _ = parseDashed(label)
@@ -130,40 +135,42 @@ func (g grammar) parseService(rest string) query {
 	default:
 		farther, hostname := cutLast(before)
 		if strings.HasPrefix(hostname, "_") {
-			return query{}
+			*q = query{}
+			return
 		}
 		q.hostname = rest[len(before)-len(hostname):]
 		before = farther
 	}
-	return parsePort(q, before)
+	q.parsePort(before)
 }
 
 // parsePort completes q with _port._proto, or _proto, or nothing.
-func parsePort(q query, rest string) query {
+func (q *query) parsePort(rest string) {
 	if rest == "" {
-		return q
+		return
 	}
 	rest, label := cutLast(rest)
 	if len(label) < 2 || label[0] != '_' {
-		return query{}
+		*q = query{}
+		return
 	}
 	q.proto = label[1:]
 	if rest == "" {
-		return q
+		return
 	}
 	rest, label = cutLast(rest)
 	if len(label) < 2 || label[0] != '_' || rest != "" {
-		return query{}
+		*q = query{}
+		return
 	}
 	q.port = label[1:]
-	return q
 }
 
 // parseScope completes q with what stands before "_zone": pin or prefer, and before that a topology zone, which may have dots.
-func parseScope(q query, rest string) query {
+func (q *query) parseScope(rest string) {
 	q.scope = scopeName
 	if rest == "" {
-		return q
+		return
 	}
 	rest, label := cutLast(rest)
 	directive := pin
@@ -172,30 +179,29 @@ func parseScope(q query, rest string) query {
 	case "prefer":
 		directive = prefer
 	default:
-		return query{}
+		*q = query{}
+		return
 	}
 	if rest != "" {
 		q.scope, q.zone = directive, rest
 	}
-	return q
 }
 
-// parsePod takes apart what stands before ".pod".
-func parsePod(rest string) query {
+// parsePod sets q to what stands before ".pod".
+func (q *query) parsePod(rest string) {
 	if rest == "" {
-		return query{kind: structural}
+		q.kind = structural
+		return
 	}
-	q := query{kind: podsName}
+	q.kind = podsName
 	rest, q.namespace = cutLast(rest)
 	if rest == "" {
-		return q
+		return
 	}
 	q.kind = podName
-	rest, q.pod = cutLast(rest)
-	if rest != "" {
-		return query{}
+	if rest, q.pod = cutLast(rest); rest != "" {
+		*q = query{}
 	}
-	return q
 }
 
 // cutLast splits off the last label of name, which has no trailing dot. A dot that is escaped belongs to its label
