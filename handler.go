@@ -7,6 +7,7 @@
 package headless
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -24,13 +25,14 @@ type Headless struct {
 	Next plugin.Handler
 
 	*config
-	index     *index
-	imports   *index // of the multicluster zones; nil without any
-	pods      *pods
-	converter *converter
-	source    source
-	synced    *latch
-	upstream  upstreamer
+	authorities []authority // of the zones, those with the longest names first
+	index       *index
+	imports     *index // of the multicluster zones; nil without any
+	pods        *pods
+	converter   *converter
+	source      source
+	synced      *latch
+	upstream    upstreamer
 	// local holds the addresses that the server listens on. They lead to the DNS service's own name, and stand in for its
 	// addresses where there is none.
 	local []netip.Addr
@@ -43,28 +45,71 @@ type upstreamer interface {
 	Lookup(ctx context.Context, state request.Request, name string, qtype uint16) (*dns.Msg, error)
 }
 
+// authority is one of our zones.
+type authority struct {
+	zone    string // a lower-case FQDN
+	grammar grammar
+	// primary is the zone that the names in its SOA and NS records are in: reverse zones have those of the primary zone.
+	primary      string
+	mname, rname string // of its SOA
+}
+
+// authorities returns one for each of the zones, those with the longest names first.
+func (cfg *config) authorities() []authority {
+	var list []authority
+	for _, zone := range cfg.zones {
+		a := authority{zone: zone, primary: zone}
+		if isReverse(zone) {
+			a.primary = cfg.primary
+		}
+		switch {
+		case slices.Contains(cfg.multicluster, zone):
+			a.grammar = multicluster
+		case cfg.zonal:
+			a.grammar = zonal
+		}
+		a.mname, a.rname = below("ns.dns", a.primary), below("hostmaster", a.primary)
+		list = append(list, a)
+	}
+	slices.SortFunc(list, func(a, b authority) int { return cmp.Compare(len(b.zone), len(a.zone)) })
+	return list
+}
+
 // question is what a reply answers.
 type question struct {
 	query
+	*authority
 	name  string // the owner name, as the client spells it
-	zone  string // the zone of name, lower case
-	index *index // of the zone
 	qtype uint16
 	// offset is where the answer section starts in the message, end where the message has to end.
 	offset, end int
 }
 
 // apex returns the zone as the client spells it.
-func (q *question) apex() string { return q.name[len(q.name)-len(q.zone):] }
+func (q *question) apex() string { return q.name[len(q.name)-len(q.authority.zone):] }
 
-// result is the answer to a question. The zero result denies the name.
-type result struct {
-	outcome   outcome
-	answer    []dns.RR
-	extra     []dns.RR
-	truncated bool   // the answer is not the whole RRset
-	cname     string // the name owns only a CNAME, to this FQDN
-	ttl       uint32 // of that CNAME
+// reply is the answer to a question, under construction. At first it denies the name.
+type reply struct {
+	dns.Msg
+	outcome outcome
+	cname   string // the name owns only a CNAME, to this FQDN
+	ttl     uint32 // of that CNAME
+
+	// room is for the sections of most messages: one question, one record or else the SOA, and the OPT record that the server adds.
+	room struct {
+		question          [1]dns.Question
+		answer, ns, extra [1]dns.RR
+	}
+}
+
+// newReply returns a reply to r that has no records yet.
+func newReply(r *dns.Msg) *reply {
+	m := new(reply)
+	m.SetReply(&dns.Msg{MsgHdr: r.MsgHdr})
+	m.Authoritative = true
+	m.room.question[0] = r.Question[0]
+	m.Question, m.Answer, m.Ns, m.Extra = m.room.question[:], m.room.answer[:0], m.room.ns[:0], m.room.extra[:0]
+	return m
 }
 
 // Name implements plugin.Handler.
@@ -78,41 +123,38 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	if len(r.Question) == 0 || r.Question[0].Qclass != dns.ClassINET {
 		return h.next(ctx, w, r)
 	}
-	name, qtype := r.Question[0].Name, r.Question[0].Qtype
-	qname := strings.ToLower(name)
-	zone := h.zoneOf(qname)
-	if zone == "" {
+	qname := strings.ToLower(r.Question[0].Name)
+	q := question{authority: h.authority(qname), name: r.Question[0].Name, qtype: r.Question[0].Qtype}
+	if q.authority == nil {
 		return h.next(ctx, w, r)
 	}
-	if qtype == dns.TypeAXFR || qtype == dns.TypeIXFR {
+	if q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR {
 		return dns.RcodeRefused, nil
 	}
-	q := h.question(name, qname, zone, qtype)
+	q.parse(qname, q.authority.zone, q.grammar)
 	if !h.Ready() {
 		if q.kind == reverseName && isPublic(q.prefix) && h.falls(qname) {
 			return h.next(ctx, w, r)
 		}
 		return notReadyReply(w, r)
 	}
-	q.offset = headerSize + nameSize(name) + 4
+	q.offset = headerSize + nameSize(q.name) + 4
 	q.end = room(w, r)
 
-	res := h.resolve(q)
-	if res.outcome != found && h.falls(qname) {
-		if res.outcome == nonTerminal {
-			w = &ancestorWriter{w, h.soa(q, h.negativeTTL)}
+	m := newReply(r)
+	h.resolve(&q, m)
+	switch {
+	case m.outcome != found && h.falls(qname):
+		if m.outcome == nonTerminal {
+			w = &ancestorWriter{w, h.soa(&q, h.negativeTTL)}
 		}
 		return h.next(ctx, w, r)
+	case m.cname != "":
+		h.chase(ctx, w, r, &q, m)
+	default:
+		h.finish(&q, m, 0)
 	}
-	m := new(dns.Msg)
-	m.SetReply(r)
-	m.Authoritative = true
-	if res.cname != "" {
-		h.chase(ctx, w, r, q, &res, m)
-	} else {
-		h.fill(m, q, &res)
-	}
-	_ = w.WriteMsg(m) // the client is gone; there is nobody to tell
+	_ = w.WriteMsg(&m.Msg) // the client is gone; there is nobody to tell
 	return dns.RcodeSuccess, nil
 }
 
@@ -124,41 +166,30 @@ func (h *Headless) next(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 // falls reports whether a name that owns no record goes to the next plugin.
 func (h *Headless) falls(qname string) bool { return h.Next != nil && h.fall.Through(qname) }
 
-// zoneOf returns the longest of our zones that qname is in, or "".
-func (h *Headless) zoneOf(qname string) string {
-	longest := ""
-	for _, zone := range h.zones {
-		if len(zone) > len(longest) && inZone(qname, zone) {
-			longest = zone
+// authority returns the one for the longest of our zones that qname is in, or nil.
+func (h *Headless) authority(qname string) *authority {
+	for i := range h.authorities {
+		if a := &h.authorities[i]; inZone(qname, a.zone) {
+			return a
 		}
 	}
-	return longest
+	return nil
 }
 
-// question returns the question for name, qname in lower case, in one of our zones. offset and end are not set.
-func (h *Headless) question(name, qname, zone string, qtype uint16) *question {
-	q := &question{name: name, zone: zone, index: h.indexOf(zone), qtype: qtype}
-	q.parse(qname, zone, h.grammar(zone))
-	return q
+// zoneOf returns the longest of our zones that qname is in, or "".
+func (h *Headless) zoneOf(qname string) string {
+	if a := h.authority(qname); a != nil {
+		return a.zone
+	}
+	return ""
 }
 
-// indexOf returns the index that answers for zone.
-func (h *Headless) indexOf(zone string) *index {
-	if slices.Contains(h.multicluster, zone) {
+// indexOf returns the index that answers for a.
+func (h *Headless) indexOf(a *authority) *index {
+	if a.grammar == multicluster {
 		return h.imports
 	}
 	return h.index
-}
-
-// grammar returns which names there are in zone.
-func (h *Headless) grammar(zone string) grammar {
-	switch {
-	case slices.Contains(h.multicluster, zone):
-		return multicluster
-	case h.zonal:
-		return zonal
-	}
-	return plain
 }
 
 // optSize is the size of an OPT record without options.
@@ -182,16 +213,13 @@ func room(w dns.ResponseWriter, r *dns.Msg) int {
 	return size
 }
 
-// fill completes m with res: its records or, if there are none, a denial.
-func (h *Headless) fill(m *dns.Msg, q *question, res *result) {
-	m.Answer = append(m.Answer, res.answer...)
-	m.Extra = res.extra
-	m.Truncated = m.Truncated || res.truncated
-	if res.outcome == nameError {
+// finish completes m, to which the answer for q was added behind some CNAMEs: without one it is a denial.
+func (h *Headless) finish(q *question, m *reply, cnames int) {
+	if m.outcome == nameError {
 		m.Rcode = dns.RcodeNameError
 	}
-	if len(res.answer) == 0 && !res.truncated {
-		m.Ns = []dns.RR{h.soa(q, h.negativeTTL)}
+	if len(m.Answer) == cnames && !m.Truncated {
+		m.Ns = append(m.Ns, h.soa(q, h.negativeTTL))
 	}
 }
 
@@ -251,65 +279,65 @@ var notPublic = []netip.Prefix{
 
 // soa returns the SOA of q's zone.
 func (h *Headless) soa(q *question, ttl uint32) dns.RR {
-	return soaRR(q.apex(), ttl, h.naming(q.zone), q.index.serial(), h.negativeTTL)
+	return soaRR(q.apex(), ttl, q.authority, h.indexOf(q.authority).serial(), h.negativeTTL)
 }
 
-// naming returns the zone that the names in a zone's SOA and NS records are in: reverse zones have those of the primary zone.
-func (h *Headless) naming(zone string) string {
-	if isReverse(zone) {
-		return h.primary
-	}
-	return zone
-}
-
-// resolve answers q from what we hold. ANY is answered with one RRset (RFC 8482).
-func (h *Headless) resolve(q *question) result {
+// resolve adds to m what we hold for q. ANY is answered with one RRset (RFC 8482).
+func (h *Headless) resolve(q *question, m *reply) {
 	if q.qtype != dns.TypeANY {
-		return h.resolveType(q, q.qtype)
+		h.resolveType(q, q.qtype, m)
+		return
 	}
-	var res result
 	for _, qtype := range []uint16{dns.TypeSOA, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT} {
-		if res = h.resolveType(q, qtype); len(res.answer) > 0 || res.outcome != found {
-			break
+		if h.resolveType(q, qtype, m); len(m.Answer) > 0 || m.outcome != found {
+			return
 		}
 	}
-	return res
 }
 
-// resolveType answers q as if for qtype.
-func (h *Headless) resolveType(q *question, qtype uint16) result {
+// resolveType does so as if q were for qtype.
+func (h *Headless) resolveType(q *question, qtype uint16, m *reply) {
 	switch q.kind {
+	case absent:
 	case apex:
-		return h.resolveApex(q, qtype)
+		h.resolveApex(q, qtype, m)
 	case structural:
-		return result{outcome: nonTerminal}
+		m.outcome = nonTerminal
 	case versionName:
-		res := result{outcome: found}
+		m.outcome = found
 		if qtype == dns.TypeTXT {
-			res.answer = []dns.RR{versionRR(q.name)}
+			m.Answer = append(m.Answer, versionRR(q.name))
 		}
-		return res
 	case nsName:
-		return h.resolveNS(q, qtype)
+		h.resolveNS(q, qtype, m)
 	case podsName, podName:
-		return h.resolvePod(q, qtype)
+		h.resolvePod(q, qtype, m)
 	case reverseName:
-		return h.resolveReverse(q, qtype)
+		h.resolveReverse(q, qtype, m)
 	case namespaceName, serviceName:
-		return h.resolveService(q, qtype)
+		h.resolveService(q, qtype, m)
 	}
-	return result{}
 }
 
-func (h *Headless) resolveApex(q *question, qtype uint16) result {
-	res := result{outcome: found}
+func (h *Headless) resolveApex(q *question, qtype uint16, m *reply) {
+	m.outcome = found
 	switch qtype {
 	case dns.TypeSOA:
-		res.answer = []dns.RR{h.soa(q, h.ttl)}
+		m.Answer = append(m.Answer, h.soa(q, h.ttl))
 	case dns.TypeNS:
-		res.answer, res.extra = nsRRs(q.name, h.ttl, h.nameservers(h.naming(q.zone)))
+		for _, s := range h.nameservers(q.primary) {
+			m.Answer = append(m.Answer, nsRR(q.name, h.ttl, s.name))
+			for _, addr := range s.addrs {
+				m.Extra = append(m.Extra, addressRR(s.name, h.ttl, addr))
+			}
+		}
 	}
-	return res
+}
+
+// namedServer is a name server and its addresses.
+type namedServer struct {
+	name  string
+	addrs []netip.Addr
 }
 
 // nameservers returns the name servers by their names in zone: the DNS service by its own, or else ns.dns with the addresses
@@ -326,50 +354,48 @@ func (h *Headless) nameservers(zone string) []namedServer {
 }
 
 // resolveNS answers for ns.dns, the SOA's MNAME: it has the addresses of all name servers.
-func (h *Headless) resolveNS(q *question, qtype uint16) result {
-	res := result{outcome: nonTerminal}
+func (h *Headless) resolveNS(q *question, qtype uint16, m *reply) {
+	m.outcome = nonTerminal
 	seen := make(map[netip.Addr]bool)
-	for _, s := range h.nameservers(q.zone) {
+	for _, s := range h.nameservers(q.authority.zone) {
 		for _, addr := range s.addrs {
-			res.outcome = found
+			m.outcome = found
 			if !seen[addr] && qtype == rrtype(familyOf(addr)) {
-				res.answer = append(res.answer, addressRR(q.name, h.ttl, addr))
+				m.Answer = append(m.Answer, addressRR(q.name, h.ttl, addr))
 			}
 			seen[addr] = true
 		}
 	}
-	return res
 }
 
 // resolvePod answers for names made of an address. Which of them exist, and whether any does, is what the option pods says.
-func (h *Headless) resolvePod(q *question, qtype uint16) result {
+func (h *Headless) resolvePod(q *question, qtype uint16, m *reply) {
 	if h.podMode == podsDisabled || !h.index.hasNamespace(q.namespace) {
-		return result{}
+		return
 	}
 	if q.kind == podsName {
-		return result{outcome: nonTerminal}
+		m.outcome = nonTerminal
+		return
 	}
 	addr, ok := parsePodLabel(q.pod)
 	if !ok || h.podMode == podsVerified && !h.pods.in(q.namespace, addr) {
-		return result{}
+		return
 	}
-	res := result{outcome: found}
+	m.outcome = found
 	if qtype == rrtype(familyOf(addr)) {
-		res.answer = []dns.RR{addressRR(q.name, h.ttl, addr)}
+		m.Answer = append(m.Answer, addressRR(q.name, h.ttl, addr))
 	}
-	return res
 }
 
-func (h *Headless) resolveReverse(q *question, qtype uint16) result {
+func (h *Headless) resolveReverse(q *question, qtype uint16, m *reply) {
 	v := h.index.lookup(&q.query, wantNothing, 0)
-	res := result{outcome: v.outcome}
+	m.outcome = v.outcome
 	if qtype == dns.TypePTR {
-		res.answer = ptrRRs(q.name, h.ttlOf(&v), v.pointers, h.primary)
+		m.Answer = appendPTRs(m.Answer, q.name, h.ttlOf(&v), v.pointers, h.primary)
 	}
-	return res
 }
 
-func (h *Headless) resolveService(q *question, qtype uint16) result {
+func (h *Headless) resolveService(q *question, qtype uint16, m *reply) {
 	w, limit := wantNothing, 0
 	left := max(0, q.end-q.offset) // a client may leave no room for an answer
 	switch qtype {
@@ -378,24 +404,28 @@ func (h *Headless) resolveService(q *question, qtype uint16) result {
 	case dns.TypeAAAA:
 		w, limit = wantAAAA, left/addressRRSize(v6)
 	case dns.TypeSRV:
-		w, limit = wantSRV, left/leastSRVSize(q.service, q.namespace, q.zone)
+		w, limit = wantSRV, left/leastSRVSize(q.service, q.namespace, q.authority.zone)
 	}
-	v := q.index.lookup(&q.query, w, limit)
-	res := result{outcome: v.outcome, cname: v.cname, ttl: h.ttlOf(&v)}
+	v := h.indexOf(q.authority).lookup(&q.query, w, limit)
+	m.outcome, m.cname, m.ttl = v.outcome, v.cname, h.ttlOf(&v)
+	before := len(m.Answer)
 	switch {
-	case w == wantSRV:
-		a := srvAnswer{
-			owner: q.name, ttl: res.ttl, service: serviceFQDN(q.service, q.namespace, q.zone),
-			targets: v.targets, total: v.total, size: q.offset, end: q.end,
-		}
-		res.answer = a.answer()
-		res.extra = a.extra()
-		res.truncated = len(res.answer) < v.total
-	case w != wantNothing:
-		res.answer = addressRRs(q.name, res.ttl, v.addrs, w.family())
-		res.truncated = len(res.answer) < v.total
+	case len(v.targets) > 0:
+		addSRVs(q, &v, m)
+	case len(v.addrs) > 0:
+		m.Answer = appendAddressRRs(m.Answer, q.name, m.ttl, v.addrs, w.family())
 	}
-	return res
+	m.Truncated = len(m.Answer)-before < v.total
+}
+
+// addSRVs adds to m the targets of v, and their addresses.
+func addSRVs(q *question, v *view, m *reply) {
+	a := srvAnswer{
+		owner: q.name, ttl: m.ttl, service: serviceFQDN(q.service, q.namespace, q.authority.zone),
+		targets: v.targets, total: v.total, size: q.offset, end: q.end,
+	}
+	m.Answer = a.appendAnswer(m.Answer)
+	m.Extra = a.appendExtra(m.Extra)
 }
 
 // rrtype returns the type of the address records of family f.
@@ -414,47 +444,49 @@ const maxHops = 8
 
 // chase answers q, whose name owns a CNAME, in m: with the CNAME and, for A and AAAA, with the answer for its target, and so
 // on (RFC 1034 section 4.3.2). The response code is the last target's (RFC 6604). A loop ends at the first repetition.
-func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, q *question, res *result, m *dns.Msg) {
+func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, q *question, m *reply) {
 	seen := []string{strings.ToLower(q.name)}
 	for {
-		m.Answer = append(m.Answer, cnameRR(q.name, res.ttl, res.cname))
-		if q.qtype != dns.TypeA && q.qtype != dns.TypeAAAA || slices.Contains(seen, res.cname) {
+		m.Answer = append(m.Answer, cnameRR(q.name, m.ttl, m.cname))
+		if q.qtype != dns.TypeA && q.qtype != dns.TypeAAAA || slices.Contains(seen, m.cname) {
 			return
 		}
-		seen = append(seen, res.cname)
-		zone := h.zoneOf(res.cname)
-		if zone == "" {
-			h.chaseOutside(ctx, w, r, q, res.cname, m)
+		seen = append(seen, m.cname)
+		hop := question{authority: h.authority(m.cname), name: m.cname, qtype: q.qtype}
+		if hop.authority == nil {
+			h.chaseOutside(ctx, w, r, &hop, m)
 			return
 		}
-		offset, end := q.offset+pointerSize+fixedSize+nameSize(res.cname), q.end
-		q = h.question(res.cname, res.cname, zone, q.qtype)
-		q.offset, q.end = offset, end
-		*res = h.resolve(q)
+		hop.parse(m.cname, hop.authority.zone, hop.grammar)
+		hop.offset, hop.end = q.offset+pointerSize+fixedSize+nameSize(m.cname), q.end
+		q = &hop
+		m.outcome, m.cname = nameError, ""
+		cnames := len(m.Answer)
+		h.resolve(q, m)
 		switch {
-		case res.cname != "" && len(m.Answer) == maxHops:
+		case m.cname != "" && cnames == maxHops:
 			return
-		case res.cname != "":
-		case res.outcome != found && h.falls(q.name):
-			h.chaseOutside(ctx, w, r, q, q.name, m)
+		case m.cname != "":
+		case m.outcome != found && h.falls(q.name):
+			h.chaseOutside(ctx, w, r, q, m)
 			return
 		default:
-			h.fill(m, q, res)
+			h.finish(q, m, cnames)
 			return
 		}
 	}
 }
 
-// chaseOutside completes m with the answer that the whole server gives for target. When nobody here answers for it, the
+// chaseOutside completes m with the answer that the whole server gives for q. When nobody here answers for it, the
 // CNAME stands alone and the client's resolver goes on from there.
-func (h *Headless) chaseOutside(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, q *question, target string, m *dns.Msg) {
+func (h *Headless) chaseOutside(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, q *question, m *reply) {
 	loop, _ := ctx.Value(dnsserver.LoopKey{}).(int)
 	if loop >= maxHops {
 		m.Rcode = dns.RcodeServerFailure
 		return
 	}
 	ctx = context.WithValue(ctx, dnsserver.LoopKey{}, loop+1)
-	answer, err := h.upstream.Lookup(ctx, request.Request{W: w, Req: r}, target, q.qtype)
+	answer, err := h.upstream.Lookup(ctx, request.Request{W: w, Req: r}, q.name, q.qtype)
 	if err != nil || answer == nil {
 		m.Rcode = dns.RcodeServerFailure
 		return

@@ -26,13 +26,12 @@ func (h *Headless) Metadata(ctx context.Context, state request.Request) context.
 			set("client-label/"+label, value)
 		}
 	}
-	zone := h.zoneOf(state.Name())
-	if zone == "" {
+	a := h.authority(state.Name())
+	if a == nil {
 		return ctx
 	}
-	g := h.grammar(zone)
 	var q query
-	q.parse(state.Name(), zone, g)
+	q.parse(state.Name(), a.zone, a.grammar)
 	kind := ""
 	switch q.kind {
 	case apex, structural:
@@ -46,7 +45,7 @@ func (h *Headless) Metadata(ctx context.Context, state request.Request) context.
 	}
 	set("port-name", q.port)
 	set("protocol", q.proto)
-	switch g {
+	switch a.grammar {
 	case multicluster:
 		endpoint, cluster, _ := strings.Cut(q.hostname, ".")
 		if q.cluster {

@@ -2,6 +2,8 @@ package headless
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/miekg/dns"
 )
@@ -37,33 +39,86 @@ func nameSize(name string) int {
 	return len(name) + 1
 }
 
-// addressRRs returns a record for each of addrs, octets one behind the other.
-func addressRRs(owner string, ttl uint32, addrs []byte, f family) []dns.RR {
-	size := f.size()
-	rrs := make([]dns.RR, len(addrs)/size)
-	if f == v4 {
-		slab := make([]dns.A, len(rrs))
-		for i := range slab {
-			slab[i] = dns.A{Hdr: header(owner, dns.TypeA, ttl), A: addrs[i*size : (i+1)*size : (i+1)*size]}
-			rrs[i] = &slab[i]
-		}
-		return rrs
+// addressSlab holds the A and AAAA records of one reply, so that those of a family are one piece of memory.
+type addressSlab struct {
+	a    []aRecord
+	aaaa []aaaaRecord
+}
+
+// aRecord is an A record and the octets of its address.
+type aRecord struct {
+	dns.A
+	octets [4]byte
+}
+
+// aaaaRecord is an AAAA record and the octets of its address.
+type aaaaRecord struct {
+	dns.AAAA
+	octets [16]byte
+}
+
+// newAddressSlab returns a slab for n records of each family.
+func newAddressSlab(n [2]int) *addressSlab {
+	return &addressSlab{make([]aRecord, n[v4]), make([]aaaaRecord, n[v6])}
+}
+
+// take returns the next record, of the address that octets are.
+func (s *addressSlab) take(owner string, ttl uint32, octets []byte) dns.RR {
+	if len(octets) == v4.size() {
+		r := &s.a[0]
+		s.a = s.a[1:]
+		setHeader(&r.Hdr, owner, dns.TypeA, ttl)
+		r.A.A = r.octets[:]
+		copy(r.octets[:], octets)
+		return &r.A
 	}
-	slab := make([]dns.AAAA, len(rrs))
-	for i := range slab {
-		slab[i] = dns.AAAA{Hdr: header(owner, dns.TypeAAAA, ttl), AAAA: addrs[i*size : (i+1)*size : (i+1)*size]}
-		rrs[i] = &slab[i]
+	r := &s.aaaa[0]
+	s.aaaa = s.aaaa[1:]
+	setHeader(&r.Hdr, owner, dns.TypeAAAA, ttl)
+	r.AAAA.AAAA = r.octets[:]
+	copy(r.octets[:], octets)
+	return &r.AAAA
+}
+
+// appendAddressRRs appends a record for each of addrs, octets one behind the other.
+func appendAddressRRs(rrs []dns.RR, owner string, ttl uint32, addrs []byte, f family) []dns.RR {
+	var n [2]int
+	n[f] = len(addrs) / f.size()
+	slab := newAddressSlab(n)
+	rrs = slices.Grow(rrs, n[f])
+	for octets := range slices.Chunk(addrs, f.size()) {
+		rrs = append(rrs, slab.take(owner, ttl, octets))
 	}
 	return rrs
 }
 
 // addressRR returns the record for one address.
 func addressRR(owner string, ttl uint32, addr netip.Addr) dns.RR {
-	return addressRRs(owner, ttl, appendAddr(nil, addr), familyOf(addr))[0]
+	var octets [16]byte
+	var n [2]int
+	n[familyOf(addr)] = 1
+	return newAddressSlab(n).take(owner, ttl, appendAddr(octets[:0], addr))
 }
 
-func header(owner string, rrtype uint16, ttl uint32) dns.RR_Header {
-	return dns.RR_Header{Name: owner, Rrtype: rrtype, Class: dns.ClassINET, Ttl: ttl}
+func header(owner string, rrtype uint16, ttl uint32) (hdr dns.RR_Header) {
+	setHeader(&hdr, owner, rrtype, ttl)
+	return hdr
+}
+
+// setHeader sets the fields one by one: to copy a struct that holds pointers is slow while the garbage collector runs.
+func setHeader(hdr *dns.RR_Header, owner string, rrtype uint16, ttl uint32) {
+	hdr.Name, hdr.Rrtype, hdr.Class, hdr.Ttl = owner, rrtype, dns.ClassINET, ttl
+}
+
+// maxLen returns the most octets that append appends.
+func (h hostLabel) maxLen() int {
+	switch {
+	case h.name != "" || !h.addr.IsValid():
+		return len(h.name)
+	case h.addr.Is4():
+		return len("255-255-255-255")
+	}
+	return maxDashed
 }
 
 // append appends the label that h stands for.
@@ -76,25 +131,21 @@ func (h hostLabel) append(b []byte) []byte {
 
 // fqdn returns the name that p points to in zone.
 func (p pointer) fqdn(zone string) string {
-	b := p.append(make([]byte, 0, 64))
-	if len(b) > 0 {
-		b = append(b, '.')
+	var room [64]byte
+	label := p.append(room[:0])
+	if len(label) > 0 {
+		label = append(label, '.')
 	}
-	return string(append(b, serviceFQDN(p.service, p.namespace, zone)...))
+	return string(label) + serviceFQDN(p.service, p.namespace, zone)
 }
 
 // serviceFQDN returns the name of a Service in zone.
 func serviceFQDN(service, namespace, zone string) string {
-	return below(service+"."+namespace+".svc", zone)
+	return service + "." + namespace + ".svc." + strings.TrimPrefix(zone, ".")
 }
 
 // below returns the FQDN of name, relative to zone.
-func below(name, zone string) string {
-	if zone == "." {
-		return name + "."
-	}
-	return name + "." + zone
-}
+func below(name, zone string) string { return name + "." + strings.TrimPrefix(zone, ".") }
 
 // leastSRVSize returns the size of the smallest SRV record of a Service in zone.
 func leastSRVSize(service, namespace, zone string) int {
@@ -102,7 +153,7 @@ func leastSRVSize(service, namespace, zone string) int {
 }
 
 // srvAnswer is an SRV RRset under construction: as many whole records as fit before the end of the message, SRV records
-// first. Its methods are called in the order answer, extra.
+// first. Its methods are called in the order appendAnswer, appendExtra.
 type srvAnswer struct {
 	owner   string
 	ttl     uint32
@@ -117,21 +168,22 @@ type srvAnswer struct {
 	near  int      // those of them that a compression pointer can reach
 }
 
-// answer returns the SRV records.
-func (a *srvAnswer) answer() []dns.RR {
+// appendAnswer appends the SRV records.
+func (a *srvAnswer) appendAnswer(rrs []dns.RR) []dns.RR {
 	a.nameTargets()
 	weight := uint16(max(1, 100/max(1, a.total))) //nolint:gosec // at most 100
 	n := 0
-	for _, t := range a.targets {
-		n += len(t.ports)
+	for i := range a.targets {
+		n += len(a.targets[i].ports)
 	}
-	slab := make([]dns.SRV, 0, n)
-	for i, t := range a.targets {
-		for _, number := range t.ports {
+	slab := make([]dns.SRV, n)
+	rrs = slices.Grow(rrs, n)
+	for i := range a.targets {
+		for _, number := range a.targets[i].ports {
 			// RFC 2782: the target is not compressed.
 			at := a.size + pointerSize + fixedSize + 6
 			if at+nameSize(a.names[i]) > a.end {
-				return srvRRs(slab)
+				return rrs
 			}
 			if a.shown == i {
 				a.shown++
@@ -140,34 +192,37 @@ func (a *srvAnswer) answer() []dns.RR {
 				}
 			}
 			a.size = at + nameSize(a.names[i])
-			slab = append(slab, dns.SRV{Hdr: header(a.owner, dns.TypeSRV, a.ttl), Weight: weight, Port: number, Target: a.names[i]})
+			r := &slab[0]
+			setHeader(&r.Hdr, a.owner, dns.TypeSRV, a.ttl)
+			r.Weight, r.Port, r.Target = weight, number, a.names[i]
+			rrs, slab = append(rrs, r), slab[1:]
 		}
-	}
-	return srvRRs(slab)
-}
-
-func srvRRs(slab []dns.SRV) []dns.RR {
-	rrs := make([]dns.RR, len(slab))
-	for i := range slab {
-		rrs[i] = &slab[i]
 	}
 	return rrs
 }
 
-// extra returns the addresses of the targets of the SRV records.
-func (a *srvAnswer) extra() []dns.RR {
-	rrs := make([]dns.RR, 0, a.shown)
-	for i, t := range a.targets[:a.shown] {
+// appendExtra appends the addresses of the targets of the SRV records.
+func (a *srvAnswer) appendExtra(rrs []dns.RR) []dns.RR {
+	var n [2]int
+	for i := range a.targets[:a.shown] {
+		for _, addr := range a.targets[i].addrs {
+			n[familyOf(addr)]++
+		}
+	}
+	slab := newAddressSlab(n)
+	rrs = slices.Grow(rrs, n[v4]+n[v6]+1) // the server adds an OPT record
+	var octets [16]byte
+	for i := range a.targets[:a.shown] {
 		owner := pointerSize
 		if i >= a.near {
 			owner = len(a.names[i]) - len(a.service) + pointerSize
 		}
-		for _, addr := range t.addrs {
+		for _, addr := range a.targets[i].addrs {
 			a.size += owner + fixedSize + familyOf(addr).size()
 			if a.size > a.end {
 				return rrs
 			}
-			rrs = append(rrs, addressRR(a.names[i], a.ttl, addr))
+			rrs = append(rrs, slab.take(a.names[i], a.ttl, appendAddr(octets[:0], addr)))
 		}
 	}
 	return rrs
@@ -175,48 +230,34 @@ func (a *srvAnswer) extra() []dns.RR {
 
 // nameTargets sets the names of the targets, all of them parts of one string.
 func (a *srvAnswer) nameTargets() {
-	var b []byte
-	ends := make([]int, len(a.targets))
-	for i, t := range a.targets {
-		start := len(b)
-		if b = t.append(b); len(b) > start {
-			b = append(b, '.')
-		}
-		b = append(b, a.service...)
-		ends[i] = len(b)
+	size := 0
+	for i := range a.targets {
+		size += a.targets[i].maxLen() + len(".") + len(a.service)
 	}
-	all, start := string(b), 0
-	a.names = make([]string, len(ends))
-	for i, end := range ends {
-		a.names[i] = all[start:end]
-		start = end
+	var text strings.Builder
+	text.Grow(size)
+	var label [64]byte // few are longer
+	a.names = make([]string, len(a.targets))
+	for i := range a.targets {
+		start := text.Len()
+		if text.Write(a.targets[i].append(label[:0])); text.Len() > start {
+			text.WriteByte('.')
+		}
+		text.WriteString(a.service)
+		a.names[i] = text.String()[start:]
 	}
 }
 
-// ptrRRs returns a PTR for each of pointers.
-func ptrRRs(owner string, ttl uint32, pointers []pointer, zone string) []dns.RR {
-	rrs := make([]dns.RR, len(pointers))
-	for i, p := range pointers {
-		rrs[i] = &dns.PTR{Hdr: header(owner, dns.TypePTR, ttl), Ptr: p.fqdn(zone)}
+// appendPTRs appends a PTR for each of pointers.
+func appendPTRs(rrs []dns.RR, owner string, ttl uint32, pointers []pointer, zone string) []dns.RR {
+	for _, p := range pointers {
+		rrs = append(rrs, &dns.PTR{Hdr: header(owner, dns.TypePTR, ttl), Ptr: p.fqdn(zone)})
 	}
 	return rrs
 }
 
-// nsRRs returns the NS records of a zone and the addresses of their targets.
-func nsRRs(owner string, ttl uint32, servers []namedServer) (answer, extra []dns.RR) {
-	for _, s := range servers {
-		answer = append(answer, &dns.NS{Hdr: header(owner, dns.TypeNS, ttl), Ns: s.name})
-		for _, addr := range s.addrs {
-			extra = append(extra, addressRR(s.name, ttl, addr))
-		}
-	}
-	return answer, extra
-}
-
-// namedServer is a name server and its addresses.
-type namedServer struct {
-	name  string
-	addrs []netip.Addr
+func nsRR(owner string, ttl uint32, target string) dns.RR {
+	return &dns.NS{Hdr: header(owner, dns.TypeNS, ttl), Ns: target}
 }
 
 func cnameRR(owner string, ttl uint32, target string) dns.RR {
@@ -228,13 +269,12 @@ func versionRR(owner string) dns.RR {
 	return &dns.TXT{Hdr: header(owner, dns.TypeTXT, versionTTL), Txt: []string{schemaVersion}}
 }
 
-// soaRR returns a SOA record. Its names are those of the zone primary; negativeTTL is its minimum, the time to live of
-// negative answers (RFC 2308 section 4).
-func soaRR(owner string, ttl uint32, primary string, serial, negativeTTL uint32) dns.RR {
+// soaRR returns the SOA record of a zone. negativeTTL is its minimum, the time to live of negative answers (RFC 2308 section 4).
+func soaRR(owner string, ttl uint32, a *authority, serial, negativeTTL uint32) dns.RR {
 	return &dns.SOA{
 		Hdr:     header(owner, dns.TypeSOA, ttl),
-		Ns:      below("ns.dns", primary),
-		Mbox:    below("hostmaster", primary),
+		Ns:      a.mname,
+		Mbox:    a.rname,
 		Serial:  serial,
 		Refresh: soaRefresh,
 		Retry:   soaRetry,

@@ -67,7 +67,10 @@ func setup(c *caddy.Controller) error {
 
 // newHeadless makes the plugin that cfg describes. Relative manifest paths are below root.
 func newHeadless(cfg *config, root string) (*Headless, error) {
-	h := &Headless{config: cfg, index: newIndex(cfg.hostnames, cfg.ignoreEmpty), pods: newPods(), upstream: upstream.New(), hostSearch: hostSearch()}
+	h := &Headless{
+		config: cfg, authorities: cfg.authorities(), index: newIndex(cfg.hostnames, cfg.ignoreEmpty), pods: newPods(),
+		upstream: upstream.New(), hostSearch: hostSearch(),
+	}
 	resources := []string{namespacesResource, servicesResource}
 	if !cfg.noEndpoints {
 		resources = append(resources, slicesResource)

@@ -15,10 +15,11 @@ func (h *Headless) Transfer(zone string, serial uint32) (<-chan []dns.RR, error)
 	if !h.Ready() || !slices.Contains(h.zones, zone) {
 		return nil, transfer.ErrNotAuthoritative
 	}
-	current := h.indexOf(zone).serial()
+	a := h.authority(zone)
+	current := h.indexOf(a).serial()
 	if serial != 0 && int32(serial-current) >= 0 { //nolint:gosec // RFC 1982
 		ch := make(chan []dns.RR, 1)
-		ch <- h.rrset(zone, zone, query{kind: apex}, dns.TypeSOA)
+		ch <- h.rrset(a, zone, query{kind: apex}, dns.TypeSOA)
 		close(ch)
 		return ch, nil
 	}
@@ -30,13 +31,13 @@ func (h *Headless) Transfer(zone string, serial uint32) (<-chan []dns.RR, error)
 	ch := make(chan []dns.RR)
 	go func() { // ends when the transfer plugin has read everything, as it always does
 		defer close(ch)
-		soa := frozen.rrset(zone, zone, query{kind: apex}, dns.TypeSOA)
+		soa := frozen.rrset(a, zone, query{kind: apex}, dns.TypeSOA)
 		ch <- soa
-		ch <- frozen.rrset(zone, zone, query{kind: apex}, dns.TypeNS)
+		ch <- frozen.rrset(a, zone, query{kind: apex}, dns.TypeNS)
 		if isReverse(zone) {
-			frozen.transferReverse(zone, ch)
+			frozen.transferReverse(a, ch)
 		} else {
-			frozen.transferForward(zone, ch)
+			frozen.transferForward(a, ch)
 		}
 		ch <- soa
 	}()
@@ -44,13 +45,13 @@ func (h *Headless) Transfer(zone string, serial uint32) (<-chan []dns.RR, error)
 }
 
 // transferForward sends what is below a zone that is not a reverse one.
-func (h *Headless) transferForward(zone string, ch chan<- []dns.RR) {
-	ch <- h.rrset(zone, below("dns-version", zone), query{kind: versionName}, dns.TypeTXT)
+func (h *Headless) transferForward(a *authority, ch chan<- []dns.RR) {
+	ch <- h.rrset(a, below("dns-version", a.zone), query{kind: versionName}, dns.TypeTXT)
 	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
-		ch <- h.rrset(zone, below("ns.dns", zone), query{kind: nsName}, qtype)
+		ch <- h.rrset(a, below("ns.dns", a.zone), query{kind: nsName}, qtype)
 	}
-	for q := range h.indexOf(zone).names() {
-		name := serviceFQDN(q.service, q.namespace, zone)
+	for q := range h.indexOf(a).names() {
+		name := serviceFQDN(q.service, q.namespace, a.zone)
 		if q.hostname != "" {
 			name = q.hostname + "." + name
 		}
@@ -58,28 +59,29 @@ func (h *Headless) transferForward(zone string, ch chan<- []dns.RR) {
 			name = "_" + q.port + "._" + q.proto + "." + name
 		}
 		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypeCNAME} {
-			ch <- h.rrset(zone, name, q, qtype)
+			ch <- h.rrset(a, name, q, qtype)
 		}
 	}
 }
 
 // transferReverse sends the PTRs in a reverse zone.
-func (h *Headless) transferReverse(zone string, ch chan<- []dns.RR) {
+func (h *Headless) transferReverse(a *authority, ch chan<- []dns.RR) {
 	for addr := range h.index.owned() {
 		name, err := dns.ReverseAddr(addr.String())
-		if err != nil || !inZone(name, zone) {
+		if err != nil || !inZone(name, a.zone) {
 			continue
 		}
 		prefix, _ := parseReverse(name)
-		ch <- h.rrset(zone, name, query{kind: reverseName, prefix: prefix}, dns.TypePTR)
+		ch <- h.rrset(a, name, query{kind: reverseName, prefix: prefix}, dns.TypePTR)
 	}
 }
 
 // rrset returns the whole RRset of name and qtype.
-func (h *Headless) rrset(zone, name string, q query, qtype uint16) []dns.RR {
-	res := h.resolve(&question{query: q, name: name, zone: zone, index: h.indexOf(zone), qtype: qtype, end: math.MaxInt32})
-	if res.cname != "" && qtype == dns.TypeCNAME {
-		return []dns.RR{cnameRR(name, res.ttl, res.cname)}
+func (h *Headless) rrset(a *authority, name string, q query, qtype uint16) []dns.RR {
+	m := new(reply)
+	h.resolve(&question{query: q, authority: a, name: name, qtype: qtype, end: math.MaxInt32}, m)
+	if m.cname != "" && qtype == dns.TypeCNAME {
+		return []dns.RR{cnameRR(name, m.ttl, m.cname)}
 	}
-	return res.answer
+	return m.Answer
 }
