@@ -93,33 +93,33 @@ type externalHost struct {
 
 // lookup says whether the name that q stands for exists, and fetches up to limit of the records wanted. q.kind is
 // namespaceName, serviceName or reverseName.
-func (x *index) lookup(q *query, w want, limit int) view {
+func (x *index) lookup(q *query, w want, limit int) (v view) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	switch q.kind {
 	case namespaceName:
 		if x.exposed(q.namespace) {
-			return view{outcome: nonTerminal}
+			v.outcome = nonTerminal
 		}
 	case serviceName:
 		svc := x.peek(q.namespace, q.service)
 		switch {
 		case svc == nil || !svc.shown:
 		case q.scope != everywhere:
-			return x.lookupScope(svc, q, w, limit)
+			x.lookupScope(&v, svc, q, w, limit)
 		case q.hostname != "":
-			return x.lookupHostname(svc, q, w, limit)
+			x.lookupHostname(&v, svc, q, w, limit)
 		case svc.spec.kind == clusterIP:
-			return x.lookupClusterIP(svc, q, w, limit)
+			x.lookupClusterIP(&v, svc, q, w, limit)
 		case svc.spec.kind == headless:
-			return x.lookupHeadless(svc, q, w, limit)
+			x.lookupHeadless(&v, svc, q, w, limit)
 		case svc.spec.target != "" && q.proto == "":
-			return view{outcome: found, cname: svc.spec.target}
+			v.outcome, v.cname = found, svc.spec.target
 		}
 	case reverseName:
-		return x.lookupReverse(q.prefix)
+		x.lookupReverse(&v, q.prefix)
 	}
-	return view{}
+	return v
 }
 
 // exposed reports whether namespace is in the cluster and exposed.
@@ -146,14 +146,14 @@ func (x *index) shownSpec(key objectKey) *serviceSpec {
 }
 
 // lookupClusterIP looks up the name of a ClusterIP Service, or a port of it.
-func (x *index) lookupClusterIP(svc *service, q *query, w want, limit int) view {
+func (x *index) lookupClusterIP(v *view, svc *service, q *query, w want, limit int) {
 	ips := svc.claimedIPs(x.ignoreEmpty)
 	if len(ips) == 0 {
-		return view{outcome: x.above(svc, q)}
+		v.outcome = x.above(svc, q)
+		return
 	}
-	v := view{outcome: portOutcome(svc.spec.ports, q)}
-	if v.outcome != found {
-		return v
+	if v.outcome = portOutcome(svc.spec.ports, q); v.outcome != found {
+		return
 	}
 	switch w {
 	case wantA, wantAAAA:
@@ -163,18 +163,32 @@ func (x *index) lookupClusterIP(svc *service, q *query, w want, limit int) view 
 			v.targets, v.total = []target{{ports: numbers, addrs: slices.Clone(ips)}}, len(numbers)
 		}
 	}
-	return v
 }
 
 // pick returns up to limit of the addresses of family f among addrs, from a random one on, and their number.
-func pick(addrs []netip.Addr, f family, limit int) ([]byte, int) {
-	var set addressSet
+func pick(addrs []netip.Addr, f family, limit int) (window []byte, total int) {
 	for _, addr := range addrs {
 		if familyOf(addr) == f {
-			set = appendAddr(set, addr)
+			total++
 		}
 	}
-	return set.window(f, limit), len(set) / f.size()
+	if total == 0 {
+		return nil, 0
+	}
+	window = make([]byte, 0, min(limit, total)*f.size())
+	skip := rand.IntN(total)
+	for len(window) < cap(window) {
+		for _, addr := range addrs {
+			switch {
+			case familyOf(addr) != f:
+			case skip > 0:
+				skip--
+			case len(window) < cap(window):
+				window = appendAddr(window, addr)
+			}
+		}
+	}
+	return window, total
 }
 
 // above returns the outcome for a Service's own name when it owns nothing: it exists if the name of an endpoint does.
@@ -223,11 +237,11 @@ func match(ports []port, q *query) []uint16 {
 }
 
 // lookupHeadless looks up the name of a headless Service, or a port of it.
-func (x *index) lookupHeadless(svc *service, q *query, w want, limit int) view {
-	v := view{headless: true}
+func (x *index) lookupHeadless(v *view, svc *service, q *query, w want, limit int) {
+	v.headless = true
 	if svc.states[ready] == 0 {
 		v.outcome = x.above(svc, q)
-		return v
+		return
 	}
 	groups := 0 // those that have what q asks for
 	for _, g := range svc.groups {
@@ -238,7 +252,7 @@ func (x *index) lookupHeadless(svc *service, q *query, w want, limit int) view {
 		}
 	}
 	if v.outcome != found {
-		return v
+		return
 	}
 	switch w {
 	case wantSRV:
@@ -251,40 +265,41 @@ func (x *index) lookupHeadless(svc *service, q *query, w want, limit int) view {
 		}
 		v.addrs, v.total = set.window(f, limit), len(set)/f.size()
 	}
-	return v
 }
 
 // lookupScope looks up a name below _zone. It exists below every headless Service whose own name does, whatever the topology
 // zone.
-func (x *index) lookupScope(svc *service, q *query, w want, limit int) view {
+func (x *index) lookupScope(v *view, svc *service, q *query, w want, limit int) {
+	if svc.spec.kind != headless {
+		return
+	}
 	own := query{kind: serviceName, namespace: q.namespace, service: q.service}
-	if svc.spec.kind != headless || x.lookupHeadless(svc, &own, wantNothing, 0).outcome == nameError {
-		return view{}
+	if x.lookupHeadless(v, svc, &own, wantNothing, 0); v.outcome == nameError {
+		return
 	}
-	v := view{outcome: nonTerminal, headless: true}
+	v.outcome = nonTerminal
 	if q.scope == scopeName {
-		return v
+		return
 	}
+	var targets []target
 	var addrs []netip.Addr
 	if id, ok := x.zoneIDs[q.zone]; ok {
-		v.targets, addrs = x.zoneTargets(svc, id)
+		targets, addrs = x.zoneTargets(svc, id)
 	}
 	switch {
 	case len(addrs) == 0 && q.scope == prefer && svc.states[ready] > 0:
-		return x.lookupHeadless(svc, &own, w, limit)
+		x.lookupHeadless(v, svc, &own, w, limit)
+		return
 	case len(addrs) == 0:
-		return v
+		return
 	}
 	v.outcome = found
-	if w == wantSRV {
-		v.targets, v.total = pickTargets(v.targets, limit)
-		return v
-	}
-	v.targets = nil
-	if w != wantNothing {
+	switch w {
+	case wantSRV:
+		v.targets, v.total = pickTargets(targets, limit)
+	case wantA, wantAAAA:
 		v.addrs, v.total = pick(addrs, w.family(), limit)
 	}
-	return v
 }
 
 // zoneTargets returns the ready endpoints in a topology zone, as SRV targets and as distinct addresses. It looks at every
@@ -348,6 +363,7 @@ func (x *index) srvTargets(svc *service, q *query, limit int) (targets []target,
 		return nil, 0
 	}
 	targets = make([]target, 0, min(limit, n))
+	addrs := make([]netip.Addr, 0, cap(targets)) // of all targets
 	from := rand.IntN(n)
 	// Walk all batches from the position from on, then once more for what stands before it.
 	records := 0
@@ -363,8 +379,9 @@ func (x *index) srvTargets(svc *service, q *query, limit int) (targets []target,
 				if records >= limit {
 					return targets, total
 				}
-				e := b.targets[i]
-				targets = append(targets, target{hostLabel: e.label(), ports: b.numbers, addrs: x.readyAddresses(e)})
+				e, at := b.targets[i], len(addrs)
+				addrs = x.appendReady(addrs, e)
+				targets = append(targets, target{hostLabel: e.label(), ports: b.numbers, addrs: addrs[at:len(addrs):len(addrs)]})
 				records += len(b.numbers)
 			}
 		}
@@ -372,9 +389,8 @@ func (x *index) srvTargets(svc *service, q *query, limit int) (targets []target,
 	return targets, total
 }
 
-// readyAddresses returns the addresses of the ready endpoints that share e's name.
-func (x *index) readyAddresses(e *endpoint) []netip.Addr {
-	var addrs []netip.Addr
+// appendReady appends the addresses of the ready endpoints that share e's name.
+func (x *index) appendReady(addrs []netip.Addr, e *endpoint) []netip.Addr {
 	for o := range x.sharing(e) {
 		if o.state == ready {
 			addrs = append(addrs, o.addr())
@@ -417,12 +433,13 @@ func (x *index) portAddresses(svc *service, q *query, f family) addressSet {
 }
 
 // lookupHostname looks up the own name of an endpoint, or a port of it.
-func (x *index) lookupHostname(svc *service, q *query, w want, limit int) view {
+func (x *index) lookupHostname(v *view, svc *service, q *query, w want, limit int) {
 	if !svc.claimsEndpoints() {
-		return view{}
+		return
 	}
-	v := view{headless: svc.spec.kind == headless}
-	var addrs []netip.Addr
+	v.headless = svc.spec.kind == headless
+	var room [2]netip.Addr // most have one address of each family at most
+	addrs := room[:0]
 	var ports []port
 	least := x.leastAnswering(svc, q)
 	for e := range x.named(svc, q) {
@@ -437,20 +454,19 @@ func (x *index) lookupHostname(svc *service, q *query, w want, limit int) view {
 		if q.cluster && q.proto == "" && x.hasCluster(svc, q.hostname) {
 			v.outcome = nonTerminal
 		}
-		return v
+		return
 	}
 	if v.outcome = portOutcome(ports, q); v.outcome != found {
-		return v
+		return
 	}
 	switch {
 	case w == wantSRV:
 		if numbers := match(ports, q); len(numbers) > 0 {
-			v.targets, v.total = []target{{hostLabel{name: q.hostname}, numbers, addrs}}, len(numbers)
+			v.targets, v.total = []target{{hostLabel{name: q.hostname}, numbers, slices.Clone(addrs)}}, len(numbers)
 		}
 	case w != wantNothing && q.proto == "":
 		v.addrs, v.total = pick(addrs, w.family(), limit)
 	}
-	return v
 }
 
 // hasCluster reports whether an endpoint in cluster, of a Service of a multicluster zone, answers to its name.
@@ -503,14 +519,13 @@ const (
 )
 
 // lookupReverse looks up a reverse name: the PTRs of a whole address, or whether there are any below p.
-func (x *index) lookupReverse(p netip.Prefix) view {
+func (x *index) lookupReverse(v *view, p netip.Prefix) {
 	if !p.IsSingleIP() {
 		if x.reverse[p] > 0 {
-			return view{outcome: nonTerminal}
+			v.outcome = nonTerminal
 		}
-		return view{}
+		return
 	}
-	var v view
 	for _, svc := range x.clusterIPs[p.Addr()] {
 		if svc.ownsIPs {
 			v.pointers = append(v.pointers, svc.pointer(hostLabel{}, 0))
@@ -531,7 +546,6 @@ func (x *index) lookupReverse(p netip.Prefix) view {
 		v.outcome = found
 	}
 	slices.SortFunc(v.pointers, pointer.compare)
-	return v
 }
 
 // rank returns the rank of e's PTR.
@@ -566,7 +580,7 @@ func (x *index) nameservers(local []netip.Addr) []nameserver {
 		case svc.spec.kind == headless:
 			for _, g := range svc.groups {
 				for _, e := range g.targets {
-					servers = append(servers, nameserver{svc.pointer(e.label(), 0), x.readyAddresses(e)})
+					servers = append(servers, nameserver{svc.pointer(e.label(), 0), x.appendReady(nil, e)})
 				}
 			}
 		case len(svc.claimedIPs(x.ignoreEmpty)) > 0:
