@@ -1,0 +1,115 @@
+package headless
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+)
+
+// raceDetector says that the test runs under it: then slices.Grow allocates twice.
+var raceDetector bool
+
+// sizedIndex returns an index with a headless Service web of size ready endpoints, whose names have one length whatever the
+// size, and a ClusterIP Service vip.
+func sizedIndex(size int) *index {
+	x := newIndex(hostnamesReady, false)
+	x.putNamespace(&namespaceSpec{objectKey{name: "n"}})
+	x.putService(&serviceSpec{objectKey: objectKey{"n", "web"}, kind: headless})
+	x.putService(&serviceSpec{
+		objectKey: objectKey{"n", "vip"}, clusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.1")}, ports: []port{portOf("http", "tcp", 80)},
+	})
+	for lo := 0; lo < size; lo += 100 {
+		spec := bigSlice(lo, min(size, lo+100), ready)
+		for i := range spec.endpoints {
+			spec.endpoints[i].name = fmt.Sprintf("web-%04d", lo+i)
+		}
+		x.putSlice(spec)
+	}
+	return x
+}
+
+// work returns how many allocations h needs for a reply, and of how many octets in all.
+func work(t *testing.T, h *Headless, network, qname string, qtype uint16) (allocs, octets float64) {
+	t.Helper()
+	w, r := newDiscard(network), (&benchQuery{qname: qname, qtype: qtype}).msg()
+	serve := func() {
+		if _, err := h.ServeDNS(t.Context(), w, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const runs, tries = 200, 5
+	octets = math.Inf(1)
+	for range tries { // what else goes on in the process only adds to it
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range runs {
+			serve()
+		}
+		runtime.ReadMemStats(&after)
+		octets = min(octets, math.Round(float64(after.TotalAlloc-before.TotalAlloc)/runs))
+	}
+	return testing.AllocsPerRun(runs, serve), octets
+}
+
+// TestAllocs holds each kind of query to a budget: how many allocations, and of how many octets in all.
+func TestAllocs(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector changes the figures")
+	}
+	h := newTestHeadless(t, "")
+	h.index = sizedIndex(1000)
+	for _, c := range []struct {
+		name, network, question string
+		allocs, octets          float64
+	}{
+		// Each has one for the reply, which has room for a question, a record of each section and the server's OPT record.
+		{"a pod: the octets of its address; the record", "udp", "web-0017.web.n.svc.cluster.local. A", 3, 308},
+		{"a ClusterIP: the same", "udp", "vip.n.svc.cluster.local. A", 3, 308},
+		{"a Service: the octets of the addresses; the records; the section", "udp", "web.n.svc.cluster.local. A", 4, 6800},
+		{"over TCP: the same", "tcp", "web.n.svc.cluster.local. A", 4, 87000},
+		// From the index the ports, their numbers, the targets and their addresses; then the Service's name, the text of the
+		// targets' names, and these; the records of the answer, and the section; those of the additional section, and that.
+		{"SRV", "udp", "_http._tcp.web.n.svc.cluster.local. SRV", 12, 9000},
+		{"SRV over TCP: the same", "tcp", "_http._tcp.web.n.svc.cluster.local. SRV", 12, 330000},
+		{"a PTR: the pointer; the target's name; the record", "udp", "17.0.0.10.in-addr.arpa. PTR", 4, 416},
+		{"no data: the SOA", "udp", "web.n.svc.cluster.local. AAAA", 2, 336},
+		{"no name: the SOA", "udp", "nobody.n.svc.cluster.local. A", 2, 336},
+		{"no name, in capitals: the SOA; the name in lower case", "udp", "NOBODY.N.SVC.CLUSTER.LOCAL. A", 3, 368},
+	} {
+		qname, qtype, _ := strings.Cut(c.question, " ")
+		if allocs, octets := work(t, h, c.network, qname, dns.StringToType[qtype]); allocs > c.allocs || octets > c.octets {
+			t.Errorf("%s: %v allocations of %v octets, want at most %v of %v", c.name, allocs, octets, c.allocs, c.octets)
+		}
+	}
+}
+
+// TestWorkDoesNotGrowWithTheService: over UDP a large Service is no more work than one that just does not fit.
+func TestWorkDoesNotGrowWithTheService(t *testing.T) {
+	small, large := newTestHeadless(t, ""), newTestHeadless(t, "")
+	small.index, large.index = sizedIndex(100), sizedIndex(5000)
+	for _, question := range []string{
+		"web-0017.web.n.svc.cluster.local. A",
+		"web-0017.web.n.svc.cluster.local. SRV",
+		"web.n.svc.cluster.local. A",
+		"web.n.svc.cluster.local. AAAA",
+		"web.n.svc.cluster.local. SRV",
+		"_http._tcp.web.n.svc.cluster.local. SRV",
+		"_http._tcp.web.n.svc.cluster.local. A",
+		"_tcp.web.n.svc.cluster.local. A",
+		"nobody.web.n.svc.cluster.local. A",
+		"17.0.0.10.in-addr.arpa. PTR",
+	} {
+		qname, qtype, _ := strings.Cut(question, " ")
+		allocs, octets := work(t, large, "udp", qname, dns.StringToType[qtype])
+		wantAllocs, wantOctets := work(t, small, "udp", qname, dns.StringToType[qtype])
+		if allocs != wantAllocs || octets > 1.01*wantOctets {
+			t.Errorf("%s: %v allocations of %v octets with 5,000 endpoints, %v of %v with 100",
+				question, allocs, octets, wantAllocs, wantOctets)
+		}
+	}
+}

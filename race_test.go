@@ -1,0 +1,5 @@
+//go:build race
+
+package headless
+
+func init() { raceDetector = true }
