@@ -728,12 +728,12 @@ func (x *index) touch(e *endpoint) {
 
 // settle derives what follows from the occurrences of the endpoints touched, all of them endpoints of svc.
 func (x *index) settle(svc *service) {
-	for _, e := range x.touched {
-		x.settleState(e)
+	for i, e := range x.touched {
+		x.settleState(e, len(x.touched)-i)
 	}
-	for _, e := range x.touched {
+	for i, e := range x.touched {
 		if e.dirty {
-			x.settleTarget(e)
+			x.settleTarget(e, len(x.touched)-i)
 		}
 	}
 	for _, e := range x.touched {
@@ -748,8 +748,9 @@ func (x *index) settle(svc *service) {
 	x.commit()
 }
 
-// settleState derives the state of e, counts it, and lets its Service have or lose its address.
-func (x *index) settleState(e *endpoint) {
+// settleState derives the state of e, counts it, and lets its Service have or lose its address. left is how many endpoints there
+// are to settle, e among them.
+func (x *index) settleState(e *endpoint, left int) {
 	svc, was := e.svc, e.state
 	x.count(e, -1)
 	e.state = e.best()
@@ -779,7 +780,7 @@ func (x *index) settleState(e *endpoint) {
 	case holder == nil && heir != nil:
 		f := familyOf(e.addr())
 		heir.readyAt = int32(len(svc.ready[f]) / f.size()) //nolint:gosec // fewer than 2^31 addresses
-		svc.ready[f] = appendAddr(fit(svc.ready[f], f.size()), e.addr())
+		svc.ready[f] = appendAddr(fit(svc.ready[f], f.size(), left), e.addr())
 		x.ownAddress(heir, svc.claimsEndpoints())
 	case holder != nil && heir == nil:
 		x.ownAddress(holder, false)
@@ -812,13 +813,13 @@ func (x *index) holder(svc *service, addr netip.Addr) *endpoint {
 	return e
 }
 
-// fit returns s with room for n more elements, and then for three times as many again and an eighth of what there is. There are
-// many short ones, and append would double them.
-func fit[S ~[]E, E any](s S, n int) S {
-	if cap(s)-len(s) >= n {
+// fit returns s with room for size more elements. If it has to move, it gets room for n times as many, and for an eighth of what
+// there is: there are many short ones, and append would double them.
+func fit[S ~[]E, E any](s S, size, n int) S {
+	if cap(s)-len(s) >= size {
 		return s
 	}
-	return append(make(S, 0, len(s)+4*n+len(s)/8), s...)
+	return append(make(S, 0, len(s)+n*size+len(s)/8), s...)
 }
 
 // shrink returns s with less room behind it when most of the room is unused.
@@ -832,8 +833,9 @@ func shrink[S ~[]E, E any](s S) S {
 	return s
 }
 
-// settleTarget derives the SRV target and ports of the endpoints that share e's name.
-func (x *index) settleTarget(e *endpoint) {
+// settleTarget derives the SRV target and ports of the endpoints that share e's name. left is how many endpoints there are to
+// settle, e among them.
+func (x *index) settleTarget(e *endpoint, left int) {
 	svc := e.svc
 	var holder, heir *endpoint
 	var ports []port
@@ -871,7 +873,7 @@ func (x *index) settleTarget(e *endpoint) {
 		svc.leave(g, holder)
 	}
 	if heir != nil {
-		svc.join(ports, heir, mixed)
+		svc.join(ports, heir, mixed, left)
 	}
 	x.changed = x.changed || svc.shown
 }
@@ -886,8 +888,8 @@ func (svc *service) groupOf(e *endpoint) *group {
 	panic("headless: an endpoint with a position is in no group")
 }
 
-// join makes e a target with ports.
-func (svc *service) join(ports []port, e *endpoint, mixed bool) {
+// join makes e a target with ports. left is how many endpoints may follow it, e among them.
+func (svc *service) join(ports []port, e *endpoint, mixed bool, left int) {
 	if e.mixed = mixed; mixed {
 		svc.mixed++
 	}
@@ -898,7 +900,7 @@ func (svc *service) join(ports []port, e *endpoint, mixed bool) {
 	}
 	g := svc.groups[i]
 	e.targetAt = int32(len(g.targets)) //nolint:gosec // fewer than 2^31 endpoints
-	g.targets = append(fit(g.targets, 1), e)
+	g.targets = append(fit(g.targets, 1, left), e)
 }
 
 // leave takes e out of g; the last target takes its place.
