@@ -33,8 +33,8 @@ func bigCluster(x *index, services int, hostnames bool) {
 	}
 }
 
-// heap returns the bytes on the heap that are in use.
-func heap() float64 {
+// heapInUse returns the bytes on the heap that are in use.
+func heapInUse() float64 {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
@@ -47,10 +47,10 @@ func BenchmarkMemory(b *testing.B) {
 	for _, hostnames := range []bool{false, true} {
 		b.Run(fmt.Sprintf("hostnames=%v", hostnames), func(b *testing.B) {
 			for b.Loop() {
-				before := heap()
+				before := heapInUse()
 				x := newIndex(hostnamesReady, false)
 				bigCluster(x, 10_000, hostnames)
-				held := heap() - before
+				held := heapInUse() - before
 				b.ReportMetric(held/1e6, "MB")
 				b.ReportMetric(held/100_000, "B/endpoint")
 				runtime.KeepAlive(x)
@@ -64,10 +64,10 @@ func BenchmarkMemory(b *testing.B) {
 func TestIndexTakesLittleMemory(t *testing.T) {
 	const most = 20.5e6
 	for _, hostnames := range []bool{false, true} {
-		before := heap()
+		before := heapInUse()
 		x := newIndex(hostnamesReady, false)
 		bigCluster(x, 10_000, hostnames)
-		if held := heap() - before; held > most {
+		if held := heapInUse() - before; held > most {
 			t.Errorf("hostnames %v: %.1f MB, want at most %.1f", hostnames, held/1e6, most/1e6)
 		}
 		runtime.KeepAlive(x)
@@ -104,7 +104,7 @@ func TestIndexDoesNotGrowUnderChurn(t *testing.T) {
 				x.dropSlice(slice(service, round-1).objectKey)
 			}
 		}
-		switch held := heap(); {
+		switch held := heapInUse(); {
 		case round == 2:
 			first = held
 		case round > 2 && held > 1.1*first:
