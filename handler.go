@@ -192,14 +192,21 @@ func (h *Headless) indexOf(a *authority) *index {
 	return h.index
 }
 
-// optSize is the size of an OPT record without options.
-const optSize = 11
+const (
+	// optSize is the size of an OPT record without options.
+	optSize = 11
+	// maxDatagram is the size of the longest message over UDP and IPv4. Over IPv6 there would be room for 20 octets more.
+	maxDatagram = 65507
+)
 
 // room returns how long the reply to r may be before the server adds the OPT record to it, with those options of the query
 // that some plugin asks it to repeat.
 func room(w dns.ResponseWriter, r *dns.Msg) int {
 	state := request.Request{W: w, Req: r}
 	size := state.Size()
+	if state.Proto() == "udp" {
+		size = min(size, maxDatagram)
+	}
 	opt := r.IsEdns0()
 	if opt == nil {
 		return size

@@ -820,7 +820,7 @@ func TestSizes(t *testing.T) {
 		{"web." + zone + " A", true, 1232, 65535, 16, true},
 		{"WEB." + zone + " SRV", false, 0, 512, 18 + 32, true},
 		{"web." + zone + " SRV", false, 1232, 1232, 18 + 32, true},
-		{"web." + zone + " SRV", false, 65535, 65535, 18 + 32, true},
+		{"web." + zone + " SRV", false, 65535, 65507, 18 + 32, true},
 		{"_http._tcp.Web." + zone + " SRV", true, 0, 65535, 18 + 32, true},
 		{"web-17.web." + zone + " A", false, 0, 512, 1 << 16, false},
 		{"web." + zone + " AAAA", false, 512, 512, 1 << 16, false},

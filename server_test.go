@@ -183,6 +183,18 @@ func TestServerOverUDPAndTCP(t *testing.T) {
 	}
 }
 
+// TestServerAnswersWhoeverHasRoomForMoreThanADatagram: a client may have room for 65,535 octets, but no datagram is that long.
+func TestServerAnswersWhoeverHasRoomForMoreThanADatagram(t *testing.T) {
+	s := startServer(t, "cluster.local:0 {\n"+bound+"headless {\nmanifests "+bigManifest(t, 5000)+"\n}\n}")
+	for _, size := range []uint16{65507, 65508, 65535} {
+		for _, question := range []string{"web.default.svc.cluster.local. A", "web.default.svc.cluster.local. SRV"} {
+			if m := s.ask(t, "udp", question, size); !m.Truncated || len(m.Answer) < 1000 {
+				t.Errorf("%s with a buffer of %d octets: %d records, tc %v, want more than 1000 of 5000", question, size, len(m.Answer), m.Truncated)
+			}
+		}
+	}
+}
+
 func TestServerChasesCNAMEsThroughItsOtherBlocks(t *testing.T) {
 	hosts := filepath.Join(t.TempDir(), "hosts")
 	if err := os.WriteFile(hosts, []byte("192.0.2.80 www.example.com\n"), 0o600); err != nil {
