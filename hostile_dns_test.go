@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"slices"
@@ -256,7 +257,7 @@ func replyFault(tcp bool, packet, reply []byte) error {
 			return fmt.Errorf("%s with records", dns.RcodeToString[m.Rcode])
 		}
 		return nil // these repeat all flags of the query
-	case m.Truncated && limit > 4096:
+	case m.Truncated && len(reply)+600 < min(limit, maxDatagram): // no record of ours is that long
 		return fmt.Errorf("truncated after %d octets of %d", len(reply), limit)
 	case len(r.Question) == 0 && m.Rcode == dns.RcodeServerFailure && len(m.Answer)+len(m.Ns) == 0:
 		return nil // a header alone, whatever it counts
@@ -269,7 +270,7 @@ func replyFault(tcp bool, packet, reply []byte) error {
 	}
 	q := r.Question[0]
 	isOurs := func(name string) bool {
-		return slices.ContainsFunc(hostileZones, func(zone string) bool { return inZone(strings.ToLower(name), zone) })
+		return slices.ContainsFunc(hostileZones, func(zone string) bool { return dns.IsSubDomain(zone, name) })
 	}
 	for _, rr := range slices.Concat(m.Answer, m.Ns, m.Extra) {
 		if rr.Header().Rrtype != dns.TypeOPT && !isOurs(rr.Header().Name) {
@@ -496,13 +497,12 @@ type wireServer struct {
 // newWireServer starts a server for the zones of h. Other names are refused by another plugin behind it.
 func newWireServer(t testing.TB, h *Headless) *wireServer {
 	t.Helper()
-	refuse := plugin.HandlerFunc(func(context.Context, dns.ResponseWriter, *dns.Msg) (int, error) { return dns.RcodeRefused, nil })
 	config := &dnsserver.Config{Zone: ".", Debug: true} // debug: a panic is not caught
 	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		h.Next = next
 		return h
 	})
-	config.AddPlugin(func(plugin.Handler) plugin.Handler { return refuse })
+	config.AddPlugin(func(plugin.Handler) plugin.Handler { return refuser{} })
 	s, err := dnsserver.NewServer("dns://127.0.0.1:53", []*dnsserver.Config{config})
 	if err != nil {
 		t.Fatal(err)
@@ -523,6 +523,17 @@ func newWireServer(t testing.TB, h *Headless) *wireServer {
 		running.Wait()
 	})
 	return w
+}
+
+// refuser is what stands behind headless.
+type refuser struct{}
+
+// Name implements plugin.Handler. A server that has forward hands queries of all classes to its plugins.
+func (refuser) Name() string { return "forward" }
+
+// ServeDNS implements plugin.Handler.
+func (refuser) ServeDNS(context.Context, dns.ResponseWriter, *dns.Msg) (int, error) {
+	return dns.RcodeRefused, nil
 }
 
 // dial returns a connection to the server.
@@ -609,4 +620,54 @@ func FuzzPacket(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestAmplification measures how much longer than a query over UDP its reply can be, which README tells. The worst is a large
+// Service with the shortest of names.
+func TestAmplification(t *testing.T) {
+	h := newTestHeadlessFrom(t, "headless "+strings.Join(hostileZones, " ")+" {\nmanifests examples testdata/cluster.yaml\n}")
+	h.index.putNamespace(&namespaceSpec{objectKey{"", "n"}})
+	h.index.putService(&serviceSpec{objectKey: objectKey{"n", "s"}, kind: headless})
+	large := bigSlice(0, 5000, ready)
+	large.objectKey, large.service = objectKey{"n", "s-1"}, "s"
+	h.index.putSlice(large)
+	h.local = []netip.Addr{netip.MustParseAddr("192.0.2.53")} // no endpoint of s
+	w := newWireServer(t, h)
+	names := []string{"cluster.local.", "ns.dns.cluster.local.", "dns-version.cluster.local.", "nobody.default.svc.cluster.local.", "7.0.1.10.in-addr.arpa."}
+	for q := range h.index.names() {
+		if q.service != "s" || q.hostname == "" { // the endpoints of s are alike
+			names = append(names, parseRebuild(q, "cluster.local."))
+		}
+	}
+	for _, size := range []uint16{0, 512, 1232, 4096, 65535} {
+		worst, what := 0.0, ""
+		for _, name := range names {
+			for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeNS, dns.TypeSOA, dns.TypeTXT, dns.TypeANY} {
+				r := new(dns.Msg)
+				r.SetQuestion(name, qtype)
+				if size > 0 {
+					r.SetEdns0(size, false)
+				}
+				packet, err := r.Pack()
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = w.udp.SetDeadline(time.Now().Add(patience)) // a pipe
+				reply, err := exchange(w.udp, false, packet, true)
+				if err == nil {
+					err = replyFault(false, packet, reply) // longer than asked for, among others
+				}
+				if err != nil {
+					t.Fatalf("%s %s with a buffer of %d octets: %v", name, dns.TypeToString[qtype], size, err)
+				}
+				if factor := float64(len(reply)) / float64(len(packet)); factor > worst {
+					worst, what = factor, fmt.Sprintf("%s %s: %d octets for %d", name, dns.TypeToString[qtype], len(reply), len(packet))
+				}
+			}
+		}
+		t.Logf("buffer %d: %.1f, by %s", size, worst, what)
+		if worst < 8 {
+			t.Errorf("buffer %d: no reply is long: nothing was measured", size)
+		}
+	}
 }
