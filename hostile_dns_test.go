@@ -403,7 +403,6 @@ func TestHostilePackets(t *testing.T) { // not parallel: it counts panics and go
 // TestMutatedPackets changes a few octets of packets, as FuzzPacket does, but quickly and always the same.
 func TestMutatedPackets(t *testing.T) {
 	w := newWireServer(t, newTestHeadless(t, ""))
-	tcp := w.dial("tcp")
 	packets := hostilePackets()
 	r := rand.New(rand.NewPCG(5, 5))
 	for range 5000 {
@@ -423,9 +422,9 @@ func TestMutatedPackets(t *testing.T) {
 				mutated = append(mutated[:at:at], other[min(at, len(other)):]...)
 			}
 		}
-		conn := []net.Conn{w.udp, tcp}[r.IntN(2)]
-		if err := sendPacket(conn, conn == tcp, mutated); err != nil {
-			t.Fatalf("%s, mutated to %x, over TCP %v:\n%v", p.name, mutated, conn == tcp, err)
+		conn := []net.Conn{w.udp, w.tcp}[r.IntN(2)]
+		if err := sendPacket(conn, conn == w.tcp, mutated); err != nil {
+			t.Fatalf("%s, mutated to %x, over TCP %v:\n%v", p.name, mutated, conn == w.tcp, err)
 		}
 	}
 }
@@ -491,6 +490,7 @@ func TestHostileConnections(t *testing.T) { // not parallel: it counts goroutine
 // wireServer is CoreDNS from a packet's first octet to the last one of the reply, without sockets.
 type wireServer struct {
 	udp   net.Conn      // the clients' end
+	tcp   net.Conn      // that of a connection for all to use
 	conns chan net.Conn // to be accepted
 }
 
@@ -515,8 +515,9 @@ func newWireServer(t testing.TB, h *Headless) *wireServer {
 	closed := make(chan struct{})
 	running.Go(func() { _ = s.ServePacket(&pipePacketConn{end}) }) // it ends with Stop
 	running.Go(func() { _ = s.Serve(&pipeListener{w.conns, closed, sync.Once{}}) })
+	w.tcp = w.connect()
 	t.Cleanup(func() {
-		_ = client.Close() // a pipe
+		_, _ = w.udp.Close(), w.tcp.Close() // pipes
 		if err := s.Stop(); err != nil {
 			t.Error(err)
 		}
@@ -536,11 +537,8 @@ func (refuser) ServeDNS(context.Context, dns.ResponseWriter, *dns.Msg) (int, err
 	return dns.RcodeRefused, nil
 }
 
-// dial returns a connection to the server.
-func (w *wireServer) dial(network string) net.Conn {
-	if network == "udp" {
-		return w.udp
-	}
+// connect returns a new TCP connection to the server.
+func (w *wireServer) connect() net.Conn {
 	client, end := net.Pipe()
 	w.conns <- pipeConn{end}
 	return client
@@ -594,7 +592,6 @@ func FuzzPacket(f *testing.F) {
 		f.Add(p.packet, uint8(i))
 	}
 	w := newWireServer(f, newTestHeadless(f, ""))
-	tcp := w.dial("tcp")
 	f.Fuzz(func(t *testing.T, packet []byte, way uint8) {
 		switch way % 3 {
 		case 0:
@@ -602,11 +599,11 @@ func FuzzPacket(f *testing.F) {
 				t.Fatalf("over UDP: %x\n%v", packet, err)
 			}
 		case 1:
-			if err := sendPacket(tcp, true, packet[:min(len(packet), dns.MaxMsgSize)]); err != nil {
+			if err := sendPacket(w.tcp, true, packet[:min(len(packet), dns.MaxMsgSize)]); err != nil {
 				t.Fatalf("over TCP: %x\n%v", packet, err)
 			}
 		case 2: // a connection that carries these octets and ends
-			conn := w.dial("tcp")
+			conn := w.connect()
 			var reading sync.WaitGroup
 			reading.Go(func() { _, _ = io.Copy(io.Discard, conn) }) // it ends with the connection
 			_ = conn.SetDeadline(time.Now().Add(patience))          // a pipe
@@ -615,7 +612,7 @@ func FuzzPacket(f *testing.F) {
 			}
 			_ = conn.Close() // a pipe
 			reading.Wait()
-			if err := sendPacket(tcp, true, nil); err != nil {
+			if err := sendPacket(w.tcp, true, nil); err != nil {
 				t.Fatalf("behind a connection that ended: %x\n%v", packet, err)
 			}
 		}
