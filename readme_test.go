@@ -238,7 +238,7 @@ func TestReadmeNamesEveryMetric(t *testing.T) {
 
 func TestReadmeNamesEveryReasonToSkip(t *testing.T) {
 	section := readmeSection(t, "Metrics")
-	for _, r := range []reason{badAddress, badPort, badName, badAnnotation, fqdnSlice, noService, unknownKind, unexpected} {
+	for _, r := range []reason{badAddress, badPort, badName, badAnnotation, fqdnSlice, beyondLimit, noService, unknownKind, unexpected} {
 		if !strings.Contains(section, "* `"+string(r)+"`: ") {
 			t.Errorf("got no line for reason %q in README.md", r)
 		}

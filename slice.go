@@ -23,12 +23,20 @@ type reason string
 const (
 	badAddress    reason = "address"    // an address that is none, or has a zone
 	badPort       reason = "port"       // a port number outside 1–65535
-	badName       reason = "name"       // an object, a hostname, an ExternalName or an ingress that is not a DNS name
+	badName       reason = "name"       // an object, a hostname, a port, a zone, an ExternalName or an ingress that is not a DNS name
 	badAnnotation reason = "annotation" // a hostnames annotation with an unknown word, or a time that is none
 	fqdnSlice     reason = "fqdn"       // a slice of address type FQDN
+	beyondLimit   reason = "limit"      // an object with more addresses or ports than are taken from one
 	noService     reason = "no_service" // a slice without the label kubernetes.io/service-name
 	unknownKind   reason = "kind"       // an object of a kind we do not use
 	unexpected    reason = "unexpected" // an object of another type than the list or watch was for
+)
+
+// How much is taken from one object, so that none of them keeps queries waiting for long. The API server lets more pass: 100,000
+// addresses and 20,000 ports in one slice.
+const (
+	mostAddresses = 10_000 // of each kind, and names of load balancers
+	mostPorts     = 1000
 )
 
 // converter turns API objects into what the index keeps of them. Its methods never fail: what is malformed is left out and
@@ -72,14 +80,9 @@ func (c *converter) service(svc *corev1.Service) (spec *serviceSpec, ok bool) {
 	case len(clusterIPs) > 0 && clusterIPs[0] == corev1.ClusterIPNone:
 		spec.kind = headless
 	default:
-		for _, ip := range clusterIPs {
-			addr, ok := c.addr(servicesResource, ip)
-			if ok && !slices.Contains(spec.clusterIPs, addr) {
-				spec.clusterIPs = append(spec.clusterIPs, addr)
-			}
-		}
+		spec.clusterIPs = c.addrs(servicesResource, clusterIPs)
 	}
-	for _, p := range svc.Spec.Ports {
+	for _, p := range limited(c, servicesResource, svc.Spec.Ports, mostPorts) {
 		spec.ports = c.port(spec.ports, servicesResource, p.Name, p.Protocol, p.Port)
 	}
 	spec.ports = sortedPorts(spec.ports)
@@ -108,24 +111,19 @@ func (c *converter) serviceImport(si *mcsv1alpha1.ServiceImport) (spec *serviceS
 // external returns what svc is reached at from outside the cluster, or nil.
 func (c *converter) external(svc *corev1.Service) *external {
 	var e external
-	add := func(text string) {
-		if addr, ok := c.addr(servicesResource, text); ok && !slices.Contains(e.addrs, addr) {
-			e.addrs = append(e.addrs, addr)
-		}
-	}
-	for _, ip := range svc.Spec.ExternalIPs {
-		add(ip)
-	}
+	ips := slices.Clone(svc.Spec.ExternalIPs)
 	for i := range svc.Status.LoadBalancer.Ingress {
 		switch ingress := &svc.Status.LoadBalancer.Ingress[i]; {
 		case ingress.IP != "":
-			add(ingress.IP)
+			ips = append(ips, ingress.IP)
 		case ingress.Hostname != "":
-			if name := c.externalName(ingress.Hostname); name != "" && !slices.Contains(e.names, name) {
+			if name := c.externalName(ingress.Hostname); name != "" {
 				e.names = append(e.names, name)
 			}
 		}
 	}
+	e.addrs = c.addrs(servicesResource, ips)
+	e.names = unrepeated(limited(c, servicesResource, e.names, mostAddresses))
 	if len(e.addrs)+len(e.names) == 0 {
 		return nil
 	}
@@ -135,20 +133,28 @@ func (c *converter) external(svc *corev1.Service) *external {
 // pod converts a Pod. ok is false for one that is not served.
 func (c *converter) pod(pod *corev1.Pod) (spec *podSpec, ok bool) {
 	spec = &podSpec{objectKey: key(pod.Namespace, pod.Name)}
-	for _, ip := range pod.Status.PodIPs {
-		if addr, ok := c.addr(podsResource, ip.IP); ok && !slices.Contains(spec.addrs, addr) {
-			spec.addrs = append(spec.addrs, addr)
-		}
+	ips := make([]string, len(pod.Status.PodIPs))
+	for i, ip := range pod.Status.PodIPs {
+		ips[i] = ip.IP
 	}
+	spec.addrs = c.addrs(podsResource, ips)
 	if c.podLabels {
 		spec.labels = pod.Labels
 	}
 	return spec, true
 }
 
+// maxName is the length of the longest name in DNS, without its final dot.
+const maxName = 253
+
 // externalName returns the FQDN of name, an ExternalName or an ingress, or "" if a CNAME cannot point to it.
 func (c *converter) externalName(name string) string {
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	name = strings.TrimSuffix(name, ".")
+	if len(name) > maxName || len(name) != len(strings.ToLower(name)) {
+		c.skip(servicesResource, badName)
+		return ""
+	}
+	name = strings.ToLower(name)
 	if _, err := netip.ParseAddr(name); err == nil {
 		return ""
 	}
@@ -157,10 +163,6 @@ func (c *converter) externalName(name string) string {
 			c.skip(servicesResource, badName)
 			return ""
 		}
-	}
-	if len(name) > 253 {
-		c.skip(servicesResource, badName)
-		return ""
 	}
 	return name + "."
 }
@@ -218,21 +220,23 @@ func (c *converter) sliceOf(es *discoveryv1.EndpointSlice, service string) (spec
 		c.skip(slicesResource, fqdnSlice)
 		return spec, true
 	}
-	for _, p := range es.Ports {
+	for _, p := range limited(c, slicesResource, es.Ports, mostPorts) {
 		if p.Port != nil { // nil means every port, which has no SRV
 			spec.ports = c.port(spec.ports, slicesResource, deref(p.Name), deref(p.Protocol), *p.Port)
 		}
 	}
 	spec.ports = sortedPorts(spec.ports)
-	spec.endpoints = make([]endpointSpec, 0, len(es.Endpoints))
+	spec.endpoints = make([]endpointSpec, 0, min(len(es.Endpoints), mostAddresses))
 	for i := range es.Endpoints {
 		e := &es.Endpoints[i]
 		name, podName := c.hostname(e)
-		zone := ""
-		if c.zones && e.Zone != nil {
-			zone = strings.ToLower(*e.Zone)
-		}
+		zone := c.zone(e)
 		for _, text := range e.Addresses {
+			if len(spec.endpoints) == mostAddresses {
+				c.skip(slicesResource, beyondLimit)
+				spec.endpoints = distinct(spec.endpoints)
+				return spec, true
+			}
 			addr, ok := c.addr(slicesResource, text)
 			if !ok {
 				continue
@@ -291,7 +295,7 @@ func stateOf(c *discoveryv1.EndpointConditions) state {
 // the dashed address.
 func (c *converter) hostname(e *discoveryv1.Endpoint) (name string, podName bool) {
 	if e.Hostname != nil && *e.Hostname != "" {
-		if name := strings.ToLower(*e.Hostname); validLabel(name) {
+		if name, ok := foldedLabel(*e.Hostname); ok {
 			return name, false
 		}
 		c.skip(slicesResource, badName)
@@ -302,16 +306,59 @@ func (c *converter) hostname(e *discoveryv1.Endpoint) (name string, podName bool
 	return "", false
 }
 
-// port appends a port to ports, unless its number is none.
-func (c *converter) port(ports []port, resource, name string, proto corev1.Protocol, number int32) []port {
-	if number < 1 || number > 65535 {
-		c.skip(resource, badPort)
-		return ports
+// zone returns the topology zone of an endpoint, if zones are kept and it has one that can stand in a name.
+func (c *converter) zone(e *discoveryv1.Endpoint) string {
+	switch {
+	case !c.zones || e.Zone == nil:
+		return ""
+	case len(*e.Zone) > maxName:
+		c.skip(slicesResource, badName)
+		return ""
 	}
+	return strings.ToLower(*e.Zone)
+}
+
+// port appends a port to ports, unless its number or its protocol is none. A port whose name is none is one without a name.
+func (c *converter) port(ports []port, resource, name string, proto corev1.Protocol, number int32) []port {
 	if proto == "" {
 		proto = corev1.ProtocolTCP
 	}
-	return append(ports, portOf(strings.ToLower(name), strings.ToLower(string(proto)), uint16(number)))
+	protoLabel, ok := foldedLabel(string(proto))
+	if number < 1 || number > 65535 || !ok || len(proto) > maxPortName {
+		c.skip(resource, badPort)
+		return ports
+	}
+	label, ok := foldedLabel(name)
+	if name != "" && !ok || len(name) > maxPortName {
+		c.skip(resource, badName)
+		label = ""
+	}
+	return append(ports, portOf(label, protoLabel, uint16(number)))
+}
+
+// maxPortName is the length of the longest name that a label can hold behind an underscore.
+const maxPortName = 62
+
+// foldedLabel returns s in lower case if that is a valid label.
+func foldedLabel(s string) (label string, ok bool) {
+	if len(s) > 63 {
+		return "", false
+	}
+	if label = strings.ToLower(s); len(label) != len(s) || !validLabel(label) { // some letters beyond ASCII fold into it
+		return "", false
+	}
+	return label, true
+}
+
+// addrs parses addresses. The result has each once.
+func (c *converter) addrs(resource string, texts []string) []netip.Addr {
+	var addrs []netip.Addr
+	for _, text := range limited(c, resource, texts, mostAddresses) {
+		if addr, ok := c.addr(resource, text); ok {
+			addrs = append(addrs, addr)
+		}
+	}
+	return unrepeated(addrs)
 }
 
 // addr parses an address. An IPv4-mapped one is its IPv4 address.
@@ -322,6 +369,28 @@ func (c *converter) addr(resource, text string) (netip.Addr, bool) {
 		return netip.Addr{}, false
 	}
 	return addr.Unmap(), true
+}
+
+// limited returns the first of s, no more than most. It reports when that is not all.
+func limited[E any](c *converter, resource string, s []E, most int) []E {
+	if len(s) <= most {
+		return s
+	}
+	c.skip(resource, beyondLimit)
+	return s[:most]
+}
+
+// unrepeated returns s without repetitions, in the same order. It modifies s.
+func unrepeated[E comparable](s []E) []E {
+	if len(s) < 2 {
+		return s
+	}
+	seen := make(map[E]bool, len(s))
+	return slices.DeleteFunc(s, func(e E) bool {
+		was := seen[e]
+		seen[e] = true
+		return was
+	})
 }
 
 // key returns the key of an object. The namespace is shared with the other objects in it.

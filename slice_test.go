@@ -117,6 +117,9 @@ func TestConvertService(t *testing.T) {
 		{"the Service's port counts, not the target's", `clusterIP: None, ports: [{name: http, port: 80, targetPort: 8080}]`, "headless http/tcp/80", ""},
 		{"ports are sorted by name", `clusterIP: None, ports: [{name: b, port: 1}, {name: a, port: 2}]`, "headless a/tcp/2 b/tcp/1", ""},
 		{"one port under two protocols", `clusterIP: None, ports: [{name: dns, protocol: UDP, port: 53}, {name: dns, port: 53}]`, "headless dns/tcp/53 dns/udp/53", ""},
+		{"a port whose name is no label has none", `clusterIP: None, ports: [{name: a.b, port: 1}, {name: _x, port: 2}, {name: "a b", port: 3}]`, "headless /tcp/1 /tcp/2 /tcp/3", "services name, services name, services name"},
+		{"a port name as long as a label behind an underscore may be", `clusterIP: None, ports: [{name: ` + label63[1:] + `, port: 1}, {name: ` + label63 + `, port: 2}]`, "headless /tcp/2 " + label63[1:] + "/tcp/1", "services name"},
+		{"a protocol that is no label", `clusterIP: None, ports: [{name: a, protocol: "T CP", port: 1}, {name: b, port: 2}]`, "headless b/tcp/2", "services port"},
 		{"ports that are equal after folding", `clusterIP: None, ports: [{name: a, port: 1}, {name: A, protocol: tcp, port: 1}]`, "headless a/tcp/1", ""},
 		{"the first and the last port number", `clusterIP: None, ports: [{name: a, port: 1}, {name: b, port: 65535}]`, "headless a/tcp/1 b/tcp/65535", ""},
 		{"port numbers that are none", `clusterIP: None, ports: [{name: a}, {name: b, port: 65536}, {name: c, port: -1}, {name: d, port: 9}]`, "headless d/tcp/9", "services port, services port, services port"},
@@ -132,7 +135,7 @@ func TestConvertService(t *testing.T) {
 		{"a load balancer's address that is an external IP too", `clusterIP: None, externalIPs: [192.0.2.1]}, status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}`, "headless outside [192.0.2.1] []", ""},
 		{"a load balancer's names", `clusterIP: None}, status: {loadBalancer: {ingress: [{hostname: LB.example.com}, {hostname: lb.example.com.}, {}]}`, "headless outside [] [lb.example.com.]", ""},
 		{"a load balancer's address goes before its name", `clusterIP: None}, status: {loadBalancer: {ingress: [{ip: 192.0.2.1, hostname: lb.example.com}]}`, "headless outside [192.0.2.1] []", ""},
-		{"a load balancer's malformed ones", `clusterIP: None}, status: {loadBalancer: {ingress: [{ip: x}, {hostname: a..b}, {hostname: 192.0.2.1}]}`, "headless", "services address, services name"},
+		{"a load balancer's malformed ones", `clusterIP: None}, status: {loadBalancer: {ingress: [{ip: x}, {hostname: a..b}, {hostname: 192.0.2.1}]}`, "headless", "services name, services address"},
 		{"an ExternalName of one label", `type: ExternalName, externalName: db`, "external db.", ""},
 		{"an ExternalName with underscores and hyphens", `type: ExternalName, externalName: _x.a--b.example`, "external _x.a--b.example.", ""},
 		{"an ExternalName with ClusterIPs left over", `type: ExternalName, externalName: db.example, clusterIP: 10.96.0.1`, "external db.example.", ""},
@@ -500,8 +503,11 @@ func FuzzSlice(f *testing.F) {
 			before := es.DeepCopy()
 			conv := &converter{podNames: podNames, skip: func(string, reason) {}}
 			spec, ok := conv.slice(es)
+			if ok != (es.Name != "") {
+				t.Fatalf("%+v is served: %v", es, ok)
+			}
 			if !ok {
-				t.Fatalf("%+v is not served", es)
+				continue
 			}
 			if err := convertFault(spec); err != nil {
 				t.Errorf("%+v became %+v: %v", es, spec, err)
