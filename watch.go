@@ -287,6 +287,15 @@ type selectors struct {
 	fields string
 }
 
+var errNoList = errors.New("the reply is no list")
+
+// isList reports whether list is one of an API server: all of these have a resource version. The client library takes null, and
+// objects of other kinds, for an empty list.
+func isList(list runtime.Object) bool {
+	m, err := meta.ListAccessor(list)
+	return err == nil && m.GetResourceVersion() != ""
+}
+
 // watch adds the reflector of one resource, restricted by sel.
 func watch[L runtime.Object](
 	a *apiServer, client kubernetes.Interface, feeds map[string]cache.TransformingStore,
@@ -304,6 +313,9 @@ func watch[L runtime.Object](
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			restrict(&o)
 			list, err := l.List(ctx, o)
+			if err == nil && !isList(list) {
+				err = errNoList
+			}
 			listing.report(ctx, err)
 			return list, err
 		},
