@@ -1,8 +1,10 @@
 package headless
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"testing"
 
 	"github.com/coredns/coredns/plugin"
@@ -263,6 +265,85 @@ func BenchmarkSync(b *testing.B) {
 					}
 				})
 			}
+		}
+	}
+}
+
+// BenchmarkShared is what someone pays who makes many things share one: a hostname, an address, endpoints or ports.
+func BenchmarkShared(b *testing.B) {
+	type maker func(x *index, n int) // of an index with n sharers
+	endpoints := func(n int, change func(int, *endpointSpec)) []endpointSpec {
+		list := make([]endpointSpec, n)
+		for i := range list {
+			list[i] = endpointSpec{addr: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), name: fmt.Sprint("h", i), state: ready}
+			change(i, &list[i])
+		}
+		return list
+	}
+	same := func(int, *endpointSpec) {}
+	put := func(x *index, i int, ports []port, list []endpointSpec) {
+		x.putSlice(&sliceSpec{objectKey: objectKey{"n", fmt.Sprint("web-", i)}, service: "web", ports: ports, endpoints: list})
+	}
+	own := func(i, others int) []port { // the port i behind others that everyone has
+		var ports []port
+		for j := range others {
+			ports = append(ports, portOf(fmt.Sprintf("a%04d", j), "tcp", uint16(j+1)))
+		}
+		return append(ports, portOf(fmt.Sprintf("b%04d", i), "tcp", uint16(i+1)))
+	}
+	services := func(x *index, n int) {
+		for i := range n {
+			key := objectKey{"n", fmt.Sprint("s", i)}
+			x.putService(&serviceSpec{objectKey: key, kind: headless})
+			x.putSlice(&sliceSpec{objectKey: key, service: key.name, endpoints: endpoints(1, same)})
+		}
+	}
+	for _, c := range []struct {
+		name     string
+		fill     maker
+		question string // or "": put a slice of 1,000 endpoints again, with other ports
+		qtype    uint16
+		sharers  []int
+	}{
+		{"addresses of a hostname", func(x *index, n int) {
+			put(x, 0, own(0, 100), endpoints(n, func(_ int, e *endpointSpec) { e.name = "h" }))
+		}, "h.web.n.svc.cluster.local.", dns.TypeA, []int{100, 1000, 10_000}},
+		{"Services at the server's address", services, "cluster.local.", dns.TypeNS, []int{100, 1000, 10_000}},
+		{"Services at an address", services, "0.0.0.10.in-addr.arpa.", dns.TypePTR, []int{100, 1000, 10_000}},
+		{"slices with other ports and the same endpoints", func(x *index, n int) {
+			for i := range n {
+				put(x, i, own(i, 0), endpoints(1000, same))
+			}
+		}, "", 0, []int{10, 100}},
+		{"slices with other ports behind 1,000 equal ones", func(x *index, n int) {
+			for i := range n {
+				put(x, i, own(i, 999), endpoints(1000, func(j int, e *endpointSpec) { e.name = fmt.Sprint("h", i, "-", j) }))
+			}
+		}, "", 0, []int{10, 100}},
+	} {
+		for _, n := range c.sharers {
+			b.Run(fmt.Sprintf("%s/n=%d", c.name, n), func(b *testing.B) {
+				h := newTestHeadless(b, "")
+				h.index = newIndex(hostnamesReady, false)
+				h.local = []netip.Addr{netip.MustParseAddr("10.0.0.0")}
+				h.index.putNamespace(&namespaceSpec{objectKey{"", "n"}})
+				h.index.putService(&serviceSpec{objectKey: objectKey{"n", "web"}, kind: headless})
+				c.fill(h.index, n)
+				r := new(dns.Msg)
+				r.SetQuestion(c.question, c.qtype)
+				w := newDiscard("udp")
+				i := n
+				for b.Loop() {
+					if c.question != "" {
+						if _, err := h.ServeDNS(context.Background(), w, r); err != nil {
+							b.Fatal(err)
+						}
+						continue
+					}
+					i++
+					put(h.index, 0, own(i, len(h.index.slices.first(objectKey{"n", "web-0"}).ports)-1), endpoints(1000, same))
+				}
+			})
 		}
 	}
 }

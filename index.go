@@ -3,6 +3,7 @@ package headless
 import (
 	"cmp"
 	"fmt"
+	"hash/maphash"
 	"iter"
 	"math"
 	"math/rand/v2"
@@ -130,6 +131,7 @@ type service struct {
 // group is a set of SRV targets that have the same ports.
 type group struct {
 	ports   []port // sorted, distinct; never modified
+	sum     uint64 // of ports
 	targets []*endpoint
 }
 
@@ -684,8 +686,8 @@ func (sl *slice) unlink() {
 
 // fill gives sl the content of spec. h, which may be nil, holds those endpoints that no slice lists any more.
 func (x *index) fill(sl *slice, spec *sliceSpec, h *hold) {
-	samePorts := slices.Equal(sl.ports, spec.ports)
-	if !samePorts {
+	unchanged := samePorts(sl.ports, spec.ports)
+	if !unchanged {
 		sl.ports = spec.ports
 	}
 	was := sl.endpoints
@@ -696,7 +698,7 @@ func (x *index) fill(sl *slice, spec *sliceSpec, h *hold) {
 		if e.in.held {
 			x.endHold(e, holdReturned)
 		}
-		if e.retain(sl, es, x.zoneID(es.zone)) || !samePorts {
+		if e.retain(sl, es, x.zoneID(es.zone)) || !unchanged {
 			x.touch(e)
 		}
 	}
@@ -851,7 +853,7 @@ func (x *index) settleTarget(e *endpoint, left int) {
 		own := o.ports()
 		if heir == nil {
 			heir, ports = o, own
-		} else if !slices.Equal(ports, own) {
+		} else if !samePorts(ports, own) {
 			mixed, ports = true, union(ports, own)
 		}
 	}
@@ -867,7 +869,7 @@ func (x *index) settleTarget(e *endpoint, left int) {
 			heir = holder
 		}
 		g := svc.groupOf(holder)
-		if holder == heir && holder.mixed == mixed && slices.Equal(g.ports, ports) {
+		if holder == heir && holder.mixed == mixed && samePorts(g.ports, ports) {
 			return
 		}
 		svc.leave(g, holder)
@@ -893,10 +895,15 @@ func (svc *service) join(ports []port, e *endpoint, mixed bool, left int) {
 	if e.mixed = mixed; mixed {
 		svc.mixed++
 	}
-	i := slices.IndexFunc(svc.groups, func(g *group) bool { return slices.Equal(g.ports, ports) })
+	// Most often they are the ports of one slice. Else the sum spares us long comparisons with every group.
+	i := slices.IndexFunc(svc.groups, func(g *group) bool { return identical(g.ports, ports) })
 	if i < 0 {
-		i = len(svc.groups)
-		svc.groups = append(svc.groups, &group{ports: ports})
+		sum := sumOf(ports)
+		i = slices.IndexFunc(svc.groups, func(g *group) bool { return g.sum == sum && slices.Equal(g.ports, ports) })
+		if i < 0 {
+			i = len(svc.groups)
+			svc.groups = append(svc.groups, &group{ports: ports, sum: sum})
+		}
 	}
 	g := svc.groups[i]
 	e.targetAt = int32(len(g.targets)) //nolint:gosec // fewer than 2^31 endpoints
@@ -922,13 +929,31 @@ func (svc *service) leave(g *group, e *endpoint) {
 
 // union returns the sorted, distinct elements of a and b, which are so themselves. It may return one of them.
 func union(a, b []port) []port {
-	if len(a) == 0 || slices.Equal(a, b) {
+	if len(a) == 0 || samePorts(a, b) {
 		return b
 	}
 	if len(b) == 0 {
 		return a
 	}
 	return sortedPorts(slices.Concat(a, b))
+}
+
+// identical reports whether a and b are one list, in one place.
+func identical(a, b []port) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
+
+// samePorts reports whether a and b are equal.
+func samePorts(a, b []port) bool { return identical(a, b) || slices.Equal(a, b) }
+
+var portSeed = maphash.MakeSeed()
+
+// sumOf returns a number that is the same for equal lists.
+func sumOf(ports []port) uint64 {
+	var h maphash.Hash
+	h.SetSeed(portSeed)
+	for _, p := range ports {
+		maphash.WriteComparable(&h, p)
+	}
+	return h.Sum64()
 }
 
 // sortedPorts sorts ports, removes repetitions, and returns the result.
@@ -1086,10 +1111,20 @@ func (e *endpoint) best() state {
 // ports returns the ports that e has in any slice.
 func (e *endpoint) ports() []port {
 	var ports []port
+	several := false // ports is a list of our own, not sorted yet
 	for o := &e.in; o != nil; o = o.next {
-		if o.slice != nil {
-			ports = union(ports, o.slice.ports)
+		switch {
+		case o.slice == nil || samePorts(ports, o.slice.ports):
+		case several:
+			ports = append(ports, o.slice.ports...)
+		case len(ports) == 0:
+			ports = o.slice.ports
+		default:
+			ports, several = slices.Concat(ports, o.slice.ports), true
 		}
+	}
+	if several {
+		return sortedPorts(ports)
 	}
 	return ports
 }
