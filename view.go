@@ -445,10 +445,12 @@ func (x *index) lookupHostname(v *view, svc *service, q *query, w want, limit in
 	for e := range x.named(svc, q) {
 		if e.state >= least {
 			ports = union(ports, e.ports())
-			if !slices.Contains(addrs, e.addr()) {
-				addrs = append(addrs, e.addr())
-			}
+			addrs = append(addrs, e.addr())
 		}
+	}
+	if len(addrs) > 1 {
+		slices.SortFunc(addrs, netip.Addr.Compare)
+		addrs = slices.Compact(addrs)
 	}
 	if len(addrs) == 0 {
 		if q.cluster && q.proto == "" && x.hasCluster(svc, q.hostname) {
@@ -594,8 +596,10 @@ func (x *index) nameservers(local []netip.Addr) []nameserver {
 // servicesAt returns the Services shown that have one of addrs as ClusterIP or as ready endpoint.
 func (x *index) servicesAt(addrs []netip.Addr) []*service {
 	var services []*service
+	seen := make(map[*service]bool)
 	add := func(svc *service) {
-		if svc.claimsEndpoints() && !slices.Contains(services, svc) {
+		if svc.claimsEndpoints() && !seen[svc] {
+			seen[svc] = true
 			services = append(services, svc)
 		}
 	}
@@ -681,15 +685,17 @@ func (x *index) readyHosts(svc *service) []externalHost {
 // namedHosts returns the endpoints of svc that answer to the hostname of q.
 func (x *index) namedHosts(svc *service, q *query) []externalHost {
 	var hosts []externalHost
+	at := make(map[netip.Addr]int) // the position in hosts
 	least := x.leastAnswering(svc, q)
 	for e := range x.named(svc, q) {
 		if e.state < least {
 			continue
 		}
-		if i := slices.IndexFunc(hosts, func(h externalHost) bool { return h.addr == e.addr() }); i >= 0 {
+		if i, ok := at[e.addr()]; ok {
 			hosts[i].ports = union(hosts[i].ports, e.ports())
 			continue
 		}
+		at[e.addr()] = len(hosts)
 		hosts = append(hosts, externalHost{pointer: svc.pointer(hostLabel{name: q.hostname}, 0), addr: e.addr(), ports: e.ports()})
 	}
 	return hosts
