@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	yaml2 "go.yaml.in/yaml/v2"
@@ -33,8 +34,12 @@ import (
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
-// manifestInterval is how often manifests looks for changed files.
-const manifestInterval = time.Second
+const (
+	// manifestInterval is how often manifests looks for changed files.
+	manifestInterval = time.Second
+	// largestManifest is how many octets a file may have: a dump of 100,000 endpoints has some 50 MB.
+	largestManifest = 256 << 20
+)
 
 // manifests is the source that reads Services, EndpointSlices, Namespaces and Pods from files.
 type manifests struct {
@@ -143,21 +148,21 @@ func (m *manifests) files() (files []string, stamp string, err error) {
 		case !info.IsDir():
 			return nil, "", fmt.Errorf("%s: expected a file or a folder", path)
 		}
-		if err := walk(path, nil, add); err != nil {
+		if err := walk(path, make(map[string]bool), add); err != nil {
 			return nil, "", err
 		}
 	}
 	return files, b.String(), nil
 }
 
-// walk calls add for each manifest in a folder and the folders in it, in order. It follows links, but not around in circles:
-// above holds the folders on the way. What is hidden is left out: a mounted ConfigMap keeps its versions there.
-func walk(folder string, above []string, add func(path string, info fs.FileInfo)) error {
+// walk calls add for each manifest in a folder and the folders in it, in order. It follows links, but goes into each folder once:
+// seen holds those it was in. What is hidden is left out: a mounted ConfigMap keeps its versions there.
+func walk(folder string, seen map[string]bool, add func(path string, info fs.FileInfo)) error {
 	real, err := filepath.EvalSymlinks(folder)
-	if err != nil || slices.Contains(above, real) {
+	if err != nil || seen[real] {
 		return err
 	}
-	above = append(above, real)
+	seen[real] = true
 	entries, err := os.ReadDir(folder)
 	if err != nil {
 		return err
@@ -172,7 +177,7 @@ func walk(folder string, above []string, add func(path string, info fs.FileInfo)
 		case err != nil:
 			return err
 		case info.IsDir():
-			if err := walk(path, above, add); err != nil {
+			if err := walk(path, seen, add); err != nil {
 				return err
 			}
 		case info.Mode().IsRegular() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)):
@@ -186,7 +191,7 @@ func walk(folder string, above []string, add func(path string, info fs.FileInfo)
 func (m *manifests) load(files []string) error {
 	var objects []runtime.Object
 	for _, file := range files {
-		content, err := os.ReadFile(file)
+		content, err := readManifest(file)
 		if err != nil {
 			return err
 		}
@@ -213,6 +218,34 @@ func (m *manifests) load(files []string) error {
 		}
 	}
 	return nil
+}
+
+// readManifest returns the content of a file. It does not wait for one that has become a pipe, and reads no more of one than may be,
+// even if it grows meanwhile.
+func readManifest(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: expected a file", path)
+	}
+	var b bytes.Buffer
+	if info.Size() <= largestManifest {
+		b.Grow(int(info.Size()) + bytes.MinRead)
+		if _, err := b.ReadFrom(io.LimitReader(f, largestManifest+1)); err != nil {
+			return nil, err
+		}
+	}
+	if info.Size() > largestManifest || b.Len() > largestManifest {
+		return nil, fmt.Errorf("%s: expected up to %d MiB", path, largestManifest>>20)
+	}
+	return b.Bytes(), nil
 }
 
 // sort sorts objects into one list per resource. Of several versions of an object the last one is kept. A Namespace that
@@ -320,7 +353,7 @@ func decodeObject(doc any) ([]runtime.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decodeJSON(text)
+	return decodeJSON(text, deepestList)
 }
 
 // jsonable returns v, a decoded YAML value, with text for all keys.
@@ -359,8 +392,11 @@ var manifestDecoder = sync.OnceValue(func() runtime.Decoder {
 	return serializer.NewCodecFactory(known).UniversalDeserializer()
 })
 
-// decodeJSON returns the object that text is, or those in the list that it is.
-func decodeJSON(text []byte) ([]runtime.Object, error) {
+// deepestList is how many lists may be in each other, for each reads again what the next one reads.
+const deepestList = 8
+
+// decodeJSON returns the object that text is, or those in the list that it is, with no more than depth lists in each other.
+func decodeJSON(text []byte, depth int) ([]runtime.Object, error) {
 	obj, _, err := manifestDecoder().Decode(text, nil, nil)
 	switch {
 	case runtime.IsNotRegisteredError(err):
@@ -369,6 +405,8 @@ func decodeJSON(text []byte) ([]runtime.Object, error) {
 		return nil, err
 	case !meta.IsListType(obj):
 		return []runtime.Object{obj}, nil
+	case depth == 0:
+		return nil, fmt.Errorf("more than %d lists in each other", deepestList)
 	}
 	items, err := meta.ExtractList(obj)
 	if err != nil {
@@ -381,7 +419,7 @@ func decodeJSON(text []byte) ([]runtime.Object, error) {
 			objects = append(objects, item)
 			continue
 		}
-		found, err := decodeJSON(raw.Raw)
+		found, err := decodeJSON(raw.Raw, depth-1)
 		if err != nil {
 			return nil, &itemError{i, err}
 		}
