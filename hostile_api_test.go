@@ -272,8 +272,11 @@ func TestHostileLists(t *testing.T) {
 	h, feeds := fed(t)
 	services := feeds[servicesResource]
 	list := []any{
-		nil, "text", &corev1.Pod{}, unserved{}, stubService("x", "10.96.0.1"), &corev1.Service{}, stubService("x", "10.96.0.9"), stubSlice("y", "y", "10.0.0.9", "h"),
-		struct{}{}, &namespaceSpec{}, stubService("", ""), stubService("z", "10.96.0.7"),
+		nil, "text", &corev1.Pod{},
+		unserved{},
+		stubService("x", "10.96.0.1"), &corev1.Service{}, stubService("x", "10.96.0.9"), stubSlice("y", "y", "10.0.0.9", "h"),
+		struct{}{},
+		&namespaceSpec{}, stubService("", ""), stubService("z", "10.96.0.7"),
 	}
 	if err := services.Replace(list, "-1"); err != nil {
 		t.Errorf("the store returns %v", err)
@@ -292,6 +295,26 @@ func TestHostileLists(t *testing.T) {
 	if err := h.index.check(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestForeignAddresses: what an EndpointSlice with the addresses of others does to their PTR records, as SECURITY.md says.
+func TestForeignAddresses(t *testing.T) {
+	h, feeds := fed(t)
+	feed(t, feeds[servicesResource], stubService("y", "None"))
+	feed(t, feeds[slicesResource], changed(stubSlice("y", "y", "", "h"), func(o *discoveryv1.EndpointSlice) {
+		o.Endpoints[0].Addresses = []string{"10.0.2.1", "10.0.6.1", "10.96.0.1"}
+	}))
+	const theirs = "h.y.ns.svc.cluster.local."
+	for question, want := range map[string]string{
+		"1.2.0.10.in-addr.arpa. PTR":  "NOERROR anon-x1.anon.default.svc.cluster.local. " + theirs, // of a headless Service
+		"1.6.0.10.in-addr.arpa. PTR":  "NOERROR " + theirs,                                         // in a ClusterIP Service
+		"1.0.96.10.in-addr.arpa. PTR": "NOERROR vip.default.svc.cluster.local.",                    // a ClusterIP
+	} {
+		if got := says(h, question); got != want {
+			t.Errorf("%s: %s, want %s", question, got, want)
+		}
+	}
+	checkAnswers(t, h, 20)
 }
 
 // TestHostileAPIServer: an API server that answers with anything leaves us unsynced, and syncs us as soon as it is one.

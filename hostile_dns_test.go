@@ -21,6 +21,7 @@ import (
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
+	_ "github.com/coredns/coredns/plugin/bufsize"
 	"github.com/coredns/coredns/plugin/metrics/vars"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	_ "github.com/coredns/coredns/plugin/timeouts"
@@ -665,6 +666,29 @@ func TestAmplification(t *testing.T) {
 		t.Logf("buffer %d: %.1f, by %s", size, worst, what)
 		if worst < 8 {
 			t.Errorf("buffer %d: no reply is long: nothing was measured", size)
+		}
+	}
+}
+
+// TestBufsizeLimitsReplies: the bufsize plugin, which README recommends, does what it is recommended for.
+func TestBufsizeLimitsReplies(t *testing.T) {
+	s := startServer(t, "cluster.local:0 {\n"+bound+"bufsize 1232\nheadless {\nmanifests "+bigManifest(t, 5000)+"\n}\n}")
+	for _, question := range []string{"web.default.svc.cluster.local. A", "web.default.svc.cluster.local. SRV", "_http._tcp.web.default.svc.cluster.local. ANY"} {
+		r := new(dns.Msg)
+		name, qtype, _ := strings.Cut(question, " ")
+		r.SetQuestion(name, dns.StringToType[qtype])
+		r.SetEdns0(65535, false)
+		packet, err := r.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn := s.dial(t, "udp")
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		reply, err := exchange(conn, false, packet, true)
+		if err != nil || len(reply) > 1232 || len(reply) < 1000 {
+			t.Errorf("%s: %d octets, %v, want almost 1232", question, len(reply), err)
 		}
 	}
 }
