@@ -1,0 +1,149 @@
+package load
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+)
+
+// reply returns a correct reply to a query: one address, one OPT record.
+func reply(t *testing.T, r *dns.Msg) *dns.Msg {
+	t.Helper()
+	m := new(dns.Msg)
+	m.SetReply(r)
+	rr, err := dns.NewRR(r.Question[0].Name + " 5 IN A 10.0.0.1")
+	if err != nil {
+		t.Error(err)
+	}
+	m.Answer = []dns.RR{rr}
+	return m.SetEdns0(1232, false)
+}
+
+var address = Expect{Answers: Exactly(1)}
+
+func TestCheckRejectsEveryOtherShape(t *testing.T) {
+	another := func(m *dns.Msg) dns.RR { return m.Answer[0] }
+	for name, spoil := range map[string]func(*dns.Msg){
+		"":                       func(*dns.Msg) {},
+		"not a reply":            func(m *dns.Msg) { m.Response = false },
+		"NXDOMAIN, want NOERROR": func(m *dns.Msg) { m.Rcode = dns.RcodeNameError },
+		"TC is true, want false": func(m *dns.Msg) { m.Truncated = true },
+		"another question":       func(m *dns.Msg) { m.Question[0].Name = "Web.n.svc.cluster.local." },
+		"another question: \"\\x03web\\x01n\\x03svc\\acluster\\x05local\\x00\\x00\\x1c": func(m *dns.Msg) {
+			m.Question[0].Qtype = dns.TypeAAAA
+		},
+		"0 answers":              func(m *dns.Msg) { m.Answer = nil },
+		"2 answers":              func(m *dns.Msg) { m.Answer = append(m.Answer, another(m)) },
+		"1 records of authority": func(m *dns.Msg) { m.Ns = append(m.Ns, another(m)) },
+		"1 additional":           func(m *dns.Msg) { m.Extra = append(m.Extra, another(m)) },
+		"-1 additional":          func(m *dns.Msg) { m.Extra = nil },
+	} {
+		query, err := Pack("web.n.svc.cluster.local.", dns.TypeA, 1232)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := new(dns.Msg)
+		if err := r.Unpack(query); err != nil {
+			t.Fatal(err)
+		}
+		m := reply(t, r)
+		spoil(m)
+		packed, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := address.Check(query, packed); (got == nil) != (name == "") || got != nil && !strings.HasPrefix(got.Error(), name) {
+			t.Errorf("got %v, want %q", got, name)
+		}
+	}
+	if address.Check(make([]byte, 17), make([]byte, 11)) == nil {
+		t.Error("11 bytes are a reply")
+	}
+}
+
+// serve starts a server that answers on UDP and TCP and returns its address.
+func serve(t *testing.T, answer func(w dns.ResponseWriter, r *dns.Msg)) netip.AddrPort {
+	t.Helper()
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	udp, err := net.ListenPacket("udp", tcp.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*dns.Server{{Listener: tcp, MaxTCPQueries: -1}, {PacketConn: udp}} {
+		started := make(chan struct{})
+		s.Handler = dns.HandlerFunc(answer)
+		s.NotifyStartedFunc = func() { close(started) }
+		go func() {
+			if err := s.ActivateAndServe(); err != nil {
+				t.Error(err)
+			}
+		}()
+		<-started
+		t.Cleanup(func() {
+			if err := s.Shutdown(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return netip.MustParseAddrPort(tcp.Addr().String())
+}
+
+// plans are all the ways to ask.
+func plans(t *testing.T, server netip.AddrPort) map[string]Plan {
+	query, err := Pack("web.n.svc.cluster.local.", dns.TypeA, 1232)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plans := map[string]Plan{
+		"UDP":                             {Outstanding: 16},
+		"UDP in an open loop":             {Rate: 10000},
+		"TCP":                             {TCP: true, Outstanding: 3},
+		"TCP with pipelines":              {TCP: true, Outstanding: 3, Pipeline: 5},
+		"TCP with a connection per query": {TCP: true, Outstanding: 3, OneShot: true},
+	}
+	for name, p := range plans {
+		p.Server, p.Queries, p.Expect, p.Count = server, [][]byte{query}, address, 200
+		plans[name] = p
+	}
+	return plans
+}
+
+func TestRunAsksAllQuestions(t *testing.T) {
+	server := serve(t, func(w dns.ResponseWriter, r *dns.Msg) {
+		if err := w.WriteMsg(reply(t, r)); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, p := range plans(t, server) {
+		r, err := p.Run()
+		if err != nil || r.Replies != p.Count || r.P50 <= 0 || r.P99 < r.P50 || r.QPS() <= 0 {
+			t.Errorf("%s: got %+v, %v, want %d replies", name, r, err, p.Count)
+		}
+	}
+}
+
+func TestRunFailsWhenOneReplyIsWrong(t *testing.T) {
+	for want, spoil := range map[string]func(*dns.Msg){
+		"0 answers":               func(m *dns.Msg) { m.Answer = nil },
+		"nothing was asked with ": func(m *dns.Msg) { m.Id += 1 << 15 },
+	} {
+		server := serve(t, func(w dns.ResponseWriter, r *dns.Msg) {
+			m := reply(t, r)
+			if r.Id == 150 {
+				spoil(m)
+			}
+			_ = w.WriteMsg(m) // the client may have gone
+		})
+		for name, p := range plans(t, server) {
+			if _, err := p.Run(); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: got %v, want %q", name, err, want)
+			}
+		}
+	}
+}
