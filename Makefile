@@ -14,7 +14,7 @@ each = @set -e; for module in $(MODULES); do echo "-- $$module: $(1)"; (cd "$$mo
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## start a DNS server on 127.0.0.1:1053 that answers from examples
@@ -48,6 +48,14 @@ fmt: ## format the code as lint wants it
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	$(call each,GO=$(GO) FUZZTIME=$(FUZZTIME) $(CURDIR)/.ci/fuzz)
 
-.PHONY: bench
-bench: ## run each benchmark for BENCHTIME (1s)
+.PHONY: microbench
+microbench: ## run each Go benchmark for BENCHTIME (1s)
 	$(call each,$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...)
+
+.PHONY: bench
+bench: bin/bench ## compare with other plugins, and write BENCHMARKS.md (minutes; needs Linux and two cores)
+	bin/bench matrix -markdown BENCHMARKS.md -plot bench/cost.svg
+
+.PHONY: bin/bench
+bin/bench:
+	cd bench && $(GO) build -o ../bin/bench .

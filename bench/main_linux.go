@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -15,6 +16,7 @@ import (
 	"github.com/coredns-headless/headless/bench/apiserver"
 	"github.com/coredns-headless/headless/bench/cluster"
 	"github.com/coredns-headless/headless/bench/load"
+	"github.com/coredns-headless/headless/bench/matrix"
 	"github.com/coredns-headless/headless/bench/proc"
 	"github.com/coredns-headless/headless/bench/server"
 	"github.com/miekg/dns"
@@ -25,6 +27,7 @@ var commands = map[string]func(args []string) error{
 	"apiserver": runAPIServer,
 	"server":    runServer,
 	"load":      runLoad,
+	"matrix":    runMatrix,
 }
 
 const usage = `usage: bench COMMAND [FLAGS]
@@ -32,6 +35,7 @@ const usage = `usage: bench COMMAND [FLAGS]
   apiserver  an API server with a synthetic cluster
   server     CoreDNS with the plugins that are compared
   load       a load generator
+  matrix     all comparisons, with their targets
 
 bench COMMAND -h lists the flags of a command.
 `
@@ -98,7 +102,7 @@ func runLoad(args []string) error {
 	edns := flags.Uint("edns", server.EDNS, "the size of the client's buffer; 0: no EDNS")
 	core := flags.Int("core", -1, "the core to run on; -1: any")
 	flags.Usage = func() {
-		fmt.Fprintln(flags.Output(), "usage: bench load [FLAGS] NAME...")
+		_, _ = fmt.Fprintln(flags.Output(), "usage: bench load [FLAGS] NAME...") // there is nobody else to tell
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
@@ -124,4 +128,16 @@ func runLoad(args []string) error {
 		fmt.Printf("%d replies in %v: %.0f a second, p50 %v, p99 %v\n", r.Replies, r.Elapsed, r.QPS(), r.P50, r.P99)
 	}
 	return err
+}
+
+func runMatrix(args []string) error {
+	o := matrix.Options{Progress: log.New(os.Stderr, "bench: ", 0).Printf}
+	flags := flag.NewFlagSet("matrix", flag.ExitOnError)
+	flags.StringVar(&o.Markdown, "markdown", "", "write the report to this `file` too")
+	flags.StringVar(&o.Plot, "plot", "", "draw the cost of a query by the size of the Service into this SVG `file`")
+	flags.StringVar(&o.Profiles, "profiles", "", "write a CPU profile of headless for each kind of query into this `folder`")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	return matrix.Run(o, os.Stdout)
 }

@@ -129,7 +129,7 @@ func (p Plan) udp(start time.Time) ([]time.Duration, error) {
 				break
 			}
 			query := p.Queries[sent%len(p.Queries)]
-			id := uint16(sent) //nolint:gosec // counts IDs over and over
+			id := uint16(sent)
 			packet = append(binary.BigEndian.AppendUint16(packet[:0], id), query[2:]...)
 			flight.query[id], flight.sent[id] = query, begun
 			if _, err := unix.Write(fd, packet); err != nil {
@@ -138,7 +138,7 @@ func (p Plan) udp(start time.Time) ([]time.Duration, error) {
 		}
 		for {
 			n, err := unix.Read(fd, buf)
-			if err == unix.EAGAIN {
+			if errors.Is(err, unix.EAGAIN) {
 				break
 			}
 			if err != nil {
@@ -159,7 +159,7 @@ func (p Plan) udp(start time.Time) ([]time.Duration, error) {
 		}
 		timeout := unix.NsecToTimespec(int64(wait))
 		n, err := unix.Ppoll(poll, &timeout, nil)
-		if err != nil && err != unix.EINTR {
+		if err != nil && !errors.Is(err, unix.EINTR) {
 			return latencies, err
 		}
 		if n == 0 && wait == patience {

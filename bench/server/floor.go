@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
+	"unique"
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -66,6 +68,7 @@ func readHosts(path string) (rrsets, error) {
 			return sets, fmt.Errorf("%s: %w", path, err)
 		}
 		for _, name := range fields[1:] {
+			name = unique.Make(name).Value() // one string for all records of a name
 			hdr := dns.RR_Header{Name: name, Class: dns.ClassINET, Ttl: ttl}
 			if addr.Is4() {
 				hdr.Rrtype = dns.TypeA
@@ -166,6 +169,9 @@ func (sets rrsets) packet(q dns.Question, size int) []byte {
 	return b
 }
 
+// buffers are for packets on their way: the floor has to be without garbage.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
 // Name implements plugin.Handler.
 func (wire) Name() string { return "wire" }
 
@@ -179,8 +185,11 @@ func (w wire) ServeDNS(_ context.Context, rw dns.ResponseWriter, r *dns.Msg) (in
 	if ready == nil {
 		return dns.RcodeServerFailure, nil
 	}
-	b := bytes.Clone(ready)
-	binary.BigEndian.PutUint16(b, r.Id)
-	_, err := rw.Write(b)
+	buf := buffers.Get().(*bytes.Buffer) // what New returns
+	defer buffers.Put(buf)
+	buf.Reset()
+	buf.Write(ready)
+	binary.BigEndian.PutUint16(buf.Bytes(), r.Id)
+	_, err := rw.Write(buf.Bytes())
 	return dns.RcodeSuccess, err
 }

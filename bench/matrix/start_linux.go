@@ -1,0 +1,163 @@
+package matrix
+
+import (
+	"fmt"
+
+	"github.com/coredns-headless/headless/bench/cluster"
+	"github.com/miekg/dns"
+)
+
+// started is what one start of a server measured.
+type started struct {
+	first     float64 // ms from exec to the first answer
+	cpu       float64 // ms that this took of the core
+	rss, peak float64 // MB
+	heap      float64 // MB, after a garbage collection
+}
+
+// mega is a megabyte, as memory is given in.
+const mega = 1e6
+
+// start starts a server, waits for its first answer and stops it.
+func (l *lab) start(name, corefile string, q query) (started, error) {
+	var m started
+	s, err := l.serve(name, corefile)
+	if err != nil {
+		return m, err
+	}
+	defer s.Stop()
+	first, err := s.wait(q)
+	if err != nil {
+		return m, err
+	}
+	cpu, err := s.CPU()
+	if err != nil {
+		return m, err
+	}
+	memory, err := s.Memory()
+	if err != nil {
+		return m, err
+	}
+	runtime, err := s.runtime(true)
+	m.first = first.Sub(s.Started).Seconds() * 1e3
+	m.cpu = cpu.Seconds() * 1e3
+	m.rss, m.peak, m.heap = float64(memory.RSS)/mega, float64(memory.Peak)/mega, float64(runtime.Heap)/mega
+	return m, err
+}
+
+// starts starts servers in turn, some times, and returns what was measured by server.
+func (l *lab) starts(api string, names []string, q query, times int) (map[string][]started, error) {
+	all := make(map[string][]started)
+	for n := range times {
+		for i := range names {
+			name := names[(i+n)%len(names)]
+			m, err := l.start(name, corefiles(api, "")[name], q)
+			if err != nil {
+				return nil, err
+			}
+			all[name] = append(all[name], m)
+		}
+	}
+	return all, nil
+}
+
+// column returns one of the measurements of each start.
+func column(all []started, of func(started) float64) []float64 {
+	var values []float64
+	for _, m := range all {
+		values = append(values, of(m))
+	}
+	return values
+}
+
+func first(m started) float64 { return m.first }
+func cpu(m started) float64   { return m.cpu }
+func rss(m started) float64   { return m.rss }
+func peak(m started) float64  { return m.peak }
+func heap(m started) float64  { return m.heap }
+
+// startCluster returns a cluster of so many Services with ten endpoints each, one half headless with hostnames, and the query
+// that is asked when the cluster is known.
+func startCluster(services int) (cluster.Cluster, query) {
+	half := cluster.Group{
+		Name: "web", Services: services / 2, Endpoints: 10, Namespaces: max(1, services/100),
+		Headless: true, Hostnames: true, Zones: true, NamedPorts: true, IPv4: true,
+	}
+	other := half
+	other.Name, other.Headless, other.Hostnames = "api", false, false
+	c := cluster.Cluster{half, other}
+	return c, pods(c.Services()[0], dns.TypeA)[0]
+}
+
+// measureStarts measures memory and the time to the first answer.
+func measureStarts(l *lab, r *report, _ Options) error {
+	pair := []string{headless, stock}
+	t := table{
+		title: "Start: median of all starts",
+		note: "RSS and its peak are read at the first answer, the heap after a garbage collection behind it. Half of the Services\n" +
+			"are headless and have hostnames, half have ClusterIPs; each has ten endpoints.",
+		columns: []string{"cluster, server", "first answer, ms", "CPU till then, ms", "RSS, MB", "peak, MB", "heap, MB"},
+	}
+	record := func(what string, all map[string][]started) {
+		for _, name := range pair {
+			median := func(of func(started) float64) string { return short(spreadOf(column(all[name], of)).median) }
+			t.add(what+", "+name, median(first), median(cpu), median(rss), median(peak), median(heap))
+		}
+	}
+
+	small := cluster.Cluster{{
+		Name: "web", Services: 1, Endpoints: 3, Namespaces: 1,
+		Headless: true, Hostnames: true, Zones: true, NamedPorts: true, IPv4: true,
+	}}
+	a, err := l.api(small)
+	if err != nil {
+		return err
+	}
+	near, err := l.starts(a.url, pair, pods(small.Services()[0], dns.TypeA)[0], 7)
+	a.Stop()
+	if err != nil {
+		return err
+	}
+	record("near-empty", near)
+
+	for _, size := range []struct {
+		services, times int
+	}{{1000, 3}, {10000, 5}} {
+		c, q := startCluster(size.services)
+		a, err := l.api(c)
+		if err != nil {
+			return err
+		}
+		defer a.Stop()
+		cluster := fmt.Sprintf("%s Services, %s endpoints", thousands(size.services), thousands(10*size.services))
+		streamed, err := l.starts(a.url, pair, q, size.times)
+		if err != nil {
+			return err
+		}
+		record(cluster+", streamed", streamed)
+		if size.services == 1000 {
+			r.judge(verdict{"heap after sync, " + cluster, "", 0, spreadOf(column(streamed[headless], heap)), "MB"})
+			continue
+		}
+		if err := a.do("streams?refuse=true", &struct{}{}); err != nil {
+			return err
+		}
+		listed, err := l.starts(a.url, pair, q, size.times)
+		if err != nil {
+			return err
+		}
+		record(cluster+", plain list", listed)
+		const limit = 25
+		r.judge(verdict{"heap after sync, " + cluster, fmt.Sprintf("≤ %d MB", limit), limit, spreadOf(column(streamed[headless], heap)), "MB"})
+		for _, by := range []struct {
+			how string
+			all map[string][]started
+		}{{"streamed", streamed}, {"plain list", listed}} {
+			r.atMost("peak RSS, "+cluster+", "+by.how, 0.55, stock, column(by.all[headless], peak), column(by.all[stock], peak))
+		}
+		r.atMost("exec to first answer, near-empty", 0.5, stock, column(near[headless], first), column(near[stock], first))
+		r.atMost("exec to first answer, "+cluster, 1, stock, column(streamed[headless], first), column(streamed[stock], first))
+	}
+	r.tables = append(r.tables, t)
+	return nil
+}

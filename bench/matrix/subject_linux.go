@@ -1,0 +1,168 @@
+package matrix
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/coredns-headless/headless/bench/cluster"
+	"github.com/coredns-headless/headless/bench/load"
+	"github.com/coredns-headless/headless/bench/proc"
+	"github.com/coredns-headless/headless/bench/server"
+)
+
+// The servers, by the plugins that answer in them.
+const (
+	headless = "headless"
+	stock    = "kubernetes"
+	hosts    = "hosts"
+	cut      = "cut"
+	wire     = "wire"
+)
+
+// subject is a running DNS server.
+type subject struct {
+	*proc.Process
+	name    string
+	address netip.AddrPort
+	control string // URL
+}
+
+// lab starts processes: servers on one core, everything else on another.
+type lab struct {
+	dir                    string // for files
+	serverCore, clientCore int
+	files                  int
+}
+
+// file writes a file and returns its path.
+func (l *lab) file(write func(io.Writer) error) (string, error) {
+	l.files++
+	path := filepath.Join(l.dir, fmt.Sprint(l.files))
+	f, err := os.Create(path) //nolint:gosec // in a folder of our own
+	if err != nil {
+		return "", err
+	}
+	if err := write(f); err != nil {
+		_ = f.Close() // the first error is the one to tell
+		return "", err
+	}
+	return path, f.Close()
+}
+
+// serve starts a server with a Corefile, in which PORT stands for the port of DNS and FREE for any other.
+func (l *lab) serve(name, corefile string) (*subject, error) {
+	port, err := proc.FreePort()
+	if err != nil {
+		return nil, err
+	}
+	corefile = strings.ReplaceAll(corefile, "PORT", fmt.Sprint(port))
+	for strings.Contains(corefile, "FREE") {
+		free, err := proc.FreePort()
+		if err != nil {
+			return nil, err
+		}
+		corefile = strings.Replace(corefile, "FREE", fmt.Sprint(free), 1)
+	}
+	path, err := l.file(func(w io.Writer) error {
+		_, err := io.WriteString(w, corefile)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	p, err := proc.Start(l.serverCore, "server", "-conf", path)
+	if err != nil {
+		return nil, err
+	}
+	control, err := p.Line("control on ", 10*time.Second)
+	if err != nil {
+		p.Stop()
+		return nil, err
+	}
+	return &subject{p, name, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port)), control}, nil //nolint:gosec // a port has 16 bits
+}
+
+// wait waits until the server gives a correct answer and returns when that was.
+func (s *subject) wait(q query) (time.Time, error) {
+	packed, err := q.pack()
+	if err != nil {
+		return time.Time{}, err
+	}
+	probe, err := load.NewProbe(s.address, packed)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer probe.Close()
+	at, err := probe.Wait(q.expect, 30*time.Second)
+	if err != nil {
+		return at, fmt.Errorf("%s does not answer: %w\n%s", s.name, err, s.Output())
+	}
+	return at, nil
+}
+
+// runtime asks for what the server's runtime says of its memory.
+func (s *subject) runtime(collected bool) (server.Runtime, error) {
+	var r server.Runtime
+	address := s.control + "/runtime"
+	if collected {
+		address += "?gc"
+	}
+	return r, ask(http.MethodGet, address, &r)
+}
+
+// api is a running API server.
+type api struct {
+	*proc.Process
+	url string
+}
+
+// api starts an API server with a cluster.
+func (l *lab) api(c cluster.Cluster) (*api, error) {
+	args := []string{"apiserver"}
+	for _, g := range c {
+		args = append(args, "-group", g.String())
+	}
+	p, err := proc.Start(l.clientCore, args...)
+	if err != nil {
+		return nil, err
+	}
+	address, err := p.Line("listening on ", 60*time.Second)
+	if err != nil {
+		p.Stop()
+		return nil, err
+	}
+	return &api{p, address}, nil
+}
+
+// do makes a control request, given as its name and query.
+func (a *api) do(request string, answer any) error {
+	return ask(http.MethodPost, a.url+"/control/"+request, answer)
+}
+
+// ask makes a request whose answer is JSON.
+func ask(method, address string, answer any) error {
+	r, err := http.NewRequest(method, address, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close() //nolint:errcheck // it is read to its end
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s: %s", address, resp.Status, body)
+	}
+	return json.Unmarshal(body, answer)
+}
