@@ -56,6 +56,10 @@ microbench: ## run each Go benchmark for BENCHTIME (1s)
 bench: bin/bench ## compare with other plugins, and write BENCHMARKS.md (minutes; needs Linux and two cores)
 	bin/bench matrix -markdown BENCHMARKS.md -plot bench/cost.svg
 
+.PHONY: quickbench
+quickbench: bin/bench ## fail if a reply is wrong or the cost grows with the cluster (a minute; needs Linux and two cores)
+	bin/bench matrix -quick
+
 .PHONY: bin/bench
 bin/bench:
 	cd bench && $(GO) build -o ../bin/bench .

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/coredns-headless/headless/bench/apiserver"
@@ -135,9 +136,12 @@ func runMatrix(args []string) error {
 	flags := flag.NewFlagSet("matrix", flag.ExitOnError)
 	flags.StringVar(&o.Markdown, "markdown", "", "write the report to this `file` too")
 	flags.StringVar(&o.Plot, "plot", "", "draw the cost of a query by the size of the Service into this SVG `file`")
-	flags.StringVar(&o.Profiles, "profiles", "", "write a CPU profile of headless for each kind of query into this `folder`")
+	flags.BoolVar(&o.Quick, "quick", false, "measure queries and memory in less than a minute, and fail only if noise cannot be why")
+	parts := flags.String("parts", "", "the `parts` to measure, with commas between: queries, latency, chains, start, changes; none is all")
+	flags.StringVar(&o.Profiles, "profiles", "", "write profiles of headless in all that is measured into this `folder`")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	o.Parts = strings.FieldsFunc(*parts, func(r rune) bool { return r == ',' })
 	return matrix.Run(o, os.Stdout)
 }

@@ -32,8 +32,8 @@ type Plan struct {
 	Pipeline int
 	// OneShot opens a connection for each query.
 	OneShot bool
-	// Rate is how many queries are sent a second, over UDP, whether there are replies or not: an open loop, without regard to
-	// Outstanding. 0 is a closed loop.
+	// Rate is how many queries become due a second, over UDP, whether there are replies or not: an open loop, in which
+	// Outstanding has no say. 0 is a closed loop.
 	Rate float64
 }
 
@@ -69,6 +69,10 @@ func (p Plan) Run() (Result, error) {
 	r.P50, r.P99 = latencies[len(latencies)/2], latencies[len(latencies)*99/100]
 	return r, nil
 }
+
+// socketful is how many queries fit into a server's socket by far. One who comes late in an open loop sends no more at once; the
+// time of the others goes on all the same, for it begins when they are due.
+const socketful = 128
 
 // due returns when query i has to be sent, in an open loop.
 func (p Plan) due(i int) time.Duration {
@@ -119,13 +123,17 @@ func (p Plan) udp(start time.Time) ([]time.Duration, error) {
 		poll      = []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a file descriptor is small
 		sent      int
 	)
+	outstanding := p.Outstanding
+	if p.Rate > 0 {
+		outstanding = socketful
+	}
 	for len(latencies) < p.Count {
 		for now := time.Since(start); sent < p.Count; sent++ {
 			begun := now
 			if p.Rate > 0 {
 				begun = p.due(sent)
 			}
-			if begun > now || p.Rate == 0 && sent-len(latencies) >= p.Outstanding {
+			if begun > now || sent-len(latencies) >= outstanding {
 				break
 			}
 			query := p.Queries[sent%len(p.Queries)]
@@ -152,9 +160,9 @@ func (p Plan) udp(start time.Time) ([]time.Duration, error) {
 		}
 		wait := patience
 		switch {
-		case len(latencies) == p.Count || p.Rate == 0 && sent < p.Count && sent-len(latencies) < p.Outstanding:
+		case len(latencies) == p.Count || p.Rate == 0 && sent < p.Count && sent-len(latencies) < outstanding:
 			continue
-		case p.Rate > 0 && sent < p.Count:
+		case p.Rate > 0 && sent < p.Count && sent-len(latencies) < outstanding:
 			wait = max(0, p.due(sent)-time.Since(start))
 		}
 		timeout := unix.NsecToTimespec(int64(wait))

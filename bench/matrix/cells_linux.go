@@ -214,7 +214,12 @@ func fileName(text string) string {
 
 // profile writes a CPU profile of the next seconds.
 func (s *subject) profile(path string, seconds int) error {
-	resp, err := http.Get(fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", s.control, seconds))
+	return s.download(fmt.Sprintf("profile?seconds=%d", seconds), path)
+}
+
+// download writes one of the profiles that net/http/pprof has.
+func (s *subject) download(what, path string) error {
+	resp, err := http.Get(s.control + "/debug/pprof/" + what)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/coredns-headless/headless/bench/apiserver"
@@ -71,7 +72,7 @@ func churnCluster() cluster.Cluster {
 }
 
 // measureChanges measures how fast a change is answered, and what it costs.
-func measureChanges(l *lab, r *report, _ Options) error {
+func measureChanges(l *lab, r *report, o Options) error {
 	c := churnCluster()
 	services := c.Services()
 	watchers, stop, err := l.watchers(c, pods(services[0], dns.TypeA)[0])
@@ -88,6 +89,17 @@ func measureChanges(l *lab, r *report, _ Options) error {
 					return fmt.Errorf("%s: %w", w.name, err)
 				}
 			}
+		}
+	}
+	if o.Profiles != "" {
+		w := watchers[0]
+		const seconds = 4
+		_, err := w.churn(1000, func() error { return w.profile(filepath.Join(o.Profiles, "changes.pprof"), seconds) })
+		if err != nil {
+			return err
+		}
+		if err := w.download("allocs", filepath.Join(o.Profiles, "changes-allocs.pprof")); err != nil {
+			return err
 		}
 	}
 	t := table{

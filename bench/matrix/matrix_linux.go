@@ -9,22 +9,74 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
+	"github.com/coredns-headless/headless/bench/cluster"
 	"github.com/coredns-headless/headless/bench/proc"
+	"github.com/miekg/dns"
 )
 
 // Options are what is measured, and where it is written.
 type Options struct {
 	Markdown string // a file for the report
 	Plot     string // an SVG file for the cost by size
-	Profiles string // a folder for a CPU profile of headless for each query
+	Profiles string // a folder for profiles of headless
 	Progress func(format string, args ...any)
+	// Parts are the parts to measure: queries, latency, chains, start, changes; none is all.
+	Parts []string
+	// Quick measures queries and memory only, in little time, and fails when the cost of an answer or the memory grows with
+	// the cluster by more than noise explains. Targets that are not met are no failures.
+	Quick bool
+}
+
+// effort returns how much is measured of each query.
+func (o Options) effort() effort {
+	if o.Quick {
+		return effort{5, 20 * time.Millisecond}
+	}
+	return effort{9, 60 * time.Millisecond}
+}
+
+// part is a part of the matrix.
+type part struct {
+	name    string
+	measure func(*lab, *report, Options) error
+}
+
+// parts returns the parts to measure.
+func (o Options) parts() ([]part, error) {
+	all := []part{
+		{"queries", measureQueries},
+		{"latency", measureLatency},
+		{"chains", measureChains},
+		{"start", measureStarts},
+		{"changes", measureChanges},
+	}
+	if o.Quick {
+		return []part{{"queries", measureQueries}, {"memory", checkMemory}}, nil
+	}
+	if len(o.Parts) == 0 {
+		return all, nil
+	}
+	var parts []part
+	for _, name := range o.Parts {
+		i := slices.IndexFunc(all, func(p part) bool { return p.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no part %q", name)
+		}
+		parts = append(parts, all[i])
+	}
+	return parts, nil
 }
 
 // Run measures everything, which takes some minutes, and writes the report to out.
 func Run(o Options, out io.Writer) error {
+	parts, err := o.parts()
+	if err != nil {
+		return err
+	}
 	l, err := newLab()
 	if err != nil {
 		return err
@@ -32,14 +84,7 @@ func Run(o Options, out io.Writer) error {
 	defer l.close()
 	r := &report{}
 	start := time.Now()
-	for _, part := range []struct {
-		name    string
-		measure func(*lab, *report, Options) error
-	}{
-		{"queries", measureQueries},
-		{"start", measureStarts},
-		{"changes", measureChanges},
-	} {
+	for _, part := range parts {
 		o.Progress("%4.0f s: %s", time.Since(start).Seconds(), part.name)
 		if err := part.measure(l, r, o); err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
@@ -59,7 +104,10 @@ func Run(o Options, out io.Writer) error {
 			return err
 		}
 	}
-	return r.write(out, page)
+	if err := r.write(out, page); err != nil || !o.Quick {
+		return err
+	}
+	return r.check()
 }
 
 // newLab takes the first two cores and makes a folder for files.
@@ -92,8 +140,8 @@ func newLab() (*lab, error) {
 // close removes the files.
 func (l *lab) close() { _ = os.RemoveAll(l.dir) } // the operating system clears what is left
 
-// measureQueries compares all servers query by query.
-func measureQueries(l *lab, r *report, o Options) error {
+// withServers starts all servers, calls use, and stops them.
+func (l *lab) withServers(use func(cluster.Cluster, map[string]*subject) error) error {
 	c := queryCluster()
 	a, err := l.api(c)
 	if err != nil {
@@ -105,37 +153,43 @@ func measureQueries(l *lab, r *report, o Options) error {
 		return err
 	}
 	subjects := make(map[string]*subject)
-	groups := queryCells(c)
 	for name, corefile := range corefiles(a.url, hostsFile) {
 		s, err := l.serve(name, corefile)
 		if err != nil {
 			return err
 		}
 		defer s.Stop()
-		if _, err := s.wait(groups[0][0].queries[0]); err != nil {
+		if _, err := s.wait(pods(c.Services()[0], dns.TypeA)[0]); err != nil {
 			return err
 		}
 		subjects[name] = s
 	}
-	all := make(measurements)
-	var cells []cell
-	for _, group := range groups {
-		m, err := rounds(group, subjects, effort{9, 60 * time.Millisecond})
-		if err != nil {
-			return err
+	return use(c, subjects)
+}
+
+// measureQueries compares all servers query by query.
+func measureQueries(l *lab, r *report, o Options) error {
+	return l.withServers(func(c cluster.Cluster, subjects map[string]*subject) error {
+		all := make(measurements)
+		var cells []cell
+		for _, group := range queryCells(c) {
+			m, err := rounds(group, subjects, o.effort())
+			if err != nil {
+				return err
+			}
+			r.judgeCells(group, m)
+			cells = append(cells, group...)
+			maps.Copy(all, m)
 		}
-		r.judgeCells(group, m)
-		cells = append(cells, group...)
-		maps.Copy(all, m)
-	}
-	r.tabulate("Queries", "One plugin in the chain, a client with a buffer of 1,232 bytes.", []string{stock, hosts, cut, wire, headless}, cells, all)
-	if o.Plot != "" {
-		if err := draw(o.Plot, all); err != nil {
-			return err
+		r.tabulate("Queries", "One plugin in the chain, a client with a buffer of 1,232 bytes.", []string{stock, hosts, cut, wire, headless}, cells, all)
+		if o.Plot != "" {
+			if err := draw(o.Plot, all); err != nil {
+				return err
+			}
 		}
-	}
-	if o.Profiles != "" {
-		return profile(o.Profiles, cells, subjects[headless])
-	}
-	return nil
+		if o.Profiles != "" {
+			return profile(o.Profiles, cells, subjects[headless])
+		}
+		return nil
+	})
 }

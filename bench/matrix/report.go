@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -20,6 +21,7 @@ type verdict struct {
 	limit    float64 // 0: there is no target
 	measured spread
 	unit     string
+	bound    float64 // no noise explains more; 0: there is none
 }
 
 func (v verdict) met() bool { return v.measured.median <= v.limit }
@@ -38,17 +40,31 @@ func (v verdict) String() string {
 // judge adds a verdict.
 func (r *report) judge(v verdict) { r.verdicts = append(r.verdicts, v) }
 
+// check returns an error if a measurement is past what noise explains.
+func (r *report) check() error {
+	var failed []error
+	for _, v := range r.verdicts {
+		if v.bound > 0 && v.measured.median > v.bound {
+			failed = append(failed, fmt.Errorf("%s: %v %s, want at most %g", v.row, v.measured, v.unit, v.bound))
+		}
+	}
+	return errors.Join(failed...)
+}
+
 // atMost adds a verdict about the ratio of ours to theirs, round by round.
 func (r *report) atMost(row string, limit float64, reference string, ours, theirs []float64) {
-	r.judge(verdict{row, fmt.Sprintf("≤ %g × %s", limit, reference), limit, spreadOf(ratios(ours, theirs)), "×"})
+	r.judge(verdict{row, fmt.Sprintf("≤ %g × %s", limit, reference), limit, spreadOf(ratios(ours, theirs)), "×", 0})
 }
 
 // flat is how much more an answer for many endpoints may cost than one for a few and still be flat in their number.
 const flat = 1.2
 
+// flatBound is what it is never, however noisy the machine.
+const flatBound = 2
+
 // isFlat adds a verdict about the ratio of many to few.
 func (r *report) isFlat(row, reference string, many, few []float64) {
-	r.judge(verdict{row, fmt.Sprintf("flat: ≤ %g × %s", flat, reference), flat, spreadOf(ratios(many, few)), "×"})
+	r.judge(verdict{row, fmt.Sprintf("flat: ≤ %g × %s", flat, reference), flat, spreadOf(ratios(many, few)), "×", flatBound})
 }
 
 // table is a table of measurements.
@@ -121,6 +137,9 @@ func (r *report) write(w io.Writer, heading string) error {
 		return err
 	}
 	for _, t := range append([]table{r.targets()}, r.tables...) {
+		if len(t.rows) == 0 {
+			continue
+		}
 		if err := t.write(w); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"fmt"
+	"path/filepath"
 
 	"github.com/coredns-headless/headless/bench/cluster"
 	"github.com/miekg/dns"
@@ -90,7 +91,7 @@ func startCluster(services int) (cluster.Cluster, query) {
 }
 
 // measureStarts measures memory and the time to the first answer.
-func measureStarts(l *lab, r *report, _ Options) error {
+func measureStarts(l *lab, r *report, o Options) error {
 	pair := []string{headless, stock}
 	t := table{
 		title: "Start: median of all starts",
@@ -136,7 +137,7 @@ func measureStarts(l *lab, r *report, _ Options) error {
 		}
 		record(cluster+", streamed", streamed)
 		if size.services == 1000 {
-			r.judge(verdict{"heap after sync, " + cluster, "", 0, spreadOf(column(streamed[headless], heap)), "MB"})
+			r.judge(verdict{"heap after sync, " + cluster, "", 0, spreadOf(column(streamed[headless], heap)), "MB", 0})
 			continue
 		}
 		if err := a.do("streams?refuse=true", &struct{}{}); err != nil {
@@ -148,7 +149,7 @@ func measureStarts(l *lab, r *report, _ Options) error {
 		}
 		record(cluster+", plain list", listed)
 		const limit = 25
-		r.judge(verdict{"heap after sync, " + cluster, fmt.Sprintf("≤ %d MB", limit), limit, spreadOf(column(streamed[headless], heap)), "MB"})
+		r.judge(verdict{"heap after sync, " + cluster, fmt.Sprintf("≤ %d MB", limit), limit, spreadOf(column(streamed[headless], heap)), "MB", 0})
 		for _, by := range []struct {
 			how string
 			all map[string][]started
@@ -159,5 +160,61 @@ func measureStarts(l *lab, r *report, _ Options) error {
 		r.atMost("exec to first answer, "+cluster, 1, stock, column(streamed[headless], first), column(streamed[stock], first))
 	}
 	r.tables = append(r.tables, t)
+	if o.Profiles != "" {
+		return l.profileStart(o.Profiles)
+	}
+	return nil
+}
+
+// profileStart writes profiles of headless: of the CPU while it starts in a large cluster, of its heap after that, and of all that
+// it allocated.
+func (l *lab) profileStart(dir string) error {
+	c, q := startCluster(10000)
+	a, err := l.api(c)
+	if err != nil {
+		return err
+	}
+	defer a.Stop()
+	s, err := l.serve(headless, corefiles(a.url, "")[headless])
+	if err != nil {
+		return err
+	}
+	defer s.Stop()
+	const seconds = 2
+	if err := s.profile(filepath.Join(dir, "start.pprof"), seconds); err != nil {
+		return err
+	}
+	if _, err := s.wait(q); err != nil {
+		return err
+	}
+	if err := s.download("heap?gc=1", filepath.Join(dir, "start-heap.pprof")); err != nil {
+		return err
+	}
+	return s.download("allocs", filepath.Join(dir, "start-allocs.pprof"))
+}
+
+// checkMemory measures the heap of headless in a large cluster.
+func checkMemory(l *lab, r *report, _ Options) error {
+	const (
+		services  = 10000
+		endpoints = 10 * services
+		target    = 250 // bytes, all in all, as in measureStarts
+		bound     = 400
+	)
+	c, q := startCluster(services)
+	a, err := l.api(c)
+	if err != nil {
+		return err
+	}
+	defer a.Stop()
+	m, err := l.start(headless, corefiles(a.url, "")[headless], q)
+	if err != nil {
+		return err
+	}
+	each := spreadOf([]float64{m.heap * mega / endpoints})
+	r.judge(verdict{
+		fmt.Sprintf("heap per endpoint, %s Services, %s endpoints", thousands(services), thousands(endpoints)),
+		fmt.Sprintf("≤ %d bytes", target), target, each, "bytes", bound,
+	})
 	return nil
 }

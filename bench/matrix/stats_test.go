@@ -59,6 +59,19 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+func TestCheckFailsPastTheBound(t *testing.T) {
+	var r report
+	r.atMost("slow", 1, "theirs", []float64{9}, []float64{1})
+	r.isFlat("flat enough", "few", []float64{flatBound}, []float64{1})
+	if err := r.check(); err != nil {
+		t.Errorf("got %v, want no error", err)
+	}
+	r.isFlat("steep", "few", []float64{flatBound + 0.1}, []float64{1})
+	if err := r.check(); err == nil || !strings.Contains(err.Error(), "steep: 2.10") {
+		t.Errorf("got %v, want steep", err)
+	}
+}
+
 func TestReportIsATable(t *testing.T) {
 	var r report
 	r.atMost("a row", 0.55, "stock", []float64{1}, []float64{2})

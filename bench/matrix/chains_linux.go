@@ -1,0 +1,184 @@
+package matrix
+
+import (
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/coredns-headless/headless/bench/cluster"
+	"github.com/coredns-headless/headless/bench/load"
+	"github.com/miekg/dns"
+)
+
+// The chains of plugins in production. PLUGIN is the one that answers for the cluster, API its API server and UPSTREAM a resolver.
+const (
+	// kubeadmCorefile is what kubeadm installs.
+	kubeadmCorefile = `.:PORT {
+	bind 127.0.0.1
+	errors
+	health 127.0.0.1:FREE {
+		lameduck 5s
+	}
+	ready 127.0.0.1:FREE
+	PLUGIN cluster.local in-addr.arpa ip6.arpa {
+		endpoint API
+		pods insecure
+		fallthrough in-addr.arpa ip6.arpa
+		ttl 30
+	}
+	prometheus 127.0.0.1:FREE
+	forward . UPSTREAM {
+		max_concurrent 1000
+	}
+	cache 30
+	loop
+	reload
+	loadbalance
+}
+`
+	// twoBlocksCorefile keeps cache and loadbalance away from the cluster's zones.
+	twoBlocksCorefile = `cluster.local:PORT in-addr.arpa:PORT ip6.arpa:PORT {
+	bind 127.0.0.1
+	errors
+	ready 127.0.0.1:FREE
+	PLUGIN cluster.local in-addr.arpa ip6.arpa {
+		endpoint API
+		pods insecure
+		fallthrough in-addr.arpa ip6.arpa
+		ttl 30
+	}
+	prometheus 127.0.0.1:FREE
+	forward . UPSTREAM {
+		max_concurrent 1000
+	}
+}
+.:PORT {
+	bind 127.0.0.1
+	errors
+	health 127.0.0.1:FREE {
+		lameduck 5s
+	}
+	prometheus 127.0.0.1:FREE
+	forward . UPSTREAM {
+		max_concurrent 1000
+	}
+	cache 30
+	loop
+	reload
+	loadbalance
+}
+`
+)
+
+// chainCells returns what the chains are asked.
+func chainCells(c cluster.Cluster) []cell {
+	web := func(n int) cluster.Service {
+		s, _ := c.Find("n", fmt.Sprintf("web-%d", n))
+		return s
+	}
+	api, _ := c.Find("n", "api-0")
+	cells := []cell{
+		{name: podRow(1000), queries: pods(web(1000), dns.TypeA)},
+		{name: serviceRow(3), queries: []query{service(web(3), dns.TypeA, 3, false)}},
+		{name: serviceRow(100), queries: []query{service(web(100), dns.TypeA, 100, false)}},
+		{name: serviceRow(5000), queries: []query{service(web(5000), dns.TypeA, 5000, false)}},
+		{name: "one pod of 5,000 (A, TCP, as NodeLocal DNSCache)", tcp: true, queries: pods(web(5000), dns.TypeA)},
+		{
+			name: "Service of 5,000 (A, TCP, as NodeLocal DNSCache)", tcp: true,
+			queries: []query{service(web(5000), dns.TypeA, 5000, true)},
+		},
+		{name: "AAAA NODATA at a Service of 1,000", queries: []query{{web(1000).Domain(), dns.TypeAAAA, noData}}},
+		{name: "ClusterIP (A)", queries: []query{service(api, dns.TypeA, 1, false)}},
+		{name: "NXDOMAIN", queries: []query{{"nobody.n.svc.cluster.local.", dns.TypeA, nameError}}},
+		{name: "a name outside (A)", queries: []query{{"www.example.org.", dns.TypeA, load.Expect{Rcode: dns.RcodeNameError}}}},
+	}
+	for i := range cells {
+		cells[i].servers = []string{headless, stock}
+	}
+	return cells
+}
+
+// measureChains compares headless and kubernetes inside the chains of plugins that clusters have.
+func measureChains(l *lab, r *report, o Options) error {
+	c := queryCluster()
+	a, err := l.api(c)
+	if err != nil {
+		return err
+	}
+	defer a.Stop()
+	upstream, err := newSink()
+	if err != nil {
+		return err
+	}
+	defer upstream.Close() //nolint:errcheck // nothing is left to be written
+	for _, chain := range []struct{ title, note, corefile string }{
+		{
+			"Behind kubeadm's Corefile", "With *cache*, which answers nearly all of these queries when their answers are complete, and *loadbalance*.",
+			kubeadmCorefile,
+		}, {
+			"Behind two Server Blocks", "The cluster's zones have neither *cache* nor *loadbalance*, all others have both.", twoBlocksCorefile,
+		},
+	} {
+		if err := l.chain(r, o, c, chain.title, chain.note, strings.NewReplacer("API", a.url, "UPSTREAM", upstream.LocalAddr().String()).Replace(chain.corefile)); err != nil {
+			return fmt.Errorf("%s: %w", chain.title, err)
+		}
+	}
+	return nil
+}
+
+// chain compares the plugins in one Corefile.
+func (l *lab) chain(r *report, o Options, c cluster.Cluster, title, note, corefile string) error {
+	cells := chainCells(c)
+	subjects := make(map[string]*subject)
+	for _, name := range []string{headless, stock} {
+		s, err := l.serve(name, strings.ReplaceAll(corefile, "PLUGIN", name))
+		if err != nil {
+			return err
+		}
+		defer s.Stop()
+		if _, err := s.wait(cells[0].queries[0]); err != nil {
+			return err
+		}
+		subjects[name] = s
+	}
+	m, err := rounds(cells, subjects, o.effort())
+	if err != nil {
+		return err
+	}
+	t := table{
+		title:   title + ": server CPU per query, µs",
+		note:    note + " NodeLocal DNSCache asks\nover TCP, on connections that stay open, one query at a time on each.",
+		columns: []string{"query", stock, headless, "ratio (quartiles)"},
+	}
+	for _, cell := range cells {
+		ours, theirs := m.cpu(cell.name, headless), m.cpu(cell.name, stock)
+		t.add(cell.name, short(spreadOf(theirs).median), short(spreadOf(ours).median), spreadOf(ratios(ours, theirs)).String())
+	}
+	r.tables = append(r.tables, t)
+	return nil
+}
+
+// newSink starts a resolver that knows no name. Closing it ends it.
+func newSink() (net.PacketConn, error) {
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		buf := make([]byte, 1<<16)
+		for {
+			n, client, err := conn.ReadFrom(buf)
+			if err != nil {
+				return // closed
+			}
+			q, m := new(dns.Msg), new(dns.Msg)
+			if q.Unpack(buf[:n]) != nil {
+				continue
+			}
+			if b, err := m.SetRcode(q, dns.RcodeNameError).Pack(); err == nil {
+				_, _ = conn.WriteTo(b, client) // it asks again
+			}
+		}
+	}()
+	return conn, nil
+}
