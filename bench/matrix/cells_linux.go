@@ -261,7 +261,7 @@ var sizes = []int{3, 10, 100, 1000, 5000}
 
 // oneServer is a server block with one plugin in it.
 const oneServer = `.:PORT {
-	bind 127.0.0.1
+	bind ADDRESS
 	%s
 }
 `

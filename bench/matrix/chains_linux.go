@@ -14,19 +14,19 @@ import (
 const (
 	// kubeadmCorefile is what kubeadm installs.
 	kubeadmCorefile = `.:PORT {
-	bind 127.0.0.1
+	bind ADDRESS
 	errors
-	health 127.0.0.1:FREE {
+	health ADDRESS:FREE {
 		lameduck 5s
 	}
-	ready 127.0.0.1:FREE
+	ready ADDRESS:FREE
 	PLUGIN cluster.local in-addr.arpa ip6.arpa {
 		endpoint API
 		pods insecure
 		fallthrough in-addr.arpa ip6.arpa
 		ttl 30
 	}
-	prometheus 127.0.0.1:FREE
+	prometheus ADDRESS:FREE
 	forward . UPSTREAM {
 		max_concurrent 1000
 	}
@@ -38,27 +38,27 @@ const (
 `
 	// twoBlocksCorefile keeps cache and loadbalance away from the cluster's zones.
 	twoBlocksCorefile = `cluster.local:PORT in-addr.arpa:PORT ip6.arpa:PORT {
-	bind 127.0.0.1
+	bind ADDRESS
 	errors
-	ready 127.0.0.1:FREE
+	ready ADDRESS:FREE
 	PLUGIN cluster.local in-addr.arpa ip6.arpa {
 		endpoint API
 		pods insecure
 		fallthrough in-addr.arpa ip6.arpa
 		ttl 30
 	}
-	prometheus 127.0.0.1:FREE
+	prometheus ADDRESS:FREE
 	forward . UPSTREAM {
 		max_concurrent 1000
 	}
 }
 .:PORT {
-	bind 127.0.0.1
+	bind ADDRESS
 	errors
-	health 127.0.0.1:FREE {
+	health ADDRESS:FREE {
 		lameduck 5s
 	}
-	prometheus 127.0.0.1:FREE
+	prometheus ADDRESS:FREE
 	forward . UPSTREAM {
 		max_concurrent 1000
 	}

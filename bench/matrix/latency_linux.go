@@ -15,7 +15,7 @@ func measureLatency(l *lab, r *report, _ Options) error {
 	found := make(samples)
 	t := table{
 		title:   "Latency in an open loop: p50 / p99 in µs",
-		note:    fmt.Sprintf("%s queries a second, whether there are replies or not, for half a second a round. A reply's time begins when the query\nis due.", thousands(rate)),
+		note:    fmt.Sprintf("%s queries a second, whether there are replies or not, for half a second a round. A reply's time begins when the query\nis due. Whatever else the machine does shows here.", thousands(rate)),
 		columns: append([]string{"query"}, all...),
 	}
 	return l.withServers(func(c cluster.Cluster, subjects map[string]*subject) error {

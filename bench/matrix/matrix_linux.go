@@ -3,10 +3,13 @@
 package matrix
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
+	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -119,7 +122,10 @@ func newLab() (*lab, error) {
 	if len(cores) < 2 {
 		return nil, errors.New("two cores are needed: one for the server, one for everything else")
 	}
-	l := &lab{clientCore: cores[0], serverCore: cores[1]}
+	l := &lab{clientCore: cores[0], serverCore: cores[1], ports: make(map[uint16]bool)}
+	var address [4]byte
+	binary.BigEndian.PutUint32(address[:], 127<<24+1<<16+rand.Uint32N(254<<16)) // 127.1.0.0 to 127.254.255.255
+	l.address = netip.AddrFrom4(address)
 	if err := proc.Pin(l.clientCore); err != nil {
 		return nil, err
 	}

@@ -39,6 +39,22 @@ type lab struct {
 	dir                    string // for files
 	serverCore, clientCore int
 	files                  int
+
+	// address is where the servers listen. CoreDNS shares its ports with any other server that does (SO_REUSEPORT), and a port
+	// that the kernel chooses may be another's: so each run has its own address on the loopback.
+	address netip.Addr
+	ports   map[uint16]bool // those given away
+}
+
+// port returns a free port that nobody else was given.
+func (l *lab) port() (uint16, error) {
+	for {
+		port, err := proc.FreePort(l.address)
+		if err != nil || !l.ports[port] {
+			l.ports[port] = true
+			return port, err
+		}
+	}
 }
 
 // file writes a file and returns its path.
@@ -56,15 +72,15 @@ func (l *lab) file(write func(io.Writer) error) (string, error) {
 	return path, f.Close()
 }
 
-// serve starts a server with a Corefile, in which PORT stands for the port of DNS and FREE for any other.
+// serve starts a server with a Corefile, in which ADDRESS and PORT stand for those of DNS and FREE for any other port.
 func (l *lab) serve(name, corefile string) (*subject, error) {
-	port, err := proc.FreePort()
+	port, err := l.port()
 	if err != nil {
 		return nil, err
 	}
-	corefile = strings.ReplaceAll(corefile, "PORT", fmt.Sprint(port))
+	corefile = strings.NewReplacer("PORT", fmt.Sprint(port), "ADDRESS", l.address.String()).Replace(corefile)
 	for strings.Contains(corefile, "FREE") {
-		free, err := proc.FreePort()
+		free, err := l.port()
 		if err != nil {
 			return nil, err
 		}
@@ -86,7 +102,7 @@ func (l *lab) serve(name, corefile string) (*subject, error) {
 		p.Stop()
 		return nil, err
 	}
-	return &subject{p, name, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port)), control}, nil //nolint:gosec // a port has 16 bits
+	return &subject{p, name, netip.AddrPortFrom(l.address, port), control}, nil
 }
 
 // wait waits until the server gives a correct answer and returns when that was.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -210,19 +211,18 @@ func (o *output) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// FreePort returns a port of the loopback that is free for both UDP and TCP.
-func FreePort() (int, error) {
+// FreePort returns a port of an address that is free for both UDP and TCP.
+func FreePort(address netip.Addr) (uint16, error) {
 	for range 100 {
-		tcp, err := net.Listen("tcp4", "127.0.0.1:0")
+		tcp, err := net.Listen("tcp", netip.AddrPortFrom(address, 0).String())
 		if err != nil {
 			return 0, err
 		}
-		port := tcp.Addr().(*net.TCPAddr).Port // it listens on TCP
-		udp, err := net.ListenPacket("udp4", fmt.Sprintf("127.0.0.1:%d", port))
+		udp, err := net.ListenPacket("udp", tcp.Addr().String())
 		_ = tcp.Close() // nothing was written
 		if err == nil {
-			return port, udp.Close()
+			return netip.MustParseAddrPort(tcp.Addr().String()).Port(), udp.Close()
 		}
 	}
-	return 0, errors.New("no port is free for both UDP and TCP")
+	return 0, fmt.Errorf("no port of %v is free for both UDP and TCP", address)
 }
