@@ -16,7 +16,9 @@ func draw(path string, m measurements) error {
 	p.X.Label.Text = "endpoints"
 	p.Y.Label.Text = "µs"
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
-	p.X.Tick.Marker, p.Y.Tick.Marker = plainTicks{}, plainTicks{}
+	p.Title.Padding = vg.Points(8)
+	p.Y.Min = 5
+	p.X.Tick.Marker, p.Y.Tick.Marker = sizeTicks(), plainTicks{}
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Add(plotter.NewGrid())
 	for _, line := range []struct {
@@ -42,6 +44,15 @@ func draw(path string, m measurements) error {
 		p.Legend.Add(line.server, lines, dots)
 	}
 	return p.Save(16*vg.Centimeter, 11*vg.Centimeter, path)
+}
+
+// sizeTicks are the sizes of the Services.
+func sizeTicks() plot.ConstantTicks {
+	var ticks plot.ConstantTicks
+	for _, n := range sizes {
+		ticks = append(ticks, plot.Tick{Value: float64(n), Label: thousands(n)})
+	}
+	return ticks
 }
 
 // plainTicks are the ticks of a logarithmic scale, with numbers as people write them.

@@ -1,0 +1,81 @@
+package server
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/coredns-headless/headless/bench/cluster"
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/test"
+	"github.com/miekg/dns"
+)
+
+// writer keeps the reply.
+type writer struct {
+	test.ResponseWriter
+	reply *dns.Msg
+}
+
+func (w *writer) WriteMsg(m *dns.Msg) error {
+	w.reply = m
+	return nil
+}
+
+func (w *writer) Write(b []byte) (int, error) {
+	w.reply = new(dns.Msg)
+	return len(b), w.reply.Unpack(b)
+}
+
+// TestFloorsAnswerWithWhatFits has its numbers from RFC 1035, as those of package matrix.
+func TestFloorsAnswerWithWhatFits(t *testing.T) {
+	var c cluster.Cluster
+	if err := c.Set("web-1000,headless,endpoints=5000,hostnames,ipv4,ipv6"); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "hosts")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WriteHosts(f); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	sets, err := readHosts(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range []plugin.Handler{cut{sets}, newWire(sets)} {
+		for _, row := range []struct {
+			name  string
+			qtype uint16
+			tcp   bool
+			want  int
+			all   bool
+		}{
+			{"web-1000-17.web-1000.n.svc.cluster.local.", dns.TypeA, false, 1, true},
+			{"web-1000.n.svc.cluster.local.", dns.TypeA, false, 73, false},
+			{"web-1000.n.svc.cluster.local.", dns.TypeAAAA, false, 41, false},
+			{"web-1000.n.svc.cluster.local.", dns.TypeA, true, 4092, false},
+		} {
+			r := new(dns.Msg).SetQuestion(row.name, row.qtype).SetEdns0(EDNS, false)
+			w := &writer{ResponseWriter: test.ResponseWriter{TCP: row.tcp}}
+			if _, err := h.ServeDNS(t.Context(), w, r); err != nil {
+				t.Fatal(err)
+			}
+			distinct := make(map[string]bool)
+			for _, rr := range w.reply.Answer {
+				if rr.Header().Name == row.name && rr.Header().Rrtype == row.qtype {
+					distinct[rr.String()] = true
+				}
+			}
+			if w.reply.Id != r.Id || len(w.reply.Answer) != row.want || len(distinct) != row.want || w.reply.Truncated == row.all {
+				t.Errorf("%s, %s %s: ID %d, want %d; %d records, %d distinct ones, want %d; TC is %v", h.Name(), row.name,
+					dns.TypeToString[row.qtype], w.reply.Id, r.Id, len(w.reply.Answer), len(distinct), row.want, w.reply.Truncated)
+			}
+		}
+	}
+}
