@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -12,8 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// heading returns the beginning of the report: what was run, when and where.
-func heading(took time.Duration) string {
+// heading returns the beginning of the report: what was run at which commit, when and where, and the plot.
+func (o Options) heading(commit string, took time.Duration) string {
+	plot := ""
+	if o.Plot != "" {
+		path, err := filepath.Rel(filepath.Dir(o.Markdown), o.Plot)
+		if err != nil {
+			path = o.Plot
+		}
+		plot = "![Server CPU per query by the size of the Service](" + filepath.ToSlash(path) + ")\n\n"
+	}
 	var kernel unix.Utsname
 	_ = unix.Uname(&kernel) // it stays empty
 	return fmt.Sprintf(`# Benchmarks
@@ -35,8 +44,8 @@ else the machine does.
 | machine | %s, %d cores, Linux %s |
 | Go | %s |
 
-`, time.Now().UTC().Format(time.DateOnly), commit(), "`bench "+strings.Join(os.Args[1:], " ")+"`", took.Round(time.Second),
-		processor(), runtime.NumCPU(), unix.ByteSliceToString(kernel.Release[:]), runtime.Version())
+%s`, time.Now().UTC().Format(time.DateOnly), commit, "`bench "+strings.Join(os.Args[1:], " ")+"`", took.Round(time.Second),
+		processor(), runtime.NumCPU(), unix.ByteSliceToString(kernel.Release[:]), runtime.Version(), plot)
 }
 
 // commit returns the short hash of the commit in the current folder, and whether something was changed since.

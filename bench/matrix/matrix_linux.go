@@ -87,13 +87,14 @@ func Run(o Options, out io.Writer) error {
 	defer l.close()
 	r := &report{}
 	start := time.Now()
+	commit := commit() // now, for the plot is a file that is changed
 	for _, part := range parts {
 		o.Progress("%4.0f s: %s", time.Since(start).Seconds(), part.name)
 		if err := part.measure(l, r, o); err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
 		}
 	}
-	page := heading(time.Since(start))
+	page := o.heading(commit, time.Since(start))
 	if o.Markdown != "" {
 		f, err := os.Create(o.Markdown)
 		if err != nil {
