@@ -35,7 +35,7 @@ import (
 //   - put and delete change objects. Each change has its own resource version and can be watched from any older one, until
 //     compact forgets it.
 //   - bookmark and inject put something else on the watches that run; end, fail and cut end them.
-//   - hold, refuse, refuseStreams and useJSON change how requests are answered.
+//   - hold, refuse, intercept, refuseStreams and useJSON change how requests are answered.
 //   - seen, syncs and load say what was requested.
 type stubAPI struct {
 	url      string
@@ -48,6 +48,7 @@ type stubAPI struct {
 	noStreams bool
 	json      bool
 	status    int
+	answer    interceptor              // nil: none
 	gates     map[string]chan struct{} // by resource; requests wait until the channel is closed
 	version   int                      // of the newest change
 	compacted int                      // the version up to which changes are forgotten
@@ -76,7 +77,9 @@ type stubRequest struct {
 	resource  string
 	verb      string // list or watch, or the method and path of a request that is neither
 	selector  string
+	fields    string // the field selector
 	from      string // the resource version
+	at        time.Time
 	streamed  bool   // a watch that begins with the objects there are
 	mediaType string // of the answer; "" until it is given, and when it is refused
 }
@@ -103,8 +106,23 @@ var stubCodecs = serializer.NewCodecFactory(stubScheme)
 // errExpired tells a watch that the changes it asks for are forgotten.
 var errExpired = apierrors.NewResourceExpired("too old resource version")
 
+// errTooLarge answers a request for a version that is not there yet.
+var errTooLarge = func() *apierrors.StatusError {
+	err := apierrors.NewTimeoutError("Too large resource version", 1)
+	err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge}}
+	return err
+}()
+
 // newStubAPI starts a server without objects. It closes with the test.
 func newStubAPI(t testing.TB) *stubAPI {
+	s := newUnstartedStubAPI(t)
+	s.server = httptest.NewUnstartedServer(s)
+	s.start((*httptest.Server).Start)
+	return s
+}
+
+// newUnstartedStubAPI returns a stub without a server.
+func newUnstartedStubAPI(t testing.TB) *stubAPI {
 	s := &stubAPI{
 		t:       t,
 		gates:   make(map[string]chan struct{}),
@@ -115,7 +133,11 @@ func newStubAPI(t testing.TB) *stubAPI {
 	for resource := range stubKinds {
 		s.objects[resource] = make(map[objectKey]stubObject)
 	}
-	s.server = httptest.NewUnstartedServer(s)
+	return s
+}
+
+// start starts the server, which closes with the test.
+func (s *stubAPI) start(start func(*httptest.Server)) {
 	s.server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
@@ -126,15 +148,15 @@ func newStubAPI(t testing.TB) *stubAPI {
 		default:
 		}
 	}
-	s.server.Start()
+	start(s.server)
 	s.url = s.server.URL
-	t.Cleanup(s.close)
-	return s
+	s.t.Cleanup(s.close)
 }
 
 // close ends all requests and the server.
 func (s *stubAPI) close() {
 	s.refuse(http.StatusServiceUnavailable)
+	s.intercept(nil)
 	s.cut()
 	s.server.Close()
 }
@@ -198,6 +220,13 @@ func (s *stubAPI) compact() {
 	s.history, s.compacted = nil, s.version
 }
 
+// restore sets the resource version back, as the restore of a backup does.
+func (s *stubAPI) restore(version int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history, s.compacted, s.version = nil, 0, version
+}
+
 // inject puts on each running watch of resource what frame makes for it.
 func (s *stubAPI) inject(resource string, frame func(*stubWatch) []byte) {
 	s.mu.Lock()
@@ -259,6 +288,16 @@ func (s *stubAPI) refuse(status int) {
 	s.status = status
 }
 
+// interceptor answers a request, or has the stub do it.
+type interceptor func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc)
+
+// intercept makes answer answer every request, until it is called with nil.
+func (s *stubAPI) intercept(answer interceptor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = answer
+}
+
 // refuseStreams makes the server one that cannot begin a watch with the objects there are.
 func (s *stubAPI) refuseStreams() {
 	s.mu.Lock()
@@ -311,11 +350,12 @@ func (s *stubAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.requests = append(s.requests, req)
 	s.inflight++
 	s.peak = max(s.peak, s.inflight)
-	gate := s.gates[req.resource]
+	gate, answer := s.gates[req.resource], s.answer
 	if s.status != 0 {
 		gate = nil
 	}
 	s.mu.Unlock()
+	respond := func(w http.ResponseWriter, r *http.Request) { s.respond(w, r, req) }
 	if gate != nil {
 		select {
 		case <-gate:
@@ -325,12 +365,30 @@ func (s *stubAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	s.mu.Lock()
 	s.inflight--
+	s.mu.Unlock()
+	if answer != nil {
+		answer(w, r, respond)
+	} else {
+		respond(w, r)
+	}
+}
+
+// respond answers r, which asks for req.
+func (s *stubAPI) respond(w http.ResponseWriter, r *http.Request, req *stubRequest) {
+	s.mu.Lock()
 	if status := s.refusal(req); status != 0 {
 		s.mu.Unlock()
 		http.Error(w, http.StatusText(status), status)
 		return
 	}
 	codec := s.negotiate(req.resource, r.Header.Get("Accept"))
+	if from, _ := strconv.Atoi(req.from); from > s.version {
+		s.mu.Unlock()
+		w.Header().Set("Content-Type", codec.MediaType)
+		w.WriteHeader(http.StatusGatewayTimeout)
+		_, _ = w.Write(encoded(codec.Serializer, typed(errTooLarge.ErrStatus.DeepCopy()))) // the client is gone; there is nobody to tell
+		return
+	}
 	req.mediaType = codec.MediaType
 	if req.verb == "list" {
 		body := s.list(req, codec)
@@ -353,7 +411,10 @@ func newStubRequest(r *http.Request) *stubRequest {
 	}
 	var options metav1.ListOptions
 	err := scheme.ParameterCodec.DecodeParameters(r.URL.Query(), corev1.SchemeGroupVersion, &options)
-	req := &stubRequest{resource: resource, verb: "list", selector: options.LabelSelector, from: options.ResourceVersion}
+	req := &stubRequest{
+		resource: resource, verb: "list", selector: options.LabelSelector, fields: options.FieldSelector,
+		from: options.ResourceVersion, at: time.Now(),
+	}
 	switch {
 	case err != nil || r.URL.Path != root+"/"+resource || r.Method != http.MethodGet:
 		req.verb = r.Method + " " + r.URL.String()

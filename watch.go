@@ -1,40 +1,27 @@
 package headless
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"maps"
-	"net"
-	"net/http"
-	"net/url"
-	goruntime "runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/coredns/coredns/coremain"
 	"github.com/go-logr/logr"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	apiwatch "k8s.io/apimachinery/pkg/watch"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc" // a kubeconfig may ask for it, as with the kubernetes plugin
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/client-go/util/connrotation"
 	"k8s.io/klog/v2"
-	"k8s.io/utils/clock"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 	mcsclient "sigs.k8s.io/mcs-api/pkg/client/clientset/versioned/typed/apis/v1alpha1"
 )
@@ -229,6 +216,7 @@ func (l *latch) missing() []string {
 // apiServer is the source that watches an API server.
 type apiServer struct {
 	config     *rest.Config
+	feeds      map[string]cache.TransformingStore // by resource
 	conns      *connrotation.Dialer
 	reflectors []*cache.Reflector
 	ctx        context.Context // ends with stop
@@ -242,154 +230,50 @@ func newAPIServer(cfg *config, feeds map[string]cache.TransformingStore) (*apiSe
 	if err != nil {
 		return nil, fmt.Errorf("cannot configure the Kubernetes client: %w", err)
 	}
-	a := &apiServer{config: rc}
+	a := &apiServer{config: rc, feeds: feeds, conns: connrotation.NewDialer(dialer.DialContext)}
 	a.ctx, a.cancel = context.WithCancel(klog.NewContext(context.Background(), logr.Discard()))
-	a.conns = connrotation.NewDialer((&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext)
 	rc.Dial = a.dial
-	client, err := kubernetes.NewForConfig(rc)
+	httpClient, err := newHTTPClient(rc)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make an HTTP client: %w", err)
+	}
+	client, err := kubernetes.NewForConfigAndClient(rc, httpClient)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a Kubernetes client: %w", err)
 	}
-	core, discovery := client.CoreV1(), client.DiscoveryV1()
-	every := metav1.NamespaceAll
-	watch(a, client, feeds, namespacesResource, selectors{cfg.namespaceLabels, ""}, &corev1.Namespace{}, core.Namespaces())
-	watch(a, client, feeds, servicesResource, selectors{cfg.labels, ""}, &corev1.Service{}, core.Services(every))
+	core, discovery := client.CoreV1().RESTClient(), client.DiscoveryV1().RESTClient()
+	a.reflect(namespacesResource, &corev1.Namespace{}, &listWatch{client: core, labels: cfg.namespaceLabels})
+	a.reflect(servicesResource, &corev1.Service{}, &listWatch{client: core, labels: cfg.labels})
 	if !cfg.noEndpoints {
-		watch(a, client, feeds, slicesResource, selectors{cfg.sliceLabels(), ""}, &discoveryv1.EndpointSlice{}, discovery.EndpointSlices(every))
+		a.reflect(slicesResource, &discoveryv1.EndpointSlice{}, &listWatch{client: discovery, labels: cfg.sliceLabels()})
 	}
 	if len(cfg.multicluster) > 0 {
-		imports, err := mcsclient.NewForConfig(rc)
+		mcs, err := mcsclient.NewForConfigAndClient(rc, httpClient)
 		if err != nil {
 			return nil, fmt.Errorf("cannot make a client for ServiceImports: %w", err)
 		}
-		imported := selectors{with(cfg.labels, mcsv1alpha1.LabelServiceName), ""}
-		watch(a, client, feeds, importsResource, selectors{}, &mcsv1alpha1.ServiceImport{}, imports.ServiceImports(every))
-		watch(a, client, feeds, importedResource, imported, &discoveryv1.EndpointSlice{}, discovery.EndpointSlices(every))
+		imported := with(cfg.labels, mcsv1alpha1.LabelServiceName)
+		a.reflect(importsResource, &mcsv1alpha1.ServiceImport{}, &listWatch{client: mcs.RESTClient()})
+		a.reflect(importedResource, &discoveryv1.EndpointSlice{}, &listWatch{client: discovery, path: slicesResource, labels: imported})
 	}
 	if cfg.podMode == podsVerified {
-		watch(a, client, feeds, podsResource, selectors{cfg.labels, runningPods}, &corev1.Pod{}, core.Pods(every))
+		a.reflect(podsResource, &corev1.Pod{}, &listWatch{client: core, labels: cfg.labels, fields: runningPods})
 	}
 	return a, nil
-}
-
-// lister is the part of a typed client that a reflector needs.
-type lister[L runtime.Object] interface {
-	List(context.Context, metav1.ListOptions) (L, error)
-	Watch(context.Context, metav1.ListOptions) (apiwatch.Interface, error)
 }
 
 // runningPods selects the Pods that have, or will have, an address of their own.
 const runningPods = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown"
 
-// selectors restrict a resource to some of its objects.
-type selectors struct {
-	labels labels.Selector // nil: no restriction
-	fields string
-}
-
-var errNoList = errors.New("the reply is no list")
-
-// isList reports whether list is one of an API server: all of these have a resource version. The client library takes null, and
-// objects of other kinds, for an empty list.
-func isList(list runtime.Object) bool {
-	m, err := meta.ListAccessor(list)
-	return err == nil && m.GetResourceVersion() != ""
-}
-
-// watch adds the reflector of one resource, restricted by sel.
-func watch[L runtime.Object](
-	a *apiServer, client kubernetes.Interface, feeds map[string]cache.TransformingStore,
-	resource string, sel selectors, object runtime.Object, l lister[L],
-) {
-	restrict := func(o *metav1.ListOptions) {
-		if sel.labels != nil {
-			o.LabelSelector = sel.labels.String()
-		}
-		o.FieldSelector = sel.fields
-	}
-	listing := failures{doing: "list " + resource}
-	watching := failures{doing: "watch " + resource}
-	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			restrict(&o)
-			list, err := l.List(ctx, o)
-			if err == nil && !isList(list) {
-				err = errNoList
-			}
-			listing.report(ctx, err)
-			return list, err
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
-			restrict(&o)
-			w, err := l.Watch(ctx, o)
-			watching.report(ctx, err)
-			return w, err
-		},
-	}, client)
-	silent := logr.Discard() // what goes wrong is reported above
-	r := cache.NewReflectorWithOptions(lw, object, feeds[resource], cache.ReflectorOptions{
-		Name: pluginName, Logger: &silent, Clock: stoppingClock{clock.RealClock{}, a.ctx},
-	})
-	a.reflectors = append(a.reflectors, r)
-}
-
-// failures reports what goes wrong with one kind of request, the same error no more than once a minute.
-type failures struct {
-	doing string
-	mu    sync.Mutex // guards the fields below
-	last  string
-	at    time.Time
-}
-
-// report logs err. Nil is no error, and these are none for us: a version that has expired, a server that does not stream lists,
-// and the end of ctx.
-func (f *failures) report(ctx context.Context, err error) {
-	if err == nil || ctx.Err() != nil || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsInvalid(err) {
-		return
-	}
-	if request := (*url.Error)(nil); errors.As(err, &request) {
-		err = request.Err // without the URL, which has another timeout each time
-	}
-	f.mu.Lock()
-	isNews := err.Error() != f.last || time.Since(f.at) >= time.Minute
-	if isNews {
-		f.last, f.at = err.Error(), time.Now()
-	}
-	f.mu.Unlock()
-	if isNews {
-		log.Warningf("cannot %s: %v", f.doing, err)
-	}
-}
-
-// stoppingClock is the real clock, but nobody waits with After beyond the end of ctx: a reflector waits for its next try at
-// a streamed list, up to a minute, without regard to its own context.
-type stoppingClock struct {
-	clock.RealClock
-	ctx context.Context
-}
-
-// After implements clock.Clock.
-func (c stoppingClock) After(d time.Duration) <-chan time.Time {
-	ctx, cancel := context.WithTimeout(c.ctx, d)
-	fired := make(chan time.Time, 1)
-	context.AfterFunc(ctx, func() {
-		cancel()
-		fired <- time.Now()
-	})
-	return fired
-}
-
-// dial opens a connection that stop closes. A transport goes on dialling when the request that it dials for has ended.
-func (a *apiServer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(a.ctx, cancel)()
-	conn, err := a.conns.DialContext(ctx, network, address)
-	if err == nil && a.ctx.Err() != nil {
-		_ = conn.Close() // stop has closed the others
-		return nil, a.ctx.Err()
-	}
-	return conn, err
+// reflect adds the reflector of a resource, whose objects are like object.
+func (a *apiServer) reflect(resource string, object runtime.Object, l *listWatch) {
+	l.report.resource, l.path = resource, cmp.Or(l.path, resource)
+	l.failed.backoff, l.watches.backoff, l.lists.backoff = requestBackoff, requestBackoff, listBackoff
+	lw := &cache.ListWatch{ListWithContextFunc: l.list, WatchFuncWithContext: l.watch}
+	silent := logr.Discard() // what goes wrong is reported by l, and l waits
+	a.reflectors = append(a.reflectors, cache.NewReflectorWithOptions(lw, object, a.feeds[resource], cache.ReflectorOptions{
+		Name: pluginName, Logger: &silent, Backoff: &wait.Backoff{},
+	}))
 }
 
 // start runs the reflectors until stop.
@@ -404,58 +288,4 @@ func (a *apiServer) stop() {
 	a.cancel()
 	a.running.Wait()
 	a.conns.CloseAll()
-}
-
-// clientConfig returns how to reach the API server: by kubeconfig, by endpoint, or from inside the cluster.
-func (cfg *config) clientConfig() (*rest.Config, error) {
-	rc, err := cfg.loadClientConfig()
-	if err != nil {
-		return nil, err
-	}
-	rc.ContentType = runtime.ContentTypeProtobuf
-	rc.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	rc.UserAgent = fmt.Sprintf("%s/%s %s (%s/%s)", coremain.CoreName, coremain.CoreVersion, pluginName, goruntime.GOOS, goruntime.GOARCH)
-	if cfg.qps > 0 {
-		rc.QPS = cfg.qps
-	}
-	if cfg.burst > 0 {
-		rc.Burst = cfg.burst
-	}
-	if cfg.maxInflight > 0 {
-		slots := make(chan struct{}, cfg.maxInflight)
-		rc.Wrap(func(next http.RoundTripper) http.RoundTripper { return inflight{next, slots} })
-	}
-	return rc, measureRequests(rc)
-}
-
-func (cfg *config) loadClientConfig() (*rest.Config, error) {
-	switch {
-	case cfg.kubeconfig != "":
-		rules := &clientcmd.ClientConfigLoadingRules{ExplicitPath: cfg.kubeconfig}
-		overrides := &clientcmd.ConfigOverrides{CurrentContext: cfg.context}
-		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
-	case cfg.endpoint != "":
-		overrides := &clientcmd.ConfigOverrides{
-			ClusterInfo: clientcmdapi.Cluster{Server: cfg.endpoint, CertificateAuthority: cfg.caFile},
-			AuthInfo:    clientcmdapi.AuthInfo{ClientCertificate: cfg.certFile, ClientKey: cfg.keyFile},
-		}
-		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&clientcmd.ClientConfigLoadingRules{}, overrides).ClientConfig()
-	}
-	return rest.InClusterConfig()
-}
-
-// inflight is a RoundTripper that lets as many requests run at once as it has slots.
-type inflight struct {
-	next  http.RoundTripper
-	slots chan struct{}
-}
-
-func (f inflight) RoundTrip(r *http.Request) (*http.Response, error) {
-	select {
-	case f.slots <- struct{}{}:
-		defer func() { <-f.slots }()
-		return f.next.RoundTrip(r)
-	case <-r.Context().Done():
-		return nil, r.Context().Err()
-	}
 }

@@ -127,8 +127,15 @@ func changed[O any](obj O, change func(O)) O {
 // newWebAPI returns a stub that has a headless Service web with one pod web-0, and a ClusterIP Service db.
 func newWebAPI(t testing.TB) *stubAPI {
 	s := newStubAPI(t)
-	s.put(stubNamespace("ns"), stubService("web", "None"), stubSlice("web-a", "web", "10.0.0.1", "web-0"), stubService("db", "10.96.0.1"))
+	s.put(webObjects()...)
 	return s
+}
+
+// webObjects returns the objects of newWebAPI.
+func webObjects() []apiruntime.Object {
+	return []apiruntime.Object{
+		stubNamespace("ns"), stubService("web", "None"), stubSlice("web-a", "web", "10.0.0.1", "web-0"), stubService("db", "10.96.0.1"),
+	}
 }
 
 // webAnswers are the answers while the objects of newWebAPI are there.
@@ -216,7 +223,7 @@ func TestWatchServesWhatTheAPIServerHas(t *testing.T) {
 			for _, resource := range everyResource {
 				got := s.seen(resource)
 				for i := range got {
-					got[i].resource, got[i].from = "", ""
+					got[i].resource, got[i].from, got[i].at = "", "", time.Time{}
 				}
 				if !slices.Equal(got, tt.requests) {
 					t.Errorf("%s: got requests %+v, want %+v", resource, got, tt.requests)

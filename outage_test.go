@@ -1,0 +1,302 @@
+package headless
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// The tests of this file run in bubbles of synctest, where hours are over at once.
+
+// soon is how long after an outage a change may go unseen.
+const soon = 5 * time.Second
+
+// mostRequests and mostLists are how many requests for a resource the back-offs permit in d: after the first one there are
+// pauses of at least 0.2, 0.4, 0.8, 1.6, 2, 2 … seconds for requests, and of 1, 2, 4, 8, 16, 30, 30 … seconds for lists.
+func mostRequests(d time.Duration) int { return 5 + int(d/(2*time.Second)) }
+func mostLists(d time.Duration) int    { return 6 + int(d/(30*time.Second)) }
+
+// idle lets time pass in which the API server sends its bookmarks.
+func idle(s *stubAPI, d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		time.Sleep(min(time.Minute, time.Until(end)))
+		for _, resource := range everyResource {
+			s.bookmark(resource)
+		}
+		synctest.Wait()
+	}
+}
+
+// putAll changes an object of each resource.
+func putAll(s *stubAPI, address string) {
+	s.put(stubNamespace("event"), stubService("event", "None"), stubSlice("event", "event", address, "event-0"))
+}
+
+// untilSaid waits until h gives an answer, while it gives those that stay, and returns how long that took. The test fails after
+// limit.
+func untilSaid(t *testing.T, h *Headless, question, want string, limit time.Duration) time.Duration {
+	t.Helper()
+	began := time.Now()
+	for says(h, question) != want {
+		if time.Since(began) > limit {
+			t.Fatalf("%s: got %s after %v, want %s", question, says(h, question), limit, want)
+		}
+		checkWeb(t, h)
+		time.Sleep(limit / 100)
+	}
+	return time.Since(began)
+}
+
+// forms are the two ways in which a network is used.
+var forms = map[bool]string{false: "HTTP/1.1", true: "TLS and HTTP/2"}
+
+func TestOutageIsNotNoticedByQueries(t *testing.T) {
+	t.Parallel()
+	answering := func(answer func(http.ResponseWriter, *http.Request)) func(*network, *stubAPI) {
+		return func(_ *network, s *stubAPI) {
+			s.intercept(func(w http.ResponseWriter, r *http.Request, _ http.HandlerFunc) { answer(w, r) })
+			s.end()
+		}
+	}
+	status := func(code int) func(*network, *stubAPI) {
+		return answering(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, http.StatusText(code), code) })
+	}
+	const retryAfter = 7 * time.Second
+	retry := func(code int) func(*network, *stubAPI) {
+		return answering(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
+			http.Error(w, http.StatusText(code), code)
+		})
+	}
+	broken := func(f fault) func(*network, *stubAPI) { return func(n *network, _ *stubAPI) { n.set(f) } }
+	hang := answering(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	nothing := func(*stubAPI) {}
+	restored := func(s *stubAPI) { s.restore(50) }
+	const short, long, hour = 50 * time.Second, 10 * time.Minute, time.Hour
+	for _, tt := range []struct {
+		name  string
+		begin func(*network, *stubAPI)
+		lasts time.Duration
+		last  func(*stubAPI) // before the end
+		syncs int            // of each resource, from the start on
+		after time.Duration  // the end, in which a change is seen
+	}{
+		{"connections are refused", broken(refusing), long, nothing, 1, soon},
+		{"connections are refused and the versions expire", broken(refusing), hour, (*stubAPI).compact, 2, soon},
+		{"connections are refused and a backup is restored", broken(refusing), long, restored, 2, soon},
+		{"connections are reset, for a short time", broken(resetting), short, nothing, 1, soon},
+		{"connections are reset", broken(resetting), long, nothing, 2, soon},
+		{"packets are lost", broken(losing), hour, nothing, 2, soon},
+		{"401", status(http.StatusUnauthorized), short, nothing, 1, soon},
+		{"403", status(http.StatusForbidden), long, nothing, 2, soon},
+		{"429", status(http.StatusTooManyRequests), long, nothing, 1, soon},
+		{"429 with Retry-After", retry(http.StatusTooManyRequests), long, nothing, 1, 2 * retryAfter},
+		{"500 and the versions expire", status(http.StatusInternalServerError), long, (*stubAPI).compact, 2, soon},
+		{"503, for a short time", status(http.StatusServiceUnavailable), short, nothing, 1, soon},
+		{"503", status(http.StatusServiceUnavailable), long, nothing, 2, soon},
+		{"503 with Retry-After", retry(http.StatusServiceUnavailable), hour, nothing, 2, 2 * retryAfter},
+		{"504", status(http.StatusGatewayTimeout), long, nothing, 2, soon},
+		{"no answer", hang, long, nothing, 2, maxSilence + soon},
+	} {
+		for isSecure, form := range forms {
+			t.Run(tt.name+", "+form, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					n, s := newNetwork(t, isSecure)
+					h := n.watching(t)
+					putAll(s, "10.0.1.1")
+					untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.1", soon)
+					idle(s, 5*time.Minute)
+
+					requests, dials, began := len(s.seen("")), n.dialled(), time.Now()
+					tt.begin(n, s)
+					for time.Since(began) < tt.lasts {
+						checkWeb(t, h)
+						time.Sleep(7 * time.Second)
+					}
+					putAll(s, "10.0.1.2")
+					tt.last(s)
+					s.put(stubSlice("event", "event", "10.0.1.3", "event-0"))
+					requests, dials = len(s.seen(""))-requests, n.dialled()-dials
+					n.set(noFault)
+					s.intercept(nil)
+					seen := untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.3", tt.after)
+					checkWeb(t, h)
+					idle(s, 10*time.Minute)
+					t.Logf("%v: %d requests, %d connections; seen after %v", tt.lasts, requests, dials, seen)
+
+					for _, resource := range everyResource {
+						if got := s.syncs(resource); got != tt.syncs {
+							t.Errorf("%s: synced %d times, want %d", resource, got, tt.syncs)
+						}
+					}
+					if most := len(everyResource) * mostRequests(tt.lasts); requests > most || dials > most {
+						t.Errorf("%d requests and %d connections, want at most %d", requests, dials, most)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestRetryAfterIsObeyed(t *testing.T) {
+	t.Parallel()
+	for _, code := range []int{http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable} {
+		t.Run(strconv.Itoa(code), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				n, s := newNetwork(t, false)
+				s.intercept(func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
+					w.Header().Set("Retry-After", "20")
+					http.Error(w, http.StatusText(code), code)
+				})
+				n.watching(t)
+				time.Sleep(10 * time.Minute)
+				for _, resource := range everyResource {
+					requests := s.seen(resource)
+					pauses := make(map[time.Duration]bool)
+					for i := range requests[1:] {
+						pause := requests[i+1].at.Sub(requests[i].at)
+						pauses[pause] = true
+						if pause < 20*time.Second || pause > 30*time.Second {
+							t.Errorf("%s: a pause of %v, want 20 to 30 s", resource, pause)
+						}
+					}
+					if len(pauses) < len(requests)/2 {
+						t.Errorf("%s: %d requests with pauses of %v, want random ones", resource, len(requests), pauses)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestServerThatEndsWatches has servers, or proxies, that do not let watches live.
+func TestServerThatEndsWatches(t *testing.T) {
+	t.Parallel()
+	const lasts = 30 * time.Minute
+	forWatches := func(s *stubAPI, answer interceptor) {
+		s.intercept(func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
+			if r.URL.Query().Get("watch") == "true" {
+				answer(w, r, stub)
+			} else {
+				stub(w, r)
+			}
+		})
+	}
+	after := func(d time.Duration) func(*stubAPI) {
+		return func(s *stubAPI) {
+			forWatches(s, func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
+				ctx, cancel := context.WithTimeout(r.Context(), d)
+				defer cancel()
+				stub(w, r.WithContext(ctx))
+			})
+		}
+	}
+	afterEvent := func(s *stubAPI) {
+		forWatches(s, func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
+			ctx, cancel := context.WithTimeout(r.Context(), 20*time.Millisecond)
+			defer cancel()
+			bookmarks := time.AfterFunc(10*time.Millisecond, func() {
+				for _, resource := range everyResource {
+					s.bookmark(resource)
+				}
+			})
+			defer bookmarks.Stop()
+			stub(w, r.WithContext(ctx))
+		})
+	}
+	half := func(s *stubAPI) {
+		forWatches(s, func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
+			ctx, cancel := context.WithCancel(r.Context())
+			cancel()
+			rec := httptest.NewRecorder()
+			stub(rec, r.WithContext(ctx))
+			w.Header().Set("Content-Type", rec.Header().Get("Content-Type"))
+			_, _ = w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
+		})
+	}
+	refused := func(code int) func(*stubAPI) {
+		return func(s *stubAPI) {
+			forWatches(s, func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
+				http.Error(w, http.StatusText(code), code)
+			})
+		}
+	}
+	silent := func(s *stubAPI) {
+		forWatches(s, func(_ http.ResponseWriter, r *http.Request, _ http.HandlerFunc) { <-r.Context().Done() })
+	}
+	expired := func(s *stubAPI) {
+		forWatches(s, func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
+			if newStubRequest(r).streamed {
+				stub(w, r)
+			} else {
+				http.Error(w, "expired", http.StatusGone)
+			}
+		})
+	}
+	for _, tt := range []struct {
+		name     string
+		setup    func(*stubAPI)
+		requests int           // for each resource while it lasts, at most
+		syncs    int           // the same
+		delay    time.Duration // until a change is seen, at most; negative: it is never seen
+	}{
+		{"never", func(*stubAPI) {}, 0, 0, 0},
+		{"after five minutes", after(5 * time.Minute), 7, 0, 0},
+		{"after two seconds", after(2 * time.Second), mostRequests(lasts), 0, soon},
+		{"at once", after(0), mostRequests(lasts), mostLists(lasts), time.Minute},
+		{"after an event", afterEvent, mostRequests(lasts), 0, soon},
+		{"in the middle of a list", half, mostLists(lasts), mostLists(lasts), -1},
+		{"by 403", refused(http.StatusForbidden), mostRequests(lasts), mostLists(lasts), 2 * time.Minute},
+		{"by 503", refused(http.StatusServiceUnavailable), mostRequests(lasts), mostLists(lasts), 2 * time.Minute},
+		{"by 410", expired, 3 * mostLists(lasts), mostLists(lasts), time.Minute},
+		{"by silence", silent, int(2 * lasts / maxSilence), mostLists(lasts), 2*maxSilence + time.Minute},
+	} {
+		for _, streams := range []bool{true, false} {
+			if !streams && tt.delay < 0 {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s, streams %v", tt.name, streams), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					n, s := newNetwork(t, false)
+					if !streams {
+						s.refuseStreams()
+					}
+					h := n.watching(t)
+					putAll(s, "10.0.1.1")
+					untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.1", soon)
+					tt.setup(s)
+					s.end()
+					syncs, requests := make(map[string]int), make(map[string]int)
+					for _, resource := range everyResource {
+						syncs[resource], requests[resource] = s.syncs(resource), len(s.seen(resource))
+					}
+					longest := time.Duration(0)
+					for began, i := time.Now(), 2; time.Since(began) < lasts; i++ {
+						idle(s, 10*time.Minute)
+						address := fmt.Sprintf("10.0.1.%d", i)
+						putAll(s, address)
+						synctest.Wait()
+						if tt.delay >= 0 {
+							longest = max(longest, untilSaid(t, h, "event-0.event A", "NOERROR "+address, tt.delay))
+						}
+					}
+					for _, resource := range everyResource {
+						gotSyncs, gotRequests := s.syncs(resource)-syncs[resource], len(s.seen(resource))-requests[resource]
+						t.Logf("%s: %d requests, %d lists, changes were seen within %v", resource, gotRequests, gotSyncs, longest)
+						if gotRequests > tt.requests+1 || gotSyncs > tt.syncs {
+							t.Errorf("%s: %d requests and %d lists, want at most %d and %d", resource, gotRequests, gotSyncs, tt.requests+1, tt.syncs)
+						}
+					}
+				})
+			})
+		}
+	}
+}
