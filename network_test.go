@@ -175,6 +175,12 @@ func (n *network) set(f fault) {
 	}
 }
 
+// lose makes the connections that there are lose everything, and no other.
+func (n *network) lose() {
+	n.set(losing)
+	n.set(noFault)
+}
+
 // wire is the client's end of a connection.
 type wire struct {
 	net.Conn

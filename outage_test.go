@@ -300,3 +300,56 @@ func TestServerThatEndsWatches(t *testing.T) {
 		}
 	}
 }
+
+// TestDeadConnectionIsNoticed loses all that is sent on connections from one moment on, without a sign of it. New ones work.
+func TestDeadConnectionIsNoticed(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		isSecure bool
+		within   time.Duration
+	}{
+		{true, 45 * time.Second}, // by a ping of HTTP/2
+		{false, maxSilence},      // at the latest; see TestConnectionsAreKeptAlive
+	} {
+		t.Run(forms[tt.isSecure], func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				n, s := newNetwork(t, tt.isSecure)
+				h := n.watching(t)
+				for i := range 5 {
+					address := fmt.Sprintf("10.0.1.%d", i+1)
+					putAll(s, address)
+					untilSaid(t, h, "event-0.event A", "NOERROR "+address, soon)
+					idle(s, time.Minute+time.Duration(i)*7*time.Second)
+					n.lose()
+					s.put(stubSlice("event", "event", "10.0.2.1", "event-0"))
+					seen := untilSaid(t, h, "event-0.event A", "NOERROR 10.0.2.1", tt.within+soon)
+					t.Logf("seen after %v", seen)
+				}
+				for _, resource := range everyResource {
+					if got := s.syncs(resource); got != 1 {
+						t.Errorf("%s: synced %d times, want once", resource, got)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestQuietWatchIsNotEnded has watches on which there is nothing but bookmarks.
+func TestQuietWatchIsNotEnded(t *testing.T) {
+	t.Parallel()
+	for isSecure, form := range forms {
+		t.Run(form, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				n, s := newNetwork(t, isSecure)
+				n.watching(t)
+				idle(s, time.Hour)
+				if got := len(s.seen("")); got != len(everyResource) {
+					t.Errorf("%d requests in an hour, want %d", got, len(everyResource))
+				}
+			})
+		})
+	}
+}
