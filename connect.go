@@ -58,13 +58,16 @@ func (cfg *config) loadClientConfig() (*rest.Config, error) {
 	return rest.InClusterConfig()
 }
 
-// newHTTPClient returns the client for the API server that rc describes.
+// newHTTPClient returns the client for the API server that rc describes. It follows no redirects: the credentials would go
+// along.
 func newHTTPClient(rc *rest.Config) (*http.Client, error) {
 	transport, err := rest.TransportFor(rc)
 	if err != nil {
 		return nil, err
 	}
-	return &http.Client{Transport: transport}, nil
+	return &http.Client{Transport: transport, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+		return fmt.Errorf("the API server redirects to %s://%s, and redirects are not followed", r.URL.Scheme, r.URL.Host)
+	}}, nil
 }
 
 // dialer opens connections. A connection from which nothing comes, not even at the level of TCP, breaks after 25 seconds.
