@@ -3,6 +3,8 @@ package headless
 import (
 	"bytes"
 	"fmt"
+	"io"
+	golog "log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -118,6 +120,18 @@ func newStubAPI(t testing.TB) *stubAPI {
 	s := newUnstartedStubAPI(t)
 	s.server = httptest.NewUnstartedServer(s)
 	s.start((*httptest.Server).Start)
+	return s
+}
+
+// newSecureWebAPI returns a stub like newWebAPI's that speaks TLS, with a certificate of nobody's: client-go sends no credentials
+// without TLS.
+func newSecureWebAPI(t testing.TB) *stubAPI {
+	s := newUnstartedStubAPI(t)
+	s.put(webObjects()...)
+	s.server = httptest.NewUnstartedServer(s)
+	s.server.EnableHTTP2 = true
+	s.server.Config.ErrorLog = golog.New(io.Discard, "", 0)
+	s.start((*httptest.Server).StartTLS)
 	return s
 }
 

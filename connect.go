@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	goruntime "runtime"
 	"time"
 
@@ -41,6 +42,11 @@ func (cfg *config) clientConfig() (*rest.Config, error) {
 	}
 	return rc, measureRequests(rc)
 }
+
+var userinfo = regexp.MustCompile(`//[^/\s]*@`)
+
+// withoutUserinfo returns text without the user and the password of a URL in it.
+func withoutUserinfo(text string) string { return userinfo.ReplaceAllString(text, "//") }
 
 func (cfg *config) loadClientConfig() (*rest.Config, error) {
 	switch {

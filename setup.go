@@ -271,7 +271,7 @@ var errExpected = errors.New("not what is expected")
 var options = map[string]option{
 	"endpoint": {1, -1, "a URL", func(cfg *config, args []string) error {
 		if len(args) > 1 {
-			log.Warningf("only the first endpoint is used: %s", args[0])
+			log.Warningf("only the first endpoint is used: %s", withoutUserinfo(args[0]))
 		}
 		cfg.endpoint = args[0]
 		return nil

@@ -228,7 +228,7 @@ type apiServer struct {
 func newAPIServer(cfg *config, feeds map[string]cache.TransformingStore) (*apiServer, error) {
 	rc, err := cfg.clientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("cannot configure the Kubernetes client: %w", err)
+		return nil, fmt.Errorf("cannot configure the Kubernetes client: %s", withoutUserinfo(err.Error()))
 	}
 	a := &apiServer{config: rc, feeds: feeds, conns: connrotation.NewDialer(dialer.DialContext)}
 	a.ctx, a.cancel = context.WithCancel(klog.NewContext(context.Background(), logr.Discard()))
