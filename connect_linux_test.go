@@ -17,7 +17,7 @@ func TestConnectionsAreKeptAlive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	raw, err := reflect.ValueOf(conn).Elem().FieldByName("Conn").Interface().(*net.TCPConn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)

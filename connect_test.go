@@ -176,7 +176,7 @@ func TestSecretsAreNotLogged(t *testing.T) { // not parallel: it captures all ou
 				}
 			}
 			if err != nil {
-				fmt.Fprintln(logged, err)
+				_, _ = fmt.Fprintln(logged, err)
 			}
 			if got := logged.String(); !strings.Contains(got, tt.logged) || strings.Contains(got, secret) || strings.Contains(got, encoded) {
 				t.Errorf("got this output, want it with %q and without %q:\n%s", tt.logged, secret, got)

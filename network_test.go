@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	golog "log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -30,6 +32,10 @@ type network struct {
 	closed    chan struct{}
 	close     func() // closes closed once
 	stanza    string // what makes a plugin use the stub
+
+	// Of a server that speaks TLS:
+	certificate atomic.Pointer[tls.Certificate]
+	authority   string // the file with the certificate of its authority
 
 	mu    sync.Mutex // guards the fields below
 	fault fault
@@ -54,23 +60,32 @@ func newNetwork(t *testing.T, isSecure bool) (*network, *stubAPI) {
 	n.close = sync.OnceFunc(func() { close(n.closed) })
 	s := newUnstartedStubAPI(t)
 	s.put(webObjects()...)
-	s.server = &httptest.Server{Listener: n, Config: &http.Server{Handler: s}, EnableHTTP2: isSecure}
+	silent := golog.New(io.Discard, "", 0)
+	s.server = &httptest.Server{Listener: n, Config: &http.Server{Handler: s, ErrorLog: silent}, EnableHTTP2: isSecure}
 	if !isSecure {
 		s.start((*httptest.Server).Start)
 		n.stanza = "endpoint " + s.url
 		return n, s
 	}
-	dir := t.TempDir()
-	certFile, keyFile := writePEM(t, dir)
+	certFile, keyFile := writePEM(t, t.TempDir())
+	n.certificate.Store(loadCertificate(t, certFile, keyFile))
+	n.authority = certFile
+	// Nobody reads a session ticket while both ends of a pipe write.
+	s.server.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return &tls.Config{Certificates: []tls.Certificate{*n.certificate.Load()}, NextProtos: []string{"h2"}, SessionTicketsDisabled: true}, nil
+	}}
+	s.start((*httptest.Server).StartTLS)
+	n.stanza = "kubeconfig " + writeKubeconfig(t, s.url, fmt.Sprintf("{certificate-authority: %q}", certFile), "{}")
+	return n, s
+}
+
+func loadCertificate(t *testing.T, certFile, keyFile string) *tls.Certificate {
+	t.Helper()
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Nobody reads a ticket while both ends of a pipe write.
-	s.server.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, SessionTicketsDisabled: true}
-	s.start((*httptest.Server).StartTLS)
-	n.stanza = "kubeconfig " + writeKubeconfig(t, s.url, fmt.Sprintf("{certificate-authority: %q}", certFile), "{}")
-	return n, s
+	return &cert
 }
 
 // watching returns a plugin that watches over n. It stops with the test.

@@ -2,10 +2,16 @@ package headless
 
 import (
 	"context"
+	"crypto/tls"
+	"encoding/pem"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -352,4 +358,191 @@ func TestQuietWatchIsNotEnded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestReplicasDoNotComeAsAHerd has many plugins wait for one server that they cannot reach.
+func TestReplicasDoNotComeAsAHerd(t *testing.T) {
+	t.Parallel()
+	const replicas, lasts = 20, 2 * time.Minute
+	for _, tt := range []struct {
+		name  string
+		last  func(*stubAPI)
+		syncs int // of each resource by each replica, from the start on
+	}{
+		{"that goes on", func(*stubAPI) {}, 1},
+		{"whose versions expire", (*stubAPI).compact, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				n, s := newNetwork(t, false)
+				var all []*Headless
+				for range replicas {
+					all = append(all, n.watching(t))
+				}
+				putAll(s, "10.0.1.1")
+				idle(s, 5*time.Minute)
+				dials := n.dialled()
+				n.set(refusing)
+				time.Sleep(lasts)
+				dials = n.dialled() - dials
+				putAll(s, "10.0.1.2")
+				tt.last(s)
+				s.put(stubSlice("event", "event", "10.0.1.3", "event-0"))
+
+				before, back := len(s.seen("")), time.Now()
+				n.set(noFault)
+				for _, h := range all {
+					untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.3", soon-time.Since(back))
+				}
+				took := time.Since(back)
+				idle(s, 5*time.Minute)
+				requests := s.seen("")[before:]
+				inWindow := make(map[time.Duration]int)
+				for _, r := range requests {
+					inWindow[r.at.Sub(back)/(100*time.Millisecond)]++
+				}
+				peak := 0
+				for _, n := range inWindow {
+					peak = max(peak, n)
+				}
+				watches := replicas * len(everyResource)
+				t.Logf("%d replicas with %d watches: %d connections tried in %v, then %d requests, at most %d in 100 ms; all have the change after %v",
+					replicas, watches, dials, lasts, len(requests), peak, took)
+				if most := watches * mostRequests(lasts); dials > most {
+					t.Errorf("%d connections tried, want at most %d", dials, most)
+				}
+				if want := watches * (2*tt.syncs - 1); len(requests) > want {
+					t.Errorf("%d requests after the outage, want %d", len(requests), want)
+				}
+				if peak > watches/2 {
+					t.Errorf("%d of %d requests came within 100 ms", peak, watches)
+				}
+				for _, resource := range everyResource {
+					if got := s.syncs(resource); got != replicas*tt.syncs {
+						t.Errorf("%s: synced %d times, want %d", resource, got, replicas*tt.syncs)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestRightsComeAndGo(t *testing.T) { // not parallel: it captures the log
+	logged := capture(t)
+	synctest.Test(t, func(t *testing.T) {
+		n, s := newNetwork(t, true)
+		h := n.watching(t)
+		const lasts = 5 * time.Minute
+		for i := range 2 {
+			s.refuse(http.StatusForbidden)
+			s.end()
+			for began := time.Now(); time.Since(began) < lasts; time.Sleep(time.Minute) {
+				checkWeb(t, h)
+				if !h.Ready() {
+					t.Error("not ready")
+				}
+			}
+			address := fmt.Sprintf("10.0.1.%d", i+1)
+			putAll(s, address)
+			s.refuse(0)
+			untilSaid(t, h, "event-0.event A", "NOERROR "+address, soon)
+			idle(s, 10*time.Minute)
+		}
+		for _, resource := range everyResource {
+			for text, most := range map[string]int{": Forbidden": 2 * int(lasts/time.Minute), "watching " + resource + " again": 2} {
+				lines := 0
+				for line := range strings.Lines(logged.String()) {
+					if strings.Contains(line, text) && strings.Contains(line, resource) {
+						lines++
+					}
+				}
+				if lines == 0 || lines > most {
+					t.Errorf("%d lines with %q and %q, want 1 to %d", lines, resource, text, most)
+				}
+			}
+		}
+	})
+}
+
+func TestTokenFileIsReadAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n, s := newNetwork(t, true)
+		file := filepath.Join(t.TempDir(), "token")
+		write := func(token string) {
+			t.Helper()
+			if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var valid atomic.Value
+		s.intercept(func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
+			if r.Header.Get("Authorization") != "Bearer "+valid.Load().(string) {
+				http.Error(w, "unknown token", http.StatusUnauthorized)
+				return
+			}
+			stub(w, r)
+		})
+		valid.Store("one")
+		write("one")
+		n.stanza = "kubeconfig " + writeKubeconfig(t, s.url, "{insecure-skip-tls-verify: true}", fmt.Sprintf("{tokenFile: %q}", file))
+		h := n.watching(t)
+		checkWeb(t, h)
+
+		// As a kubelet does, long before the old one expires: nobody notices.
+		write("two")
+		idle(s, 2*time.Minute)
+		before := len(s.seen(""))
+		valid.Store("two")
+		s.end()
+		putAll(s, "10.0.1.1")
+		untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.1", soon)
+		if got := len(s.seen("")) - before; got != len(everyResource) {
+			t.Errorf("%d requests, want %d: the old token was sent", got, len(everyResource))
+		}
+
+		// The old one is revoked first. The file is read again once a minute, whatever the server says.
+		valid.Store("three")
+		s.end()
+		time.Sleep(time.Minute)
+		checkWeb(t, h)
+		write("three")
+		putAll(s, "10.0.1.2")
+		untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.2", time.Minute+soon)
+	})
+}
+
+func TestServerCertificateChanges(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n, s := newNetwork(t, true)
+		h := n.watching(t)
+		checkWeb(t, h)
+		change := func(authority *tls.Certificate, address string) *tls.Certificate {
+			t.Helper()
+			certFile, keyFile := writeIssued(t, t.TempDir(), authority)
+			cert := loadCertificate(t, certFile, keyFile)
+			n.certificate.Store(cert)
+			s.cut()
+			putAll(s, address)
+			return cert
+		}
+
+		change(n.certificate.Load(), "10.0.1.1")
+		untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.1", soon)
+
+		stranger := change(nil, "10.0.1.2")
+		time.Sleep(2 * time.Minute)
+		checkWeb(t, h)
+		if got := says(h, "event-0.event A"); got != "NOERROR 10.0.1.1" {
+			t.Errorf("got %s from a server with a certificate of another authority", got)
+		}
+
+		// The file of the authority is read again every five minutes.
+		if err := os.WriteFile(n.authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: stranger.Certificate[0]}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.2", 5*time.Minute+soon)
+	})
 }

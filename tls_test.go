@@ -1,6 +1,7 @@
 package headless
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -26,6 +27,12 @@ import (
 // writePEM writes a certificate for loopback, which is its own authority and good for servers and clients, and its key.
 func writePEM(t *testing.T, dir string) (certFile, keyFile string) {
 	t.Helper()
+	return writeIssued(t, dir, nil)
+}
+
+// writeIssued is like writePEM, but the certificate is issued by an authority. nil: by itself.
+func writeIssued(t *testing.T, dir string, authority *tls.Certificate) (certFile, keyFile string) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +42,11 @@ func writePEM(t *testing.T, dir string) (certFile, keyFile string) {
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	issuer, issuerKey := template, crypto.PrivateKey(key)
+	if authority != nil {
+		issuer, issuerKey = authority.Leaf, authority.PrivateKey
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer, &key.PublicKey, issuerKey)
 	if err != nil {
 		t.Fatal(err)
 	}
