@@ -272,3 +272,30 @@ func TestDocumentedRoleOnlyListsAndWatches(t *testing.T) {
 		t.Errorf("got the right to %v, want it to %v", granted, want)
 	}
 }
+
+// TestDocumentedRightsAreThoseNeeded tries each stanza of the table of rights.
+func TestDocumentedRightsAreThoseNeeded(t *testing.T) {
+	t.Parallel()
+	code := regexp.MustCompile("`([^`]+)`")
+	words := func(cell string) (words []string) {
+		for _, match := range code.FindAllStringSubmatch(cell, -1) {
+			words = append(words, match[1])
+		}
+		return words
+	}
+	rows := regexp.MustCompile(`(?m)^\| (.*) \| (.*) \|$`).FindAllStringSubmatch(readmeSection(t, "RBAC"), -1)
+	if len(rows) < 3 {
+		t.Fatalf("got %d rows, want a table", len(rows))
+	}
+	for _, row := range rows[2:] { // after its head
+		lines := strings.ReplaceAll(strings.Join(words(row[1]), "\n"), "multicluster", "multicluster cluster.local")
+		got := make(map[string]bool)
+		for _, what := range requested(t, lines) {
+			resource, _, _ := strings.Cut(what, " ")
+			got[resource] = true
+		}
+		if want := slices.Sorted(slices.Values(words(row[2]))); !slices.Equal(slices.Sorted(maps.Keys(got)), want) {
+			t.Errorf("%q: got requests for %q, want %q", lines, slices.Sorted(maps.Keys(got)), want)
+		}
+	}
+}

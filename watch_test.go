@@ -549,48 +549,89 @@ func TestGarbageInAWatchIsSurvived(t *testing.T) {
 	}
 }
 
-func TestRequestsAreListsAndWatchesWithTheSelectorsOfTheStanza(t *testing.T) {
+// requested returns what a plugin with these lines in its stanza lists and watches: the resources with their label and field
+// selectors, sorted. It fails the test if one of them is not listed or not watched, or if there is any other request.
+func requested(t *testing.T, lines string) []string {
+	t.Helper()
+	s := newWebAPI(t)
+	s.refuseStreams() // then there are lists as well
+	h := watching(t, s, lines)
+	if !h.Ready() {
+		t.Fatalf("not ready after start, without %q", h.synced.missing())
+	}
+	// Each is asked for a streamed list, a list and a watch.
+	eventually(t, "everything is watched", func() bool { return len(s.seen("")) == 3*len(h.source.(*apiServer).reflectors) })
+	verbs := make(map[string][]string)
+	for _, r := range s.seen("") {
+		what := strings.Join(strings.Fields(r.resource+" "+r.selector+" "+r.fields), " ")
+		verbs[what] = append(verbs[what], r.verb)
+	}
+	for what, got := range verbs {
+		if want := []string{"watch", "list", "watch"}; !slices.Equal(got, want) {
+			t.Errorf("%s: got the requests %q, want %q", what, got, want)
+		}
+	}
+	return slices.Sorted(maps.Keys(verbs))
+}
+
+func TestOnlyWhatTheStanzaNeedsIsRequested(t *testing.T) {
 	t.Parallel()
-	const never = "never"
-	for _, tt := range []struct {
-		lines                         string
-		namespaces, services, eslices string // the selectors of the requests
+	const running = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown"
+	all := []string{"endpointslices", "namespaces", "services"}
+	rows := []struct {
+		lines string
+		want  []string // sorted
 	}{
-		{"", "", "", ""},
-		{"labels app=web", "", "app=web", "app=web"},
-		{"namespace_labels dns in (yes)", "dns in (yes)", "", ""},
-		{"endpoints headless", "", "", "service.kubernetes.io/headless"},
-		{"endpoints headless\nlabels app=web", "", "app=web", "app=web,service.kubernetes.io/headless"},
-		{"noendpoints", "", "", never},
-		{"noendpoints\nlabels !test", "", "!test", never},
-		{"namespaces ns", "", "", ""},
-	} {
+		{"", all},
+		{"apiserver_qps 50\napiserver_burst 100\napiserver_max_inflight 2\nstartup_timeout 9s", all},
+		{"endpoint_pod_names\nhostnames all\nhold 1s\nzonal\nfallthrough\nignore empty_service", all},
+		{"ttl 30\nheadless_ttl 5\nnegative_ttl 1", all},
+		{"endpoints all", all},
+		{"endpoints headless", []string{"endpointslices service.kubernetes.io/headless", "namespaces", "services"}},
+		{"endpoints headless\nlabels app=web", []string{"endpointslices app=web,service.kubernetes.io/headless", "namespaces", "services app=web"}},
+		{"noendpoints", []string{"namespaces", "services"}},
+		{"noendpoints\nlabels !test", []string{"namespaces", "services !test"}},
+		{"labels app=web", []string{"endpointslices app=web", "namespaces", "services app=web"}},
+		{"namespaces ns", all},
+		{"namespace_labels dns in (yes)", []string{"endpointslices", "namespaces dns in (yes)", "services"}},
+		{"pods disabled", all},
+		{"pods insecure", all},
+		{"pods verified", []string{"endpointslices", "namespaces", "pods " + running, "services"}},
+		{"pods verified\nlabels app=web", []string{"endpointslices app=web", "namespaces", "pods app=web " + running, "services app=web"}},
+		{
+			"multicluster cluster.local",
+			[]string{"endpointslices", "endpointslices multicluster.kubernetes.io/service-name", "namespaces", "serviceimports", "services"},
+		},
+		{
+			"multicluster cluster.local\nlabels app=web",
+			[]string{
+				"endpointslices app=web", "endpointslices app=web,multicluster.kubernetes.io/service-name", "namespaces", "serviceimports",
+				"services app=web",
+			},
+		},
+		{
+			"multicluster cluster.local\nnoendpoints",
+			[]string{"endpointslices multicluster.kubernetes.io/service-name", "namespaces", "serviceimports", "services"},
+		},
+	}
+	untested := maps.Clone(options)
+	for _, option := range []string{"endpoint", "kubeconfig", "manifests", "tls"} { // which cluster, not what of it
+		delete(untested, option)
+	}
+	for _, tt := range rows {
+		for line := range strings.Lines(tt.lines) {
+			option, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+			delete(untested, option)
+		}
 		t.Run(tt.lines, func(t *testing.T) {
 			t.Parallel()
-			s := newWebAPI(t)
-			s.refuseStreams() // then there are lists as well
-			h := watching(t, s, tt.lines)
-			if !h.Ready() {
-				t.Fatal("not ready after start")
-			}
-			for i, want := range []string{tt.namespaces, tt.services, tt.eslices} {
-				resource, requests := everyResource[i], 3
-				if want == never {
-					requests = 0
-				}
-				eventually(t, fmt.Sprintf("%d requests for %s", requests, resource), func() bool { return len(s.seen(resource)) == requests })
-				for _, r := range s.seen(resource) {
-					if r.selector != want {
-						t.Errorf("%s %s with selector %q, want %q", r.verb, resource, r.selector, want)
-					}
-				}
-			}
-			for _, r := range s.seen("") {
-				if r.verb != "list" && r.verb != "watch" {
-					t.Errorf("neither a list nor a watch: %s", r.verb)
-				}
+			if got := requested(t, tt.lines); !slices.Equal(got, tt.want) {
+				t.Errorf("got requests for %q, want %q", got, tt.want)
 			}
 		})
+	}
+	if len(untested) > 0 {
+		t.Errorf("got no row for %q", slices.Sorted(maps.Keys(untested)))
 	}
 }
 
@@ -862,15 +903,4 @@ func TestWatchOfPodsAndImports(t *testing.T) {
 	eventually(t, "the import answers", answers("web-0.east.db.default.svc.clusterset.local. A"))
 	s.delete(imported)
 	eventually(t, "the import has no endpoints", func() bool { return ask(t, h, "db.default.svc.clusterset.local. A").Rcode == nxName })
-	selectors := make(map[string]bool)
-	for _, r := range s.seen("") {
-		selectors[r.resource+" "+r.selector] = true
-	}
-	for _, want := range []string{
-		podsResource + " app=db", slicesResource + " app=db", slicesResource + " app=db,multicluster.kubernetes.io/service-name", importsResource + " ",
-	} {
-		if !selectors[want] {
-			t.Errorf("nothing was asked for %q, but for %v", want, slices.Sorted(maps.Keys(selectors)))
-		}
-	}
 }
