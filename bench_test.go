@@ -46,7 +46,7 @@ func startHeadless(b *testing.B, options string) (plugin.Handler, func()) {
 	return h, h.stop
 }
 
-func convertSlice(es *discoveryv1.EndpointSlice) { new(converter).slice(es) }
+func convertSlice(es *discoveryv1.EndpointSlice) { new(converter).slice(newWireSlice(es)) }
 
 // benchSizes are the numbers of endpoints in each of the Services that the benchmarks ask for.
 var benchSizes = []int{1, 3, 100, 1000, 10000}

@@ -14,6 +14,7 @@ import (
 	"github.com/coredns/coredns/coremain"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc" // a kubeconfig may ask for it, as with the kubernetes plugin
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -74,6 +75,16 @@ func newHTTPClient(rc *rest.Config) (*http.Client, error) {
 	return &http.Client{Transport: transport, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 		return fmt.Errorf("the API server redirects to %s://%s, and redirects are not followed", r.URL.Scheme, r.URL.Host)
 	}}, nil
+}
+
+// newRESTClient returns a client for one group of the API.
+func newRESTClient(rc *rest.Config, client *http.Client, gv schema.GroupVersion) (rest.Interface, error) {
+	config := *rc
+	config.GroupVersion, config.NegotiatedSerializer = &gv, wireCodecs.WithoutConversion()
+	if config.APIPath = "/apis"; gv.Group == "" {
+		config.APIPath = "/api"
+	}
+	return rest.RESTClientForConfigAndClient(&config, client)
 }
 
 // dialer opens connections. A connection from which nothing comes, not even at the level of TCP, breaks after 25 seconds.

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
 // programming measures the DNS programming latency: the time from a change in the cluster, as the control plane dates it on the
@@ -22,7 +21,7 @@ func newProgramming(x *index, skip func(resource string, r reason)) *programming
 
 // put notes that a watch brought es and that the index answers from it. A slice that is listed says nothing about how long the
 // change took, and one that is deleted is dated by the change before.
-func (p *programming) put(es *discoveryv1.EndpointSlice, spec *sliceSpec) {
+func (p *programming) put(es *wireSlice, spec *sliceSpec) {
 	text, ok := es.Annotations[corev1.EndpointsLastChangeTriggerTime]
 	if !ok {
 		return

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
@@ -174,7 +175,7 @@ func isNameRune(r rune) bool {
 }
 
 // slice converts an EndpointSlice. ok is false for one that is not served.
-func (c *converter) slice(es *discoveryv1.EndpointSlice) (spec *sliceSpec, ok bool) {
+func (c *converter) slice(es *wireSlice) (spec *sliceSpec, ok bool) {
 	if !c.serves(es.Namespace) {
 		return nil, false
 	}
@@ -183,7 +184,7 @@ func (c *converter) slice(es *discoveryv1.EndpointSlice) (spec *sliceSpec, ok bo
 
 // importedSlice converts an EndpointSlice of a ServiceImport. Its endpoints are named <hostname>.<cluster>. ok is false for one
 // that is not served, also one that belongs to no ServiceImport or cluster.
-func (c *converter) importedSlice(es *discoveryv1.EndpointSlice) (spec *sliceSpec, ok bool) {
+func (c *converter) importedSlice(es *wireSlice) (spec *sliceSpec, ok bool) {
 	service, cluster := es.Labels[mcsv1alpha1.LabelServiceName], strings.ToLower(es.Labels[mcsv1alpha1.LabelSourceCluster])
 	if !c.serves(es.Namespace) || service == "" {
 		return nil, false
@@ -204,7 +205,7 @@ func (c *converter) importedSlice(es *discoveryv1.EndpointSlice) (spec *sliceSpe
 }
 
 // sliceOf converts an EndpointSlice of a Service. ok is false for one without a name.
-func (c *converter) sliceOf(es *discoveryv1.EndpointSlice, service string) (spec *sliceSpec, ok bool) {
+func (c *converter) sliceOf(es *wireSlice, service string) (spec *sliceSpec, ok bool) {
 	if es.Name == "" {
 		c.skip(slicesResource, badName)
 		return nil, false
@@ -216,32 +217,32 @@ func (c *converter) sliceOf(es *discoveryv1.EndpointSlice, service string) (spec
 			c.skip(slicesResource, noService)
 		}
 		return spec, true
-	case es.AddressType == discoveryv1.AddressTypeFQDN:
+	case es.addressType == discoveryv1.AddressTypeFQDN:
 		c.skip(slicesResource, fqdnSlice)
 		return spec, true
 	}
-	for _, p := range limited(c, slicesResource, es.Ports, mostPorts) {
+	for _, p := range limited(c, slicesResource, es.ports, mostPorts) {
 		if p.Port != nil { // nil means every port, which has no SRV
 			spec.ports = c.port(spec.ports, slicesResource, deref(p.Name), deref(p.Protocol), *p.Port)
 		}
 	}
 	spec.ports = sortedPorts(spec.ports)
-	spec.endpoints = make([]endpointSpec, 0, min(len(es.Endpoints), mostAddresses))
-	for i := range es.Endpoints {
-		e := &es.Endpoints[i]
+	spec.endpoints = make([]endpointSpec, 0, min(len(es.endpoints), mostAddresses))
+	for i := range es.endpoints {
+		e := &es.endpoints[i]
 		name, podName := c.hostname(e)
 		zone := c.zone(e)
-		for _, text := range e.Addresses {
+		for _, addr := range e.addrs {
 			if len(spec.endpoints) == mostAddresses {
 				c.skip(slicesResource, beyondLimit)
 				spec.endpoints = distinct(spec.endpoints)
 				return spec, true
 			}
-			addr, ok := c.addr(slicesResource, text)
+			addr, ok := c.usable(slicesResource, addr)
 			if !ok {
 				continue
 			}
-			s := endpointSpec{addr: addr, name: name, podName: podName, zone: zone, state: stateOf(&e.Conditions)}
+			s := endpointSpec{addr: addr, name: name, podName: podName, zone: zone, state: stateOf(&e.conditions)}
 			var dashed [maxDashed]byte
 			if string(appendDashed(dashed[:0], addr)) == name {
 				s.name, s.podName = "", false
@@ -253,17 +254,18 @@ func (c *converter) sliceOf(es *discoveryv1.EndpointSlice, service string) (spec
 	return spec, true
 }
 
+// seenPool holds empty maps for distinct: to make one costs as much as all else that is kept of a slice.
+var seenPool = sync.Pool{New: func() any { return make(map[hostLabel]int) }}
+
 // distinct merges those of endpoints that have the same address and name: ready if one of them is, named by a hostname
 // if one of them is. The order of the rest is kept.
 func distinct(endpoints []endpointSpec) []endpointSpec {
-	type identity struct {
-		addr netip.Addr
-		name string
-	}
-	seen := make(map[identity]int, len(endpoints))
+	seen := seenPool.Get().(map[hostLabel]int)
+	defer seenPool.Put(seen)
+	defer clear(seen)
 	kept := endpoints[:0]
 	for _, e := range endpoints {
-		id := identity{e.addr, e.name}
+		id := hostLabel{e.name, e.addr}
 		if i, ok := seen[id]; ok {
 			kept[i].state = max(kept[i].state, e.state)
 			kept[i].podName = kept[i].podName && e.podName
@@ -293,29 +295,31 @@ func stateOf(c *discoveryv1.EndpointConditions) state {
 
 // hostname returns the name of an endpoint: its hostname, or the name of its pod if the configuration says so, or "" for
 // the dashed address.
-func (c *converter) hostname(e *discoveryv1.Endpoint) (name string, podName bool) {
-	if e.Hostname != nil && *e.Hostname != "" {
-		if name, ok := foldedLabel(*e.Hostname); ok {
+func (c *converter) hostname(e *wireEndpoint) (name string, podName bool) {
+	if len(e.hostname) > 0 {
+		if name, ok := foldedLabel(e.hostname); ok {
 			return name, false
 		}
 		c.skip(slicesResource, badName)
 	}
-	if c.podNames && e.TargetRef != nil && validLabel(e.TargetRef.Name) {
-		return e.TargetRef.Name, true
+	if c.podNames {
+		if name := string(e.pod); validLabel(name) {
+			return name, true
+		}
 	}
 	return "", false
 }
 
 // zone returns the topology zone of an endpoint, if zones are kept and it has one that can stand in a name.
-func (c *converter) zone(e *discoveryv1.Endpoint) string {
+func (c *converter) zone(e *wireEndpoint) string {
 	switch {
-	case !c.zones || e.Zone == nil:
+	case !c.zones:
 		return ""
-	case len(*e.Zone) > maxName:
+	case len(e.zone) > maxName:
 		c.skip(slicesResource, badName)
 		return ""
 	}
-	return strings.ToLower(*e.Zone)
+	return strings.ToLower(string(e.zone))
 }
 
 // port appends a port to ports, unless its number or its protocol is none. A port whose name is none is one without a name.
@@ -340,11 +344,11 @@ func (c *converter) port(ports []port, resource, name string, proto corev1.Proto
 const maxPortName = 62
 
 // foldedLabel returns s in lower case if that is a valid label.
-func foldedLabel(s string) (label string, ok bool) {
+func foldedLabel[S string | []byte](s S) (label string, ok bool) {
 	if len(s) > 63 {
 		return "", false
 	}
-	if label = strings.ToLower(s); len(label) != len(s) || !validLabel(label) { // some letters beyond ASCII fold into it
+	if label = strings.ToLower(string(s)); len(label) != len(s) || !validLabel(label) { // some letters beyond ASCII fold into it
 		return "", false
 	}
 	return label, true
@@ -363,8 +367,13 @@ func (c *converter) addrs(resource string, texts []string) []netip.Addr {
 
 // addr parses an address. An IPv4-mapped one is its IPv4 address.
 func (c *converter) addr(resource, text string) (netip.Addr, bool) {
-	addr, err := netip.ParseAddr(text)
-	if err != nil || addr.Zone() != "" {
+	addr, _ := netip.ParseAddr(text) // not valid after an error
+	return c.usable(resource, addr)
+}
+
+// usable returns addr as it is kept.
+func (c *converter) usable(resource string, addr netip.Addr) (netip.Addr, bool) {
+	if !addr.IsValid() || addr.Zone() != "" {
 		c.skip(resource, badAddress)
 		return netip.Addr{}, false
 	}

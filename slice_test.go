@@ -292,7 +292,7 @@ func TestConvertSlice(t *testing.T) {
 		conv := &converter{skip: skips.add}
 		es := convertYAML[discoveryv1.EndpointSlice](t, "{"+label+c.slice+"}")
 		before := es.DeepCopy()
-		got, ok := conv.slice(es)
+		got, ok := conv.slice(newWireSlice(es))
 		if text := convertedSlice(got); text != c.want || !ok || skips.String() != c.skipped {
 			t.Errorf("%s: %s\ngot  %q, %v, skipped %q\nwant %q, true, skipped %q", c.name, c.slice, text, ok, &skips, c.want, c.skipped)
 		}
@@ -322,7 +322,7 @@ func TestConvertSliceMetadata(t *testing.T) {
 	} {
 		var skips convertSkips
 		conv := &converter{namespaces: c.namespaces, skip: skips.add}
-		got, ok := conv.slice(convertYAML[discoveryv1.EndpointSlice](t, "{metadata: {"+c.metadata+"}, endpoints: [{addresses: [10.0.0.1]}]}"))
+		got, ok := conv.slice(newWireSlice(convertYAML[discoveryv1.EndpointSlice](t, "{metadata: {"+c.metadata+"}, endpoints: [{addresses: [10.0.0.1]}]}")))
 		if text := convertedSlice(got); text != c.want || ok != (got != nil) || skips.String() != c.skipped {
 			t.Errorf("%s: %s\ngot  %q, %v, skipped %q\nwant %q, skipped %q", c.name, c.metadata, text, ok, &skips, c.want, c.skipped)
 		}
@@ -378,7 +378,7 @@ func TestConvertSliceWithPodNames(t *testing.T) {
 	} {
 		var skips convertSkips
 		conv := &converter{podNames: true, skip: skips.add}
-		got, ok := conv.slice(convertYAML[discoveryv1.EndpointSlice](t, `{metadata: {namespace: ns, name: web-1, labels: {kubernetes.io/service-name: web}}, endpoints: [`+c.endpoints+`]}`))
+		got, ok := conv.slice(newWireSlice(convertYAML[discoveryv1.EndpointSlice](t, `{metadata: {namespace: ns, name: web-1, labels: {kubernetes.io/service-name: web}}, endpoints: [`+c.endpoints+`]}`)))
 		if text := convertedSlice(got); text != c.want || !ok || skips.String() != c.skipped {
 			t.Errorf("%s: %s\ngot  %q, %v, skipped %q\nwant %q, true, skipped %q", c.name, c.endpoints, text, ok, &skips, c.want, c.skipped)
 		}
@@ -502,7 +502,7 @@ func FuzzSlice(f *testing.F) {
 		for _, es := range from {
 			before := es.DeepCopy()
 			conv := &converter{podNames: podNames, skip: func(string, reason) {}}
-			spec, ok := conv.slice(es)
+			spec, ok := conv.slice(newWireSlice(es))
 			if ok != (es.Name != "") {
 				t.Fatalf("%+v is served: %v", es, ok)
 			}
@@ -518,7 +518,7 @@ func FuzzSlice(f *testing.F) {
 			if !reflect.DeepEqual(es, before) {
 				t.Errorf("the slice was changed from %+v to %+v", before, es)
 			}
-			if again, _ := conv.slice(es); again.service != spec.service || !slices.Equal(again.ports, spec.ports) || !slices.Equal(again.endpoints, spec.endpoints) {
+			if again, _ := conv.slice(newWireSlice(es)); again.service != spec.service || !slices.Equal(again.ports, spec.ports) || !slices.Equal(again.endpoints, spec.endpoints) {
 				t.Errorf("%+v became %+v, then %+v", es, spec, again)
 			}
 		}

@@ -3,6 +3,7 @@ package headless
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -16,14 +17,13 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/connrotation"
 	"k8s.io/klog/v2"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
-	mcsclient "sigs.k8s.io/mcs-api/pkg/client/clientset/versioned/typed/apis/v1alpha1"
 )
 
 // The resources that are watched, by the names that RBAC and metrics use.
@@ -44,7 +44,8 @@ type spec interface{ id() objectKey }
 // cache.TransformingStore. Its methods return no errors: a reflector would log them and go on without the object.
 type store[O any, S spec] struct {
 	resource string
-	convert  func(O) (s S, ok bool) // ok is false for an object that is not served
+	adapt    func(obj any) (o O, ok bool) // takes an object of another type that stands for an O; nil: there is none
+	convert  func(O) (s S, ok bool)       // ok is false for an object that is not served
 	put      func(S)
 	drop     func(objectKey)
 	keys     func() []objectKey // of the objects that the index holds
@@ -58,7 +59,7 @@ type store[O any, S spec] struct {
 func (s *store[O, S]) Add(obj any) error {
 	if spec, ok := s.slim(obj); ok {
 		s.put(spec)
-		if o, ok := obj.(O); ok && s.brought != nil {
+		if o, ok := s.object(obj); ok && s.brought != nil {
 			s.brought(o, spec)
 		}
 	}
@@ -130,26 +131,35 @@ func (s *store[O, S]) slim(obj any) (spec S, ok bool) {
 	switch obj := obj.(type) {
 	case S:
 		return obj, true
-	case O:
-		return s.convert(obj)
 	case unserved:
-	default:
-		s.skip(s.resource, unexpected)
+		return spec, false
 	}
+	if o, ok := s.object(obj); ok {
+		return s.convert(o)
+	}
+	s.skip(s.resource, unexpected)
 	return spec, false
+}
+
+// object returns obj as an O.
+func (s *store[O, S]) object(obj any) (o O, ok bool) {
+	if o, ok = obj.(O); !ok && s.adapt != nil {
+		o, ok = s.adapt(obj)
+	}
+	return o, ok
 }
 
 // stores returns the stores that feed x, by resource. listed is called after each complete list.
 func stores(x *index, c *converter, listed func(resource string)) map[string]cache.TransformingStore {
 	return map[string]cache.TransformingStore{
 		namespacesResource: &store[*corev1.Namespace, *namespaceSpec]{
-			namespacesResource, c.namespace, x.putNamespace, x.dropNamespace, x.namespaceKeys, nil, c.skip, listed, nil,
+			namespacesResource, nil, c.namespace, x.putNamespace, x.dropNamespace, x.namespaceKeys, nil, c.skip, listed, nil,
 		},
 		servicesResource: &store[*corev1.Service, *serviceSpec]{
-			servicesResource, c.service, x.putService, x.dropService, x.serviceKeys, nil, c.skip, listed, nil,
+			servicesResource, wireServiceOf, c.service, x.putService, x.dropService, x.serviceKeys, nil, c.skip, listed, nil,
 		},
-		slicesResource: &store[*discoveryv1.EndpointSlice, *sliceSpec]{
-			slicesResource, c.slice, x.putSlice, x.dropSlice, nil, x.replaceSlices, c.skip, listed, newProgramming(x, c.skip).put,
+		slicesResource: &store[*wireSlice, *sliceSpec]{
+			slicesResource, wireSliceOf, c.slice, x.putSlice, x.dropSlice, nil, x.replaceSlices, c.skip, listed, newProgramming(x, c.skip).put,
 		},
 	}
 }
@@ -167,16 +177,16 @@ func importStores(feeds map[string]cache.TransformingStore, x *index, c *convert
 		x.dropNamespace(key)
 	}
 	feeds[importsResource] = &store[*mcsv1alpha1.ServiceImport, *serviceSpec]{
-		importsResource, c.serviceImport, x.putService, x.dropService, x.serviceKeys, nil, c.skip, listed, nil,
+		importsResource, nil, c.serviceImport, x.putService, x.dropService, x.serviceKeys, nil, c.skip, listed, nil,
 	}
-	feeds[importedResource] = &store[*discoveryv1.EndpointSlice, *sliceSpec]{
-		importedResource, c.importedSlice, x.putSlice, x.dropSlice, nil, x.replaceSlices, c.skip, listed, nil,
+	feeds[importedResource] = &store[*wireSlice, *sliceSpec]{
+		importedResource, wireSliceOf, c.importedSlice, x.putSlice, x.dropSlice, nil, x.replaceSlices, c.skip, listed, nil,
 	}
 }
 
 // podStore returns the store that feeds p.
 func podStore(p *pods, c *converter, listed func(resource string)) cache.TransformingStore {
-	return &store[*corev1.Pod, *podSpec]{podsResource, c.pod, p.put, p.drop, p.keys, nil, c.skip, listed, nil}
+	return &store[*corev1.Pod, *podSpec]{podsResource, nil, c.pod, p.put, p.drop, p.keys, nil, c.skip, listed, nil}
 }
 
 // latch is open once every resource it waits for has been listed.
@@ -237,24 +247,21 @@ func newAPIServer(cfg *config, feeds map[string]cache.TransformingStore) (*apiSe
 	if err != nil {
 		return nil, fmt.Errorf("cannot make an HTTP client: %w", err)
 	}
-	client, err := kubernetes.NewForConfigAndClient(rc, httpClient)
-	if err != nil {
+	core, errCore := newRESTClient(rc, httpClient, corev1.SchemeGroupVersion)
+	discovery, errDiscovery := newRESTClient(rc, httpClient, discoveryv1.SchemeGroupVersion)
+	mcs, errMCS := newRESTClient(rc, httpClient, schema.GroupVersion(mcsv1alpha1.GroupVersion))
+	if err := errors.Join(errCore, errDiscovery, errMCS); err != nil {
 		return nil, fmt.Errorf("cannot make a Kubernetes client: %w", err)
 	}
-	core, discovery := client.CoreV1().RESTClient(), client.DiscoveryV1().RESTClient()
 	a.reflect(namespacesResource, &corev1.Namespace{}, &listWatch{client: core, labels: cfg.namespaceLabels})
-	a.reflect(servicesResource, &corev1.Service{}, &listWatch{client: core, labels: cfg.labels})
+	a.reflect(servicesResource, &wireService{}, &listWatch{client: core, labels: cfg.labels})
 	if !cfg.noEndpoints {
-		a.reflect(slicesResource, &discoveryv1.EndpointSlice{}, &listWatch{client: discovery, labels: cfg.sliceLabels()})
+		a.reflect(slicesResource, &wireSlice{}, &listWatch{client: discovery, labels: cfg.sliceLabels()})
 	}
 	if len(cfg.multicluster) > 0 {
-		mcs, err := mcsclient.NewForConfigAndClient(rc, httpClient)
-		if err != nil {
-			return nil, fmt.Errorf("cannot make a client for ServiceImports: %w", err)
-		}
 		imported := with(cfg.labels, mcsv1alpha1.LabelServiceName)
-		a.reflect(importsResource, &mcsv1alpha1.ServiceImport{}, &listWatch{client: mcs.RESTClient()})
-		a.reflect(importedResource, &discoveryv1.EndpointSlice{}, &listWatch{client: discovery, path: slicesResource, labels: imported})
+		a.reflect(importsResource, &mcsv1alpha1.ServiceImport{}, &listWatch{client: mcs})
+		a.reflect(importedResource, &wireSlice{}, &listWatch{client: discovery, path: slicesResource, labels: imported})
 	}
 	if cfg.podMode == podsVerified {
 		a.reflect(podsResource, &corev1.Pod{}, &listWatch{client: core, labels: cfg.labels, fields: runningPods})

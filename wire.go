@@ -1,0 +1,331 @@
+package headless
+
+import (
+	"encoding/json"
+	"net/netip"
+	"slices"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+)
+
+// wireCodecs decode what the API server sends: Services and EndpointSlices as the types below.
+var wireCodecs = func() serializer.CodecFactory {
+	s := runtime.NewScheme()
+	utilruntime.Must(mcsv1alpha1.Install(s))
+	core, discovery := corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion
+	s.AddKnownTypes(core, &corev1.Namespace{}, &corev1.NamespaceList{}, &corev1.Pod{}, &corev1.PodList{})
+	s.AddKnownTypeWithName(core.WithKind("Service"), &wireService{})
+	s.AddKnownTypeWithName(core.WithKind("ServiceList"), &wireList[wireService, *wireService]{})
+	s.AddKnownTypeWithName(discovery.WithKind("EndpointSlice"), &wireSlice{})
+	s.AddKnownTypeWithName(discovery.WithKind("EndpointSliceList"), &wireList[wireSlice, *wireSlice]{})
+	metav1.AddToGroupVersion(s, core)
+	metav1.AddToGroupVersion(s, discovery)
+	return serializer.NewCodecFactory(s)
+}()
+
+// wireService is a Service that decodes, of a message in Protocol Buffers, what the converter may read, and skips the rest.
+type wireService struct{ corev1.Service }
+
+// wireSlice is what the converter may read of an EndpointSlice. It decodes no more of a message in Protocol Buffers: of one with
+// 100 endpoints that takes a third of the time that generated code takes, and a quarter of the memory.
+type wireSlice struct {
+	metav1.TypeMeta
+	metav1.ObjectMeta
+	addressType discoveryv1.AddressType
+	ports       []discoveryv1.EndpointPort
+	endpoints   []wireEndpoint
+}
+
+// wireEndpoint is what the converter may read of an Endpoint. Its texts may be parts of the message.
+type wireEndpoint struct {
+	addrs               []netip.Addr // not valid for a text that is no address
+	hostname, pod, zone []byte
+	conditions          discoveryv1.EndpointConditions
+}
+
+// newWireSlice returns what is read of es.
+func newWireSlice(es *discoveryv1.EndpointSlice) *wireSlice {
+	s := &wireSlice{
+		TypeMeta: es.TypeMeta, ObjectMeta: es.ObjectMeta, addressType: es.AddressType, ports: es.Ports,
+		endpoints: make([]wireEndpoint, len(es.Endpoints)),
+	}
+	for i := range es.Endpoints {
+		from, to := &es.Endpoints[i], &s.endpoints[i]
+		for _, text := range from.Addresses {
+			to.addrs = append(to.addrs, parseAddr([]byte(text)))
+		}
+		to.hostname, to.zone, to.conditions = []byte(deref(from.Hostname)), []byte(deref(from.Zone)), from.Conditions
+		if from.TargetRef != nil {
+			to.pod = []byte(from.TargetRef.Name)
+		}
+	}
+	return s
+}
+
+// wireSliceOf returns what is read of obj if that is an EndpointSlice.
+func wireSliceOf(obj any) (s *wireSlice, ok bool) {
+	es, ok := obj.(*discoveryv1.EndpointSlice)
+	if !ok {
+		return nil, false
+	}
+	return newWireSlice(es), true
+}
+
+// wireServiceOf returns the Service that obj is if the API server sent it.
+func wireServiceOf(obj any) (svc *corev1.Service, ok bool) {
+	s, ok := obj.(*wireService)
+	if !ok {
+		return nil, false
+	}
+	return &s.Service, true
+}
+
+// parseAddr returns the address that text is, or one that is not valid.
+func parseAddr(text []byte) netip.Addr {
+	var addr netip.Addr
+	if addr.UnmarshalText(text) != nil {
+		return netip.Addr{}
+	}
+	return addr
+}
+
+// wireList is a list of such objects.
+type wireList[T any, P interface {
+	*T
+	message
+}] struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+	Items           []T `json:"items"`
+}
+
+// message is what generated code decodes. Parts of a message that are decoded one after the other add up.
+type message interface{ Unmarshal([]byte) error }
+
+// The numbers of the fields, from generated.proto of k8s.io/api and k8s.io/apimachinery.
+const (
+	objectMetadata = 1 // of each object, and of lists
+	listItems      = 2
+
+	metadataOwnerReferences = 13
+	metadataFinalizers      = 14
+	metadataManagedFields   = 17
+
+	sliceEndpoints   = 2
+	slicePorts       = 3
+	sliceAddressType = 4
+
+	endpointAddresses  = 1
+	endpointConditions = 2
+	endpointHostname   = 3
+	endpointTargetRef  = 4
+	endpointZone       = 7
+
+	targetName = 3
+
+	conditionReady       = 1
+	conditionServing     = 2
+	conditionTerminating = 3
+)
+
+// Unmarshal implements the interface of a decoder of Protocol Buffers.
+func (s *wireService) Unmarshal(m []byte) error {
+	r := wireReader{rest: m}
+	for r.next() {
+		if r.number == objectMetadata && r.isBytes() {
+			r.err = decodeMetadata(r.value, &s.ObjectMeta)
+		} else {
+			r.err = s.Service.Unmarshal(r.field)
+		}
+	}
+	return r.err
+}
+
+// Reset implements the interface of a decoder of Protocol Buffers.
+func (s *wireSlice) Reset() { *s = wireSlice{} }
+
+// Unmarshal implements the interface of a decoder of Protocol Buffers.
+func (s *wireSlice) Unmarshal(m []byte) error {
+	n := count(m, sliceEndpoints)
+	s.endpoints = slices.Grow(s.endpoints, n)
+	addrs := make([]netip.Addr, n) // for the first address of each
+	r := wireReader{rest: m}
+	for r.next() {
+		switch {
+		case !r.isBytes():
+		case r.number == objectMetadata:
+			r.err = decodeMetadata(r.value, &s.ObjectMeta)
+		case r.number == sliceAddressType:
+			s.addressType = discoveryv1.AddressType(r.value)
+		case r.number == slicePorts:
+			s.ports = append(s.ports, discoveryv1.EndpointPort{})
+			r.err = s.ports[len(s.ports)-1].Unmarshal(r.value)
+		case r.number == sliceEndpoints:
+			s.endpoints = append(s.endpoints, wireEndpoint{addrs: addrs[:0:1]})
+			addrs = addrs[1:]
+			r.err = s.endpoints[len(s.endpoints)-1].decode(r.value)
+		}
+	}
+	return r.err
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *wireSlice) UnmarshalJSON(text []byte) error {
+	var es discoveryv1.EndpointSlice
+	if err := json.Unmarshal(text, &es); err != nil {
+		return err
+	}
+	*s = *newWireSlice(&es)
+	return nil
+}
+
+// DeepCopyObject implements runtime.Object. The content is shared, which nobody modifies.
+func (s *wireSlice) DeepCopyObject() runtime.Object { return new(*s) }
+
+func (e *wireEndpoint) decode(m []byte) error {
+	r := wireReader{rest: m}
+	for r.next() {
+		switch {
+		case !r.isBytes():
+		case r.number == endpointAddresses:
+			e.addrs = append(e.addrs, parseAddr(r.value))
+		case r.number == endpointConditions:
+			r.err = decodeConditions(r.value, &e.conditions)
+		case r.number == endpointHostname:
+			e.hostname = r.value
+		case r.number == endpointZone:
+			e.zone = r.value
+		case r.number == endpointTargetRef:
+			target := wireReader{rest: r.value}
+			for target.next() {
+				if target.number == targetName && target.isBytes() {
+					e.pod = target.value
+				}
+			}
+			r.err = target.err
+		}
+	}
+	return r.err
+}
+
+var no, yes = false, true // which nobody modifies
+
+func decodeConditions(m []byte, c *discoveryv1.EndpointConditions) error {
+	r := wireReader{rest: m}
+	for r.next() {
+		value := &no
+		if r.varint != 0 {
+			value = &yes
+		}
+		switch r.number {
+		case conditionReady:
+			c.Ready = value
+		case conditionServing:
+			c.Serving = value
+		case conditionTerminating:
+			c.Terminating = value
+		}
+	}
+	return r.err
+}
+
+// decodeMetadata decodes an ObjectMeta, but for those who wrote the object.
+func decodeMetadata(m []byte, metadata *metav1.ObjectMeta) error {
+	r := wireReader{rest: m}
+	for r.next() {
+		switch r.number {
+		case metadataOwnerReferences, metadataFinalizers, metadataManagedFields:
+		default:
+			r.err = metadata.Unmarshal(r.field)
+		}
+	}
+	return r.err
+}
+
+// Reset implements the interface of a decoder of Protocol Buffers.
+func (l *wireList[T, P]) Reset() { *l = wireList[T, P]{} }
+
+// Unmarshal implements the interface of a decoder of Protocol Buffers.
+func (l *wireList[T, P]) Unmarshal(m []byte) error {
+	l.Items = slices.Grow(l.Items, count(m, listItems))
+	r := wireReader{rest: m}
+	for r.next() {
+		switch {
+		case !r.isBytes():
+		case r.number == objectMetadata:
+			r.err = l.ListMeta.Unmarshal(r.value)
+		case r.number == listItems:
+			l.Items = append(l.Items, *new(T))
+			r.err = P(&l.Items[len(l.Items)-1]).Unmarshal(r.value)
+		}
+	}
+	return r.err
+}
+
+// DeepCopyObject implements runtime.Object. The items are shared, which nobody modifies.
+func (l *wireList[T, P]) DeepCopyObject() runtime.Object {
+	c := *l
+	c.Items = slices.Clone(l.Items)
+	return &c
+}
+
+// wireReader reads the fields of a message, one after the other.
+type wireReader struct {
+	rest []byte // behind the field
+	err  error
+
+	number protowire.Number
+	kind   protowire.Type
+	field  []byte // the whole of it
+	value  []byte // of a string or a message
+	varint uint64 // of a number
+}
+
+// next reads a field. It returns false at the end, and when there is an error.
+func (r *wireReader) next() bool {
+	if len(r.rest) == 0 || r.err != nil {
+		return false
+	}
+	var at, size int
+	if r.number, r.kind, at = protowire.ConsumeTag(r.rest); at < 0 {
+		r.err = protowire.ParseError(at)
+		return false
+	}
+	r.value, r.varint = nil, 0
+	switch behind := r.rest[at:]; r.kind {
+	case protowire.BytesType:
+		r.value, size = protowire.ConsumeBytes(behind)
+	case protowire.VarintType:
+		r.varint, size = protowire.ConsumeVarint(behind)
+	default:
+		size = protowire.ConsumeFieldValue(r.number, r.kind, behind)
+	}
+	if size < 0 {
+		r.err = protowire.ParseError(size)
+		return false
+	}
+	r.field, r.rest = r.rest[:at+size], r.rest[at+size:]
+	return true
+}
+
+// isBytes reports whether the field is a string or a message.
+func (r *wireReader) isBytes() bool { return r.kind == protowire.BytesType }
+
+// count returns how many fields of m, up to an error, have a number.
+func count(m []byte, number protowire.Number) int {
+	n := 0
+	for r := (wireReader{rest: m}); r.next(); {
+		if r.number == number && r.isBytes() {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,175 @@
+package headless
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// wireMetadata adds what the API server and others write to the metadata of every object.
+func wireMetadata(m *metav1.ObjectMeta) {
+	m.UID, m.ResourceVersion, m.Generation = types.UID("u"), "7", 3
+	m.CreationTimestamp = metav1.NewTime(time.Unix(1, 0))
+	m.DeletionTimestamp = &m.CreationTimestamp
+	m.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: "2026-01-01T00:00:00Z", hostnamesAnnotation: "all"}
+	m.OwnerReferences = []metav1.OwnerReference{{Kind: "Service", Name: "web", Controller: new(true)}}
+	m.Finalizers = []string{"f"}
+	m.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}}
+}
+
+// whatIsRead returns what is read of es, as text.
+func whatIsRead(es *discoveryv1.EndpointSlice) string {
+	s := newWireSlice(es)
+	s.OwnerReferences, s.Finalizers, s.ManagedFields = nil, nil, nil
+	return wireText(s)
+}
+
+// wireText returns all that s holds.
+func wireText(s *wireSlice) string {
+	text := fmt.Sprintf("%+v %s", s.ObjectMeta, s.addressType)
+	for i := range s.ports {
+		text += "\n" + s.ports[i].String()
+	}
+	for _, e := range s.endpoints {
+		text += fmt.Sprintf("\n%v %q %q %q %s", e.addrs, e.hostname, e.pod, e.zone, e.conditions.String())
+	}
+	return text
+}
+
+func TestWireSliceDecodesWhatIsRead(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 0))
+	for range 1000 {
+		es := convertRandomSlice(r)
+		wireMetadata(&es.ObjectMeta)
+		for i := range es.Endpoints {
+			e := &es.Endpoints[i]
+			e.NodeName, e.DeprecatedTopology = new("node"), map[string]string{"a": "b"}
+			e.Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "z"}}}
+			if r.IntN(2) == 0 {
+				e.Zone = new("z")
+			}
+		}
+		checkWire(t, es)
+	}
+	for _, n := range []int{0, 1, 1000} {
+		es := &discoveryv1.EndpointSlice{Endpoints: make([]discoveryv1.Endpoint, n)}
+		for i := range es.Endpoints {
+			es.Endpoints[i].Addresses = []string{"10.0.0.1"}
+		}
+		checkWire(t, es)
+	}
+}
+
+// checkWire checks what wireSlice decodes of es, alone and twice in a list.
+func checkWire(t *testing.T, es *discoveryv1.EndpointSlice) {
+	t.Helper()
+	sent, err := es.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := new(discoveryv1.EndpointSlice)
+	if err := full.Unmarshal(sent); err != nil {
+		t.Fatal(err)
+	}
+	want := whatIsRead(full)
+	var got wireSlice
+	if err := got.Unmarshal(sent); err != nil {
+		t.Fatalf("%+v: %v", es, err)
+	}
+	if wireText(&got) != want {
+		t.Fatalf("got  %s\nwant %s", wireText(&got), want)
+	}
+	list := &discoveryv1.EndpointSliceList{Items: []discoveryv1.EndpointSlice{*es, *es}}
+	list.ResourceVersion, list.Continue = "8", "more"
+	if sent, err = list.Marshal(); err != nil {
+		t.Fatal(err)
+	}
+	var gotList wireList[wireSlice, *wireSlice]
+	if err := gotList.Unmarshal(sent); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(gotList.ListMeta, list.ListMeta) || len(gotList.Items) != 2 || wireText(&gotList.Items[1]) != want {
+		t.Fatalf("got the list %+v\nwant twice %s", gotList, want)
+	}
+}
+
+func TestWireServiceDecodesWhatIsRead(t *testing.T) {
+	svc := &corev1.Service{Spec: corev1.ServiceSpec{
+		Type: corev1.ServiceTypeLoadBalancer, ClusterIP: "10.96.0.1", ClusterIPs: []string{"10.96.0.1", "fd00::1"}, Selector: map[string]string{"a": "b"},
+		Ports: []corev1.ServicePort{{Name: "http", Protocol: "TCP", Port: 80}}, ExternalIPs: []string{"192.0.2.1"}, ExternalName: "example.org",
+	}}
+	svc.Namespace, svc.Name, svc.Labels = "ns", "web", map[string]string{"a": "b"}
+	svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.2"}, {Hostname: "lb.example.org"}}
+	wireMetadata(&svc.ObjectMeta)
+	sent, err := svc.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, got := new(corev1.Service), new(wireService)
+	if err := want.Unmarshal(sent); err != nil {
+		t.Fatal(err)
+	}
+	want.OwnerReferences, want.Finalizers, want.ManagedFields = nil, nil, nil
+	if err := got.Unmarshal(sent); err != nil || !reflect.DeepEqual(&got.Service, want) {
+		t.Errorf("got  %+v, %v\nwant %+v", &got.Service, err, want)
+	}
+}
+
+// FuzzWireSlice holds wireSlice against generated code: what that decodes, wireSlice decodes to the same, and neither panics.
+func FuzzWireSlice(f *testing.F) {
+	r := rand.New(rand.NewPCG(2, 0))
+	for range 20 {
+		es := convertRandomSlice(r)
+		wireMetadata(&es.ObjectMeta)
+		sent, err := es.Marshal()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(sent)
+	}
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		want, got := new(discoveryv1.EndpointSlice), new(wireSlice)
+		wantErr, err := want.Unmarshal(sent), got.Unmarshal(sent)
+		if wantErr != nil {
+			return // wireSlice may skip what is wrong
+		}
+		if err != nil || wireText(got) != whatIsRead(want) {
+			t.Errorf("%x:\ngot  %s, %v\nwant %s", sent, wireText(got), err, whatIsRead(want))
+		}
+	})
+}
+
+func BenchmarkDecodeSlice(b *testing.B) {
+	es := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web-abcde", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}}}
+	wireMetadata(&es.ObjectMeta)
+	for range 100 {
+		es.Endpoints = append(es.Endpoints, discoveryv1.Endpoint{
+			Addresses: []string{"10.244.100.100"}, Hostname: new("web-100"), NodeName: new("node-1000"), Zone: new("eu-west-1a"),
+			Conditions: discoveryv1.EndpointConditions{Ready: new(true), Serving: new(true), Terminating: new(false)},
+			TargetRef:  &corev1.ObjectReference{Kind: "Pod", Namespace: "ns", Name: "web-100", UID: "3e1cfa5e-5a0c-4c7b-9f5a-000000000000"},
+		})
+	}
+	sent, err := es.Marshal()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, into := range map[string]func() message{
+		"generated": func() message { return new(discoveryv1.EndpointSlice) }, "wire": func() message { return new(wireSlice) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := into().Unmarshal(sent); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
