@@ -38,6 +38,11 @@ func startStock(b *testing.B, options string) (plugin.Handler, func()) {
 	}
 }
 
-func convertStockSlice(es *discoveryv1.EndpointSlice) {
-	_, _ = object.EndpointSliceToEndpoints(es) // it is an EndpointSlice
+func convertStockSlice(m []byte) error {
+	es := new(discoveryv1.EndpointSlice)
+	if err := es.Unmarshal(m); err != nil {
+		return err
+	}
+	_, err := object.EndpointSliceToEndpoints(es)
+	return err
 }

@@ -219,7 +219,7 @@ type sliceSpec struct {
 	objectKey                // its name is not ""
 	service   string         // "": the slice belongs to no Service
 	ports     []port         // sorted, distinct
-	endpoints []endpointSpec // distinct in addr and name
+	endpoints []endpointSpec // those with the same address and name are one
 }
 
 // endpointSpec is one endpoint of a slice.
@@ -691,15 +691,18 @@ func (x *index) fill(sl *slice, spec *sliceSpec, h *hold) {
 		sl.ports = spec.ports
 	}
 	was := sl.endpoints
-	sl.endpoints = make([]*endpoint, len(spec.endpoints))
-	for i, es := range spec.endpoints {
+	sl.endpoints = make([]*endpoint, 0, len(spec.endpoints))
+	for _, es := range spec.endpoints {
 		e := x.endpoint(sl.svc, es.addr, es.name)
-		sl.endpoints[i], e.listed = e, true
 		if e.in.held {
 			x.endHold(e, holdReturned)
 		}
 		if e.retain(sl, es, x.zoneID(es.zone)) || !unchanged {
 			x.touch(e)
+		}
+		if !e.listed {
+			e.listed = true
+			sl.endpoints = append(sl.endpoints, e)
 		}
 	}
 	for _, e := range was {
@@ -1075,6 +1078,9 @@ func (e *endpoint) retain(sl *slice, es endpointSpec, zone uint16) bool {
 	if isNew && o.slice != nil {
 		o.next = new(occurrence)
 		o = o.next
+	}
+	if e.listed { // sl lists it more than once
+		es.state, es.podName, zone = max(es.state, o.state), es.podName && o.podName, o.zone
 	}
 	isNew = isNew || o.state != es.state || o.podName != es.podName
 	o.slice, o.state, o.podName, o.zone = sl, es.state, es.podName, zone

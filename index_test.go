@@ -358,12 +358,32 @@ func (m *model) putSlice(spec *sliceSpec) {
 	old, before := m.slices[spec.objectKey], m.listed()
 	delete(m.slices, spec.objectKey)
 	if spec.service != "" {
-		m.slices[spec.objectKey] = spec
+		m.slices[spec.objectKey] = distinct(spec)
 	}
 	m.settle(before)
 	if old != nil && old.service == spec.service && len(spec.ports) > 0 && !slices.Equal(spec.ports, old.ports) {
 		m.holdFrom(old, spec, before)
 	}
+}
+
+// distinct merges those of a slice's endpoints that have the same address and name: ready if one of them is, named by a hostname if
+// one of them is.
+func distinct(s *sliceSpec) *sliceSpec {
+	seen := make(map[hostLabel]int)
+	var kept []endpointSpec
+	for _, e := range s.endpoints {
+		id := hostLabel{e.name, e.addr}
+		if i, ok := seen[id]; ok {
+			kept[i].state = max(kept[i].state, e.state)
+			kept[i].podName = kept[i].podName && e.podName
+			continue
+		}
+		seen[id] = len(kept)
+		kept = append(kept, e)
+	}
+	merged := *s
+	merged.endpoints = kept
+	return &merged
 }
 
 // dropSlice is what a watch says of a slice that is gone.
@@ -419,7 +439,7 @@ func (m *model) replace(specs []*sliceSpec) {
 	before := m.listed()
 	clear(m.slices)
 	for _, s := range specs {
-		m.slices[s.objectKey] = s
+		m.slices[s.objectKey] = distinct(s)
 		if s.service == "" {
 			delete(m.slices, s.objectKey)
 		}
@@ -945,7 +965,6 @@ func randomSlice(r *rand.Rand) *sliceSpec {
 		e.zone = pickOne(r, universe.zones)
 		s.endpoints = append(s.endpoints, e)
 	}
-	s.endpoints = distinct(s.endpoints)
 	return s
 }
 

@@ -102,7 +102,7 @@ func TestProgrammingLatencyOfAChange(t *testing.T) { // not parallel: it reads m
 		{"a time that is none", "web", "yesterday", "", 0, 1},
 		{"an empty time", "web", "", "", 0, 1},
 	} {
-		es := newWireSlice(triggered(stubSlice("s", tt.service, "10.0.0.1", "h"), tt.trigger))
+		es := mustWire(triggered(stubSlice("s", tt.service, "10.0.0.1", "h"), tt.trigger))
 		spec, _ := c.slice(es)
 		before := histogram(t, programmingMetric)
 		skipped = 0
@@ -116,7 +116,7 @@ func TestProgrammingLatencyOfAChange(t *testing.T) { // not parallel: it reads m
 		}
 	}
 	before := histogram(t, programmingMetric)
-	p.put(newWireSlice(stubSlice("s", "web", "10.0.0.1", "h")), &sliceSpec{service: "web"})
+	p.put(mustWire(stubSlice("s", "web", "10.0.0.1", "h")), &sliceSpec{service: "web"})
 	if got := since(before, histogram(t, programmingMetric)); len(got) > 0 {
 		t.Errorf("without the annotation: observed %v, want nothing", got)
 	}

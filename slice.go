@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
@@ -228,66 +227,39 @@ func (c *converter) sliceOf(es *wireSlice, service string) (spec *sliceSpec, ok 
 	}
 	spec.ports = sortedPorts(spec.ports)
 	spec.endpoints = make([]endpointSpec, 0, min(len(es.endpoints), mostAddresses))
+	var name, zone string
+	var podName bool
 	for i := range es.endpoints {
 		e := &es.endpoints[i]
-		name, podName := c.hostname(e)
-		zone := c.zone(e)
-		for _, addr := range e.addrs {
-			if len(spec.endpoints) == mostAddresses {
-				c.skip(slicesResource, beyondLimit)
-				spec.endpoints = distinct(spec.endpoints)
-				return spec, true
-			}
-			addr, ok := c.usable(slicesResource, addr)
-			if !ok {
-				continue
-			}
-			s := endpointSpec{addr: addr, name: name, podName: podName, zone: zone, state: stateOf(&e.conditions)}
-			var dashed [maxDashed]byte
-			if string(appendDashed(dashed[:0], addr)) == name {
-				s.name, s.podName = "", false
-			}
-			spec.endpoints = append(spec.endpoints, s)
+		if len(spec.endpoints) == mostAddresses {
+			c.skip(slicesResource, beyondLimit)
+			return spec, true
 		}
+		if !e.further {
+			name, podName = c.hostname(es, e)
+			zone = c.zone(es, e)
+		}
+		addr, ok := c.usable(slicesResource, parseAddr(es.text(e.addr)))
+		if !ok {
+			continue
+		}
+		s := endpointSpec{addr: addr, name: name, podName: podName, zone: zone, state: stateOf(e.conditions)}
+		var dashed [maxDashed]byte
+		if string(appendDashed(dashed[:0], addr)) == name {
+			s.name, s.podName = "", false
+		}
+		spec.endpoints = append(spec.endpoints, s)
 	}
-	spec.endpoints = distinct(spec.endpoints)
 	return spec, true
 }
 
-// seenPool holds empty maps for distinct: to make one costs as much as all else that is kept of a slice.
-var seenPool = sync.Pool{New: func() any { return make(map[hostLabel]int) }}
-
-// distinct merges those of endpoints that have the same address and name: ready if one of them is, named by a hostname
-// if one of them is. The order of the rest is kept.
-func distinct(endpoints []endpointSpec) []endpointSpec {
-	seen := seenPool.Get().(map[hostLabel]int)
-	defer seenPool.Put(seen)
-	defer clear(seen)
-	kept := endpoints[:0]
-	for _, e := range endpoints {
-		id := hostLabel{e.name, e.addr}
-		if i, ok := seen[id]; ok {
-			kept[i].state = max(kept[i].state, e.state)
-			kept[i].podName = kept[i].podName && e.podName
-			continue
-		}
-		seen[id] = len(kept)
-		kept = append(kept, e)
-	}
-	return kept
-}
-
 // stateOf reads the conditions of an endpoint. Unset, ready means true, serving what ready means, terminating false.
-func stateOf(c *discoveryv1.EndpointConditions) state {
-	isReady := c.Ready == nil || *c.Ready
-	isServing := isReady
-	if c.Serving != nil {
-		isServing = *c.Serving
-	}
+func stateOf(c conditions) state {
+	isReady := c.ready.is(true)
 	switch {
 	case isReady:
 		return ready
-	case isServing && c.Terminating != nil && *c.Terminating:
+	case c.serving.is(isReady) && c.terminating.is(false):
 		return serving
 	}
 	return notReady
@@ -295,15 +267,15 @@ func stateOf(c *discoveryv1.EndpointConditions) state {
 
 // hostname returns the name of an endpoint: its hostname, or the name of its pod if the configuration says so, or "" for
 // the dashed address.
-func (c *converter) hostname(e *wireEndpoint) (name string, podName bool) {
-	if len(e.hostname) > 0 {
-		if name, ok := foldedLabel(e.hostname); ok {
+func (c *converter) hostname(es *wireSlice, e *wireEndpoint) (name string, podName bool) {
+	if hostname := es.text(e.hostname); len(hostname) > 0 {
+		if name, ok := foldedLabel(hostname); ok {
 			return name, false
 		}
 		c.skip(slicesResource, badName)
 	}
 	if c.podNames {
-		if name := string(e.pod); validLabel(name) {
+		if name := es.podName(e); validLabel(name) {
 			return name, true
 		}
 	}
@@ -311,15 +283,16 @@ func (c *converter) hostname(e *wireEndpoint) (name string, podName bool) {
 }
 
 // zone returns the topology zone of an endpoint, if zones are kept and it has one that can stand in a name.
-func (c *converter) zone(e *wireEndpoint) string {
-	switch {
-	case !c.zones:
+func (c *converter) zone(es *wireSlice, e *wireEndpoint) string {
+	if !c.zones {
 		return ""
-	case len(e.zone) > maxName:
+	}
+	zone := es.text(e.zone)
+	if len(zone) > maxName {
 		c.skip(slicesResource, badName)
 		return ""
 	}
-	return strings.ToLower(string(e.zone))
+	return strings.ToLower(string(zone))
 }
 
 // port appends a port to ports, unless its number or its protocol is none. A port whose name is none is one without a name.

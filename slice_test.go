@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -63,14 +62,15 @@ func convertedService(s *serviceSpec) string {
 	return strings.Join(fields, " ")
 }
 
-// convertedSlice writes s as: Service, ports, then each endpoint as its name, "pod" if that is a pod's, address and state.
+// convertedSlice writes what s stands for as: Service, ports, then each endpoint as its name, "pod" if that is a pod's, address and
+// state.
 func convertedSlice(s *sliceSpec) string {
 	if s == nil {
 		return "not served"
 	}
 	head := strings.Join(append([]string{s.service}, convertedPorts(s.ports)...), " ")
 	texts := []string{head}
-	for _, e := range s.endpoints {
+	for _, e := range distinct(s).endpoints {
 		fields := []string{e.addr.String(), [...]string{notReady: "notready", serving: "serving", ready: "ready"}[e.state]}
 		if e.podName {
 			fields = append([]string{"pod"}, fields...)
@@ -292,7 +292,7 @@ func TestConvertSlice(t *testing.T) {
 		conv := &converter{skip: skips.add}
 		es := convertYAML[discoveryv1.EndpointSlice](t, "{"+label+c.slice+"}")
 		before := es.DeepCopy()
-		got, ok := conv.slice(newWireSlice(es))
+		got, ok := conv.slice(mustWire(es))
 		if text := convertedSlice(got); text != c.want || !ok || skips.String() != c.skipped {
 			t.Errorf("%s: %s\ngot  %q, %v, skipped %q\nwant %q, true, skipped %q", c.name, c.slice, text, ok, &skips, c.want, c.skipped)
 		}
@@ -322,7 +322,7 @@ func TestConvertSliceMetadata(t *testing.T) {
 	} {
 		var skips convertSkips
 		conv := &converter{namespaces: c.namespaces, skip: skips.add}
-		got, ok := conv.slice(newWireSlice(convertYAML[discoveryv1.EndpointSlice](t, "{metadata: {"+c.metadata+"}, endpoints: [{addresses: [10.0.0.1]}]}")))
+		got, ok := conv.slice(mustWire(convertYAML[discoveryv1.EndpointSlice](t, "{metadata: {"+c.metadata+"}, endpoints: [{addresses: [10.0.0.1]}]}")))
 		if text := convertedSlice(got); text != c.want || ok != (got != nil) || skips.String() != c.skipped {
 			t.Errorf("%s: %s\ngot  %q, %v, skipped %q\nwant %q, skipped %q", c.name, c.metadata, text, ok, &skips, c.want, c.skipped)
 		}
@@ -350,7 +350,8 @@ func TestConvertConditions(t *testing.T) {
 		{"serving and not terminating", `ready: false, serving: true, terminating: false`, notReady},
 		{"nothing at all", `ready: false, serving: false, terminating: false`, notReady},
 	} {
-		if got := stateOf(convertYAML[discoveryv1.EndpointConditions](t, "{"+c.conditions+"}")); got != c.want {
+		es := convertYAML[discoveryv1.EndpointSlice](t, "{endpoints: [{addresses: [10.0.0.1], conditions: {"+c.conditions+"}}]}")
+		if got := stateOf(mustWire(es).endpoints[0].conditions); got != c.want {
 			t.Errorf("%s: stateOf({%s}) = %d, want %d", c.name, c.conditions, got, c.want)
 		}
 	}
@@ -378,7 +379,7 @@ func TestConvertSliceWithPodNames(t *testing.T) {
 	} {
 		var skips convertSkips
 		conv := &converter{podNames: true, skip: skips.add}
-		got, ok := conv.slice(newWireSlice(convertYAML[discoveryv1.EndpointSlice](t, `{metadata: {namespace: ns, name: web-1, labels: {kubernetes.io/service-name: web}}, endpoints: [`+c.endpoints+`]}`)))
+		got, ok := conv.slice(mustWire(convertYAML[discoveryv1.EndpointSlice](t, `{metadata: {namespace: ns, name: web-1, labels: {kubernetes.io/service-name: web}}, endpoints: [`+c.endpoints+`]}`)))
 		if text := convertedSlice(got); text != c.want || !ok || skips.String() != c.skipped {
 			t.Errorf("%s: %s\ngot  %q, %v, skipped %q\nwant %q, true, skipped %q", c.name, c.endpoints, text, ok, &skips, c.want, c.skipped)
 		}
@@ -404,13 +405,7 @@ func convertFault(s *sliceSpec) error {
 			return fmt.Errorf("ports are not sorted or not distinct: %+v before %+v", s.ports[i-1], p)
 		}
 	}
-	type identity struct {
-		addr netip.Addr
-		name string
-	}
-	seen := make(map[identity]bool)
 	for _, e := range s.endpoints {
-		id := identity{e.addr, e.name}
 		switch {
 		case !e.addr.IsValid() || e.addr.Is4In6() || e.addr.Zone() != "":
 			return fmt.Errorf("%+v: not a plain address", e)
@@ -422,10 +417,7 @@ func convertFault(s *sliceSpec) error {
 			return fmt.Errorf("%+v: no name, and it is a pod's", e)
 		case e.state > ready:
 			return fmt.Errorf("%+v: no such state", e)
-		case seen[id]:
-			return fmt.Errorf("%+v: listed twice", e)
 		}
-		seen[id] = true
 	}
 	if s.service == "" && (len(s.ports) > 0 || len(s.endpoints) > 0) {
 		return fmt.Errorf("no Service, and %d ports and %d endpoints", len(s.ports), len(s.endpoints))
@@ -502,7 +494,7 @@ func FuzzSlice(f *testing.F) {
 		for _, es := range from {
 			before := es.DeepCopy()
 			conv := &converter{podNames: podNames, skip: func(string, reason) {}}
-			spec, ok := conv.slice(newWireSlice(es))
+			spec, ok := conv.slice(mustWire(es))
 			if ok != (es.Name != "") {
 				t.Fatalf("%+v is served: %v", es, ok)
 			}
@@ -518,7 +510,7 @@ func FuzzSlice(f *testing.F) {
 			if !reflect.DeepEqual(es, before) {
 				t.Errorf("the slice was changed from %+v to %+v", before, es)
 			}
-			if again, _ := conv.slice(newWireSlice(es)); again.service != spec.service || !slices.Equal(again.ports, spec.ports) || !slices.Equal(again.endpoints, spec.endpoints) {
+			if again, _ := conv.slice(mustWire(es)); again.service != spec.service || !slices.Equal(again.ports, spec.ports) || !slices.Equal(again.endpoints, spec.endpoints) {
 				t.Errorf("%+v became %+v, then %+v", es, spec, again)
 			}
 		}

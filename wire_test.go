@@ -24,23 +24,55 @@ func wireMetadata(m *metav1.ObjectMeta) {
 	m.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}}
 }
 
-// whatIsRead returns what is read of es, as text.
-func whatIsRead(es *discoveryv1.EndpointSlice) string {
-	s := newWireSlice(es)
-	s.OwnerReferences, s.Finalizers, s.ManagedFields = nil, nil, nil
-	return wireText(s)
+// mustWire returns what is read of es.
+func mustWire(es *discoveryv1.EndpointSlice) *wireSlice {
+	s, err := newWireSlice(es)
+	if err != nil {
+		panic(err)
+	}
+	return s
 }
 
-// wireText returns all that s holds.
+// whatIsRead returns what is read of es, as text.
+func whatIsRead(es *discoveryv1.EndpointSlice) string {
+	m := *es.ObjectMeta.DeepCopy()
+	m.OwnerReferences, m.Finalizers, m.ManagedFields = nil, nil, nil
+	text := fmt.Sprintf("%+v %s", m, es.AddressType)
+	for i := range es.Ports {
+		text += "\n" + es.Ports[i].String()
+	}
+	for _, e := range es.Endpoints {
+		pod := ""
+		if e.TargetRef != nil {
+			pod = e.TargetRef.Name
+		}
+		for i, addr := range e.Addresses {
+			text += fmt.Sprintf("\n%s %q %q %q %v %v", addr, deref(e.Hostname), pod, deref(e.Zone), e.Conditions.String(), i > 0)
+		}
+	}
+	return text
+}
+
+// wireText returns all that s holds, as whatIsRead does.
 func wireText(s *wireSlice) string {
 	text := fmt.Sprintf("%+v %s", s.ObjectMeta, s.addressType)
 	for i := range s.ports {
 		text += "\n" + s.ports[i].String()
 	}
 	for _, e := range s.endpoints {
-		text += fmt.Sprintf("\n%v %q %q %q %s", e.addrs, e.hostname, e.pod, e.zone, e.conditions.String())
+		said := discoveryv1.EndpointConditions{
+			Ready: boolOf(e.conditions.ready), Serving: boolOf(e.conditions.serving), Terminating: boolOf(e.conditions.terminating),
+		}
+		text += fmt.Sprintf("\n%s %q %q %q %v %v", s.text(e.addr), s.text(e.hostname), s.podName(&e), s.text(e.zone), said.String(), e.further)
 	}
 	return text
+}
+
+func boolOf(c condition) *bool {
+	if c == unset {
+		return nil
+	}
+	return new(c == isTrue)
 }
 
 func TestWireSliceDecodesWhatIsRead(t *testing.T) {
