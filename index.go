@@ -692,8 +692,13 @@ func (x *index) fill(sl *slice, spec *sliceSpec, h *hold) {
 	}
 	was := sl.endpoints
 	sl.endpoints = make([]*endpoint, 0, len(spec.endpoints))
-	for _, es := range spec.endpoints {
-		e := x.endpoint(sl.svc, es.addr, es.name)
+	for i, es := range spec.endpoints {
+		var e *endpoint
+		if i < len(was) && was[i].ip == es.addr.As16() && was[i].name == es.name {
+			e = was[i] // as most are: a change is one of a few endpoints
+		} else {
+			e = x.endpoint(sl.svc, es.addr, es.name)
+		}
 		if e.in.held {
 			x.endHold(e, holdReturned)
 		}
