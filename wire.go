@@ -133,6 +133,10 @@ const (
 	objectMetadata = 1 // of each object, and of lists
 	listItems      = 2
 
+	entryKey = 1 // of each map
+
+	metadataLabels          = 11
+	metadataAnnotations     = 12
 	metadataOwnerReferences = 13
 	metadataFinalizers      = 14
 	metadataManagedFields   = 17
@@ -278,17 +282,37 @@ func (s *wireSlice) UnmarshalJSON(text []byte) error {
 // DeepCopyObject implements runtime.Object. The content is shared, which nobody modifies.
 func (s *wireSlice) DeepCopyObject() runtime.Object { return new(*s) }
 
-// decodeMetadata decodes an ObjectMeta, but for those who wrote the object.
+// decodeMetadata decodes an ObjectMeta, of its labels and annotations those that are read, and nothing of those who wrote the object.
 func decodeMetadata(m []byte, metadata *metav1.ObjectMeta) error {
 	r := wireReader{rest: m}
 	for r.next() {
 		switch r.number {
 		case metadataOwnerReferences, metadataFinalizers, metadataManagedFields:
-		default:
-			r.err = metadata.Unmarshal(r.field)
+			continue
+		case metadataLabels, metadataAnnotations:
+			if !isRead(r.value) {
+				continue
+			}
 		}
+		r.err = metadata.Unmarshal(r.field)
 	}
 	return r.err
+}
+
+// isRead reports whether entry, of a map, has the key of a label or an annotation that is read.
+func isRead(entry []byte) bool {
+	r := wireReader{rest: entry}
+	for r.next() {
+		if r.number != entryKey {
+			continue
+		}
+		switch string(r.value) {
+		case discoveryv1.LabelServiceName, mcsv1alpha1.LabelServiceName, mcsv1alpha1.LabelSourceCluster,
+			hostnamesAnnotation, corev1.EndpointsLastChangeTriggerTime, metav1.InitialEventsAnnotationKey:
+			return true
+		}
+	}
+	return false
 }
 
 // Reset implements the interface of a decoder of Protocol Buffers.
