@@ -88,7 +88,7 @@ func (h *Headless) External(state request.Request, headless bool) ([]msg.Service
 	var services []msg.Service
 	for _, host := range v.hosts {
 		for _, number := range host.numbers(&q) {
-			services = append(services, msg.Service{Key: host.key(root), Host: host.text(), Port: number, TTL: ttl})
+			services = append(services, msg.Service{Key: host.key(root), Host: host.text(), Port: number, TTL: h.lasting(ttl)})
 		}
 	}
 	return services, dns.RcodeSuccess
@@ -109,7 +109,7 @@ func (h *Headless) externalReverse(name string, qtype uint16) ([]msg.Service, in
 	}
 	services := make([]msg.Service, len(pointers))
 	for i, p := range pointers {
-		services[i] = msg.Service{Host: p.service + "." + p.namespace, TTL: h.ttl}
+		services[i] = msg.Service{Host: p.service + "." + p.namespace, TTL: h.lasting(h.ttl)}
 	}
 	return services, dns.RcodeSuccess
 }
@@ -178,7 +178,7 @@ func (h *Headless) ExternalServices(zone string, headless bool) ([]msg.Service, 
 // returns. While the cluster is not known it is 0, as with the kubernetes plugin: k8s_external does not refuse a transfer then, and
 // a serial older than those of this time (until 2038, RFC 1982) keeps a secondary server from taking the zone for an empty one.
 func (h *Headless) ExternalSerial(string) uint32 {
-	if !h.Ready() {
+	if !h.isSynced() {
 		return 0
 	}
 	return h.index.externalSerial.Load()

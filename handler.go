@@ -32,6 +32,7 @@ type Headless struct {
 	converter   *converter
 	source      source
 	synced      *latch
+	snapshot    *snapshotter // nil without one
 	upstream    upstreamer
 	// local holds the addresses that the server listens on. They lead to the DNS service's own name, and stand in for its
 	// addresses where there is none.
@@ -116,7 +117,12 @@ func newReply(r *dns.Msg) *reply {
 func (h *Headless) Name() string { return pluginName }
 
 // Ready implements ready.Readiness.
-func (h *Headless) Ready() bool { return h.synced.isOpen.Load() }
+func (h *Headless) Ready() bool {
+	return h.isSynced() || h.snapshot != nil && h.snapshot.served.Load() != nil
+}
+
+// isSynced reports whether the cluster has been listed. If not, and h is ready, it answers from a snapshot.
+func (h *Headless) isSynced() bool { return h.synced.isOpen.Load() }
 
 // ServeDNS implements plugin.Handler.
 func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
@@ -138,21 +144,28 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		}
 		return notReadyReply(w, r)
 	}
+	stale := !h.isSynced()
 	q.offset = headerSize + nameSize(q.name) + 4
 	q.end = room(w, r)
+	if stale && r.IsEdns0() != nil {
+		q.end -= edeSize + len(staleText)
+	}
 
 	m := newReply(r)
 	h.resolve(&q, m)
 	switch {
 	case m.outcome != found && h.falls(qname):
 		if m.outcome == nonTerminal {
-			w = &ancestorWriter{w, h.soa(&q, h.negativeTTL)}
+			w = &ancestorWriter{w, h.soa(&q, h.denialTTL())}
 		}
 		return h.next(ctx, w, r)
 	case m.cname != "":
 		h.chase(ctx, w, r, &q, m)
 	default:
 		h.finish(&q, m, 0)
+	}
+	if stale {
+		markStale(&m.Msg, r)
 	}
 	_ = w.WriteMsg(&m.Msg) // the client is gone; there is nobody to tell
 	return dns.RcodeSuccess, nil
@@ -226,7 +239,7 @@ func (h *Headless) finish(q *question, m *reply, cnames int) {
 		m.Rcode = dns.RcodeNameError
 	}
 	if len(m.Answer) == cnames && !m.Truncated {
-		m.Ns = append(m.Ns, h.soa(q, h.negativeTTL))
+		m.Ns = append(m.Ns, h.soa(q, h.denialTTL()))
 	}
 }
 
@@ -234,13 +247,63 @@ func (h *Headless) finish(q *question, m *reply, cnames int) {
 func notReadyReply(w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	m := new(dns.Msg)
 	m.SetRcode(r, dns.RcodeServerFailure)
-	if r.IsEdns0() != nil {
-		opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
-		opt.Option = []dns.EDNS0{&dns.EDNS0_EDE{InfoCode: dns.ExtendedErrorCodeNotReady, ExtraText: "the cluster has not been listed yet"}}
-		m.Extra = []dns.RR{opt}
-	}
+	addEDE(m, r, dns.ExtendedErrorCodeNotReady, "the cluster has not been listed yet")
 	_ = w.WriteMsg(m) // the client is gone; there is nobody to tell
 	return dns.RcodeSuccess, nil
+}
+
+// edeSize is the size of an extended error without its text (RFC 8914 section 2).
+const edeSize = 6
+
+// addEDE adds an extended error to m, a reply to r, if the client can read it.
+func addEDE(m, r *dns.Msg, code uint16, text string) {
+	if r.IsEdns0() == nil {
+		return
+	}
+	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
+	opt.Option = []dns.EDNS0{&dns.EDNS0_EDE{InfoCode: code, ExtraText: text}}
+	m.Extra = append(m.Extra, opt)
+}
+
+const (
+	staleText = "from a snapshot, the cluster has not been listed yet"
+	staleTTL  = 5 // seconds at most
+)
+
+// markStale says in m, a reply to r, that it was made from a snapshot: the client may keep it for a short time, and a denial not
+// at all.
+func markStale(m, r *dns.Msg) {
+	m.Answer, m.Ns, m.Extra = capped(m.Answer, staleTTL), capped(m.Ns, 0), capped(m.Extra, staleTTL)
+	addEDE(m, r, dns.ExtendedErrorCodeStaleAnswer, staleText)
+}
+
+// capped returns rrs with times to live of no more than ttl. Those of rrs stay as they are: other plugins may have made them.
+func capped(rrs []dns.RR, ttl uint32) []dns.RR {
+	rrs = slices.Clone(rrs)
+	for i, rr := range rrs {
+		if rr.Header().Ttl <= ttl {
+			continue
+		}
+		rrs[i] = dns.Copy(rr)
+		rrs[i].Header().Ttl = ttl
+	}
+	return rrs
+}
+
+// denialTTL returns how long a denial may be kept.
+func (h *Headless) denialTTL() uint32 {
+	if h.isSynced() {
+		return h.negativeTTL
+	}
+	return 0
+}
+
+// lasting returns how long something may be kept whose time to live is ttl.
+func (h *Headless) lasting(ttl uint32) uint32 {
+	if h.isSynced() {
+		return ttl
+	}
+	return min(ttl, staleTTL)
 }
 
 // ancestorWriter passes on another plugin's answer for a name that exists here as an empty non-terminal: NXDOMAIN would
@@ -286,7 +349,7 @@ var notPublic = []netip.Prefix{
 
 // soa returns the SOA of q's zone.
 func (h *Headless) soa(q *question, ttl uint32) dns.RR {
-	return soaRR(q.apex(), ttl, q.authority, h.indexOf(q.authority).serial(), h.negativeTTL)
+	return soaRR(q.apex(), ttl, q.authority, h.indexOf(q.authority).serial(), h.denialTTL())
 }
 
 // resolve adds to m what we hold for q. ANY is answered with one RRset (RFC 8482).

@@ -402,7 +402,7 @@ func TestLargeListsLeaveNothing(t *testing.T) { // not parallel: it measures the
 	eventually(t, "all are there", func() bool { return h.index.counts().endpoints == size+1 })
 	checkWeb(t, h)
 
-	feed := stores(h.index, h.converter, func(string) {})[slicesResource]
+	feed := stores(h.index, h.converter, newLatch())[slicesResource]
 	replace := func() {
 		list := []any{stubSlice("web-a", "web", "10.0.0.1", "web-0")}
 		for i := range size {

@@ -31,6 +31,7 @@ type index struct {
 
 	soaSerial      atomic.Uint32
 	externalSerial atomic.Uint32 // of the zones with external names
+	changes        atomic.Uint64 // so far
 
 	mu         sync.RWMutex // guards the fields below
 	namespaces map[string]*namespace
@@ -324,6 +325,9 @@ func (s addressSet) window(f family, limit int) []byte {
 // serial returns the zones' SOA serial.
 func (x *index) serial() uint32 { return x.soaSerial.Load() }
 
+// version returns a number that grows with each change, also with one that a transfer could not see.
+func (x *index) version() uint64 { return x.changes.Load() }
+
 // bump raises a serial to the Unix time, or by one if that is not later (RFC 1982 order).
 func (x *index) bump(serial *atomic.Uint32) {
 	next := serial.Load() + 1
@@ -335,6 +339,7 @@ func (x *index) bump(serial *atomic.Uint32) {
 
 // commit ends a change.
 func (x *index) commit() {
+	x.changes.Add(1)
 	if x.changed {
 		x.changed = false
 		x.bump(&x.soaSerial)
@@ -1228,13 +1233,53 @@ func (x *index) clone() *index {
 
 // serviceContents is what an index knows of one Service.
 type serviceContents struct {
+	objectKey
 	service *serviceSpec // nil while the Service is absent
 	slices  []*sliceSpec
 }
 
+// allContents yields what x knows of each Service, of each at one moment, and not all at the same.
+func (x *index) allContents() iter.Seq[serviceContents] {
+	return func(yield func(serviceContents) bool) {
+		for _, key := range x.knownKeys() {
+			x.mu.RLock()
+			svc := x.peek(key.namespace, key.name)
+			var c serviceContents
+			if svc != nil {
+				c = x.contents(svc)
+			}
+			x.mu.RUnlock()
+			if svc != nil && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// knownKeys returns the keys of the Services and of those that are absent and have slices.
+func (x *index) knownKeys() []objectKey {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var keys []objectKey
+	for _, ns := range x.namespaces {
+		for name := range ns.services {
+			keys = append(keys, objectKey{ns.name, name})
+		}
+	}
+	return keys
+}
+
+// reserve makes room for about so many endpoints, to put them faster.
+func (x *index) reserve(endpoints int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.byAddr.reserve(endpoints)
+	x.byName.reserve(endpoints)
+}
+
 // contents returns what x knows of svc at one moment. Slices without a name of their own get one that no cluster has.
 func (x *index) contents(svc *service) serviceContents {
-	c := serviceContents{service: svc.spec}
+	c := serviceContents{objectKey: objectKey{svc.ns.name, svc.name}, service: svc.spec}
 	for sl := svc.slices; sl != nil; sl = sl.sibling {
 		spec := x.sliceSpec(sl)
 		if spec.name == "" {

@@ -1004,7 +1004,7 @@ func step(r *rand.Rand, x *index, m *model) string {
 			list[i] = specs[i]
 		}
 		m.replace(specs)
-		feeds := stores(x, &converter{}, func(string) {})
+		feeds := stores(x, &converter{}, newLatch())
 		if err := feeds[slicesResource].Replace(list, ""); err != nil {
 			return "replace failed: " + err.Error()
 		}
@@ -1247,7 +1247,7 @@ func TestIndexKeepsAMovingEndpointThroughout(t *testing.T) {
 	// The endpoint goes from slice to slice, always present in one; then its slice is replaced by a list with another.
 	here, there := bigSlice(0, 1, ready), bigSlice(0, 1, ready)
 	there.name = "other"
-	feeds := stores(x, &converter{}, func(string) {})
+	feeds := stores(x, &converter{}, newLatch())
 	for range 2000 {
 		x.putSlice(there)
 		x.dropSlice(here.objectKey)

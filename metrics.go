@@ -1,6 +1,8 @@
 package headless
 
 import (
+	"time"
+
 	"github.com/coredns/coredns/plugin"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -22,6 +24,13 @@ var (
 		Subsystem: metricsSubsystem,
 		Name:      "manifest_loads_total",
 		Help:      "Counter of the times that changed manifests were read again, by result: success or error.",
+	}, []string{"result"})
+
+	snapshotWrites = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: metricsSubsystem,
+		Name:      "snapshot_writes_total",
+		Help:      "Counter of the times that a snapshot was written, by result: success or error.",
 	}, []string{"result"})
 
 	programmingDuration = promauto.NewHistogramVec(prometheus.HistogramOpts{
@@ -84,6 +93,8 @@ type stateCollector struct {
 	held    *prometheus.Desc
 	holds   *prometheus.Desc
 	ended   *prometheus.Desc
+	served  *prometheus.Desc
+	dated   *prometheus.Desc
 }
 
 func init() { prometheus.MustRegister(newStateCollector(running.all)) }
@@ -98,6 +109,8 @@ func newStateCollector(plugins func() []*Headless) *stateCollector {
 		held:    prometheus.NewDesc(name("held_endpoints"), "Number of endpoints held though no EndpointSlice lists them.", nil, nil),
 		holds:   prometheus.NewDesc(name("holds_total"), "Counter of endpoints that were held.", nil, nil),
 		ended:   prometheus.NewDesc(name("holds_ended_total"), "Counter of endpoints that are held no longer, by reason.", []string{"reason"}, nil),
+		served:  prometheus.NewDesc(name("snapshot_served"), "1 while a server block answers from a snapshot, else 0.", nil, nil),
+		dated:   prometheus.NewDesc(name("snapshot_timestamp_seconds"), "Unix time up to which the oldest snapshot was confirmed, or 0.", nil, nil),
 	}
 }
 
@@ -109,16 +122,27 @@ func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.held
 	ch <- c.holds
 	ch <- c.ended
+	ch <- c.served
+	ch <- c.dated
 }
 
 // Collect implements prometheus.Collector.
 func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
-	synced, serial := 1.0, uint32(0)
+	synced, served, serial := 1.0, 0.0, uint32(0)
+	var dated time.Time
 	var holds holdCounts
 	objects := map[string]int{namespacesResource: 0, servicesResource: 0, slicesResource: 0, "endpoints": 0}
 	for _, h := range c.plugins() {
-		if !h.Ready() {
+		if !h.isSynced() {
 			synced = 0
+			if h.Ready() {
+				served = 1
+			}
+		}
+		if h.snapshot != nil {
+			if at := h.snapshot.confirmedAt(); dated.IsZero() || at.Before(dated) {
+				dated = at
+			}
 		}
 		n := h.index.counts()
 		objects[namespacesResource] += n.namespaces
@@ -136,6 +160,8 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(c.objects, prometheus.GaugeValue, float64(n), resource)
 	}
 	ch <- prometheus.MustNewConstMetric(c.serial, prometheus.GaugeValue, float64(serial))
+	ch <- prometheus.MustNewConstMetric(c.served, prometheus.GaugeValue, served)
+	ch <- prometheus.MustNewConstMetric(c.dated, prometheus.GaugeValue, float64(max(0, dated.Unix())))
 	ch <- prometheus.MustNewConstMetric(c.held, prometheus.GaugeValue, float64(holds.now))
 	ch <- prometheus.MustNewConstMetric(c.holds, prometheus.CounterValue, float64(holds.total))
 	for why, n := range holds.ended {

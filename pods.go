@@ -17,9 +17,10 @@ type podSpec struct {
 // pods holds the Pods of a cluster by address: for their names below pod, and for what other plugins ask about a client. Its
 // methods are safe for concurrent use.
 type pods struct {
-	mu     sync.RWMutex // guards the fields below
-	byKey  map[objectKey]*podSpec
-	byAddr map[netip.Addr][]*podSpec // no list is empty
+	mu      sync.RWMutex // guards the fields below
+	byKey   map[objectKey]*podSpec
+	byAddr  map[netip.Addr][]*podSpec // no list is empty
+	changes uint64                    // so far
 }
 
 func newPods() *pods {
@@ -31,6 +32,10 @@ func (p *pods) put(spec *podSpec) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old := p.byKey[spec.objectKey]
+	if old != nil && slices.Equal(old.addrs, spec.addrs) && maps.Equal(old.labels, spec.labels) {
+		return
+	}
+	p.changes++
 	p.byKey[spec.objectKey] = spec
 	for _, addr := range spec.addrs {
 		p.byAddr[addr] = append(p.byAddr[addr], spec)
@@ -42,6 +47,7 @@ func (p *pods) put(spec *podSpec) {
 func (p *pods) drop(key objectKey) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.changes++
 	p.forget(p.byKey[key])
 	delete(p.byKey, key)
 }
@@ -56,6 +62,20 @@ func (p *pods) forget(spec *podSpec) {
 			delete(p.byAddr, addr)
 		}
 	}
+}
+
+// version returns a number that grows with each change.
+func (p *pods) version() uint64 {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.changes
+}
+
+// all returns all Pods.
+func (p *pods) all() []*podSpec {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return slices.Collect(maps.Values(p.byKey))
 }
 
 // keys returns the keys of all Pods.

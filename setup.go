@@ -45,6 +45,12 @@ func setup(c *caddy.Controller) error {
 	if err != nil {
 		return plugin.Error(pluginName, err)
 	}
+	if h.snapshot != nil {
+		if c.Get(snapshotKey(h.snapshot.path)) != nil {
+			return plugin.Error(pluginName, fmt.Errorf("snapshot: expected a file of its own for each server block, got %s twice", h.snapshot.path))
+		}
+		c.Set(snapshotKey(h.snapshot.path), true)
+	}
 	c.OnStartup(func() error {
 		h.local = boundAddrs(dnsserver.GetConfig(c).ListenHosts)
 		h.converter.podLabels = dnsserver.GetConfig(c).Handler("metadata") != nil
@@ -65,6 +71,9 @@ func setup(c *caddy.Controller) error {
 	return nil
 }
 
+// snapshotKey is the key of what Caddy stores for those who want to write to a file.
+type snapshotKey string
+
 // newHeadless makes the plugin that cfg describes. Relative manifest paths are below root.
 func newHeadless(cfg *config, root string) (*Headless, error) {
 	h := &Headless{
@@ -84,14 +93,17 @@ func newHeadless(cfg *config, root string) (*Headless, error) {
 	h.index.holds.time = cfg.hold
 	h.synced = newLatch(resources...)
 	h.converter = &converter{namespaces: cfg.namespaces, podNames: cfg.podNames, podLabels: len(cfg.manifests) > 0, zones: cfg.zonal, skip: countSkipped}
-	feeds := stores(h.index, h.converter, h.synced.listed)
+	feeds := stores(h.index, h.converter, h.synced)
 	if len(cfg.multicluster) > 0 {
 		h.imports = newIndex(cfg.hostnames, cfg.ignoreEmpty)
 		h.imports.holds.time = cfg.hold
-		importStores(feeds, h.imports, h.converter, h.synced.listed)
+		importStores(feeds, h.imports, h.converter, h.synced)
 	}
 	if cfg.podMode == podsVerified {
-		feeds[podsResource] = podStore(h.pods, h.converter, h.synced.listed)
+		feeds[podsResource] = podStore(h.pods, h.converter, h.synced)
+	}
+	if h.snapshot = newSnapshotter(h, root); h.snapshot != nil {
+		h.synced.onList = h.snapshot.listed
 	}
 	var err error
 	if len(cfg.manifests) > 0 {
@@ -158,13 +170,24 @@ func reloadFailed() error {
 func (h *Headless) start() {
 	running.add(h)
 	unproven.add(h)
+	reload := false // and the old plugin goes on answering meanwhile
+	if h.snapshot != nil {
+		reload = h.snapshot.isShared()
+		h.snapshot.load()
+		h.snapshot.start()
+	}
 	h.source.start()
+	if h.Ready() && !reload {
+		return
+	}
 	timeout := time.NewTimer(h.startupTimeout)
 	defer timeout.Stop()
 	select {
 	case <-h.synced.open:
 	case <-timeout.C:
-		log.Warningf("starting before the cluster is known: %s not listed yet, answering SERVFAIL", strings.Join(h.synced.missing(), ", "))
+		if !h.Ready() {
+			log.Warningf("starting before the cluster is known: %s not listed yet, answering SERVFAIL", strings.Join(h.synced.missing(), ", "))
+		}
 	}
 }
 
@@ -173,6 +196,9 @@ func (h *Headless) stop() {
 	h.source.stop()
 	running.remove(h)
 	unproven.remove(h)
+	if h.snapshot != nil {
+		h.snapshot.stop()
+	}
 }
 
 // boundAddrs returns the addresses of hosts. An unspecified one, and none at all, stand for those of all interfaces. Loopback
@@ -223,6 +249,7 @@ type config struct {
 	burst, maxInflight        int
 	startupTimeout            time.Duration
 	manifests                 []string // paths; none: there is an API server
+	snapshot                  snapshotConfig
 
 	namespaces      []string // none: all
 	namespaceLabels labels.Selector
@@ -256,6 +283,8 @@ const (
 	defaultStartupTimeout = 5 * time.Second
 	defaultHold           = 5 * time.Second
 	maxHold               = time.Minute
+	defaultMaxAge         = 24 * time.Hour // of a snapshot
+	defaultInterval       = 5 * time.Second
 )
 
 // option is one property of a stanza.
@@ -308,6 +337,18 @@ var options = map[string]option{
 	}},
 	"manifests": {1, -1, "files or folders", func(cfg *config, args []string) error {
 		cfg.manifests = append(cfg.manifests, args...)
+		return nil
+	}},
+	"snapshot": {1, 3, "a file and perhaps its greatest age and the interval of writing it, durations of at least 1s", func(cfg *config, args []string) error {
+		s := snapshotConfig{args[0], defaultMaxAge, defaultInterval}
+		for i, to := range []*time.Duration{&s.maxAge, &s.interval}[:len(args)-1] {
+			d, err := time.ParseDuration(args[i+1])
+			if err != nil || d < time.Second {
+				return errExpected
+			}
+			*to = d
+		}
+		cfg.snapshot = s
 		return nil
 	}},
 	"namespaces": {1, -1, "namespaces", func(cfg *config, args []string) error {
@@ -495,6 +536,7 @@ func (cfg *config) check(c *caddy.Controller) error {
 		{cfg.zonal && cfg.noEndpoints, "zonal", "noendpoints"},
 		{len(cfg.manifests) > 0 && cfg.endpoint != "", "manifests", "endpoint"},
 		{len(cfg.manifests) > 0 && cfg.kubeconfig != "", "manifests", "kubeconfig"},
+		{len(cfg.manifests) > 0 && cfg.snapshot.path != "", "manifests", "snapshot"},
 	} {
 		if pair.both {
 			return c.Errf("%s and %s cannot both be set", pair.first, pair.other)

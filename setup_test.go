@@ -73,6 +73,10 @@ func stanzaGood(t *testing.T) []stanzaOption {
 		{"a startup timeout of 0 without unit", "startup_timeout 0", func(c *config) { c.startupTimeout = 0 }},
 		{"manifests", "manifests a.yaml b", func(c *config) { c.manifests = []string{"a.yaml", "b"} }},
 		{"manifests on several lines", "manifests a;manifests b c", func(c *config) { c.manifests = []string{"a", "b", "c"} }},
+		{"a snapshot", "snapshot file", func(c *config) { c.snapshot = snapshotConfig{"file", 24 * time.Hour, 5 * time.Second} }},
+		{"a snapshot and its greatest age", "snapshot file 1h30m", func(c *config) { c.snapshot = snapshotConfig{"file", 90 * time.Minute, 5 * time.Second} }},
+		{"a snapshot, its greatest age and its interval", "snapshot /a/file 168h 1s", func(c *config) { c.snapshot = snapshotConfig{"/a/file", 168 * time.Hour, time.Second} }},
+		{"the last snapshot counts", "snapshot a 2h 2s;snapshot b", func(c *config) { c.snapshot = snapshotConfig{"b", 24 * time.Hour, 5 * time.Second} }},
 		{"namespaces", "namespaces a b", func(c *config) { c.namespaces = []string{"a", "b"} }},
 		{"namespaces on several lines", "namespaces a;namespaces b", func(c *config) { c.namespaces = []string{"a", "b"} }},
 		{"namespace_labels", "namespace_labels app=web", func(c *config) { c.namespaceLabels = app }},
@@ -148,6 +152,13 @@ var stanzaBad = []struct {
 	{"a negative startup_timeout", "startup_timeout -1s", "2", []string{"startup_timeout: ", "a duration of at least 0s", `got "-1s"`}},
 	{"startup_timeout with a word", "startup_timeout soon", "2", []string{"startup_timeout: ", "a duration", `got "soon"`}},
 	{"manifests without a path", "manifests", "2", []string{"manifests: ", "files or folders", `got ""`}},
+	{"snapshot without a file", "snapshot", "2", []string{"snapshot: ", "a file and perhaps", `got ""`}},
+	{"snapshot with four words", "snapshot a 1h 5s 6s", "2", []string{"snapshot: ", "a file and perhaps", `got "a 1h 5s 6s"`}},
+	{"snapshot with an age that is none", "snapshot a old", "2", []string{"snapshot: ", "durations of at least 1s", `got "a old"`}},
+	{"snapshot with an age without a unit", "snapshot a 24", "2", []string{"snapshot: ", "durations of at least 1s", `got "a 24"`}},
+	{"snapshot with an age that is too small", "snapshot a 999ms", "2", []string{"snapshot: ", "durations of at least 1s", `got "a 999ms"`}},
+	{"snapshot with an interval that is none", "snapshot a 1h b", "2", []string{"snapshot: ", "durations of at least 1s", `got "a 1h b"`}},
+	{"snapshot with an interval of 0", "ttl 5;snapshot a 1h 0s", "3", []string{"snapshot: ", "durations of at least 1s", `got "a 1h 0s"`}},
 	{"namespaces without a name", "namespaces", "2", []string{"namespaces: ", "namespaces", `got ""`}},
 	{"namespace_labels without a selector", "namespace_labels", "2", []string{"namespace_labels: ", "a label selector", `got ""`}},
 	{"namespace_labels that do not parse", "ttl 5;namespace_labels a in (b", "3", []string{"namespace_labels: ", "a label selector", `got "a in (b"`}},
@@ -195,6 +206,7 @@ var stanzaBad = []struct {
 	{"endpoints headless and ignore empty_service", "endpoints headless;ignore empty_service", "4", []string{"endpoints headless and ignore empty_service cannot both be set"}},
 	{"manifests and endpoint", "manifests a;endpoint http://a:1", "4", []string{"manifests and endpoint cannot both be set"}},
 	{"manifests and kubeconfig", "kubeconfig a;manifests a", "4", []string{"manifests and kubeconfig cannot both be set"}},
+	{"manifests and snapshot", "snapshot a;manifests a", "4", []string{"manifests and snapshot cannot both be set"}},
 }
 
 func TestStanzaIsAccepted(t *testing.T) {

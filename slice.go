@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
@@ -47,7 +48,15 @@ type converter struct {
 	podLabels  bool     // the labels of Pods are kept
 	zones      bool     // the topology zones of endpoints are kept
 	skip       func(resource string, r reason)
+	// cluster is the UID of the Namespace kube-system, which is that of the cluster; nil while it is not known.
+	cluster atomic.Pointer[string]
 }
+
+// systemNamespace is in every cluster, and as old as it.
+const systemNamespace = "kube-system"
+
+// clusterUID returns what identifies the cluster, or "" while that is not known.
+func (c *converter) clusterUID() string { return deref(c.cluster.Load()) }
 
 // serves reports whether the configuration exposes a namespace, if it exists.
 func (c *converter) serves(namespace string) bool {
@@ -56,6 +65,9 @@ func (c *converter) serves(namespace string) bool {
 
 // namespace converts a Namespace. ok is false for one that is not served.
 func (c *converter) namespace(ns *corev1.Namespace) (spec *namespaceSpec, ok bool) {
+	if ns.Name == systemNamespace {
+		c.cluster.Store(new(string(ns.UID)))
+	}
 	return &namespaceSpec{key("", ns.Name)}, c.serves(ns.Name)
 }
 

@@ -3,6 +3,7 @@ package headless
 import (
 	"hash/maphash"
 	"iter"
+	"slices"
 )
 
 // table finds values of type E by a key that many may share. The values are linked through a field of their own, so that
@@ -93,6 +94,7 @@ func (t *table[K, E]) place(e *E) {
 
 // reserve makes room for n values in all: adding up to so many splits no chain.
 func (t *table[K, E]) reserve(n int) {
+	t.chains = slices.Grow(t.chains, max(0, n-len(t.chains)))
 	for len(t.chains) < n {
 		t.split()
 	}

@@ -12,7 +12,7 @@ import (
 // queries would give them, or the SOA alone when the requester's serial is current. Names made from a query, below pod, are left
 // out. While the cluster is not known no zone is ours to transfer.
 func (h *Headless) Transfer(zone string, serial uint32) (<-chan []dns.RR, error) {
-	if !h.Ready() || !slices.Contains(h.zones, zone) {
+	if !h.isSynced() || !slices.Contains(h.zones, zone) {
 		return nil, transfer.ErrNotAuthoritative
 	}
 	a := h.authority(zone)

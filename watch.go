@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-logr/logr"
 
@@ -51,8 +53,8 @@ type store[O any, S spec] struct {
 	keys     func() []objectKey // of the objects that the index holds
 	replace  func(iter.Seq[S])  // makes these all there are; nil: by put, keys and drop
 	skip     func(resource string, r reason)
-	listed   func(resource string) // called after each Replace
-	brought  func(O, S)            // called after the put of what a watch brought; nil: nothing is
+	synced   *latch
+	brought  func(O, S) // called after the put of what a watch brought; nil: nothing is
 }
 
 // Add implements cache.ReflectorStore. obj is an API object or what Transformer made of one.
@@ -93,7 +95,8 @@ func (s *store[O, S]) Replace(list []any, _ string) error {
 	} else {
 		s.replaceEach(specs)
 	}
-	s.listed(s.resource)
+	s.synced.heard(s.resource)
+	s.synced.listed(s.resource)
 	return nil
 }
 
@@ -109,6 +112,10 @@ func (s *store[O, S]) replaceEach(specs iter.Seq[S]) {
 		}
 	}
 }
+
+// UpdateResourceVersion implements cache.ResourceVersionUpdater: a reflector calls it with each event of a watch, also those that
+// bring no object.
+func (s *store[O, S]) UpdateResourceVersion(string) { s.synced.heard(s.resource) }
 
 // Resync implements cache.ReflectorStore.
 func (s *store[O, S]) Resync() error { return nil }
@@ -149,23 +156,23 @@ func (s *store[O, S]) object(obj any) (o O, ok bool) {
 	return o, ok
 }
 
-// stores returns the stores that feed x, by resource. listed is called after each complete list.
-func stores(x *index, c *converter, listed func(resource string)) map[string]cache.TransformingStore {
+// stores returns the stores that feed x, by resource. They tell l what they hear.
+func stores(x *index, c *converter, l *latch) map[string]cache.TransformingStore {
 	return map[string]cache.TransformingStore{
 		namespacesResource: &store[*corev1.Namespace, *namespaceSpec]{
-			namespacesResource, nil, c.namespace, x.putNamespace, x.dropNamespace, x.namespaceKeys, nil, c.skip, listed, nil,
+			namespacesResource, nil, c.namespace, x.putNamespace, x.dropNamespace, x.namespaceKeys, nil, c.skip, l, nil,
 		},
 		servicesResource: &store[*corev1.Service, *serviceSpec]{
-			servicesResource, wireServiceOf, c.service, x.putService, x.dropService, x.serviceKeys, nil, c.skip, listed, nil,
+			servicesResource, wireServiceOf, c.service, x.putService, x.dropService, x.serviceKeys, nil, c.skip, l, nil,
 		},
 		slicesResource: &store[*wireSlice, *sliceSpec]{
-			slicesResource, wireSliceOf, c.slice, x.putSlice, x.dropSlice, nil, x.replaceSlices, c.skip, listed, newProgramming(x, c.skip).put,
+			slicesResource, wireSliceOf, c.slice, x.putSlice, x.dropSlice, nil, x.replaceSlices, c.skip, l, newProgramming(x, c.skip).put,
 		},
 	}
 }
 
 // importStores adds the stores that feed x, the index of the multicluster zones, to feeds. The Namespaces feed both indexes.
-func importStores(feeds map[string]cache.TransformingStore, x *index, c *converter, listed func(resource string)) {
+func importStores(feeds map[string]cache.TransformingStore, x *index, c *converter, l *latch) {
 	namespaces := feeds[namespacesResource].(*store[*corev1.Namespace, *namespaceSpec])
 	put, drop := namespaces.put, namespaces.drop
 	namespaces.put = func(s *namespaceSpec) {
@@ -177,36 +184,56 @@ func importStores(feeds map[string]cache.TransformingStore, x *index, c *convert
 		x.dropNamespace(key)
 	}
 	feeds[importsResource] = &store[*mcsv1alpha1.ServiceImport, *serviceSpec]{
-		importsResource, nil, c.serviceImport, x.putService, x.dropService, x.serviceKeys, nil, c.skip, listed, nil,
+		importsResource, nil, c.serviceImport, x.putService, x.dropService, x.serviceKeys, nil, c.skip, l, nil,
 	}
 	feeds[importedResource] = &store[*wireSlice, *sliceSpec]{
-		importedResource, wireSliceOf, c.importedSlice, x.putSlice, x.dropSlice, nil, x.replaceSlices, c.skip, listed, nil,
+		importedResource, wireSliceOf, c.importedSlice, x.putSlice, x.dropSlice, nil, x.replaceSlices, c.skip, l, nil,
 	}
 }
 
 // podStore returns the store that feeds p.
-func podStore(p *pods, c *converter, listed func(resource string)) cache.TransformingStore {
-	return &store[*corev1.Pod, *podSpec]{podsResource, nil, c.pod, p.put, p.drop, p.keys, nil, c.skip, listed, nil}
+func podStore(p *pods, c *converter, l *latch) cache.TransformingStore {
+	return &store[*corev1.Pod, *podSpec]{podsResource, nil, c.pod, p.put, p.drop, p.keys, nil, c.skip, l, nil}
 }
 
-// latch is open once every resource it waits for has been listed.
+// latch is open once every resource it waits for has been listed. It also knows when each was heard of last.
 type latch struct {
 	mu      sync.Mutex // guards waiting
 	waiting map[string]bool
 	open    chan struct{} // closed when waiting is empty
 	isOpen  atomic.Bool
+	heardAt map[string]*atomic.Int64 // Unix time in nanoseconds, by resource
+	onList  func()                   // called before a resource counts as listed
 }
 
 func newLatch(resources ...string) *latch {
-	l := &latch{waiting: make(map[string]bool), open: make(chan struct{})}
+	l := &latch{waiting: make(map[string]bool), open: make(chan struct{}), heardAt: make(map[string]*atomic.Int64), onList: func() {}}
 	for _, r := range resources {
 		l.waiting[r] = true
+		l.heardAt[r] = new(atomic.Int64)
 	}
 	return l
 }
 
+// heard notes that the API server said something of a resource.
+func (l *latch) heard(resource string) {
+	if at := l.heardAt[resource]; at != nil {
+		at.Store(time.Now().UnixNano())
+	}
+}
+
+// confirmed returns when every resource had been heard of last.
+func (l *latch) confirmed() time.Time {
+	first := int64(math.MaxInt64)
+	for _, at := range l.heardAt {
+		first = min(first, at.Load())
+	}
+	return time.Unix(0, first)
+}
+
 // listed notes that a resource has been listed.
 func (l *latch) listed(resource string) {
+	l.onList()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.waiting, resource)

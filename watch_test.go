@@ -592,6 +592,7 @@ func TestOnlyWhatTheStanzaNeedsIsRequested(t *testing.T) {
 		{"noendpoints", []string{"namespaces", "services"}},
 		{"noendpoints\nlabels !test", []string{"namespaces", "services !test"}},
 		{"labels app=web", []string{"endpointslices app=web", "namespaces", "services app=web"}},
+		{"snapshot " + filepath.Join(t.TempDir(), "snapshot"), all},
 		{"namespaces ns", all},
 		{"namespace_labels dns in (yes)", []string{"endpointslices", "namespaces dns in (yes)", "services"}},
 		{"pods disabled", all},
