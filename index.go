@@ -170,6 +170,7 @@ type endpoint struct {
 	targetAt int32      // the position in its group's targets, or -1: one endpoint of the Service with this name holds it
 	state    state      // the best of its occurrences'
 	mixed    bool       // targetAt is not -1, and some endpoint of that name lacks a port of the group
+	shared   bool       // another endpoint of the Service has, or had, the name
 	owns     bool       // readyAt is not -1, and the address's reverse name exists because of it
 	listed   bool       // the new version of the slice at hand lists it
 	dirty    bool       // the change at hand has still to settle its name
@@ -1036,6 +1037,9 @@ func (x *index) endpoint(svc *service, addr netip.Addr, name string) *endpoint {
 	e := &endpoint{svc: svc, ip: addr.As16(), name: name, readyAt: -1, targetAt: -1}
 	x.byAddr.add(e)
 	if name != "" {
+		if o := x.byName.first(e.hostKey()); o != nil {
+			o.shared, e.shared = true, true
+		}
 		x.byName.add(e)
 	}
 	x.count(e, +1)

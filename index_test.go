@@ -33,6 +33,9 @@ func (x *index) check() error {
 		}
 	}
 	for e := range x.byName.all() {
+		if o := x.byName.after(e); o != nil && !(e.shared && o.shared) {
+			return fmt.Errorf("name of endpoint %v of %s: not known as shared", e.label(), e.svc.name)
+		}
 		if !names[e] {
 			return fmt.Errorf("name of endpoint %v of %s: listed twice or dead", e.label(), e.svc.name)
 		}

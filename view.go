@@ -402,7 +402,7 @@ func (x *index) appendReady(addrs []netip.Addr, e *endpoint) []netip.Addr {
 // sharing yields the endpoints of svc that have e's name, e among them.
 func (x *index) sharing(e *endpoint) iter.Seq[*endpoint] {
 	return func(yield func(*endpoint) bool) {
-		if e.name == "" {
+		if !e.shared {
 			yield(e)
 			return
 		}
