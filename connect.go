@@ -80,7 +80,7 @@ func newHTTPClient(rc *rest.Config) (*http.Client, error) {
 // newRESTClient returns a client for one group of the API.
 func newRESTClient(rc *rest.Config, client *http.Client, gv schema.GroupVersion) (rest.Interface, error) {
 	config := *rc
-	config.GroupVersion, config.NegotiatedSerializer = &gv, wireCodecs.WithoutConversion()
+	config.GroupVersion, config.NegotiatedSerializer = &gv, newWireSerializer()
 	if config.APIPath = "/apis"; gv.Group == "" {
 		config.APIPath = "/api"
 	}

@@ -1,6 +1,7 @@
 package headless
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/netip"
 	"slices"
@@ -11,13 +12,14 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
-// wireCodecs decode what the API server sends: Services and EndpointSlices as the types below.
-var wireCodecs = func() serializer.CodecFactory {
+// wireScheme knows what the API server sends: Services and EndpointSlices as the types below.
+var wireScheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()
 	utilruntime.Must(mcsv1alpha1.Install(s))
 	core, discovery := corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion
@@ -28,8 +30,62 @@ var wireCodecs = func() serializer.CodecFactory {
 	s.AddKnownTypeWithName(discovery.WithKind("EndpointSliceList"), &wireList[wireSlice, *wireSlice]{})
 	metav1.AddToGroupVersion(s, core)
 	metav1.AddToGroupVersion(s, discovery)
-	return serializer.NewCodecFactory(s)
+	return s
 }()
+
+// wireSerializer decodes the objects of wireScheme.
+type wireSerializer struct{ runtime.NegotiatedSerializer }
+
+func newWireSerializer() wireSerializer {
+	return wireSerializer{serializer.NewCodecFactory(wireScheme).WithoutConversion()}
+}
+
+// DecoderToVersion implements runtime.NegotiatedSerializer.
+func (s wireSerializer) DecoderToVersion(d runtime.Decoder, gv runtime.GroupVersioner) runtime.Decoder {
+	return wireDecoder{s.NegotiatedSerializer.DecoderToVersion(d, gv)}
+}
+
+// wireDecoder decodes Protocol Buffers where they came, and leaves all else to another decoder, which would make a copy first:
+// of a list, that is tens of megabytes.
+type wireDecoder struct{ runtime.Decoder }
+
+// wirePrefix stands before each object in Protocol Buffers. A runtime.Unknown follows.
+var wirePrefix = []byte("k8s\x00")
+
+// Decode implements runtime.Decoder. The object may keep data.
+func (d wireDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
+	if obj, gvk, err := decodeWire(data); obj != nil && into == nil {
+		return obj, &gvk, err
+	}
+	return d.Decoder.Decode(data, defaults, into)
+}
+
+// decodeWire decodes an object in Protocol Buffers. obj is nil if data is none, or of a kind that is not known.
+func decodeWire(data []byte) (obj runtime.Object, gvk schema.GroupVersionKind, err error) {
+	unknown, ok := bytes.CutPrefix(data, wirePrefix)
+	if !ok {
+		return nil, gvk, nil
+	}
+	var meta runtime.TypeMeta
+	var raw []byte
+	r := wireReader{rest: unknown}
+	for r.next() {
+		switch {
+		case !r.isBytes():
+		case r.number == unknownTypeMeta:
+			r.err = meta.Unmarshal(r.value)
+		case r.number == unknownRaw:
+			raw = r.value
+		}
+	}
+	gvk = schema.FromAPIVersionAndKind(meta.APIVersion, meta.Kind)
+	made, err := wireScheme.New(gvk)
+	m, ok := made.(message)
+	if r.err != nil || err != nil || !ok {
+		return nil, gvk, nil // which the other decoder knows to say
+	}
+	return made, gvk, m.Unmarshal(raw)
+}
 
 // wireService is a Service that decodes, of a message in Protocol Buffers, what the converter may read, and skips the rest.
 type wireService struct{ corev1.Service }
@@ -130,6 +186,9 @@ type message interface{ Unmarshal([]byte) error }
 
 // The numbers of the fields, from generated.proto of k8s.io/api and k8s.io/apimachinery.
 const (
+	unknownTypeMeta = 1
+	unknownRaw      = 2
+
 	objectMetadata = 1 // of each object, and of lists
 	listItems      = 2
 

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -218,5 +219,65 @@ func BenchmarkDecodeSlice(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func TestWireSerializerDecodesTheKindsThatAreKnown(t *testing.T) {
+	es := convertRandomSlice(rand.New(rand.NewPCG(4, 0)))
+	es.Name = "web"
+	list := &discoveryv1.EndpointSliceList{ListMeta: metav1.ListMeta{ResourceVersion: "7"}, Items: []discoveryv1.EndpointSlice{*es}}
+	for _, c := range []struct {
+		name      string
+		obj       runtime.Object
+		mediaType string
+		want      runtime.Object // of the type that is decoded; nil: none is
+	}{
+		{"a slice", es, runtime.ContentTypeProtobuf, &wireSlice{}},
+		{"a slice in JSON", es, runtime.ContentTypeJSON, &wireSlice{}},
+		{"a list", list, runtime.ContentTypeProtobuf, &wireList[wireSlice, *wireSlice]{}},
+		{"a list in JSON", list, runtime.ContentTypeJSON, &wireList[wireSlice, *wireSlice]{}},
+		{"a Service", &corev1.Service{}, runtime.ContentTypeProtobuf, &wireService{}},
+		{"a Namespace", stubNamespace("ns"), runtime.ContentTypeProtobuf, &corev1.Namespace{}},
+		{"what went wrong", &metav1.Status{Status: metav1.StatusFailure, Code: 410}, runtime.ContentTypeProtobuf, &metav1.Status{}},
+		{"a kind that is not known", &corev1.ConfigMap{}, runtime.ContentTypeProtobuf, nil},
+		{"a kind that is not known, in JSON", &corev1.ConfigMap{}, runtime.ContentTypeJSON, nil},
+	} {
+		gvks, _, err := stubScheme.ObjectKinds(c.obj)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, _ := runtime.SerializerInfoForMediaType(stubCodecs.SupportedMediaTypes(), c.mediaType)
+		sent := encoded(stubCodecs.EncoderForVersion(info.Serializer, gvks[0].GroupVersion()), c.obj)
+		ours := newWireSerializer()
+		info, _ = runtime.SerializerInfoForMediaType(ours.SupportedMediaTypes(), c.mediaType)
+		decoder := ours.DecoderToVersion(info.Serializer, gvks[0].GroupVersion())
+		got, gvk, err := decoder.Decode(sent, nil, nil)
+		if c.want == nil {
+			if err == nil {
+				t.Errorf("%s: decoded as %T", c.name, got)
+			}
+			continue
+		}
+		if err != nil || reflect.TypeOf(got) != reflect.TypeOf(c.want) || gvk.Kind != gvks[0].Kind {
+			t.Errorf("%s: got a %T, of kind %v, %v, want a %T", c.name, got, gvk, err, c.want)
+			continue
+		}
+		switch got := got.(type) {
+		case *wireSlice:
+			if wireText(got) != whatIsRead(es) {
+				t.Errorf("%s: got %s\nwant %s", c.name, wireText(got), whatIsRead(es))
+			}
+		case *wireList[wireSlice, *wireSlice]:
+			if len(got.Items) != 1 || got.ResourceVersion != "7" || wireText(&got.Items[0]) != whatIsRead(es) {
+				t.Errorf("%s: got %+v", c.name, got)
+			}
+		case *metav1.Status:
+			if got.Code != 410 {
+				t.Errorf("%s: got %+v", c.name, got)
+			}
+		}
+		for n := range sent {
+			_, _, _ = decoder.Decode(sent[:n], nil, nil) // whatever it says, it does not panic
+		}
 	}
 }
