@@ -2,8 +2,9 @@
 // It replaces CoreDNS's kubernetes plugin.
 //
 // An index (index.go) holds what DNS needs to know; what is read from it are views (view.go). Reflectors (watch.go) or files
-// (manifests.go) feed it, by way of converters (slice.go) that reduce API objects to what is kept. A query is taken apart
-// (query.go), looked up in the index, and answered (handler.go, records.go).
+// (manifests.go) feed it, by way of converters (slice.go) that reduce API objects to what is kept (spec.go), and so does a
+// snapshot (snapshot.go) of what an earlier process knew. A query is taken apart (query.go), looked up in the index, and answered
+// (handler.go, records.go).
 package headless
 
 import (

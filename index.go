@@ -1,9 +1,6 @@
 package headless
 
 import (
-	"cmp"
-	"fmt"
-	"hash/maphash"
 	"iter"
 	"math"
 	"math/rand/v2"
@@ -13,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unique"
 )
 
 // index holds what DNS needs to know of a cluster's Services, EndpointSlices and Namespaces.
@@ -90,15 +86,6 @@ func newIndex(p policy, ignoreEmpty bool) *index {
 	x.bump(&x.soaSerial)
 	x.bump(&x.externalSerial)
 	return x
-}
-
-// objectKey identifies an object of one resource.
-type objectKey struct{ namespace, name string }
-
-func (k objectKey) id() objectKey { return k }
-
-func (k objectKey) compare(o objectKey) int {
-	return cmp.Or(strings.Compare(k.namespace, o.namespace), strings.Compare(k.name, o.name))
 }
 
 // namespace holds the Services of one namespace. It is kept while the namespace exists or anything in it does.
@@ -184,122 +171,6 @@ type occurrence struct {
 	podName bool   // the name is a pod's name, not a hostname, and the dashed address names the endpoint as well
 	held    bool   // slice is a hold's, and lists the endpoint alone
 	zone    uint16 // the position of the topology zone in the index's zones
-}
-
-// serviceKind is what decides which records a Service has.
-type serviceKind uint8
-
-const (
-	clusterIP serviceKind = iota
-	headless
-	externalName
-)
-
-// namespaceSpec is what we keep of a Namespace.
-type namespaceSpec struct{ objectKey }
-
-// serviceSpec is what we keep of a Service. It is not modified after it was put.
-type serviceSpec struct {
-	objectKey
-	clusterIPs []netip.Addr // distinct
-	target     string       // of the CNAME, a lower-case FQDN; "" when there is none to serve
-	ports      []port       // sorted, distinct
-	external   *external    // nil when there is nothing of it
-	kind       serviceKind
-	policy     policy // 0: the index's
-	selector   bool   // the control plane finds the endpoints; for metrics
-}
-
-// external is what a Service is reached at from outside the cluster. It is never modified.
-type external struct {
-	addrs []netip.Addr // distinct
-	names []string     // distinct lower-case FQDNs
-}
-
-// sliceSpec is what we keep of an EndpointSlice. It is not modified after it was put.
-type sliceSpec struct {
-	objectKey                // its name is not ""
-	service   string         // "": the slice belongs to no Service
-	ports     []port         // sorted, distinct
-	endpoints []endpointSpec // those with the same address and name are one
-}
-
-// endpointSpec is one endpoint of a slice.
-type endpointSpec struct {
-	addr    netip.Addr // without zone, never IPv4-mapped
-	name    string     // a valid label, or "" for the dashed address
-	podName bool       // name is a pod's
-	zone    string     // the topology zone, lower case; "" unless zonal is on
-	state   state
-}
-
-// port is a port of a Service or slice. There are few different labels and many ports.
-type port struct {
-	labels unique.Handle[portLabels]
-	number uint16
-}
-
-// portLabels are the labels of _port._proto without their underscores.
-type portLabels struct {
-	name  string // lower case; "" when unnamed
-	proto string // lower case: tcp, udp, sctp
-}
-
-func portOf(name, proto string, number uint16) port {
-	return port{unique.Make(portLabels{name, proto}), number}
-}
-
-func (p port) name() string  { return p.labels.Value().name }
-func (p port) proto() string { return p.labels.Value().proto }
-
-// state is how far an endpoint counts; greater is better. See behaviour section 4.
-type state uint8
-
-const (
-	notReady state = iota
-	serving        // terminating, and still serving
-	ready
-)
-
-// policy says which endpoints answer to their own names: those whose state is at least that of the policy.
-type policy uint8
-
-const (
-	inherited      policy = iota // a Service without an annotation
-	hostnamesReady               // ready
-	hostnamesServing
-	hostnamesAll
-)
-
-// least returns the least state of an endpoint that answers to its own name.
-func (p policy) least() state { return ready - state(p-hostnamesReady) }
-
-// family distinguishes IPv4 from IPv6.
-type family uint8
-
-const (
-	v4 family = iota
-	v6
-)
-
-func familyOf(addr netip.Addr) family {
-	if addr.Is4() {
-		return v4
-	}
-	return v6
-}
-
-// size returns the length of an address in octets.
-func (f family) size() int { return [...]int{4, 16}[f] }
-
-// appendAddr appends the octets of addr.
-func appendAddr(b []byte, addr netip.Addr) []byte {
-	if addr.Is4() {
-		a := addr.As4()
-		return append(b, a[:]...)
-	}
-	a := addr.As16()
-	return append(b, a[:]...)
 }
 
 // addressSet holds addresses of one family as octets, one address behind the other, in no order.
@@ -493,33 +364,6 @@ func (svc *service) externalAddrs() []netip.Addr {
 		return nil
 	}
 	return svc.spec.external.addrs
-}
-
-// equal reports whether s and o say the same.
-func (s *serviceSpec) equal(o *serviceSpec) bool {
-	return s.equalInside(o) && s.external.equal(o.external)
-}
-
-// equalInside reports whether s and o say the same of what is seen inside the cluster.
-func (s *serviceSpec) equalInside(o *serviceSpec) bool {
-	return s.objectKey == o.objectKey && s.kind == o.kind && s.target == o.target && s.policy == o.policy &&
-		s.selector == o.selector && slices.Equal(s.clusterIPs, o.clusterIPs) && slices.Equal(s.ports, o.ports)
-}
-
-// equal reports whether e and o, which may be nil, say the same.
-func (e *external) equal(o *external) bool {
-	if e == nil || o == nil {
-		return e == o
-	}
-	return slices.Equal(e.addrs, o.addrs) && slices.Equal(e.names, o.names)
-}
-
-// addresses returns the ClusterIPs of s, which may be nil.
-func (s *serviceSpec) addresses() []netip.Addr {
-	if s == nil {
-		return nil
-	}
-	return s.clusterIPs
 }
 
 // hostnames returns the policy that holds for svc.
@@ -941,56 +785,9 @@ func (svc *service) leave(g *group, e *endpoint) {
 	}
 }
 
-// union returns the sorted, distinct elements of a and b, which are so themselves. It may return one of them.
-func union(a, b []port) []port {
-	if len(a) == 0 || samePorts(a, b) {
-		return b
-	}
-	if len(b) == 0 {
-		return a
-	}
-	return sortedPorts(slices.Concat(a, b))
-}
-
-// identical reports whether a and b are one list, in one place.
-func identical(a, b []port) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
-
-// samePorts reports whether a and b are equal.
-func samePorts(a, b []port) bool { return identical(a, b) || slices.Equal(a, b) }
-
-var portSeed = maphash.MakeSeed()
-
-// sumOf returns a number that is the same for equal lists.
-func sumOf(ports []port) uint64 {
-	var h maphash.Hash
-	h.SetSeed(portSeed)
-	for _, p := range ports {
-		maphash.WriteComparable(&h, p)
-	}
-	return h.Sum64()
-}
-
-// sortedPorts sorts ports, removes repetitions, and returns the result.
-func sortedPorts(ports []port) []port {
-	slices.SortFunc(ports, func(a, b port) int {
-		return cmp.Or(strings.Compare(a.name(), b.name()), strings.Compare(a.proto(), b.proto()), cmp.Compare(a.number, b.number))
-	})
-	return slices.Compact(ports)
-}
-
 // without returns s without e.
 func without[E comparable](s []E, e E) []E {
 	return slices.DeleteFunc(s, func(o E) bool { return o == e })
-}
-
-// namespace returns the namespace called name, a new one if there is none.
-func (x *index) namespace(name string) *namespace {
-	ns := x.namespaces[name]
-	if ns == nil {
-		ns = &namespace{name: name, services: make(map[string]*service)}
-		x.namespaces[name] = ns
-	}
-	return ns
 }
 
 // service returns the service at key, a new one if there is none.
@@ -1183,261 +980,10 @@ func (e *endpoint) octets() octets { return e.ip }
 
 func (e *endpoint) hostKey() hostKey { return hostKey{e.svc, e.name} }
 
-// counts says how many objects an index holds.
-type counts struct{ namespaces, services, slices, endpoints int }
-
-// counts returns how many objects x holds.
-func (x *index) counts() counts {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	n := counts{slices: x.slices.n}
-	for _, ns := range x.namespaces {
-		if ns.exists {
-			n.namespaces++
-		}
-		for _, svc := range ns.services {
-			if svc.spec != nil {
-				n.services++
-			}
-			for _, endpoints := range svc.states {
-				n.endpoints += int(endpoints)
-			}
-		}
-	}
-	return n
-}
-
-// clone returns an index of its own with what x holds at one moment. Readers and writers of x wait only while the endpoints
-// are copied.
-func (x *index) clone() *index {
-	c := newIndex(x.policy, x.ignoreEmpty)
-	var namespaces []*namespaceSpec
-	var contents []serviceContents
-	x.mu.RLock()
-	for _, ns := range x.namespaces {
-		if ns.exists {
-			namespaces = append(namespaces, &namespaceSpec{objectKey{name: ns.name}})
-		}
-		for _, svc := range ns.services {
-			contents = append(contents, x.contents(svc))
-		}
-	}
-	serial, externalSerial := x.serial(), x.externalSerial.Load()
-	x.mu.RUnlock()
-	for _, spec := range namespaces {
-		c.putNamespace(spec)
-	}
-	for i := range contents {
-		c.putContents(&contents[i])
-	}
-	c.soaSerial.Store(serial)
-	c.externalSerial.Store(externalSerial)
-	return c
-}
-
-// serviceContents is what an index knows of one Service.
-type serviceContents struct {
-	objectKey
-	service *serviceSpec // nil while the Service is absent
-	slices  []*sliceSpec
-}
-
-// allContents yields what x knows of each Service, of each at one moment, and not all at the same.
-func (x *index) allContents() iter.Seq[serviceContents] {
-	return func(yield func(serviceContents) bool) {
-		for _, key := range x.knownKeys() {
-			x.mu.RLock()
-			svc := x.peek(key.namespace, key.name)
-			var c serviceContents
-			if svc != nil {
-				c = x.contents(svc)
-			}
-			x.mu.RUnlock()
-			if svc != nil && !yield(c) {
-				return
-			}
-		}
-	}
-}
-
-// knownKeys returns the keys of the Services and of those that are absent and have slices.
-func (x *index) knownKeys() []objectKey {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	var keys []objectKey
-	for _, ns := range x.namespaces {
-		for name := range ns.services {
-			keys = append(keys, objectKey{ns.name, name})
-		}
-	}
-	return keys
-}
-
 // reserve makes room for about so many endpoints, to put them faster.
 func (x *index) reserve(endpoints int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.byAddr.reserve(endpoints)
 	x.byName.reserve(endpoints)
-}
-
-// contents returns what x knows of svc at one moment. Slices without a name of their own get one that no cluster has.
-func (x *index) contents(svc *service) serviceContents {
-	c := serviceContents{objectKey: objectKey{svc.ns.name, svc.name}, service: svc.spec}
-	for sl := svc.slices; sl != nil; sl = sl.sibling {
-		spec := x.sliceSpec(sl)
-		if spec.name == "" {
-			spec.name = fmt.Sprintf("%s %d", svc.name, len(c.slices))
-		}
-		c.slices = append(c.slices, spec)
-	}
-	return c
-}
-
-// putContents puts what another index knows of a Service.
-func (x *index) putContents(c *serviceContents) {
-	if c.service != nil {
-		x.putService(c.service)
-	}
-	for _, spec := range c.slices {
-		x.putSlice(spec)
-	}
-}
-
-// isMadeOf reports whether spec says what sl says already.
-func (x *index) isMadeOf(sl *slice, spec *sliceSpec) bool {
-	if sl.svc.name != spec.service || len(sl.endpoints) != len(spec.endpoints) || !slices.Equal(sl.ports, spec.ports) {
-		return false
-	}
-	for i, e := range sl.endpoints {
-		if x.endpointSpec(e, sl) != spec.endpoints[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// sliceSpec returns the spec that sl was made of or, if it is a hold's, what it still holds.
-func (x *index) sliceSpec(sl *slice) *sliceSpec {
-	spec := &sliceSpec{objectKey: sl.id(), service: sl.svc.name, ports: sl.ports, endpoints: make([]endpointSpec, 0, len(sl.endpoints))}
-	for _, e := range sl.endpoints {
-		if s := x.endpointSpec(e, sl); s.addr.IsValid() {
-			spec.endpoints = append(spec.endpoints, s)
-		}
-	}
-	return spec
-}
-
-// endpointSpec returns what sl says of e, the zero value if nothing.
-func (x *index) endpointSpec(e *endpoint, sl *slice) endpointSpec {
-	for o := &e.in; o != nil; o = o.next {
-		if o.slice == sl {
-			return endpointSpec{addr: e.addr(), name: e.name, podName: o.podName, zone: x.zones[o.zone], state: o.state}
-		}
-	}
-	return endpointSpec{}
-}
-
-// names yields a query for every name that may own records of a Service or of an endpoint, each once: not all of them do. x must
-// not change meanwhile.
-func (x *index) names() iter.Seq[query] {
-	labels := make(map[*service]map[string]netip.Addr) // the address is set for dashed ones
-	ports := make(map[*service]map[portLabels]bool)
-	known := func(svc *service) {
-		if labels[svc] == nil {
-			labels[svc], ports[svc] = map[string]netip.Addr{"": {}}, map[portLabels]bool{{}: true}
-		}
-	}
-	named := func(svc *service, list []port) {
-		for _, p := range list {
-			if p.name() != "" {
-				ports[svc][p.labels.Value()] = true
-			}
-		}
-	}
-	for sl := range x.slices.all() {
-		known(sl.svc)
-		named(sl.svc, sl.ports)
-		for _, e := range sl.endpoints {
-			if e.name != "" {
-				labels[sl.svc][e.name] = netip.Addr{}
-			}
-			if e.dashed() {
-				labels[sl.svc][string(appendDashed(nil, e.addr()))] = e.addr()
-			}
-		}
-	}
-	for _, ns := range x.namespaces {
-		for _, svc := range ns.services {
-			if svc.spec != nil {
-				known(svc)
-				named(svc, svc.spec.ports)
-			}
-		}
-	}
-	return func(yield func(query) bool) {
-		for svc := range labels {
-			for label, addr := range labels[svc] {
-				for p := range ports[svc] {
-					q := query{
-						kind: serviceName, namespace: svc.ns.name, service: svc.name, hostname: label, addr: addr,
-						port: p.name, proto: p.proto,
-					}
-					if !yield(q) {
-						return
-					}
-				}
-			}
-		}
-	}
-}
-
-// owned yields the addresses that have a PTR, each once. x must not change meanwhile.
-func (x *index) owned() iter.Seq[netip.Addr] {
-	owner := func(addr netip.Addr) *endpoint {
-		e := x.byAddr.first(addr.As16())
-		for e != nil && !e.owns {
-			e = x.byAddr.after(e)
-		}
-		return e
-	}
-	return func(yield func(netip.Addr) bool) {
-		for e := range x.byAddr.all() {
-			if owner(e.addr()) == e && !yield(e.addr()) {
-				return
-			}
-		}
-		for addr := range x.clusterIPs {
-			if owner(addr) == nil && x.owners(addr) > 0 && !yield(addr) {
-				return
-			}
-		}
-	}
-}
-
-// serviceKeys returns the keys of the Services, namespaceKeys those of the Namespaces: to find those that a new list lacks.
-func (x *index) serviceKeys() []objectKey {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	var keys []objectKey
-	for _, ns := range x.namespaces {
-		for _, svc := range ns.services {
-			if svc.spec != nil {
-				keys = append(keys, svc.spec.objectKey)
-			}
-		}
-	}
-	return keys
-}
-
-func (x *index) namespaceKeys() []objectKey {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	var keys []objectKey
-	for _, ns := range x.namespaces {
-		if ns.exists {
-			keys = append(keys, objectKey{name: ns.name})
-		}
-	}
-	return keys
 }
