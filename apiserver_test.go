@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	golog "log"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"path"
 	"strconv"
 	"strings"
@@ -119,6 +121,15 @@ var errTooLarge = func() *apierrors.StatusError {
 func newStubAPI(t testing.TB) *stubAPI {
 	s := newUnstartedStubAPI(t)
 	s.server = httptest.NewUnstartedServer(s)
+	// Ports are soon used again, and plugins of other tests may still ask at theirs: so each stub gets an address that is its own,
+	// where the system has more than one on its loopback.
+	addr := netip.AddrFrom4([4]byte{127, byte(rand.IntN(256)), byte(rand.IntN(256)), byte(1 + rand.IntN(254))})
+	if l, err := net.Listen("tcp", netip.AddrPortFrom(addr, 0).String()); err == nil {
+		if err := s.server.Listener.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.server.Listener = l
+	}
 	s.start((*httptest.Server).Start)
 	return s
 }

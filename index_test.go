@@ -33,7 +33,7 @@ func (x *index) check() error {
 		}
 	}
 	for e := range x.byName.all() {
-		if o := x.byName.after(e); o != nil && !(e.shared && o.shared) {
+		if o := x.byName.after(e); o != nil && (!e.shared || !o.shared) {
 			return fmt.Errorf("name of endpoint %v of %s: not known as shared", e.label(), e.svc.name)
 		}
 		if !names[e] {
