@@ -54,8 +54,10 @@ var wirePrefix = []byte("k8s\x00")
 
 // Decode implements runtime.Decoder. The object may keep data.
 func (d wireDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
-	if obj, gvk, err := decodeWire(data); obj != nil && into == nil {
-		return obj, &gvk, err
+	if into == nil {
+		if obj, gvk, err := decodeWire(data); obj != nil {
+			return obj, &gvk, err
+		}
 	}
 	return d.Decoder.Decode(data, defaults, into)
 }
