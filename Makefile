@@ -3,6 +3,7 @@
 GO            ?= go
 FUZZTIME      ?= 10s
 BENCHTIME     ?= 1s
+DURATION      ?= 5m
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 MODULES := $(shell find . -name go.mod -not -path '*/testdata/*' -exec dirname {} \; | sort)
@@ -47,6 +48,10 @@ fmt: ## format the code as lint wants it
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	$(call each,GO=$(GO) FUZZTIME=$(FUZZTIME) $(CURDIR)/.ci/fuzz)
+
+.PHONY: soak
+soak: ## inject faults of all kinds into a server for DURATION (5m) and judge each answer (needs Linux)
+	$(GO) test -race -count 1 -timeout 0 -v -run '^TestSoak$$' . -args -soak.duration $(DURATION)
 
 .PHONY: microbench
 microbench: ## run each Go benchmark for BENCHTIME (1s)
