@@ -75,7 +75,7 @@ func (h *hold) add(e *endpoint, o occurrence) {
 	h.endpoints = append(h.endpoints, e)
 }
 
-// start lets the time of h, which may be nil, begin.
+// startHold lets the time of h, which may be nil, begin.
 func (x *index) startHold(h *hold) {
 	if h == nil || len(h.endpoints) == 0 {
 		return
