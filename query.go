@@ -64,12 +64,6 @@ const (
 	multicluster         // <hostname>.<cluster>.<service> in place of <hostname>.<service>
 )
 
-// parse takes apart qname, a lower-case FQDN at or below zone, in a zone without further names.
-func parse(qname, zone string) (q query) {
-	q.parse(qname, zone, plain)
-	return q
-}
-
 // parse sets q, the zero query, to what qname is made of, a lower-case FQDN at or below zone. It allocates at most once, for a
 // dashed IPv6 address.
 func (q *query) parse(qname, zone string, g grammar) {

@@ -580,3 +580,9 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// parse takes apart qname, a lower-case FQDN at or below zone, in a zone without further names.
+func parse(qname, zone string) (q query) {
+	q.parse(qname, zone, plain)
+	return q
+}
