@@ -4,6 +4,8 @@ GO            ?= go
 FUZZTIME      ?= 10s
 BENCHTIME     ?= 1s
 DURATION      ?= 5m
+PLATFORMS     ?= linux/amd64 linux/arm64
+BIN           ?= bin
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 MODULES := $(shell find . -name go.mod -not -path '*/testdata/*' -exec dirname {} \; | sort)
@@ -68,3 +70,9 @@ quickbench: bin/bench ## fail if a reply is wrong or the cost grows with the clu
 .PHONY: bin/bench
 bin/bench:
 	cd bench && $(GO) build -o ../bin/bench .
+
+.PHONY: binaries
+binaries: ## build CoreDNS for deploy/Containerfile, statically linked, for each of PLATFORMS (linux/amd64 linux/arm64)
+	@set -e; for platform in $(PLATFORMS); do \
+		os=$${platform%/*} arch=$${platform#*/} out=$(BIN)/$${platform%/*}-$${platform#*/}/coredns; echo "-- $$out"; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '-s -w' -o $$out ./cmd/coredns; done

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"fmt"
 	"net"
 	"os"
@@ -86,6 +87,27 @@ func TestVariantAnswers(t *testing.T) {
 	}
 	if len(m.Answer) != 1 || !strings.HasSuffix(m.Answer[0].String(), "\t10.244.1.10") {
 		t.Errorf("got %v, want the address 10.244.1.10", m)
+	}
+}
+
+// TestBinaryForTheImageIsStatic builds it for this architecture, as the image, in which nothing else is, needs it.
+func TestBinaryForTheImageIsStatic(t *testing.T) {
+	if _, err := exec.LookPath("make"); err != nil {
+		t.Skip(err)
+	}
+	platform, dir := "linux/"+runtime.GOARCH, t.TempDir()
+	if out, err := command(t, "make", "-C", "../..", "binaries", "PLATFORMS="+platform, "BIN="+dir).CombinedOutput(); err != nil {
+		t.Fatalf("make: %v\n%s", err, out)
+	}
+	file, err := elf.Open(filepath.Join(dir, strings.ReplaceAll(platform, "/", "-"), "coredns"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	for _, p := range file.Progs {
+		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
+			t.Errorf("got a segment %v, want none: there is no dynamic linker", p.Type)
+		}
 	}
 }
 
