@@ -94,6 +94,7 @@ func (q *question) apex() string { return q.name[len(q.name)-len(q.authority.zon
 type reply struct {
 	dns.Msg
 	outcome outcome
+	cause   cause  // of a denial, once it is complete
 	cname   string // the name owns only a CNAME, to this FQDN
 	ttl     uint32 // of that CNAME
 
@@ -241,6 +242,7 @@ func (h *Headless) finish(q *question, m *reply, cnames int) {
 	}
 	if len(m.Answer) == cnames && !m.Truncated {
 		m.Ns = append(m.Ns, h.soa(q, h.denialTTL()))
+		h.explain(q, m)
 	}
 }
 
@@ -553,13 +555,13 @@ func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 func (h *Headless) chaseOutside(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, q *question, m *reply) {
 	loop, _ := ctx.Value(dnsserver.LoopKey{}).(int)
 	if loop >= maxHops {
-		m.Rcode = dns.RcodeServerFailure
+		m.Rcode, m.cause = dns.RcodeServerFailure, causeTarget
 		return
 	}
 	ctx = context.WithValue(ctx, dnsserver.LoopKey{}, loop+1)
 	answer, err := h.upstream.Lookup(ctx, request.Request{W: w, Req: r}, q.name, q.qtype)
 	if err != nil || answer == nil {
-		m.Rcode = dns.RcodeServerFailure
+		m.Rcode, m.cause = dns.RcodeServerFailure, causeTarget
 		return
 	}
 	if answer.Rcode != dns.RcodeRefused {
@@ -568,6 +570,6 @@ func (h *Headless) chaseOutside(ctx context.Context, w dns.ResponseWriter, r *dn
 	m.Answer = append(m.Answer, answer.Answer...)
 	m.Truncated = answer.Truncated
 	if answer.Rcode == dns.RcodeNameError || answer.Rcode == dns.RcodeSuccess && len(answer.Answer) == 0 {
-		m.Ns = answer.Ns
+		m.Ns, m.cause = answer.Ns, causeTarget
 	}
 }
