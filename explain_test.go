@@ -1,108 +1,530 @@
 package headless
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/coredns/coredns/plugin/pkg/edns"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
 )
 
-// deny returns the reply that h makes to text, "qname TYPE", in which $ is default.svc.cluster.local. and & the same in
-// clusterset.local.
-func deny(t *testing.T, h *Headless, text string) *reply {
+// deny returns the reply that h makes to text, "qname TYPE", for a client that can read extended errors if size is not 0.
+func deny(t testing.TB, h *Headless, text string, size uint16) *reply {
 	t.Helper()
-	text = strings.NewReplacer("$", "default.svc.cluster.local.", "&", "default.svc.clusterset.local.").Replace(text)
 	name, qtype, _ := strings.Cut(text, " ")
 	r := new(dns.Msg)
 	r.SetQuestion(name, dns.StringToType[qtype])
+	if size > 0 {
+		r.SetEdns0(size, false)
+	}
 	qname := strings.ToLower(name)
-	q := question{authority: h.authority(qname), name: name, qtype: dns.StringToType[qtype], end: dns.MaxMsgSize}
+	q := question{authority: h.authority(qname), name: name, qtype: dns.StringToType[qtype]}
 	q.parse(qname, q.authority.zone, q.grammar)
+	q.end = room(newDiscard("udp"), r)
 	m := newReply(r)
 	if h.resolve(&q, m); m.cname != "" {
 		h.chase(t.Context(), &test.ResponseWriter{}, r, &q, m)
 	} else {
-		h.finish(&q, m, 0)
+		h.finish(r, &q, m, 0)
 	}
 	return m
 }
 
-// TestCauses: a name of each form that owns nothing, and what is missing.
-func TestCauses(t *testing.T) {
+// extendedErrors returns those of m.
+func extendedErrors(m *dns.Msg) (errs []dns.EDNS0_EDE) {
+	if opt := m.IsEdns0(); opt != nil {
+		for _, o := range opt.Option {
+			if e, ok := o.(*dns.EDNS0_EDE); ok {
+				errs = append(errs, *e)
+			}
+		}
+	}
+	return errs
+}
+
+// explanationFault returns what is wrong with the extended errors of m, a reply to r that may have up to limit octets, or nil. A
+// denial for a client that can read it has one, unless there is no room for it; an answer has none.
+func explanationFault(r, m *dns.Msg, limit int) error {
+	errs := extendedErrors(m)
+	denies := m.Rcode == nxName || m.Rcode == noError && len(m.Answer) == 0 && !m.Truncated
+	want := 0
+	if denies && r.IsEdns0() != nil {
+		want = 1
+	}
+	switch {
+	case len(errs) == want:
+	case len(errs) == 0 && m.Len()+edeSize+leastText > limit:
+	default:
+		return fmt.Errorf("%d extended errors, want %d", len(errs), want)
+	}
+	for _, e := range errs {
+		printable := !strings.ContainsFunc(e.ExtraText, func(c rune) bool { return c < ' ' || c > '~' })
+		if e.InfoCode != dns.ExtendedErrorCodeOther || len(e.ExtraText) < leastText/2 || len(e.ExtraText) >= 200 || !printable {
+			return fmt.Errorf("extended error %d of %d octets: %q", e.InfoCode, len(e.ExtraText), e.ExtraText)
+		}
+	}
+	return nil
+}
+
+// explained is a question that is denied, and why. In its texts $ is default.svc.cluster.local., & the same in clusterset.local.,
+// and % the namespace.
+type explained struct {
+	name     string
+	question string
+	cause    string
+	text     string
+}
+
+var explainedNames = strings.NewReplacer("$", "default.svc.cluster.local.", "&", "default.svc.clusterset.local.", "%", "in namespace default")
+
+// checkExplained compares the denials of h with rows.
+func checkExplained(t *testing.T, h *Headless, rows []explained) {
+	t.Helper()
+	for _, row := range rows {
+		question, want := explainedNames.Replace(row.question), explainedNames.Replace(row.text)
+		for _, size := range []uint16{0, 1232} {
+			m := deny(t, h, question, size)
+			if got := m.cause.String(); got != row.cause {
+				t.Errorf("%s: %s: cause %q, want %q", row.name, question, got, row.cause)
+			}
+			errs := extendedErrors(&m.Msg)
+			switch {
+			case size == 0 || want == "":
+				if m.IsEdns0() != nil {
+					t.Errorf("%s: %s with a buffer of %d: got %v, want no OPT record", row.name, question, size, m.Extra)
+				}
+			case len(errs) != 1 || errs[0].InfoCode != 0 || errs[0].ExtraText != want:
+				t.Errorf("%s: %s:\n got %v\nwant %q", row.name, question, errs, want)
+			}
+		}
+	}
+}
+
+const (
+	formText = "no name has this form: before svc stands SERVICE.NAMESPACE, before that HOSTNAME, before that _PORT._PROTOCOL with underscores"
+	noneText = "this name has no records of its own, only names below it have"
+	twoReady = "it has 5 endpoints, 2 of them ready: web-0, web-1"
+)
+
+func TestDenialsSayWhy(t *testing.T) {
 	h := newTestHeadlessFrom(t, "headless cluster.local clusterset.local in-addr.arpa ip6.arpa {\nmulticluster clusterset.local\nzonal\n"+
 		"pods insecure\nmanifests testdata/cluster.yaml testdata/imports.yaml\n}")
 	h.upstream = outside{}
-	for text, want := range map[string]string{
-		"web.$ A":                                  "",
-		"ext.$ A":                                  "",
-		"ext.$ MX":                                 "",
-		"x.cluster.local. A":                       "syntax",
-		"x.y.web-0.web.$ A":                        "syntax",
-		"x.in-addr.arpa. PTR":                      "syntax",
-		"x.nowhere.svc.cluster.local. A":           "namespace",
-		"nowhere.pod.cluster.local. A":             "namespace",
-		"nobody.$ A":                               "service",
-		"web.& A":                                  "service",
-		"number.$ A":                               "external_name",
-		"x.ext.$ A":                                "external_name",
-		"_http._tcp.ext.$ SRV":                     "external_name",
-		"empty.$ A":                                "no_ready_endpoints",
-		"starting.$ A":                             "no_ready_endpoints",
-		"_http._tcp.starting.$ SRV":                "no_ready_endpoints",
-		"all.$ A":                                  "no_ready_endpoints",
-		"eu-1a.pin._zone.empty.$ A":                "no_ready_endpoints",
-		"web-9.web.$ A":                            "hostname",
-		"_http._tcp.web-9.web.$ SRV":               "hostname",
-		"10-0-0-1.web.$ A":                         "hostname",
-		"x.vip.$ A":                                "hostname",
-		"db-1.east.db.& A":                         "hostname",
-		"north.db.& A":                             "hostname",
-		"starting-0.starting.$ A":                  "hostname_not_ready",
-		"web-3.web.$ A":                            "hostname_not_ready",
-		"_http._tcp.web-2.web.$ SRV":               "hostname_not_ready",
-		"db-1.west.db.& A":                         "hostname_not_ready",
-		"_http._udp.web.$ SRV":                     "port",
-		"_sctp.web.$ SRV":                          "port",
-		"_x._tcp.web-0.web.$ SRV":                  "port",
-		"_x._tcp.vip.$ SRV":                        "port",
-		"us-1.pin._zone.zoned.$ A":                 "zone",
-		"eu-1a.pin._zone.vip.$ A":                  "zone",
-		"web.default.pod.cluster.local. A":         "pod",
-		"9.0.0.10.in-addr.arpa. PTR":               "reverse",
-		"3.0.0.10.in-addr.arpa. PTR":               "reverse",
-		"9.10.in-addr.arpa. PTR":                   "reverse",
-		"ext.$ AAAA":                               "target",
-		"nowhere.$ A":                              "service",
-		"nodata.$ AAAA":                            "type",
-		"svc.cluster.local. A":                     "empty_non_terminal",
-		"default.svc.cluster.local. A":             "empty_non_terminal",
-		"default.pod.cluster.local. A":             "empty_non_terminal",
-		"_tcp.web.$ A":                             "empty_non_terminal",
-		"_udp.web-0.web.$ A":                       "empty_non_terminal",
-		"_tcp.vip.$ A":                             "empty_non_terminal",
-		"_zone.zoned.$ A":                          "empty_non_terminal",
-		"east.db.& A":                              "empty_non_terminal",
-		"10.in-addr.arpa. PTR":                     "empty_non_terminal",
-		"cluster.local. A":                         "type",
-		"web.$ AAAA":                               "type",
-		"web.$ MX":                                 "type",
-		"portless.$ SRV":                           "type",
-		"10-0-0-1.default.pod.cluster.local. AAAA": "type",
-		"1.0.0.10.in-addr.arpa. A":                 "type",
+	checkExplained(t, h, []explained{
+		{"an answer", "web.$ A", "", ""},
+		{"a CNAME that leads to an answer", "ext.$ A", "", ""},
+		{"a CNAME alone", "ext.$ MX", "", ""},
+		{"no such name in the zone", "x.cluster.local. A", "syntax", "no name has this form: a Service is SERVICE.NAMESPACE.svc.cluster.local."},
+		{"svc is missing", "web.default.cluster.local. A", "syntax", "no name has this form: a Service is SERVICE.NAMESPACE.svc.cluster.local."},
+		{"too many labels", "x.y.web-0.web.$ A", "syntax", formText},
+		{"no underscores", "http.tcp.web.$ SRV", "syntax", formText},
+		{"too many labels in a multicluster zone", "w.x.y.z.db.& A", "syntax", strings.Replace(formText, "HOSTNAME", "HOSTNAME.CLUSTER", 1)},
+		{"too many labels below pod", "x.10-0-0-1.default.pod.cluster.local. A", "syntax", "no name has this form: before pod stands ADDRESS.NAMESPACE, as in 10-244-1-21.default"},
+		{"a name below dns", "x.dns.cluster.local. A", "syntax", "no name has this form: before dns stands ns"},
+		{"no reverse name", "x.in-addr.arpa. PTR", "syntax", "this is not the reverse name of an address"},
+		{"no such namespace", "web.nowhere.svc.cluster.local. A", "namespace", "there is no namespace nowhere"},
+		{"nor below pod", "10-0-0-1.nowhere.pod.cluster.local. A", "namespace", "there is no namespace nowhere"},
+		{"no such Service", "nobody.$ A", "service", "there is no Service nobody %"},
+		{"nor a port of it", "_http._tcp.nobody.$ SRV", "service", "there is no Service nobody %"},
+		{"slices without their Service", "orphan-0.orphan.$ A", "service", "there is no Service orphan %"},
+		{"a Service that is not imported", "web.& A", "service", "there is no ServiceImport web %"},
+		{"an ExternalName that is an address", "number.$ A", "external_name", "Service number % is an ExternalName whose target is no domain name"},
+		{"a name below an ExternalName", "x.ext.$ A", "external_name", "Service ext % is an ExternalName, and nothing is below it"},
+		{"a port of one", "_http._tcp.ext.$ SRV", "external_name", "Service ext % is an ExternalName, and nothing is below it"},
+		{"no endpoints", "empty.$ A", "no_ready_endpoints", "Service empty % has no endpoints: does its selector match any Pods?"},
+		{"endpoints that are names", "fqdn.$ A", "no_ready_endpoints", "Service fqdn % has no endpoints: does its selector match any Pods?"},
+		{"an endpoint that is not ready", "starting.$ A", "no_ready_endpoints", "Service starting % has 1 endpoint, which is not ready"},
+		{"a port of it", "_http._tcp.starting.$ SRV", "no_ready_endpoints", "Service starting % has 1 endpoint, which is not ready"},
+		{"three that are not", "serving.$ A", "no_ready_endpoints", "Service serving % has 3 endpoints, none of them ready and 1 terminating"},
+		{"the same where the name exists", "all.$ A", "no_ready_endpoints", "Service all % has 3 endpoints, none of them ready and 1 terminating"},
+		{"a zonal name of a Service without", "eu-1a.pin._zone.empty.$ A", "no_ready_endpoints", "Service empty % has no endpoints: does its selector match any Pods?"},
+		{"a hostname nobody has", "web-9.web.$ A", "hostname", "Service web % has no endpoint web-9; " + twoReady},
+		{"a port of it", "_http._tcp.web-9.web.$ SRV", "hostname", "Service web % has no endpoint web-9; " + twoReady},
+		{"a misspelt one", "wbe-1.web.$ A", "hostname", "Service web % has no endpoint wbe-1; it has 5 endpoints, 2 of them ready: web-1, web-0"},
+		{"the dashed address of one with a hostname", "10-0-0-2.web.$ A", "hostname", "Service web % has no endpoint 10-0-0-2; it has 5 endpoints, 2 of them ready: web-1, web-0"},
+		{"a dashed address nobody has", "10-0-2-7.anon.$ A", "hostname", "Service anon % has no endpoint 10-0-2-7; it has 4 ready endpoints, e.g. 10-0-2-1, 10-0-2-9, 0--5"},
+		{"of two families each", "pair-7.pair.$ A", "hostname", "Service pair % has no endpoint pair-7; it has 4 ready endpoints: pair-0, pair-1"},
+		{"of a Service without endpoints", "x.empty.$ A", "hostname", "Service empty % has no endpoint x; it has no endpoints"},
+		{"of one without ready endpoints", "x.starting.$ A", "hostname", "Service starting % has no endpoint x; it has 1 endpoint, which is not ready"},
+		{"of a Service with a ClusterIP", "x.vip.$ A", "hostname", "Service vip % has no endpoint x; it has 1 ready endpoint: vip-0"},
+		{"of another cluster", "db-1.east.db.& A", "hostname", "ServiceImport db % has no endpoint db-1.east; it has 4 endpoints, 3 of them ready: db-0.east, db-0.west, 10-20-0-2.east"},
+		{"a cluster nobody knows", "north.db.& A", "hostname", "ServiceImport db % has no endpoint in cluster north; it has 4 endpoints, 3 of them ready: db-0.east, db-0.west, 10-20-0-2.east"},
+		{"an endpoint that is not ready", "web-2.web.$ A", "hostname_not_ready", "endpoint web-2 of Service web % is not ready, so it has no name (option hostnames)"},
+		{"a port of it", "_http._tcp.web-2.web.$ SRV", "hostname_not_ready", "endpoint web-2 of Service web % is not ready, so it has no name (option hostnames)"},
+		{"one that is terminating", "web-3.web.$ A", "hostname_not_ready", "endpoint web-3 of Service web % is terminating, so it has no name (option hostnames)"},
+		{"one of another cluster", "db-1.west.db.& A", "hostname_not_ready", "endpoint db-1.west of ServiceImport db % is not ready, so it has no name (option hostnames)"},
+		{"a port under another protocol", "_http._udp.web.$ SRV", "port", "Service web % has no port _http._udp; it has others: _http._tcp, _dns._udp"},
+		{"a misspelt port", "_htpp._tcp.vip.$ SRV", "port", "Service vip % has no port _htpp._tcp; it has others: _http._tcp, _https._tcp"},
+		{"a protocol without ports", "_sctp.web.$ SRV", "port", "Service web % has no port _sctp; it has others: _dns._udp, _http._tcp"},
+		{"a port of an endpoint", "_dns._tcp.web-0.web.$ SRV", "port", "endpoint web-0 of Service web % has no port _dns._tcp; it has others: _dns._udp, _http._tcp"},
+		{"ports without names", "_http._tcp.anon.$ SRV", "port", "Service anon % has no port _http._tcp; its ports have no names"},
+		{"and a protocol", "_tcp.bare.$ A", "port", "Service bare % has no port _tcp; its ports have no names"},
+		{"no ports", "_http._tcp.portless.$ SRV", "port", "Service portless % has no port _http._tcp; it has no ports"},
+		{"a zone without endpoints", "us-1.pin._zone.zoned.$ A", "zone", "Service zoned % has no ready endpoint in zone us-1"},
+		{"a zonal name of another Service", "eu-1a.pin._zone.vip.$ A", "zone", "Service vip % is not headless, so it has no zonal names"},
+		{"a pod's name without an address", "web-0.default.pod.cluster.local. A", "pod", "web-0 is not an address with hyphens, such as 10-244-1-21"},
+		{"an address nobody has", "9.0.0.10.in-addr.arpa. PTR", "reverse", "no Service and no ready endpoint that is served here has the address 10.0.0.9"},
+		{"an address of an endpoint that is not ready", "3.0.0.10.in-addr.arpa. PTR", "reverse", "the endpoint that has the address 10.0.0.3 is not ready"},
+		{"an address of a slice without its Service", "1.9.0.10.in-addr.arpa. PTR", "reverse", "no Service and no ready endpoint that is served here has the address 10.0.9.1"},
+		{"a network nobody is in", "9.10.in-addr.arpa. PTR", "reverse", "no Service and no ready endpoint that is served here has an address in 10.9.0.0/16"},
+		{"a target outside that does not exist", "ext.$ AAAA", "target", "target www.example.com. does not exist"},
+		{"a target here that does not", "nowhere.$ A", "service", "target nobody.default.svc.cluster.local.: there is no Service nobody %"},
+		{"a target here without the type", "nodata.$ AAAA", "type", "target portless.default.svc.cluster.local.: Service portless % has only IPv4 addresses"},
+		{"a circle", "circle.$ A", "target", "target circle.default.svc.cluster.local. leads to itself"},
+		{"a long chain", "hop-1.$ A", "target", "target hop-9.default.svc.cluster.local. is not followed: too many ExternalNames lead to each other"},
+		{"svc", "svc.cluster.local. A", "empty_non_terminal", noneText},
+		{"a namespace", "default.svc.cluster.local. A", "empty_non_terminal", "namespace default has no records of its own, its Services have: SERVICE.default.svc"},
+		{"one below pod", "default.pod.cluster.local. A", "empty_non_terminal", noneText},
+		{"a protocol", "_tcp.web.$ A", "empty_non_terminal", noneText},
+		{"one below an endpoint", "_udp.web-0.web.$ A", "empty_non_terminal", noneText},
+		{"one of a ClusterIP", "_tcp.vip.$ A", "empty_non_terminal", noneText},
+		{"what is above zones", "_zone.zoned.$ A", "empty_non_terminal", noneText},
+		{"a cluster", "east.db.& A", "empty_non_terminal", noneText},
+		{"what is above addresses", "0.10.in-addr.arpa. PTR", "empty_non_terminal", noneText},
+		{"the apex", "cluster.local. A", "type", "this name has only SOA and NS records"},
+		{"the version", "dns-version.cluster.local. A", "type", "this name has only a TXT record"},
+		{"the name server", "ns.dns.cluster.local. AAAA", "type", "this name has only IPv4 addresses"},
+		{"a Service without IPv6", "web.$ AAAA", "type", "Service web % has only IPv4 addresses"},
+		{"an endpoint without IPv4", "fd00--0.anon.$ A", "type", "endpoint fd00--0 of Service anon % has only IPv6 addresses"},
+		{"an endpoint without IPv6", "web-0.web.$ AAAA", "type", "endpoint web-0 of Service web % has only IPv4 addresses"},
+		{"a port without IPv6", "_http._tcp.web.$ AAAA", "type", "this name has only IPv4 addresses"},
+		{"an endpoint's port", "_http._tcp.web-0.web.$ A", "type", "this name has only SRV records"},
+		{"a Service without ports", "portless.$ SRV", "type", "Service portless % has no ports"},
+		{"a type that there never is", "web.$ MX", "type", "Service web % has no MX records"},
+		{"a pod's name", "10-0-0-1.default.pod.cluster.local. AAAA", "type", "this name has only IPv4 addresses"},
+		{"a reverse name", "1.0.0.10.in-addr.arpa. A", "type", "this name has only PTR records"},
+	})
+}
+
+func TestDenialsSayWhichOptionIsTheReason(t *testing.T) {
+	for _, c := range []struct {
+		options string
+		row     explained
+	}{
+		{"noendpoints", explained{"", "web.$ A", "no_ready_endpoints", "Service web %: endpoints are not served here (option noendpoints)"}},
+		{"noendpoints", explained{"", "vip-0.vip.$ A", "hostname", "Service vip %: endpoints are not served here (option noendpoints)"}},
+		{"endpoints headless", explained{"", "vip-0.vip.$ A", "hostname", "Service vip %: only endpoints of headless Services are served here (option endpoints)"}},
+		{"ignore empty_service", explained{"", "bare.$ A", "no_ready_endpoints", "Service bare % has no endpoints (option ignore)"}},
+		{"", explained{"", "10-0-0-1.default.pod.cluster.local. A", "pod", "names of Pods are not served here (option pods)"}},
+		{"", explained{"", "10-0-0-1.nowhere.pod.cluster.local. A", "pod", "names of Pods are not served here (option pods)"}},
+		{"pods verified", explained{"", "10-0-0-1.default.pod.cluster.local. A", "pod", "no Pod % has the address 10.0.0.1"}},
+		{"labels app=x", explained{"", "web.$ A", "service", "there is no Service web % that is served here"}},
+		{"hostnames all", explained{"", "web-9.web.$ A", "hostname", "Service web % has no endpoint web-9; " + twoReady}},
+		{"hostnames serving", explained{"", "web-2.web.$ A", "hostname_not_ready", "endpoint web-2 of Service web % is not ready, so it has no name (option hostnames)"}},
 	} {
-		if got := deny(t, h, text).cause.String(); got != want {
-			t.Errorf("%s: %q, want %q", text, got, want)
+		c.row.name = c.options
+		checkExplained(t, newTestHeadless(t, c.options), []explained{c.row})
+	}
+}
+
+// TestHiddenNamespacesAreExplainedLikeMissingOnes: the text is the same but for the name that the client gave.
+func TestHiddenNamespacesAreExplainedLikeMissingOnes(t *testing.T) {
+	for _, hiding := range []string{"namespaces shown", "namespace_labels exposed=yes"} {
+		_, h := hiddenServer(t, hiddenShown+"---"+hiddenHidden, hiding+"\npods insecure")
+		for _, name := range hiddenNames {
+			if !strings.Contains(strings.ToLower(name), "hidden") {
+				continue
+			}
+			hidden := deny(t, h, name+" A", 1232)
+			missing := deny(t, h, strings.NewReplacer("hidden", "nobody", "Hidden", "Nobody").Replace(name)+" A", 1232)
+			got, want := extendedErrors(&hidden.Msg)[0].ExtraText, extendedErrors(&missing.Msg)[0].ExtraText
+			if strings.ReplaceAll(got, "hidden", "nobody") != want || !strings.HasPrefix(want, "there is no namespace nobody") {
+				t.Errorf("%s: %q, and where there is none %q", name, got, want)
+			}
+		}
+		m := deny(t, h, "link.shown.svc.cluster.local. A", 1232)
+		want := "target web.hidden.svc.cluster.local.: there is no namespace hidden that is served here"
+		if got := extendedErrors(&m.Msg)[0].ExtraText; got != want {
+			t.Errorf("an ExternalName that leads there: %q, want %q", got, want)
 		}
 	}
-	h = newTestHeadless(t, "ignore empty_service\nnoendpoints")
-	for text, want := range map[string]string{
-		"vip.$ A":                        "no_ready_endpoints",
-		"web.$ A":                        "no_ready_endpoints",
-		"1-1-1-1.x.pod.cluster.local. A": "pod",
+}
+
+func TestNoExplain(t *testing.T) {
+	h := newTestHeadless(t, "no_explain")
+	h.upstream = outside{}
+	for _, question := range []string{"nobody.$ A", "web.$ AAAA", "ext.$ AAAA", "circle.$ A", "x.cluster.local. A", "9.0.0.10.in-addr.arpa. PTR"} {
+		if m := ask(t, h, explainedNames.Replace(question), func(r *dns.Msg) { r.SetEdns0(1232, false) }); m.IsEdns0() != nil {
+			t.Errorf("%s: got\n%v\nwant no OPT record", question, m)
+		}
+	}
+}
+
+// TestTargetsThatFailAreExplained: what another plugin says of the target of a CNAME.
+func TestTargetsThatFailAreExplained(t *testing.T) {
+	h := newTestHeadless(t, "")
+	for _, c := range []struct {
+		name  string
+		reply *dns.Msg
+		want  string
+	}{
+		{"no reply", nil, "target www.example.com. cannot be resolved"},
+		{"SERVFAIL", &dns.Msg{MsgHdr: dns.MsgHdr{Rcode: dns.RcodeServerFailure}}, "target www.example.com. cannot be resolved"},
+		{"no data", &dns.Msg{}, "target www.example.com. has no A records"},
+		{"nobody answers for it", &dns.Msg{MsgHdr: dns.MsgHdr{Rcode: dns.RcodeRefused}}, ""},
 	} {
-		if got := deny(t, h, text).cause.String(); got != want {
-			t.Errorf("without endpoints: %s: %q, want %q", text, got, want)
+		h.upstream = fixed{c.reply, nil}
+		m, want := deny(t, h, "ext.default.svc.cluster.local. A", 1232), []dns.EDNS0_EDE{{ExtraText: c.want}}
+		if c.want == "" {
+			want = nil
+		}
+		if got := extendedErrors(&m.Msg); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", c.name, got, want)
+		}
+	}
+}
+
+// TestFallthroughIsNotExplained: what the next plugin says is not ours to explain.
+func TestFallthroughIsNotExplained(t *testing.T) {
+	h, asked := newTestHeadless(t, "fallthrough"), false
+	h.Next = behind(nxName, &asked)
+	for _, question := range []string{"nobody.$ A", "default.svc.cluster.local. A", "_tcp.web.$ A"} {
+		m := ask(t, h, explainedNames.Replace(question), func(r *dns.Msg) { r.SetEdns0(1232, false) })
+		if !asked || len(extendedErrors(m)) > 0 {
+			t.Errorf("%s: asked: %v; got\n%v", question, asked, m)
+		}
+	}
+	m := ask(t, h, explainedNames.Replace("web.$ AAAA"), func(r *dns.Msg) { r.SetEdns0(1232, false) })
+	if len(extendedErrors(m)) != 1 {
+		t.Errorf("what is ours to deny: got\n%v", m)
+	}
+}
+
+// TestStaleDenials: that a denial comes from a snapshot stands before why it denies, in one OPT record.
+func TestStaleDenials(t *testing.T) {
+	h := newTestHeadless(t, "")
+	h.synced, h.snapshot = newLatch(servicesResource), new(snapshotter)
+	h.snapshot.served.Store(&snapshotHeader{})
+	m := ask(t, h, explainedNames.Replace("nobody.$ A"), func(r *dns.Msg) { r.SetEdns0(512, false) })
+	want := []dns.EDNS0_EDE{
+		{InfoCode: dns.ExtendedErrorCodeStaleAnswer, ExtraText: staleText},
+		{InfoCode: dns.ExtendedErrorCodeOther, ExtraText: "there is no Service nobody in namespace default"},
+	}
+	if got := extendedErrors(m); !slices.Equal(got, want) || len(m.Extra) != 1 {
+		t.Errorf("got %v, want %v", m.Extra, want)
+	}
+}
+
+// TestDenialsRepeatOptions: the server repeats some options of a query only in replies without an OPT record.
+func TestDenialsRepeatOptions(t *testing.T) {
+	edns.SetSupportedOption(65001)
+	m := ask(t, newTestHeadless(t, ""), explainedNames.Replace("nobody.$ A"), func(r *dns.Msg) {
+		r.SetEdns0(1232, false)
+		opt := r.IsEdns0()
+		opt.Option = append(opt.Option, &dns.EDNS0_LOCAL{Code: 65001, Data: []byte{1}}, &dns.EDNS0_LOCAL{Code: 65003, Data: []byte{2}})
+	})
+	opt := m.IsEdns0()
+	if opt == nil || len(opt.Option) != 2 || opt.Option[0].Option() != dns.EDNS0EDE || opt.Option[1].Option() != 65001 {
+		t.Errorf("got %v, want an extended error and option 65001", opt)
+	}
+}
+
+// TestNamesThatComeMeanwhile: what was denied may exist by the time it is looked for again.
+func TestNamesThatComeMeanwhile(t *testing.T) {
+	h := newTestHeadlessFrom(t, "headless cluster.local clusterset.local in-addr.arpa {\nmulticluster clusterset.local\nmanifests testdata/cluster.yaml testdata/imports.yaml\n}")
+	for _, text := range []string{"web.$", "_http._tcp.web.$", "vip.$", "web-0.web.$", "_http._tcp.web-0.web.$", "1.0.0.10.in-addr.arpa.", "db-0.east.db.&"} {
+		name := explainedNames.Replace(text)
+		q := question{authority: h.authority(name), name: name, qtype: dns.TypeA, end: dns.MaxMsgSize}
+		q.parse(name, q.authority.zone, q.grammar)
+		r := new(dns.Msg)
+		r.SetQuestion(name, dns.TypeA).SetEdns0(1232, false)
+		m := newReply(r)
+		h.explain(r, &q, m) // of a name error
+		if errs := extendedErrors(&m.Msg); m.cause != causeChanged || len(errs) != 1 || errs[0].ExtraText != "this has just changed, ask again" {
+			t.Errorf("%s: %q, %v", text, m.cause, errs)
+		}
+	}
+}
+
+// TestTextsOfHostileNames: whatever a client puts into a name, and however long names are, the text is short and printable, and
+// costs neither the SOA nor a flag.
+func TestTextsOfHostileNames(t *testing.T) {
+	long := strings.Repeat("n", 63)
+	label := func(octets string) string { return strings.Repeat(octets, 63) }
+	h := newTestHeadlessFrom(t, "headless cluster.local in-addr.arpa {\nzonal\nmanifests testdata/cluster.yaml\n}")
+	h.index.putNamespace(&namespaceSpec{objectKey{name: long}})
+	h.index.putService(&serviceSpec{objectKey: objectKey{long, long}, kind: headless})
+	spec := &sliceSpec{objectKey: objectKey{long, "s"}, service: long}
+	for i := range 20 {
+		spec.ports = append(spec.ports, portOf(fmt.Sprintf("%s%02d", long[2:], i), "tcp", uint16(i+1)))
+		spec.endpoints = append(spec.endpoints, endpointSpec{addr: podAddr(i), name: fmt.Sprintf("%s%02d", long[2:], i), state: ready})
+	}
+	h.index.putSlice(spec)
+	h.index.putService(&serviceSpec{objectKey: objectKey{long, "alias"}, kind: externalName, target: "x." + long + "." + long + ".svc.cluster.local."})
+	for _, name := range []string{
+		label(`\000`) + ".svc.cluster.local.",
+		label(`\255`) + "." + label(`\128`) + ".default.svc.cluster.local.",
+		label(`\"`) + ".web.default.svc.cluster.local.",
+		label(`\.`) + "." + label(`\\`) + "." + label(`\010`) + ".svc.cluster.local.",
+		"_" + label(`\000`)[4:] + "._" + label(`\001`)[4:] + ".web.default.svc.cluster.local.",
+		label(`\200`) + ".pin._zone.web.default.svc.cluster.local.",
+		label(`\200`) + ".in-addr.arpa.",
+		"\x00\xff\n\x1b[31m.default.svc.cluster.local.", // as another plugin may put it
+		"héllo.default.svc.cluster.local.",
+		strings.Repeat("n", 61) + "x7." + long + "." + long + ".svc.cluster.local.",
+		"_" + long[1:] + "._tcp." + long + "." + long + ".svc.cluster.local.",
+		"_tcpx." + long + "." + long + ".svc.cluster.local.",
+		"x." + long + "." + long + ".svc.cluster.local.",
+		"alias." + long + ".svc.cluster.local.",
+		strings.ToUpper(long) + ".svc.cluster.local.",
+	} {
+		for _, qtype := range []string{"A", "AAAA", "MX"} {
+			for _, size := range []uint16{0, 512, 1232} {
+				r := new(dns.Msg)
+				m := ask(t, h, name+" "+qtype, func(query *dns.Msg) {
+					if size > 0 {
+						query.SetEdns0(size, false)
+					}
+					r = query
+				})
+				limit, soas := max(dns.MinMsgSize, int(size)), len(m.Ns)
+				if err := explanationFault(r, m, limit); err != nil && !strings.HasPrefix(name, "alias") {
+					t.Errorf("%q %s in %d octets: %v", name, qtype, limit, err)
+				}
+				if size > 0 && m.IsEdns0() == nil {
+					m.SetEdns0(size, false)
+				}
+				if m.Truncate(limit); m.Truncated || len(m.Ns) != soas {
+					t.Errorf("%q %s in %d octets: got\n%v", name, qtype, limit, m)
+				}
+			}
+		}
+	}
+}
+
+// TestTextsFitIntoTheMessage: where there is little room a text is cut, and where there is hardly any it is left out.
+func TestTextsFitIntoTheMessage(t *testing.T) {
+	h := newTestHeadless(t, "")
+	edns.SetSupportedOption(65001)
+	sizes := make(map[int]bool) // of the texts
+	for padding := range 420 {
+		var r *dns.Msg
+		m := ask(t, h, explainedNames.Replace("web-9.web.$ A"), func(query *dns.Msg) {
+			query.SetEdns0(512, false)
+			opt := query.IsEdns0()
+			opt.Option = append(opt.Option, &dns.EDNS0_LOCAL{Code: 65001, Data: make([]byte, padding)}) // the reply repeats it
+			r = query
+		})
+		errs := extendedErrors(m)
+		sizes[-1] = sizes[-1] || len(errs) == 0
+		for _, e := range errs {
+			sizes[len(e.ExtraText)] = true
+			if full := strings.HasSuffix(e.ExtraText, twoReady); !full && len(e.ExtraText) < 70 && !strings.HasSuffix(e.ExtraText, "...") {
+				t.Errorf("with %d octets of padding: %q", padding, e.ExtraText)
+			}
+		}
+		if m.IsEdns0() == nil {
+			m.Extra = append(m.Extra, r.IsEdns0())
+		}
+		if m.Len() > 512 && len(errs) > 0 {
+			t.Errorf("with %d octets of padding: %d octets", padding, m.Len())
+		}
+	}
+	if !sizes[-1] || !sizes[leastText] || sizes[leastText-1] || len(sizes) < 40 {
+		t.Errorf("texts of %d sizes", len(sizes))
+	}
+}
+
+// TestSuggestionsCostTheSameWhateverTheSize: of 10,000 endpoints a denial looks at a few, and finds those near all the same.
+func TestSuggestionsCostTheSameWhateverTheSize(t *testing.T) {
+	h := newTestHeadless(t, "")
+	looks := make(map[int]int) // by the size of the Service
+	for _, size := range []int{100, 10000} {
+		x := bigIndex(size)
+		h.index = x
+		svc := x.peek("n", "web")
+		for _, g := range svc.groups {
+			for i := maxLooks; i < len(g.targets); i++ {
+				g.targets[i] = nil // to look at it is a fault
+			}
+		}
+		for _, asked := range []struct{ question, want string }{
+			{fmt.Sprintf("web-%d.web.n.svc.cluster.local. A", size), fmt.Sprintf(", e.g. web-%d, ", size-1)},
+			{"web-50x.web.n.svc.cluster.local. A", ", e.g. web-5, "},
+			{"10-0-0-9.web.n.svc.cluster.local. A", ", e.g. web-9, "},
+			{"nobody.web.n.svc.cluster.local. A", ", e.g. web-"},
+			{"_x._tcp.web.n.svc.cluster.local. SRV", "; it has others: _http._tcp"},
+		} {
+			key := x.byName.key
+			x.byName.key = func(e *endpoint) hostKey { looks[size]++; return key(e) }
+			m := deny(t, h, asked.question, 1232)
+			x.byName.key = key
+			if errs := extendedErrors(&m.Msg); len(errs) != 1 || !strings.Contains(errs[0].ExtraText, asked.want) {
+				t.Errorf("of %d: %s: %v, want %q", size, asked.question, errs, asked.want)
+			}
+		}
+	}
+	if looks[10000] > looks[100]+40 { // the chains of a table have random lengths
+		t.Errorf("%d endpoints were compared with a name in a Service of 10,000, %d in one of 100", looks[10000], looks[100])
+	}
+}
+
+// TestEachDenialHasOneExplanation asks for names of all forms, right and wrong.
+func TestEachDenialHasOneExplanation(t *testing.T) {
+	h := newTestHeadlessFrom(t, "headless cluster.local clusterset.local in-addr.arpa ip6.arpa {\nmulticluster clusterset.local\nzonal\n"+
+		"pods insecure\nmanifests testdata/cluster.yaml testdata/imports.yaml\n}")
+	h.upstream = outside{}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	labels := strings.Fields("web web-0 web-9 vip vip-0 anon 10-0-2-1 fd00--0 _http _tcp _udp _x _zone pin prefer eu-1a db db-0 east ext nowhere circle " +
+		"empty starting starting-0.starting web-2.web us-1.pin._zone.zoned x.default.pod all default nobody svc pod dns ns dns-version x * 10 0 1 f \\000")
+	denials := make(map[cause]int)
+	for range 20000 {
+		var name []string
+		for range rnd.IntN(7) {
+			name = append(name, pickOne(rnd, labels))
+		}
+		if rnd.IntN(2) == 0 {
+			name = append(name, "default", "svc")
+		}
+		question := strings.Join(append(name, pickOne(rnd, h.zones)), ".")
+		qtype := pickOne(rnd, []string{"A", "AAAA", "SRV", "PTR", "TXT", "ANY", "NS"})
+		size := pickOne(rnd, []uint16{0, 512, 1232})
+		r, m := new(dns.Msg), deny(t, h, question+" "+qtype, size)
+		if size > 0 {
+			r.SetEdns0(size, false)
+		}
+		if m.cause == causeTarget { // of the CNAMEs some lead to a denial, and some lead nowhere
+			continue
+		}
+		if err := explanationFault(r, &m.Msg, max(dns.MinMsgSize, int(size))); err != nil {
+			t.Fatalf("%s %s: %v:\n%v", question, qtype, err, m)
+		}
+		if denies := m.Rcode == nxName || len(m.Answer) == 0; denies != (m.cause != noCause) {
+			t.Fatalf("%s %s: the cause is %q:\n%v", question, qtype, m.cause, m)
+		}
+		denials[m.cause]++
+	}
+	for c := range cause(len(causeTexts)) {
+		if denials[c] == 0 && c != causeClusterIP && c != causeTarget && c != causeChanged {
+			t.Errorf("nothing was denied because of %q", c)
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	for _, c := range []struct {
+		name, label string
+		offers      []string
+		want        []string
+		more        bool
+	}{
+		{"none", "a", nil, nil, false},
+		{"the most like comes first", "web-1", []string{"db-7", "web-2", "web-1x"}, []string{"web-1x", "web-2", "db-7"}, false},
+		{"of those alike the first", "web-9", []string{"web-0", "web-1", "web-2", "web-3"}, []string{"web-0", "web-1", "web-2"}, true},
+		{"each once", "web-9", []string{"web-0", "web-0", "web-0", "web-0"}, []string{"web-0"}, false},
+		{"a better one takes the place of the worst", "web-9", []string{"a", "b", "c", "web-8"}, []string{"web-8", "a", "b"}, true},
+		{"the start and the end count", "cassandra-1", []string{"casandra-1", "cassandra-2", "x"}, []string{"casandra-1", "cassandra-2", "x"}, false},
+	} {
+		var n nearest[string]
+		for _, o := range c.offers {
+			n.offer(o, likeness(o, c.label))
+		}
+		if !slices.Equal(n.all(), c.want) || n.more != c.more {
+			t.Errorf("%s: %q and more %v, want %q and %v", c.name, n.all(), n.more, c.want, c.more)
 		}
 	}
 }

@@ -164,7 +164,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	case m.cname != "":
 		h.chase(ctx, w, r, &q, m)
 	default:
-		h.finish(&q, m, 0)
+		h.finish(r, &q, m, 0)
 	}
 	if stale {
 		markStale(&m.Msg, r)
@@ -236,13 +236,13 @@ func room(w dns.ResponseWriter, r *dns.Msg) int {
 }
 
 // finish completes m, to which the answer for q was added behind some CNAMEs: without one it is a denial.
-func (h *Headless) finish(q *question, m *reply, cnames int) {
+func (h *Headless) finish(r *dns.Msg, q *question, m *reply, cnames int) {
 	if m.outcome == nameError {
 		m.Rcode = dns.RcodeNameError
 	}
 	if len(m.Answer) == cnames && !m.Truncated {
 		m.Ns = append(m.Ns, h.soa(q, h.denialTTL()))
-		h.explain(q, m)
+		h.explain(r, q, m)
 	}
 }
 
@@ -253,19 +253,6 @@ func notReadyReply(w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	addEDE(m, r, dns.ExtendedErrorCodeNotReady, "the cluster has not been listed yet")
 	_ = w.WriteMsg(m) // the client is gone; there is nobody to tell
 	return dns.RcodeSuccess, nil
-}
-
-// edeSize is the size of an extended error without its text (RFC 8914 section 2).
-const edeSize = 6
-
-// addEDE adds an extended error to m, a reply to r, if the client can read it.
-func addEDE(m, r *dns.Msg, code uint16, text string) {
-	if r.IsEdns0() == nil {
-		return
-	}
-	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
-	opt.Option = []dns.EDNS0{&dns.EDNS0_EDE{InfoCode: code, ExtraText: text}}
-	m.Extra = append(m.Extra, opt)
 }
 
 const (
@@ -521,30 +508,35 @@ func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 	seen := []string{strings.ToLower(q.name)}
 	for {
 		m.Answer = append(m.Answer, cnameRR(q.name, m.ttl, m.cname))
-		if q.qtype != dns.TypeA && q.qtype != dns.TypeAAAA || slices.Contains(seen, m.cname) {
+		if q.qtype != dns.TypeA && q.qtype != dns.TypeAAAA {
+			return
+		}
+		hop := question{authority: h.authority(m.cname), name: m.cname, qtype: q.qtype}
+		hop.offset, hop.end = q.offset+pointerSize+fixedSize+nameSize(m.cname), q.end
+		if slices.Contains(seen, m.cname) {
+			h.explainTarget(r, &hop, m, " leads to itself")
 			return
 		}
 		seen = append(seen, m.cname)
-		hop := question{authority: h.authority(m.cname), name: m.cname, qtype: q.qtype}
 		if hop.authority == nil {
 			h.chaseOutside(ctx, w, r, &hop, m)
 			return
 		}
 		hop.parse(m.cname, hop.authority.zone, hop.grammar)
-		hop.offset, hop.end = q.offset+pointerSize+fixedSize+nameSize(m.cname), q.end
 		q = &hop
 		m.outcome, m.cname = nameError, ""
 		cnames := len(m.Answer)
 		h.resolve(q, m)
 		switch {
 		case m.cname != "" && cnames == maxHops:
+			h.explainTarget(r, q, m, " is not followed: too many ExternalNames lead to each other")
 			return
 		case m.cname != "":
 		case m.outcome != found && h.falls(q.name):
 			h.chaseOutside(ctx, w, r, q, m)
 			return
 		default:
-			h.finish(q, m, cnames)
+			h.finish(r, q, m, cnames)
 			return
 		}
 	}
@@ -555,13 +547,15 @@ func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 func (h *Headless) chaseOutside(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, q *question, m *reply) {
 	loop, _ := ctx.Value(dnsserver.LoopKey{}).(int)
 	if loop >= maxHops {
-		m.Rcode, m.cause = dns.RcodeServerFailure, causeTarget
+		m.Rcode = dns.RcodeServerFailure
+		h.explainTarget(r, q, m, " leads back here")
 		return
 	}
 	ctx = context.WithValue(ctx, dnsserver.LoopKey{}, loop+1)
 	answer, err := h.upstream.Lookup(ctx, request.Request{W: w, Req: r}, q.name, q.qtype)
 	if err != nil || answer == nil {
-		m.Rcode, m.cause = dns.RcodeServerFailure, causeTarget
+		m.Rcode = dns.RcodeServerFailure
+		h.explainTarget(r, q, m, " cannot be resolved")
 		return
 	}
 	if answer.Rcode != dns.RcodeRefused {
@@ -569,7 +563,14 @@ func (h *Headless) chaseOutside(ctx context.Context, w dns.ResponseWriter, r *dn
 	}
 	m.Answer = append(m.Answer, answer.Answer...)
 	m.Truncated = answer.Truncated
-	if answer.Rcode == dns.RcodeNameError || answer.Rcode == dns.RcodeSuccess && len(answer.Answer) == 0 {
-		m.Ns, m.cause = answer.Ns, causeTarget
+	switch {
+	case answer.Rcode == dns.RcodeNameError:
+		m.Ns = answer.Ns
+		h.explainTarget(r, q, m, " does not exist")
+	case answer.Rcode == dns.RcodeSuccess && len(answer.Answer) == 0:
+		m.Ns = answer.Ns
+		h.explainTarget(r, q, m, " has no "+dns.Type(q.qtype).String()+" records")
+	case answer.Rcode == dns.RcodeServerFailure:
+		h.explainTarget(r, q, m, " cannot be resolved")
 	}
 }

@@ -67,7 +67,7 @@ var hiddenNames = strings.Fields(`
 	us.prefer._zone.web.hidden.svc.cluster.local. hidden.pod.cluster.local. 10-7-0-2.hidden.pod.cluster.local.
 	hidden.svc.clusterset.local. db.hidden.svc.clusterset.local. east.db.hidden.svc.clusterset.local.
 	db-0.east.db.hidden.svc.clusterset.local. _sql._tcp.db.hidden.svc.clusterset.local.
-	1.0.7.10.in-addr.arpa. 0.7.10.in-addr.arpa. 7.10.in-addr.arpa. 1.1.7.10.in-addr.arpa. 7.0.96.10.in-addr.arpa.
+	1.0.7.10.in-addr.arpa. 1.2.7.10.in-addr.arpa. 0.7.10.in-addr.arpa. 7.10.in-addr.arpa. 1.1.7.10.in-addr.arpa. 7.0.96.10.in-addr.arpa.
 	1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.7.0.d.f.ip6.arpa. 7.0.d.f.ip6.arpa. 6.9.d.f.ip6.arpa.
 `)
 

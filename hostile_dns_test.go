@@ -290,6 +290,8 @@ func replyFault(tcp bool, packet, reply []byte) error {
 		}
 	case m.Rcode != noError && m.Rcode != nxName || !m.Authoritative || len(m.Answer)+len(m.Ns) == 0 && !m.Truncated:
 		return fmt.Errorf("a valid query, and the reply is:\n%v", m)
+	default:
+		return explanationFault(r, m, limit)
 	}
 	return nil
 }

@@ -263,6 +263,7 @@ type config struct {
 	multicluster    []string // some of zones
 	hostnames       policy
 	hold            time.Duration
+	noExplain       bool
 	fall            fall.F
 
 	ttl, headlessTTL, negativeTTL uint32 // seconds
@@ -387,6 +388,10 @@ var options = map[string]option{
 		if cfg.hold, err = time.ParseDuration(args[0]); err != nil || cfg.hold < 0 || cfg.hold > maxHold {
 			return errExpected
 		}
+		return nil
+	}},
+	"no_explain": {0, 0, "no argument", func(cfg *config, _ []string) error {
+		cfg.noExplain = true
 		return nil
 	}},
 	"pods": {1, 1, "disabled, insecure or verified", func(cfg *config, args []string) error {
