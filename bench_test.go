@@ -99,6 +99,7 @@ var benchQueries = []benchQuery{
 	{"ptr", "udp", "0.0.1.10.in-addr.arpa.", dns.TypePTR, noError, true},
 	{"nodata", "udp", "web.default.svc.cluster.local.", dns.TypeAAAA, noError, false},
 	{"nxdomain", "udp", "nobody.default.svc.cluster.local.", dns.TypeA, nxName, false},
+	{"nxdomain-pod", "udp", "web-99999.web.default.svc.cluster.local.", dns.TypeA, nxName, false},
 }
 
 // msg returns the query, which has room for a reply of 1,232 octets.

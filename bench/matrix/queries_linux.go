@@ -73,6 +73,10 @@ func queryCells(c cluster.Cluster) [][]cell {
 				servers: pair, targets: []target{ofStock(0.7)},
 			},
 			{
+				name: "NXDOMAIN below a Service of 1,000", queries: []query{{web(1000).PodDomain(1000, 0), dns.TypeA, nameError}},
+				servers: pair, targets: []target{ofStock(0.7)},
+			},
+			{
 				name: "PTR of a ClusterIP", queries: []query{reverse(find("api-0").ClusterIPs()[0].String())},
 				servers: []string{headless, stock, hosts}, targets: []target{ofStock(0.7)},
 			},
