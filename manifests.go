@@ -57,16 +57,7 @@ type manifests struct {
 
 // newManifests reads the files and folders of cfg, relative ones below root, and feeds what is in them.
 func newManifests(cfg *config, root string, feeds map[string]cache.TransformingStore) (*manifests, error) {
-	m := &manifests{feeds: feeds, selectors: map[string]labels.Selector{
-		namespacesResource: cfg.namespaceLabels,
-		servicesResource:   cfg.labels,
-		slicesResource:     cfg.sliceLabels(),
-		podsResource:       cfg.labels,
-		importedResource:   cfg.labels,
-	}}
-	if cfg.noEndpoints {
-		m.selectors[slicesResource] = labels.Nothing()
-	}
+	m := &manifests{feeds: feeds, selectors: cfg.selectors()}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	for _, path := range cfg.manifests {
 		if !filepath.IsAbs(path) {
@@ -83,6 +74,21 @@ func newManifests(cfg *config, root string, feeds map[string]cache.TransformingS
 	}
 	m.stamp = stamp
 	return m, nil
+}
+
+// selectors returns what restricts resources.
+func (cfg *config) selectors() map[string]labels.Selector {
+	selectors := map[string]labels.Selector{
+		namespacesResource: cfg.namespaceLabels,
+		servicesResource:   cfg.labels,
+		slicesResource:     cfg.sliceLabels(),
+		podsResource:       cfg.labels,
+		importedResource:   cfg.labels,
+	}
+	if cfg.noEndpoints {
+		selectors[slicesResource] = labels.Nothing()
+	}
+	return selectors
 }
 
 // start looks for changed files until stop.
@@ -189,18 +195,32 @@ func walk(folder string, seen map[string]bool, add func(path string, info fs.Fil
 
 // load reads files and feeds what is in them. Nothing is fed if one of them does not parse.
 func (m *manifests) load(files []string) error {
+	objects, err := decodeManifests(files)
+	if err != nil {
+		return err
+	}
+	return m.feed(objects)
+}
+
+// decodeManifests returns the objects in files. One of an unknown kind is a nil Object.
+func decodeManifests(files []string) ([]runtime.Object, error) {
 	var objects []runtime.Object
 	for _, file := range files {
 		content, err := readManifest(file)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		found, err := decodeManifest(content)
 		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
+			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 		objects = append(objects, found...)
 	}
+	return objects, nil
+}
+
+// feed feeds objects.
+func (m *manifests) feed(objects []runtime.Object) error {
 	lists := m.sort(objects)
 	for _, resource := range []string{
 		namespacesResource, servicesResource, slicesResource, podsResource, importsResource, importedResource,

@@ -23,6 +23,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/client-go/tools/cache"
 )
 
 var log = clog.NewWithPlugin(pluginName)
@@ -76,6 +77,18 @@ type snapshotKey string
 
 // newHeadless makes the plugin that cfg describes. Relative manifest paths are below root.
 func newHeadless(cfg *config, root string) (*Headless, error) {
+	h, feeds := newWithoutSource(cfg, root)
+	var err error
+	if len(cfg.manifests) > 0 {
+		h.source, err = newManifests(cfg, root, feeds)
+	} else {
+		h.source, err = newAPIServer(cfg, feeds)
+	}
+	return h, err
+}
+
+// newWithoutSource makes the plugin that cfg describes, and the stores that its source has to feed, by resource.
+func newWithoutSource(cfg *config, root string) (*Headless, map[string]cache.TransformingStore) {
 	h := &Headless{
 		config: cfg, authorities: cfg.authorities(), index: newIndex(cfg.hostnames, cfg.ignoreEmpty), pods: newPods(),
 		upstream: upstream.New(), hostSearch: hostSearch(),
@@ -105,13 +118,7 @@ func newHeadless(cfg *config, root string) (*Headless, error) {
 	if h.snapshot = newSnapshotter(h, root); h.snapshot != nil {
 		h.synced.onList = h.snapshot.listed
 	}
-	var err error
-	if len(cfg.manifests) > 0 {
-		h.source, err = newManifests(cfg, root, feeds)
-	} else {
-		h.source, err = newAPIServer(cfg, feeds)
-	}
-	return h, err
+	return h, feeds
 }
 
 // instances is a set of plugins.

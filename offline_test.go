@@ -1,0 +1,137 @@
+package headless
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/coredns/coredns/plugin/pkg/dnstest"
+	"github.com/coredns/coredns/plugin/test"
+	"github.com/miekg/dns"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+func TestParseStanzasFindsThoseOfEitherName(t *testing.T) {
+	stanzas, err := ParseStanzas("Corefile", []byte(`
+example.org {
+	whoami
+}
+.:53 {
+	errors
+	kubernetes cluster.local in-addr.arpa {
+		namespaces default
+		namespaces shop
+		kubeconfig /none other
+		ttl 30
+	}
+}
+prod.example.org:1053 {
+	headless
+}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(stanzas) != 2 {
+		t.Fatalf("got %d stanzas, want 2", len(stanzas))
+	}
+	for i, want := range [][]string{{"cluster.local.", "in-addr.arpa."}, {"prod.example.org."}} {
+		if got := stanzas[i].Zones(); !slices.Equal(got, want) {
+			t.Errorf("stanza %d: got the zones %q, want %q", i, got, want)
+		}
+	}
+	if args, ok := stanzas[0].Option("namespaces"); !ok || !slices.Equal(args, []string{"default", "shop"}) {
+		t.Errorf("got the namespaces %q, %v; want default and shop", args, ok)
+	}
+	if args, ok := stanzas[1].Option("namespaces"); ok {
+		t.Errorf("got the namespaces %q of a stanza without options", args)
+	}
+}
+
+func TestParseStanzasRefusesWhatAServerDoes(t *testing.T) {
+	for corefile, want := range map[string]string{
+		". {\n headless cluster.local {\n ttl never\n }\n}": "Corefile:3 - Error during parsing: ttl: expected",
+		". {\n headless cluster.local {\n":                  "Corefile:2",
+	} {
+		_, err := ParseStanzas("Corefile", []byte(corefile))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got the error %v, want one with %q", corefile, err, want)
+		}
+	}
+}
+
+// offline returns the plugin that answers from the examples as the first stanza of a Corefile says.
+func offline(t *testing.T, corefile string) *Headless {
+	t.Helper()
+	stanzas, err := ParseStanzas("Corefile", []byte(corefile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := ReadManifests("examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := stanzas[0].Offline(objects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestOfflineAnswersAsTheStanzaSaysFromTheObjects(t *testing.T) {
+	const cassandra = "cassandra-0.cassandra.default.svc.cluster.local."
+	for _, row := range []struct {
+		name, options string
+		rcode         int
+		answer        []dns.RR
+	}{
+		{"without options", "", dns.RcodeSuccess, []dns.RR{test.A(cassandra + " 5 IN A 10.244.1.10")}},
+		{"with another time to live", "ttl 30", dns.RcodeSuccess, []dns.RR{test.A(cassandra + " 30 IN A 10.244.1.10")}},
+		{"with a hidden namespace", "namespaces shop", dns.RcodeNameError, nil},
+		{"with labels that no Service has", "labels none", dns.RcodeNameError, nil},
+		{"without endpoints", "noendpoints", dns.RcodeNameError, nil},
+		{"with sources that are not there", "endpoint https://192.0.2.1\nkubeconfig /none\nsnapshot /none/file", dns.RcodeSuccess, []dns.RR{test.A(cassandra + " 5 IN A 10.244.1.10")}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			h := offline(t, ". {\n headless cluster.local {\n"+row.options+"\n}\n}")
+			if !h.Ready() {
+				t.Error("got a plugin that is not ready")
+			}
+			w := dnstest.NewRecorder(&test.ResponseWriter{})
+			if _, err := h.ServeDNS(context.Background(), w, new(dns.Msg).SetQuestion(cassandra, dns.TypeA)); err != nil {
+				t.Fatal(err)
+			}
+			want := test.Case{Qname: cassandra, Qtype: dns.TypeA, Rcode: row.rcode, Answer: row.answer}
+			if row.answer == nil {
+				want.Ns = w.Msg.Ns
+			}
+			if err := test.SortAndCheck(w.Msg, want); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestReadManifestsLeavesOutUnknownKinds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "objects.yaml")
+	text := "apiVersion: example.org/v1\nkind: Unknown\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	objects, err := ReadManifests(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := objects[0].(*corev1.Namespace); !ok || len(objects) != 1 {
+		t.Errorf("got %v, want one Namespace", objects)
+	}
+}
+
+func TestReadManifestsSaysWhatIsWrong(t *testing.T) {
+	if _, err := ReadManifests("testdata/none"); err == nil || !strings.HasPrefix(err.Error(), "manifests: ") {
+		t.Errorf("got the error %v, want one of manifests", err)
+	}
+}
