@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	appsclient "k8s.io/client-go/kubernetes/typed/apps/v1"
+	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
+	discoveryclient "k8s.io/client-go/kubernetes/typed/discovery/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// requestTimeout is how long one request to the API server may take.
+const requestTimeout = 30 * time.Second
+
+// apiServer lists what bears on a name, each thing once. It only lists.
+type apiServer struct {
+	core      *coreclient.CoreV1Client
+	discovery *discoveryclient.DiscoveryV1Client
+	apps      *appsclient.AppsV1Client
+	namespace string // of the kubeconfig's context
+	host      string
+
+	objects []runtime.Object
+	unknown map[string]string
+	listed  map[string]bool // by namespace, or by services/name
+}
+
+// newAPIServer returns the one that a kubeconfig file and its context, or else the current one, lead to. Without a file it is the one
+// that kubectl uses.
+func newAPIServer(kubeconfig, kubecontext string) (*apiServer, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	config := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: kubecontext})
+	rc, err := config.ClientConfig()
+	if err != nil {
+		return nil, err
+	}
+	rc.UserAgent, rc.Timeout, rc.QPS = "headless-explain", requestTimeout, -1 // a few requests, at once
+	rc.ContentType, rc.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
+	a := &apiServer{host: rc.Host, unknown: make(map[string]string), listed: make(map[string]bool)}
+	if a.namespace, _, err = config.Namespace(); err != nil {
+		return nil, err
+	}
+	return a, a.connect(rc)
+}
+
+func (a *apiServer) connect(rc *rest.Config) (err error) {
+	if a.core, err = coreclient.NewForConfig(rc); err != nil {
+		return err
+	}
+	if a.discovery, err = discoveryclient.NewForConfig(rc); err != nil {
+		return err
+	}
+	a.apps, err = appsclient.NewForConfig(rc)
+	return err
+}
+
+// cluster lists what bears on names: the objects of the namespaces that they are in or that their CNAMEs lead to, and the Services of
+// their names everywhere. Names that are in no namespace may have to do with all objects. What may not be listed is not known.
+func (a *apiServer) cluster(ctx context.Context, s *server, names []string) (*cluster, error) {
+	namespaces, err := a.core.Namespaces().List(ctx, metav1.ListOptions{})
+	if err := a.add("namespaces", metav1.NamespaceAll, namespaces, err); err != nil {
+		return nil, err
+	}
+	var parsed []name
+	for _, fqdn := range names {
+		n := s.parse(fqdn)
+		if n.multicluster {
+			return nil, fmt.Errorf("%s is a multicluster zone: its ServiceImports are read with -manifests only", trimmed(n.zone))
+		}
+		if n.namespace != "" {
+			parsed = append(parsed, n)
+		}
+	}
+	if len(parsed) == 0 {
+		if err := a.list(ctx, metav1.NamespaceAll); err != nil {
+			return nil, err
+		}
+	}
+	for i := 0; i < len(parsed); i++ { // it grows
+		n := &parsed[i]
+		if err := a.list(ctx, n.namespace); err != nil {
+			return nil, err
+		}
+		if err := a.listServices(ctx, n.service); err != nil {
+			return nil, err
+		}
+		if target := s.parse(a.target(n)); target.isService() && !slices.Contains(parsed, target) {
+			parsed = append(parsed, target)
+		}
+	}
+	c := newCluster(a.objects)
+	c.unknown = a.unknown
+	return c, nil
+}
+
+// target returns the FQDN that the Service of n is a CNAME for, or the root.
+func (a *apiServer) target(n *name) string {
+	for _, obj := range a.objects {
+		if svc, ok := obj.(*corev1.Service); ok && svc.Namespace == n.namespace && svc.Name == n.service && svc.Spec.Type == corev1.ServiceTypeExternalName {
+			return strings.TrimSuffix(svc.Spec.ExternalName, ".") + "."
+		}
+	}
+	return "."
+}
+
+// list lists the objects of a namespace, unless it is known that there is none of the name.
+func (a *apiServer) list(ctx context.Context, namespace string) error {
+	if a.listed[namespace] {
+		return nil
+	}
+	a.listed[namespace] = true
+	if exists, err := a.hasNamespace(ctx, namespace); !exists {
+		return err
+	}
+	all := metav1.ListOptions{}
+	services, err := a.core.Services(namespace).List(ctx, all)
+	if err := a.add("services", namespace, services, err); err != nil {
+		return err
+	}
+	endpointSlices, err := a.discovery.EndpointSlices(namespace).List(ctx, all)
+	if err := a.add("endpointslices", namespace, endpointSlices, err); err != nil {
+		return err
+	}
+	pods, err := a.core.Pods(namespace).List(ctx, all)
+	if err := a.add("pods", namespace, pods, err); err != nil {
+		return err
+	}
+	statefulSets, err := a.apps.StatefulSets(namespace).List(ctx, all)
+	return a.add("statefulsets", namespace, statefulSets, err)
+}
+
+// listServices lists the Services of a name in all namespaces.
+func (a *apiServer) listServices(ctx context.Context, name string) error {
+	if name == "" || a.listed["services/"+name] {
+		return nil
+	}
+	a.listed["services/"+name] = true
+	byName := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()}
+	services, err := a.core.Services(metav1.NamespaceAll).List(ctx, byName)
+	return a.add("services of other namespaces", metav1.NamespaceAll, services, err)
+}
+
+// hasNamespace reports whether a Namespace exists, or may. One that may not be looked at is taken to exist.
+func (a *apiServer) hasNamespace(ctx context.Context, name string) (bool, error) {
+	if name == metav1.NamespaceAll {
+		return true, nil
+	}
+	if a.unknown["namespaces"] == "" {
+		return slices.ContainsFunc(a.objects, func(obj runtime.Object) bool {
+			ns, ok := obj.(*corev1.Namespace)
+			return ok && ns.Name == name
+		}), nil
+	}
+	ns, err := a.core.Namespaces().Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case apierrors.IsForbidden(err):
+		ns = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	case err != nil:
+		return false, fmt.Errorf("cannot get namespace %s: %w", name, err)
+	}
+	a.objects = append(a.objects, ns)
+	return true, nil
+}
+
+// add adds the objects of a list. That a list is forbidden makes the resource unknown; any other error is returned.
+func (a *apiServer) add(resource, namespace string, l runtime.Object, err error) error {
+	what, key := resource, resource
+	if namespace != metav1.NamespaceAll {
+		what, key = resource+" in "+namespace, resource+"/"+namespace
+	}
+	switch {
+	case apierrors.IsForbidden(err):
+		a.unknown[key] = fmt.Sprintf("the %s are not known: %v", what, err)
+		return nil
+	case err != nil:
+		return fmt.Errorf("cannot list %s: %w", what, err)
+	}
+	objects, err := meta.ExtractList(l)
+	a.objects = append(a.objects, objects...)
+	return err
+}

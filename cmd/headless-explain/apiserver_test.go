@@ -1,0 +1,205 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/coredns-headless/headless"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// stub is an API server that lists what a file of testdata/broken has.
+type stub struct {
+	objects   map[string][]runtime.Object // by resource
+	forbidden []string                    // requests, by resource or by resource/namespace
+
+	mu       sync.Mutex // guards requests
+	requests []string
+}
+
+var resourceOf = map[string]string{
+	"*v1.Namespace": "namespaces", "*v1.Service": "services", "*v1.EndpointSlice": "endpointslices", "*v1.Pod": "pods", "*v1.StatefulSet": "statefulsets",
+}
+
+// newStub starts one, and returns it with the file of a kubeconfig for it. The context other of that is in Namespace shop.
+func newStub(t *testing.T, file string, forbidden ...string) (s *stub, kubeconfig string) {
+	t.Helper()
+	objects, err := headless.ReadManifests(filepath.Join(root, "testdata/broken", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = &stub{objects: make(map[string][]runtime.Object), forbidden: forbidden}
+	for _, obj := range objects {
+		resource := resourceOf[fmt.Sprintf("%T", obj)]
+		s.objects[resource] = append(s.objects[resource], obj)
+	}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
+	content := fmt.Sprintf(`{"apiVersion": "v1", "kind": "Config", "current-context": "one",
+"clusters": [{"name": "c", "cluster": {"server": %q}}],
+"contexts": [{"name": "one", "context": {"cluster": "c"}}, {"name": "other", "context": {"cluster": "c", "namespace": "shop"}}]}`, server.URL)
+	if err := os.WriteFile(kubeconfig, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return s, kubeconfig
+}
+
+// ServeHTTP answers lists, and gets of Namespaces.
+func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.requests = append(s.requests, r.Method+" "+r.URL.String())
+	s.mu.Unlock()
+	parts := strings.Split(r.URL.Path, "/")
+	resource, namespace, name := parts[len(parts)-1], "", ""
+	if i := slices.Index(parts, "namespaces"); i+2 < len(parts) {
+		namespace = parts[i+1]
+	} else if i+2 == len(parts) {
+		resource, name = "namespaces", parts[i+1]
+	}
+	_, selected, _ := strings.Cut(r.URL.Query().Get("fieldSelector"), "metadata.name=")
+	w.Header().Set("Content-Type", "application/json")
+	if slices.Contains(s.forbidden, resource) || slices.Contains(s.forbidden, resource+"/"+namespace) {
+		status := metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden, Message: resource + " is forbidden"}
+		w.WriteHeader(http.StatusForbidden)
+		_ = json.NewEncoder(w).Encode(status)
+		return
+	}
+	items := []runtime.Object{}
+	for _, obj := range s.objects[resource] {
+		o := obj.(metav1.Object)
+		if (namespace == "" || o.GetNamespace() == namespace) && (selected == "" || o.GetName() == selected) {
+			items = append(items, obj)
+		}
+		if name != "" && o.GetName() == name {
+			_ = json.NewEncoder(w).Encode(obj)
+			return
+		}
+	}
+	if name != "" {
+		http.NotFound(w, r)
+		return
+	}
+	kinds := map[string]string{"namespaces": "Namespace", "services": "Service", "endpointslices": "EndpointSlice", "pods": "Pod", "statefulsets": "StatefulSet"}
+	_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": strings.TrimPrefix(strings.Join(parts[2:slices.Index(parts, "v1")+1], "/"), "/"), "kind": kinds[resource] + "List", "items": items})
+}
+
+func TestAPIServerIsAskedForWhatBearsOnTheName(t *testing.T) {
+	for _, row := range []struct {
+		file string
+		args string
+		id   string // of the first cause
+	}{
+		{"wrong-service-name.yaml", "-from shop web-0.web", "wrong-service-name"},
+		{"wrong-service-name.yaml", "-context other web-0.web", "wrong-service-name"},
+		{"wrong-namespace.yaml", "-from front db", "wrong-namespace"},
+		{"wrong-namespace.yaml", "-from data db", ""},
+		{"wrong-namespace.yaml", "10.244.1.61", ""},
+		{"selector-matches-nothing.yaml", "cache.shop", "selector-matches-nothing"},
+		{"external-name-dead.yaml", "orders.shop", "external-name-dead"},
+		{"port-unnamed.yaml", "_sip._tcp.phone.shop", "port-unnamed"},
+	} {
+		t.Run(row.file+" "+row.args, func(t *testing.T) {
+			s, kubeconfig := newStub(t, row.file)
+			_, r := reported(t, append([]string{"-kubeconfig", kubeconfig}, strings.Fields(row.args)...)...)
+			got := ""
+			if len(r.Causes) > 0 {
+				got = r.Causes[0].ID
+			}
+			if got != row.id || (row.id == "") != (r.Verdict == resolves) {
+				t.Errorf("%s %s because of %+v, want %q", r.Name, r.Verdict, r.Causes, row.id)
+			}
+			if len(r.Notes) > 0 {
+				t.Errorf("got the notes %q, want none", r.Notes)
+			}
+			seen := make(map[string]bool)
+			for _, request := range s.requests {
+				if seen[request] || !strings.HasPrefix(request, "GET ") {
+					t.Errorf("got the request %s, want each once, and only GET", request)
+				}
+				seen[request] = true
+			}
+		})
+	}
+}
+
+// TestAPIServerFollowsCNAMEs also lists the namespaces that ExternalNames lead to.
+func TestAPIServerFollowsCNAMEs(t *testing.T) {
+	s, kubeconfig := newStub(t, "wrong-namespace.yaml")
+	external, err := headless.ReadManifests(filepath.Join(root, "testdata/broken/external-name-dead.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, svc := range newCluster(external).services {
+		svc.Namespace, svc.Spec.ExternalName = "front", "db.data.svc.cluster.local"
+		s.objects["services"] = append(s.objects["services"], svc)
+	}
+	if _, r := reported(t, "-kubeconfig", kubeconfig, "orders.front"); r.Verdict != resolves {
+		t.Errorf("got that it %s because of %+v, want that it resolves", r.Verdict, r.Causes)
+	}
+}
+
+func TestWhatIsForbiddenIsSaid(t *testing.T) {
+	for _, row := range []struct {
+		name, args, forbidden string
+		status                int
+		id                    string // of the first cause
+		note                  string
+	}{
+		{"Pods", "-from shop web-0.web", "pods", statusDoesNot, "wrong-service-name", ""},
+		{"StatefulSets", "-from shop web-0.web", "statefulsets", statusDoesNot, "wrong-service-name", "the statefulsets in shop are not known: statefulsets is forbidden"},
+		{"Namespaces", "-from shop web-0.web", "namespaces", statusDoesNot, "wrong-service-name", "the namespaces are not known"},
+		{"Namespaces, for a name that is there", "web.shop", "namespaces", statusResolves, "", "the namespaces are not known"},
+		{"Services of other namespaces", "web.shop", "services/", statusResolves, "", "the services of other namespaces are not known"},
+		{"Services of the namespace", "web.shop", "services/shop services/", statusUnknown, "not-permitted", ""},
+		{"EndpointSlices of the namespace", "web.shop", "endpointslices", statusUnknown, "not-permitted", "the endpointslices in shop are not known"},
+		{"Services of a namespace that the search list leads to", "web.shop", "namespaces services/default services/", statusResolves, "", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, kubeconfig := newStub(t, "wrong-service-name.yaml", strings.Fields(row.forbidden)...)
+			status, r := reported(t, append([]string{"-kubeconfig", kubeconfig}, strings.Fields(row.args)...)...)
+			got := ""
+			if len(r.Causes) > 0 {
+				got = r.Causes[0].ID
+			}
+			if status != row.status || got != row.id || !strings.Contains(strings.Join(r.Notes, "\n"), row.note) {
+				t.Errorf("got status %d, the causes %+v, the notes %q; want %d, %q, %q", status, r.Causes, r.Notes, row.status, row.id, row.note)
+			}
+		})
+	}
+}
+
+func TestAPIServerThatIsNotThereIsStatusTwo(t *testing.T) {
+	server := httptest.NewServer(nil)
+	server.Close()
+	_, kubeconfig := newStub(t, "wrong-namespace.yaml")
+	content, err := os.ReadFile(kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config map[string]any
+	if err := json.Unmarshal(content, &config); err != nil {
+		t.Fatal(err)
+	}
+	config["clusters"] = []any{map[string]any{"name": "c", "cluster": map[string]any{"server": server.URL}}}
+	if content, err = json.Marshal(config); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(kubeconfig, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, _, stderr := runs(t, "-kubeconfig", kubeconfig, "db.data")
+	if status != statusUnknown || !strings.Contains(stderr, "cannot list namespaces: ") || !strings.Contains(stderr, "refused") {
+		t.Errorf("got status %d and the error %q, want 2 and that the connection is refused", status, stderr)
+	}
+}

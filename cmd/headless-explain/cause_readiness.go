@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// hostnamesAnnotation is the annotation of a Service that says which of its endpoints answer to their own names.
+const hostnamesAnnotation = "coredns-headless.github.io/hostnames"
+
+// readinessCauses: there are endpoints that the name is of, but none that is ready.
+func (q *inquiry) readinessCauses() []cause {
+	own := q.own()
+	if !q.needsEndpoints() || len(own) == 0 || slices.ContainsFunc(own, func(e endpoint) bool { return e.ready }) {
+		return nil
+	}
+	notReady := q.notReadyCauses(own)
+	switch {
+	case !q.isHeadless() || q.svc.Spec.PublishNotReadyAddresses || !q.hasPeers():
+		return notReady
+	case slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return e.ready }):
+		return notReady // peers have become ready without it
+	case q.waitForEachOther():
+		return append(q.publishCauses("the pods of Service %s/%s run, but none is ready"), notReady...)
+	}
+	return append(notReady, q.publishCauses("no pod of Service %s/%s is ready")...)
+}
+
+// notReadyCauses says why endpoints are not ready, none of them.
+func (q *inquiry) notReadyCauses(own []endpoint) []cause {
+	e := &own[0]
+	if i := slices.IndexFunc(own, func(e endpoint) bool { return !e.terminating }); i >= 0 {
+		e = &own[i]
+	}
+	what := fmt.Sprintf("none of the %s of Service %s/%s is ready", count(len(own), "endpoint"), q.namespace, q.service)
+	if len(own) == 1 {
+		what = fmt.Sprintf("the only endpoint of Service %s/%s is not ready", q.namespace, q.service)
+	}
+	if q.hostname != "" {
+		what = fmt.Sprintf("endpoint %s of Service %s/%s exists, but is not ready", q.hostname, q.namespace, q.service)
+	}
+	if e.terminating {
+		return one("terminating", kubectl(q.namespace, "annotate", "service", q.service, hostnamesAnnotation+"=serving")+
+			"   # hostnames answer until the pod is gone", "%s: its pod is being deleted", what)
+	}
+	fix := "set ready: true in its EndpointSlice when it is"
+	if selector := pairs(q.svc.Spec.Selector); selector != "" {
+		fix = kubectl(q.namespace, "describe", "pods", "-l", selector)
+	}
+	if e.pod != "" {
+		fix = kubectl(q.namespace, "describe", "pod", e.pod) + "   # its events say what the probe got"
+		what += fmt.Sprintf(": Pod %s is not ready", e.pod)
+	}
+	if pod := q.c.pod(q.namespace, e.pod); pod != nil && !isReady(pod) {
+		return one("not-ready", fix, "%s", fmt.Sprintf("%s, it %s", what, whyNotReady(pod)))
+	}
+	return one("not-ready", fix, "%s", what)
+}
+
+// hasPeers reports whether the Service is that of a StatefulSet of several pods, which usually have to find each other.
+func (q *inquiry) hasPeers() bool {
+	for _, set := range q.c.statefulSets {
+		if set.Namespace == q.namespace && set.Spec.ServiceName == q.service && deref(set.Spec.Replicas, 1) > 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// waitForEachOther reports whether the pods look as if they waited for each other: all of their containers run, and no pod is ready.
+func (q *inquiry) waitForEachOther() bool {
+	return len(q.pods) > 0 && !slices.ContainsFunc(q.pods, func(p *corev1.Pod) bool { return isReady(p) || !isUp(p) })
+}
+
+// publishCauses says that the Service hides pods that are not ready; state is a format, of what is known of them.
+func (q *inquiry) publishCauses(state string) []cause {
+	return one("publish-not-ready",
+		kubectl(q.namespace, "patch", "service", q.service, "--type=merge", "-p", `{"spec":{"publishNotReadyAddresses":true}}`)+
+			"\nor, for their own names alone:\n"+kubectl(q.namespace, "annotate", "service", q.service, hostnamesAnnotation+"=all"),
+		state+", and without publishNotReadyAddresses they have no names before they are: "+
+			"peers that have to find each other to become ready never do", q.namespace, q.service)
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// sliceCauses: the server has no endpoint of the Service, in any state.
+func (q *inquiry) sliceCauses() []cause {
+	if !q.needsEndpoints() {
+		return nil
+	}
+	if causes := q.hiddenSliceCauses(); causes != nil || len(q.endpoints) > 0 {
+		return causes
+	}
+	all := q.c.slicesOf(q.svc)
+	if slices.ContainsFunc(all, func(es *discoveryv1.EndpointSlice) bool { return es.AddressType == discoveryv1.AddressTypeFQDN }) {
+		return one("fqdn-slice", "list addresses, in EndpointSlices of type IPv4 or IPv6",
+			"the EndpointSlices of Service %s/%s are of type FQDN: they list names, which have no addresses to give", q.namespace, q.service)
+	}
+	switch {
+	case len(q.svc.Spec.Selector) == 0:
+		return q.handmadeCauses()
+	case q.c.whyUnknown("pods", q.namespace) != "":
+		return one("no-endpoints", kubectl(q.namespace, "get", "pods", "-l", pairs(q.svc.Spec.Selector)),
+			"Service %s/%s has no endpoints: no pod with an address matches its selector, %s", q.namespace, q.service, pairs(q.svc.Spec.Selector))
+	case len(q.pods) == 0:
+		return q.selectorCauses()
+	}
+	if i := slices.IndexFunc(q.pods, isEligible); i >= 0 {
+		return one("slices-behind", "wait a second and ask again; if it stays so, look at kube-controller-manager",
+			"Pod %s/%s matches the selector and has an address, but no EndpointSlice lists it", q.namespace, q.pods[i].Name)
+	}
+	return one("pods-not-running", kubectl(q.namespace, "describe", "pod", q.pods[0].Name),
+		"Service %s/%s selects %s without an address: %s %s", q.namespace, q.service, count(len(q.pods), "pod"), q.pods[0].Name, whyNotReady(q.pods[0]))
+}
+
+// hiddenSliceCauses: an option keeps the server from seeing the EndpointSlices.
+func (q *inquiry) hiddenSliceCauses() []cause {
+	if q.option("noendpoints") {
+		return one("endpoints-off", "in the Corefile: take out noendpoints",
+			"the server does without endpoints, for its stanza says `noendpoints`; headless Services do not exist then")
+	}
+	selector := labels.Everything()
+	option := "labels"
+	if words, ok := q.s.stanza.Option(option); ok {
+		selector, _ = labels.Parse(strings.Join(words, " ")) // the stanza was accepted
+	}
+	words, _ := q.s.stanza.Option("endpoints")
+	onlyHeadless := len(words) > 0 && words[0] == "headless"
+	for _, es := range q.c.slicesOf(q.svc) {
+		_, marked := es.Labels[corev1.IsHeadlessService]
+		switch {
+		case onlyHeadless && !marked:
+			return one("slice-filtered", kubectl(q.namespace, "label", "endpointslice", es.Name, corev1.IsHeadlessService+"="),
+				"EndpointSlice %s/%s has no label %s, and the server sees no other: its stanza says `endpoints headless`", q.namespace, es.Name, corev1.IsHeadlessService)
+		case !selector.Matches(labels.Set(es.Labels)):
+			return one("slice-filtered", "label the EndpointSlice so that it matches, or change the Corefile",
+				"EndpointSlice %s/%s does not match the server's option `labels %s`", q.namespace, es.Name, selector)
+		}
+	}
+	return nil
+}
+
+// handmadeCauses: a Service without a selector has no EndpointSlice, which somebody has to write.
+func (q *inquiry) handmadeCauses() []cause {
+	loose := in(q.c.slices, q.namespace, func(es *discoveryv1.EndpointSlice) bool {
+		return q.c.service(q.namespace, es.Labels[discoveryv1.LabelServiceName]) == nil
+	})
+	slices.SortStableFunc(loose, func(a, b *discoveryv1.EndpointSlice) int {
+		return len(closest(q.service, []string{b.Name})) - len(closest(q.service, []string{a.Name}))
+	})
+	if len(loose) == 0 {
+		return one("no-endpoints", "write an EndpointSlice with the label "+discoveryv1.LabelServiceName+": "+q.service,
+			"Service %s/%s has no selector, so the control plane lists no endpoints for it, and nobody else does", q.namespace, q.service)
+	}
+	es := loose[0]
+	state := "has no label " + discoveryv1.LabelServiceName + ", so it belongs to no Service"
+	fix := kubectl(q.namespace, "label", "endpointslice", es.Name, discoveryv1.LabelServiceName+"="+q.service)
+	if other := es.Labels[discoveryv1.LabelServiceName]; other != "" {
+		state = fmt.Sprintf("is labelled as that of Service %s, which does not exist", other)
+		fix += " --overwrite"
+	}
+	return one("slice-without-label", fix,
+		"EndpointSlice %s/%s %s; Service %s has no selector, and no other EndpointSlice", q.namespace, es.Name, state, q.service)
+}
+
+// selectorCauses: no pod has the labels that the Service selects.
+func (q *inquiry) selectorCauses() []cause {
+	selector := q.svc.Spec.Selector
+	matching := func(p *corev1.Pod) (n int) {
+		for key, value := range selector {
+			if p.Labels[key] == value {
+				n++
+			}
+		}
+		if n > 0 {
+			return n
+		}
+		if slices.ContainsFunc(slices.Collect(maps.Values(p.Labels)), func(v string) bool { return len(closest(v, slices.Collect(maps.Values(selector)))) > 0 }) {
+			return 1
+		}
+		return 0
+	}
+	pods := in(q.c.pods, q.namespace, func(p *corev1.Pod) bool { return matching(p) > 0 })
+	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int { return matching(b) - matching(a) })
+	nothing := fmt.Sprintf("Service %s/%s selects pods with %s, and no pod has that", q.namespace, q.service, pairs(selector))
+	if len(pods) == 0 {
+		return one("selector-matches-nothing", kubectl(q.namespace, "get", "pods", "--show-labels"), "%s", nothing)
+	}
+	var have, patch []string
+	for _, key := range slices.Sorted(maps.Keys(selector)) {
+		value, ok := pods[0].Labels[key]
+		switch {
+		case ok && value == selector[key]:
+		case ok:
+			have = append(have, key+"="+value)
+			patch = append(patch, fmt.Sprintf("%q:%q", key, value))
+		default:
+			have = append(have, "no label "+key)
+			patch = append(patch, fmt.Sprintf("%q:null", key))
+		}
+	}
+	return one("selector-matches-nothing",
+		kubectl(q.namespace, "patch", "service", q.service, "--type=merge", "-p", `{"spec":{"selector":{`+strings.Join(patch, ",")+`}}}`),
+		"%s; Pod %s comes closest, it has %s", nothing, pods[0].Name, strings.Join(have, " and "))
+}

@@ -1,0 +1,412 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/coredns-headless/headless"
+	"github.com/miekg/dns"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// set is a set-up: Service web in Namespace shop, headless, with the port http and the ready pods web-0 and web-1 of StatefulSet web,
+// which a row breaks.
+type set struct {
+	svc  *corev1.Service
+	es   *discoveryv1.EndpointSlice
+	sts  *appsv1.StatefulSet
+	pods []*corev1.Pod
+	*cluster
+	corefile string // the lines of the stanza
+}
+
+// healthySet returns a set-up in which all is well.
+func healthySet(t *testing.T) *set {
+	t.Helper()
+	objects, err := headless.ReadManifests(filepath.Join(root, "testdata/broken/namespace-filtered.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCluster(objects)
+	return &set{c.services[0], c.slices[0], c.statefulSets[0], c.pods, c, ""}
+}
+
+// explain explains word, asked from Namespace default.
+func (s *set) explain(t *testing.T, word string, types ...uint16) *report {
+	t.Helper()
+	stanzas, err := headless.ParseStanzas("Corefile", []byte("cluster.local in-addr.arpa {\n headless {\n"+s.corefile+"\n}\n}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCluster(s.objects) // what a row does to them shows
+	c.unknown = s.unknown
+	srv, err := newServer(stanzas[0], c, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := &question{word: word, types: types, from: "default", ndots: 5}
+	if len(types) == 0 {
+		if err := q.setTypes(nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := explain(srv, c, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// withoutEndpoints takes the pods out of the EndpointSlice.
+func withoutEndpoints(s *set) { s.es.Endpoints = nil }
+
+// unready makes endpoints and pods not ready.
+func unready(s *set) {
+	for i := range s.es.Endpoints {
+		s.es.Endpoints[i].Conditions = discoveryv1.EndpointConditions{Ready: new(bool), Serving: new(bool)}
+	}
+	for _, pod := range s.pods {
+		for i := range pod.Status.Conditions {
+			if pod.Status.Conditions[i].Type == corev1.PodReady {
+				pod.Status.Conditions[i].Status = corev1.ConditionFalse
+			}
+		}
+		pod.Status.ContainerStatuses[0].Ready = false
+	}
+}
+
+// unnamed takes the hostnames off the endpoints, and does more with each pod.
+func unnamed(do func(*corev1.Pod)) func(*set) {
+	return func(s *set) {
+		for i := range s.es.Endpoints {
+			s.es.Endpoints[i].Hostname = nil
+		}
+		for _, pod := range s.pods {
+			do(pod)
+		}
+	}
+}
+
+// bare makes pods of a StatefulSet those of a Deployment.
+func bare(pod *corev1.Pod) { pod.OwnerReferences[0].Kind = "ReplicaSet" }
+
+// external makes the Service an ExternalName.
+func external(target string) func(*set) {
+	return func(s *set) {
+		s.svc.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: target}
+	}
+}
+
+func stanza(lines string) func(*set) { return func(s *set) { s.corefile = lines } }
+
+func TestCausesAreNamed(t *testing.T) {
+	const pod, whole = "web-0.web.shop", "web.shop.svc.cluster.local"
+	for _, row := range []struct {
+		name  string
+		set   func(*set) // nil: all is well
+		asked string
+		qtype uint16 // 0: addresses
+		id    string
+		want  string // in the text and the fix
+	}{
+		{"a name elsewhere", nil, "example.org.", 0, "outside-zones", "example.org is in none of the server's zones"},
+		{"a name elsewhere that the search list is tried for", nil, "example.org", 0, "outside-zones", "example.org is in none of the server's zones, cluster.local, in-addr.arpa:"},
+		{"a zone with a mistake", nil, "web.shop.svc.cluster.lokal", 0, "wrong-zone", "ask for web.shop.svc.cluster.local"},
+		{"svc forgotten", nil, "web.shop.cluster.local", 0, "missing-svc", "ask for web.shop.svc.cluster.local"},
+		{"a port without underscores", nil, "http.tcp." + whole, dns.TypeSRV, "missing-underscore", "ask for _http._tcp.web.shop.svc.cluster.local"},
+		{"too many labels", nil, "a.b.c." + whole, 0, "bad-form", "too many labels"},
+		{"a namespace with a mistake", nil, "nobody.shpo.svc.cluster.local", 0, "no-namespace", "did you mean shop?"},
+		{"a namespace with a mistake, of a Service that is somewhere", nil, "web.shpo", 0, "wrong-namespace", "there is no Namespace shpo; Service web is in shop; ask for web.shop.svc.cluster.local"},
+		{"a pod whose namespace is forgotten", nil, "web-0.web", 0, "wrong-namespace", "or in a pod for web-0.web.shop"},
+		{"a namespace hidden by its labels", stanza("namespace_labels dns in (on,yes),team!=web"), whole, 0, "namespace-filtered", "kubectl label namespace shop dns=on"},
+		{"a Service hidden by its labels", stanza("labels app=web"), whole, 0, "service-filtered", "its stanza says `labels app=web`"},
+		{"a slice hidden by its labels", func(s *set) { s.corefile, s.svc.Labels = "labels app=web", map[string]string{"app": "web"} }, whole, 0, "slice-filtered", "EndpointSlice shop/web-k4x7p does not match the server's option `labels app=web`"},
+		{"a slice that is not marked as headless", func(s *set) {
+			s.corefile = "endpoints headless"
+			delete(s.es.Labels, corev1.IsHeadlessService)
+		}, whole, 0, "slice-filtered", "kubectl -n shop label endpointslice web-k4x7p service.kubernetes.io/headless="},
+		{"a server without endpoints", stanza("noendpoints"), whole, 0, "endpoints-off", "take out noendpoints"},
+		{"a name below pod", nil, "10-244-1-10.shop.pod.cluster.local", 0, "pods-disabled", "pods insecure"},
+		{"an address that no pod has", stanza("pods verified"), "10-244-9-9.shop.pod.cluster.local", 0, "no-such-pod", "no Pod of Namespace shop has the address 10-244-9-9"},
+		{"a pod's name in place of a Service's", nil, "web-0.shop", 0, "pod-as-service", "ask for web-0.web.shop.svc.cluster.local"},
+		{"a Service with a mistake", nil, "wbe.shop", 0, "no-service", "did you mean web?"},
+		{"a type that is not there", nil, whole, dns.TypeTXT, "no-type", "web.shop.svc.cluster.local has no TXT records, but A and SRV"},
+		{"a name that is there for others", nil, "shop.svc.cluster.local", 0, "no-records", "has no records"},
+
+		{"below an ExternalName", external("example.org"), pod, 0, "external-name-below", "ask for web.shop.svc.cluster.local"},
+		{"an ExternalName that is an address", external("192.0.2.1"), whole, 0, "external-name-address", "192.0.2.1, which is an address"},
+		{"an ExternalName that is no name", external("a..b"), whole, 0, "external-name-invalid", `"a..b", which is not a name`},
+		{"an ExternalName to elsewhere", external("example.org"), whole, 0, "external-name-outside", "leads to example.org, outside the cluster"},
+		{"an ExternalName to itself", external(whole), whole, 0, "external-name-loop", "in a circle"},
+		{"an ExternalName to a Service that is not there", external("wbe.default.svc.cluster.local"), whole, 0, "external-name-dead", "does not exist (NXDOMAIN)"},
+
+		{"slices of names", func(s *set) { s.es.AddressType = discoveryv1.AddressTypeFQDN }, whole, 0, "fqdn-slice", "they list names"},
+		{"no selector and no slices", func(s *set) {
+			s.svc.Spec.Selector = nil
+			s.es.Labels[discoveryv1.LabelServiceName] = s.svc.Name
+			s.es.Endpoints = nil
+			s.es.AddressType = discoveryv1.AddressTypeIPv4
+		}, whole, 0, "no-endpoints", "has no selector"},
+		{"a slice labelled with another name", func(s *set) {
+			s.svc.Spec.Selector = nil
+			s.es.Labels[discoveryv1.LabelServiceName] = "webb"
+		}, whole, 0, "slice-without-label", "kubernetes.io/service-name=web --overwrite"},
+		{"no endpoints, and nothing known of pods", func(s *set) {
+			withoutEndpoints(s)
+			s.unknown["pods"] = "forbidden"
+		}, whole, 0, "no-endpoints", "no pod with an address matches its selector, app=web"},
+		{"a selector that no pod comes close to", func(s *set) {
+			withoutEndpoints(s)
+			s.svc.Spec.Selector = map[string]string{"tier": "frontend"}
+		}, whole, 0, "selector-matches-nothing", "kubectl -n shop get pods --show-labels"},
+		{"a selector with a label too many", func(s *set) {
+			withoutEndpoints(s)
+			s.svc.Spec.Selector = map[string]string{"app": "web", "tier": "frontend"}
+		}, whole, 0, "selector-matches-nothing", `Pod web-0 comes closest, it has no label tier; kubectl -n shop patch service web --type=merge -p '{"spec":{"selector":{"tier":null}}}'`},
+		{"pods that are on no node", func(s *set) {
+			withoutEndpoints(s)
+			for _, pod := range s.pods {
+				pod.Status = corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/3 nodes are available"}}}
+			}
+		}, whole, 0, "pods-not-running", "web-0 is on no node yet: 0/3 nodes are available"},
+		{"pods that no slice lists", withoutEndpoints, whole, 0, "slices-behind", "no EndpointSlice lists it"},
+
+		{"a port that is not there", nil, "_grpc._tcp.web.shop", dns.TypeSRV, "no-port", "has no port called grpc; it has http"},
+		{"a Service without ports", func(s *set) { s.svc.Spec.Ports, s.es.Ports = nil, nil }, "_http._tcp.web.shop", dns.TypeSRV, "no-port", "has no ports"},
+		{"a port of another protocol", nil, "_http._udp.web.shop", dns.TypeSRV, "wrong-protocol", "ask for _http._tcp.web.shop.svc.cluster.local"},
+		{"a port's number", nil, "_80._tcp.web.shop", dns.TypeSRV, "port-number", "ask for _http._tcp.web.shop.svc.cluster.local"},
+		{"a port that leads to none of the pods'", func(s *set) {
+			s.es.Ports = nil
+			s.svc.Spec.Ports[0].TargetPort = intstr.FromString("www")
+		}, "_http._tcp.web.shop", dns.TypeSRV, "target-port", "called www, which no container has"},
+		{"a port that hand-made slices do not have", func(s *set) { s.es.Ports = nil }, "_http._tcp.web.shop", dns.TypeSRV, "slice-port", "has the port http, but its EndpointSlices do not"},
+
+		{"a hostname that is not there", nil, "wbe-0.web.shop", 0, "no-hostname", "did you mean web-0?"},
+		{"a replica that is not there", nil, "web-2.web.shop", 0, "no-such-replica", "2 replicas, web-0 to web-1: web-2 is not one of them"},
+		{"a replica that is not made yet", func(s *set) {
+			unready(s)
+			*s.sts.Spec.Replicas = 3
+		}, "web-2.web.shop", 0, "pod-missing", "it makes one pod after the other, and web-0 has a container web that is not ready"},
+		{"a pod that the Service does not select", unnamed(func(p *corev1.Pod) { p.Labels = map[string]string{"app": "wbe"} }), pod, 0, "selector-misses-pod", "kubectl -n shop label pod web-0 app=web"},
+		{"pods of a StatefulSet of another Service, which is there", func(s *set) {
+			unnamed(func(*corev1.Pod) {})(s)
+			s.sts.Spec.ServiceName = "other"
+			other := s.svc.DeepCopy()
+			other.Name = "other"
+			s.objects = append(s.objects, other)
+		}, pod, 0, "wrong-service-name", "ask for web-0.other.shop.svc.cluster.local"},
+		{"a StatefulSet of another Service, and nothing known of pods", func(s *set) {
+			unnamed(func(p *corev1.Pod) { p.Name = "x" + p.Name })(s)
+			s.sts.Spec.ServiceName = ""
+		}, pod, 0, "wrong-service-name", `has serviceName "", not "web"`},
+		{"a pod made before the StatefulSet was changed", unnamed(func(p *corev1.Pod) { p.Spec.Subdomain = "old" }), pod, 0, "stale-subdomain", "kubectl -n shop delete pod web-0"},
+		{"a pod without a hostname", unnamed(func(p *corev1.Pod) {
+			bare(p)
+			p.Spec.Hostname = ""
+		}), pod, 0, "missing-hostname", "it has no hostname"},
+		{"a pod with another subdomain", unnamed(func(p *corev1.Pod) {
+			bare(p)
+			p.Spec.Subdomain = "wbe"
+		}), pod, 0, "wrong-subdomain", "it has the subdomain wbe, not web"},
+		{"a pod with another hostname", func(s *set) {
+			for i, pod := range s.pods {
+				bare(pod)
+				pod.Spec.Hostname = fmt.Sprintf("www-%d", i)
+				s.es.Endpoints[i].Hostname = &pod.Spec.Hostname
+			}
+		}, pod, 0, "other-hostname", "ask for www-0.web.shop.svc.cluster.local"},
+		{"a pod without an address", func(s *set) {
+			s.es.Endpoints = s.es.Endpoints[1:]
+			s.pods[0].Status.PodIP = ""
+			s.pods[0].Status.ContainerStatuses[0] = corev1.ContainerStatus{Name: "web", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}}}
+		}, pod, 0, "pods-not-running", "it has a container web that does not run: ImagePullBackOff"},
+		{"a pod that no slice lists by its hostname", unnamed(func(*corev1.Pod) {}), pod, 0, "slices-behind", "has all that it needs"},
+		{"an endpoint whose slice gives it no hostname, and nothing known of pods", func(s *set) {
+			unnamed(func(p *corev1.Pod) { p.Name, p.Spec.Hostname = "x"+p.Name, "" })(s)
+			s.sts.Name = "other"
+		}, pod, 0, "missing-subdomain", "its EndpointSlice gives it no hostname"},
+
+		{"a pod that is being deleted", func(s *set) {
+			for i := range s.es.Endpoints {
+				s.es.Endpoints[i].Conditions = discoveryv1.EndpointConditions{Ready: new(bool), Serving: new(true), Terminating: new(true)}
+			}
+		}, pod, 0, "terminating", "coredns-headless.github.io/hostnames=serving"},
+		{"pods that crash are not waiting for each other", func(s *set) {
+			unready(s)
+			s.pods[0].Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
+		}, whole, 0, "not-ready", "it has a container web that does not run: CrashLoopBackOff"},
+		{"pods that wait for a readiness gate", func(s *set) {
+			unready(s)
+			for _, pod := range s.pods {
+				bare(pod)
+				pod.Status.ContainerStatuses[0].Ready = true
+				pod.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "example.org/gate"}}
+			}
+			*s.sts.Spec.Replicas = 1
+		}, whole, 0, "not-ready", "it does not pass its readiness gate example.org/gate"},
+		{"a ClusterIP Service that is ignored when it is empty", func(s *set) {
+			unready(s)
+			s.svc.Spec.ClusterIP, s.svc.Spec.ClusterIPs = "10.96.0.1", []string{"10.96.0.1"}
+			s.corefile = "ignore empty_service"
+		}, whole, 0, "not-ready", "none of the 2 endpoints"},
+
+		{"an address that nobody has", nil, "10.244.9.9", dns.TypePTR, "no-pointer", "has the address 10.244.9.9"},
+		{"the address of a pod that is not ready", unready, "10.244.1.10", dns.TypePTR, "not-ready", "only ready ones have reverse names"},
+		{"the address of a pod without a Service", func(s *set) { s.es.Labels = nil }, "10.244.1.10", dns.TypePTR, "no-pointer", "Pod shop/web-0 has the address 10.244.1.10, but no Service selects it"},
+		{"the address of a pod in a hidden namespace", stanza("namespaces default"), "10.244.1.10", dns.TypePTR, "namespace-filtered", "does not serve its Namespace"},
+		{"a Service that may not be looked at", func(s *set) { s.unknown["services/shop"] = "the services in shop are not known: forbidden" }, "nobody.shop", 0, "not-permitted", "kubectl -n shop auth can-i list services"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := healthySet(t)
+			if row.set != nil {
+				row.set(s)
+			}
+			var types []uint16
+			if row.qtype != 0 {
+				types = []uint16{row.qtype}
+			}
+			r := s.explain(t, row.asked, types...)
+			if len(r.Causes) == 0 {
+				t.Fatalf("%s %s: got no cause", r.Name, r.Verdict)
+			}
+			c := r.Causes[0]
+			if got := c.Text + "; " + c.Fix; c.ID != row.id || !strings.Contains(got, row.want) {
+				t.Errorf("got %s: %s\nwant %s, with %q", c.ID, got, row.id, row.want)
+			}
+		})
+	}
+}
+
+// TestSetUpsThatRowsBreakAreHealthy shows that it is what a row changes that its cause is about.
+func TestSetUpsThatRowsBreakAreHealthy(t *testing.T) {
+	for word, qtype := range map[string]uint16{"web.shop": 0, "web-0.web.shop": 0, "_http._tcp.web.shop": dns.TypeSRV, "10.244.1.10": dns.TypePTR} {
+		var types []uint16
+		if qtype != 0 {
+			types = []uint16{qtype}
+		}
+		if r := healthySet(t).explain(t, word, types...); r.Verdict != resolves || len(r.Causes) > 0 {
+			t.Errorf("%s: got %s, because of %v; want that it resolves", word, r.Verdict, r.Causes)
+		}
+	}
+}
+
+func TestFurtherCausesFollowTheMostProbable(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		set   func(*set)
+		asked string
+		want  []string
+	}{
+		{"peers that run", unready, "web-0.web.shop", []string{"publish-not-ready", "not-ready"}},
+		{"peers one of which crashes", func(s *set) {
+			unready(s)
+			s.pods[1].Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
+		}, "web-0.web.shop", []string{"not-ready", "publish-not-ready"}},
+		{"peers that are published", func(s *set) {
+			unready(s)
+			s.svc.Spec.PublishNotReadyAddresses = true
+		}, "web-0.web.shop", []string{"not-ready"}},
+		{"peers one of which is ready", func(s *set) {
+			unready(s)
+			s.es.Endpoints[1].Conditions.Ready = nil
+		}, "web-0.web.shop", []string{"not-ready"}},
+		{"a single pod", func(s *set) {
+			unready(s)
+			*s.sts.Spec.Replicas = 1
+		}, "web-0.web.shop", []string{"not-ready"}},
+		{"an ExternalName to a name with a mistake", external("wbe.shop.svc.cluster.local"), "web.shop", []string{"external-name-dead", "no-service"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := healthySet(t)
+			row.set(s)
+			var got []string
+			for _, c := range s.explain(t, row.asked).Causes {
+				got = append(got, c.ID)
+			}
+			if !slices.Equal(got, row.want) {
+				t.Errorf("got %q, want %q", got, row.want)
+			}
+		})
+	}
+}
+
+// TestReadmeNamesEveryCause holds the list of causes in README.md against the source, for programs that read their ids.
+func TestReadmeNamesEveryCause(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := make(map[string]bool)
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		for _, match := range regexp.MustCompile(`(?:\bone|q\.missing)\("([a-z-]+)"`).FindAllSubmatch(source, -1) {
+			ids[string(match[1])] = true
+		}
+	}
+	if len(ids) < 40 {
+		t.Errorf("got %d causes in the source, want at least 40", len(ids))
+	}
+	for id := range ids {
+		if !strings.Contains(string(readme), "`"+id+"`") {
+			t.Errorf("got no cause `%s` in README.md", id)
+		}
+	}
+}
+
+func TestLargeServicesAreCutShort(t *testing.T) {
+	s := healthySet(t)
+	const n = 10_000
+	s.es.Endpoints = nil
+	for i := range n {
+		es := s.es
+		if i%1000 == 0 {
+			es = s.es.DeepCopy()
+			es.Name = fmt.Sprintf("web-%05d", i)
+			es.Endpoints = nil
+			s.objects = append(s.objects, es)
+			s.es = es
+		}
+		es.Endpoints = append(es.Endpoints, discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("10.%d.%d.%d", i>>16+1, i>>8&255, i&255)}, Hostname: new(fmt.Sprintf("web-%d", i)), Conditions: discoveryv1.EndpointConditions{Ready: new(i%2 == 0)}})
+		pod := s.pods[0].DeepCopy()
+		pod.ObjectMeta = metav1.ObjectMeta{Name: fmt.Sprintf("web-%d", i), Namespace: "shop", Labels: pod.Labels}
+		s.objects = append(s.objects, pod)
+	}
+	r := s.explain(t, "web-7777.web.shop")
+	var page strings.Builder
+	if err := writePage(&page, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"endpoints   5000 ready, 5000 not ready\n                10.1.30.97 not ready:", "and 9996 more\n", "the selector matches 10000 pods, 10000 ready",
+	} {
+		if !strings.Contains(page.String(), want) {
+			t.Errorf("got no %q", want)
+		}
+	}
+	if lines := strings.Count(page.String(), "\n"); lines > 40 {
+		t.Errorf("got %d lines, want no more than 40", lines)
+	}
+	if t.Failed() {
+		t.Log(page.String())
+	}
+}

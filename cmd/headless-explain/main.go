@@ -1,0 +1,238 @@
+// Command headless-explain says why a name of a Kubernetes cluster does not resolve. It runs the plugin itself on the objects of the
+// cluster, from an API server or from files, and walks from the name to its records.
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	"github.com/coredns-headless/headless"
+)
+
+const help = `headless-explain says why a name of a Kubernetes cluster does not resolve, and what to change.
+
+    headless-explain [FLAGS] NAME [TYPE]
+
+NAME is a name as a program uses it, short or whole, or an address, whose name is looked for. TYPE is a
+record type; without one it is A and AAAA, SRV for _PORT._PROTOCOL, and PTR for an address.
+
+It lists the Services, EndpointSlices, Namespaces, Pods and StatefulSets that bear on the name, runs the
+plugin headless on them, here in this process, and shows each step from the name to its records. It asks
+no server of the cluster but the API server, which it only lists from, and changes nothing.
+
+Where the cluster's state comes from; without any of these it is the cluster that kubectl talks to:
+
+    -kubeconfig FILE   a kubeconfig file
+    -context NAME      a context of it, in place of the current one
+    -manifests PATH    a file or a folder, as the option manifests reads it, such as a dump by
+                       kubectl get ns,svc,endpointslices,pods,statefulsets -A -o yaml; may be repeated
+
+How the server and the program that asks are set up:
+
+    -corefile FILE     take the stanza of headless, or of kubernetes, from this Corefile; - is the input:
+                       kubectl -n kube-system get cm coredns -o jsonpath={.data.Corefile} |
+                           headless-explain -corefile - NAME
+    -zone ZONE         without a Corefile: the zone of the cluster, cluster.local by default
+    -from NAMESPACE    the namespace of the pod that asks, for short names; by default that of the
+                       kubeconfig's context, or else default
+    -ndots N           the ndots in that pod's resolv.conf, 5 by default
+    -resolver ADDRESS  the name server to ask for names outside the zones, to which ExternalNames lead
+
+What is printed:
+
+    -o text|json       text by default; in JSON, the id of a cause is stable
+
+The exit status is 0 when the name resolves, 1 when it does not, and 2 when that could not be told: the
+flags are wrong, the API server cannot be reached, or the name leads out of the cluster.
+`
+
+// Exit statuses.
+const (
+	statusResolves = 0
+	statusDoesNot  = 1
+	statusUnknown  = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	status := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// run is the program. It returns the exit status.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	o, err := parseOptions(args)
+	if errors.Is(err, flag.ErrHelp) {
+		_, _ = io.WriteString(stdout, help) // there is nobody to tell
+		return statusResolves
+	}
+	var r *report
+	if err == nil {
+		r, err = o.explain(ctx, stdin)
+	}
+	if err == nil {
+		err = o.write(stdout, r)
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "headless-explain: %s\n", printable(err.Error())) // the status says so too
+		return statusUnknown
+	}
+	switch r.Verdict {
+	case resolves:
+		return statusResolves
+	case doesNot:
+		return statusDoesNot
+	}
+	return statusUnknown
+}
+
+// options are the command line.
+type options struct {
+	question
+	kubeconfig, kubecontext string
+	manifests               []string
+	corefile, zone          string
+	resolver, format        string
+}
+
+var errUsage = errors.New("expected [FLAGS] NAME [TYPE]; -h is a page of help")
+
+// parseOptions reads the command line. Flags may stand anywhere.
+func parseOptions(args []string) (*options, error) {
+	o := &options{}
+	fs := flag.NewFlagSet("headless-explain", flag.ContinueOnError)
+	fs.SetOutput(io.Discard) // errors are returned, and so is that help is asked for
+	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "")
+	fs.StringVar(&o.kubecontext, "context", "", "")
+	fs.Func("manifests", "", func(path string) error {
+		o.manifests = append(o.manifests, path)
+		return nil
+	})
+	fs.StringVar(&o.corefile, "corefile", "", "")
+	fs.StringVar(&o.zone, "zone", "", "")
+	fs.StringVar(&o.from, "from", "", "")
+	fs.IntVar(&o.ndots, "ndots", 5, "")
+	fs.StringVar(&o.resolver, "resolver", "", "")
+	fs.StringVar(&o.format, "o", "text", "")
+	var words []string
+	for {
+		if err := fs.Parse(args); err != nil {
+			return nil, err
+		}
+		if args = fs.Args(); len(args) == 0 {
+			break
+		}
+		words, args = append(words, args[0]), args[1:]
+	}
+	switch {
+	case len(words) < 1 || len(words) > 2:
+		return nil, errUsage
+	case len(o.manifests) > 0 && o.kubeconfig+o.kubecontext != "":
+		return nil, errors.New("expected either -manifests or a kubeconfig, got both")
+	case o.corefile != "" && o.zone != "":
+		return nil, errors.New("expected either -corefile or -zone, got both")
+	case o.format != "text" && o.format != "json":
+		return nil, fmt.Errorf("-o: expected text or json, got %q", o.format)
+	}
+	o.word = words[0]
+	return o, o.setTypes(words[1:])
+}
+
+// explain finds out what is asked for.
+func (o *options) explain(ctx context.Context, stdin io.Reader) (*report, error) {
+	stanzas, err := o.stanzas(stdin)
+	if err != nil {
+		return nil, err
+	}
+	stanza, err := stanzaOf(stanzas, o.word)
+	if err != nil {
+		return nil, err
+	}
+	c, source, err := o.cluster(ctx, stanza)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newServer(stanza, c, o.resolver)
+	if err != nil {
+		return nil, err
+	}
+	r, err := explain(s, c, &o.question)
+	if err != nil {
+		return nil, err
+	}
+	r.Source = source
+	return r, nil
+}
+
+// stanzas returns those of the Corefile, or else the one that the flags describe.
+func (o *options) stanzas(stdin io.Reader) ([]*headless.Stanza, error) {
+	switch o.corefile {
+	case "":
+		zone := o.zone
+		if zone == "" {
+			zone = "cluster.local"
+		}
+		return headless.ParseStanzas("-zone", fmt.Appendf(nil, "%q in-addr.arpa ip6.arpa {\n headless\n}\n", zone))
+	case "-":
+		content, err := io.ReadAll(stdin)
+		if err != nil {
+			return nil, err
+		}
+		return headless.ParseStanzas("Corefile", content)
+	}
+	content, err := os.ReadFile(o.corefile)
+	if err != nil {
+		return nil, err
+	}
+	return headless.ParseStanzas(o.corefile, content)
+}
+
+// cluster returns the state of the cluster, and where it is from. It also sets the namespace that is asked from, if no flag does.
+func (o *options) cluster(ctx context.Context, stanza *headless.Stanza) (c *cluster, source string, err error) {
+	if len(o.manifests) > 0 {
+		o.from = cmp.Or(o.from, "default")
+		objects, err := headless.ReadManifests(o.manifests...)
+		if err != nil {
+			return nil, "", err
+		}
+		c := newCluster(objects)
+		if len(c.pods) == 0 {
+			c.unknown["pods"] = "no Pods are in the manifests, so what they lack is not known"
+		}
+		return c, "manifests " + list(o.manifests), nil
+	}
+	a, err := newAPIServer(o.kubeconfig, o.kubecontext)
+	if err != nil {
+		return nil, "", err
+	}
+	o.from = cmp.Or(o.from, a.namespace)
+	empty, err := newServer(stanza, newCluster(nil), "")
+	if err != nil {
+		return nil, "", err
+	}
+	names, err := o.names(empty)
+	if err != nil {
+		return nil, "", err
+	}
+	c, err = a.cluster(ctx, empty, names)
+	return c, "API server " + a.host, err
+}
+
+// write writes a report.
+func (o *options) write(w io.Writer, r *report) error {
+	if o.format == "text" {
+		return writePage(w, r)
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(r)
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// name is an FQDN as the server takes it apart.
+type name struct {
+	fqdn string // lower case
+	zone string // the zone that it is in; "": none
+	// The labels; "" where the name has none. Those of port and protocol are without their underscores.
+	namespace, service, hostname, port, proto string
+
+	pod     bool // it is below pod: service is the label made of an address
+	other   bool // it has parts that only zonal or multicluster names have, or is in a multicluster zone
+	invalid bool // no name of this form exists
+
+	multicluster bool // its zone is one of ServiceImports
+}
+
+// isService reports whether n is the name of a Service, or below it.
+func (n *name) isService() bool {
+	return n.zone != "" && n.service != "" && !n.pod && !n.other && !n.invalid
+}
+
+// isReverse reports whether an FQDN is a reverse name.
+func isReverse(fqdn string) bool {
+	return strings.HasSuffix("."+fqdn, ".in-addr.arpa.") || strings.HasSuffix("."+fqdn, ".ip6.arpa.")
+}
+
+// below returns the FQDN of labels of a namespace.
+func (n *name) below(labels ...string) string {
+	labels = slices.DeleteFunc(slices.Concat(labels, []string{"svc", n.zone}), func(l string) bool { return l == "" })
+	return strings.Join(labels, ".")
+}
+
+// shown returns what below does, as people write it.
+func (n *name) shown(labels ...string) string { return trimmed(n.below(labels...)) }
+
+// with returns the FQDN that n would be in another Service.
+func (n *name) with(namespace, service string) string {
+	port := ""
+	if n.proto != "" {
+		port = strings.TrimPrefix("_"+n.port+"._"+n.proto, "_.")
+	}
+	return n.below(port, n.hostname, service, namespace)
+}
+
+// trimmed returns an FQDN as people write it.
+func trimmed(fqdn string) string { return strings.TrimSuffix(fqdn, ".") }
+
+// String says what n is.
+func (n *name) String() string {
+	switch {
+	case n.zone == "":
+		return "in none of the zones"
+	case isReverse(n.fqdn):
+		return "a reverse name, in zone " + trimmed(n.zone)
+	case n.pod && n.service != "":
+		return fmt.Sprintf("address %s as a pod of Namespace %s, zone %s", n.service, n.namespace, trimmed(n.zone))
+	case n.invalid:
+		return "no form of name that Kubernetes has, in zone " + trimmed(n.zone)
+	case n.service == "":
+		return "no Service's name, in zone " + trimmed(n.zone)
+	}
+	text := fmt.Sprintf("Service %s in Namespace %s, zone %s", n.service, n.namespace, trimmed(n.zone))
+	if n.hostname != "" {
+		text = fmt.Sprintf("endpoint %s of %s", n.hostname, text)
+	}
+	if n.proto != "" {
+		text = fmt.Sprintf("port %s/%s of %s", n.port, n.proto, text)
+	}
+	return text
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// report is what is printed, as text or as JSON. Lists in it have the first few of what they count.
+type report struct {
+	Asked   string `json:"asked"`
+	Name    string `json:"name"`    // the FQDN that is explained
+	Source  string `json:"source"`  // of the cluster's state
+	Verdict string `json:"verdict"` // one of those below
+	// Answers are what the server says, one for each type.
+	Answers answers `json:"answers"`
+	// Causes say why the name does not resolve, the most probable first.
+	Causes []cause `json:"causes"`
+	Chain  []link  `json:"chain"`
+	// Walk is what resolvers make of the name; nil if it is absolute.
+	Walk  *walk    `json:"search,omitempty"`
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Verdicts.
+const (
+	resolves     = "resolves"
+	doesNot      = "does not resolve"
+	couldNotTell = "could not tell"
+)
+
+// cause is a reason why a name does not resolve.
+type cause struct {
+	ID   string `json:"id"` // stable, for programs
+	Text string `json:"text"`
+	Fix  string `json:"fix"` // what to change: commands, or lines of a manifest
+}
+
+// question is what a person asks.
+type question struct {
+	word      string // a name, as a program would use it, or an address
+	types     []uint16
+	from      string // the namespace of the pod that asks
+	ndots     int
+	addresses bool // the types are those of addresses
+}
+
+// names returns the FQDNs that the question may be about.
+func (q *question) names(s *server) ([]string, error) {
+	fqdn, absolute, err := fqdnOf(q.word)
+	if err != nil || absolute {
+		return []string{fqdn}, err
+	}
+	var names []string
+	for _, a := range s.search(q.word, q.from, q.ndots, true, func(string) answers { return answers{{}} }).Attempts {
+		names = append(names, a.Name)
+	}
+	return names, nil
+}
+
+// explain answers a question.
+func explain(s *server, c *cluster, q *question) (*report, error) {
+	fqdn, absolute, err := fqdnOf(q.word)
+	if err != nil {
+		return nil, err
+	}
+	r := &report{Asked: q.word, Causes: []cause{}}
+	if !absolute {
+		r.Walk = s.search(q.word, q.from, q.ndots, q.addresses, func(fqdn string) answers { return s.askAll(fqdn, q.types) })
+	}
+	about := newInquiry(s, c, fqdn, q.types)
+	if about.zone == "" && r.Walk != nil {
+		about = r.meant(s, c, q, about)
+	}
+	r.Name, r.Answers, r.Chain, r.Notes = about.fqdn, about.answers, about.chain(), c.notes(about.namespace)
+	leaves := r.Walk != nil && r.Walk.leaves() && about.depth(q.word) < known
+	switch r.Verdict = verdictOf(about.outcome(), leaves); {
+	case r.Verdict != resolves:
+		r.Causes = about.causes()
+		if causes := about.notPermitted(); causes != nil {
+			r.Verdict, r.Causes = couldNotTell, causes
+		}
+	case r.Walk != nil:
+		r.noteMusl()
+	}
+	if leaves && about.zone != "" {
+		r.Causes = append(newInquiry(s, c, fqdn, q.types).causes(), r.Causes...)
+	}
+	r.Notes = slices.DeleteFunc(r.Notes, func(note string) bool {
+		return slices.ContainsFunc(r.Chain, func(l link) bool { return l.Text == note })
+	})
+	if falls, ok := s.stanza.Option("fallthrough"); ok && r.Verdict == doesNot && coversName(falls, about.fqdn) {
+		r.Notes = append(r.Notes, "the stanza has fallthrough: the query goes on to the next plugin, which may know the name")
+	}
+	return r, nil
+}
+
+// meant returns the inquiry into the name of the search list that is found, or else the one that leads farthest into the cluster, or
+// best if none does.
+func (r *report) meant(s *server, c *cluster, q *question, best *inquiry) *inquiry {
+	if a := r.Walk.resolves(glibc); a != nil {
+		return newInquiry(s, c, a.Name, q.types)
+	}
+	for _, a := range r.Walk.Attempts {
+		if s.zoneOf(a.Name) == "" {
+			continue
+		}
+		if other := newInquiry(s, c, a.Name, q.types); other.depth(q.word) > best.depth(q.word) {
+			best = other
+		}
+	}
+	return best
+}
+
+// verdictOf says whether a name resolves that has an outcome. leaves says that resolvers, when they do not find it, ask elsewhere.
+func verdictOf(outcome string, leaves bool) string {
+	switch {
+	case outcome == found:
+		return resolves
+	case outcome == outside || leaves:
+		return couldNotTell
+	}
+	return doesNot
+}
+
+// noteMusl says so if musl's resolver does not find a name that glibc's does.
+func (r *report) noteMusl() {
+	if r.Walk.resolves(glibc) == nil || r.Walk.resolves(musl) != nil {
+		return
+	}
+	for _, a := range r.Walk.Attempts {
+		if a.Musl == stops || a.Musl == unknown {
+			r.Notes = append(r.Notes, fmt.Sprintf("musl's resolver, as in Alpine images, ends its search at %s (%s) and does not find the name; it finds %s",
+				a.Name, a.Outcome, r.Name))
+		}
+	}
+}
+
+// coversName reports whether fallthrough with these zones, or for all, covers an FQDN.
+func coversName(zones []string, fqdn string) bool {
+	for _, zone := range zones {
+		if strings.HasSuffix("."+fqdn, "."+strings.TrimSuffix(zone, ".")+".") {
+			return true
+		}
+	}
+	return len(zones) == 0
+}

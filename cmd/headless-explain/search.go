@@ -1,0 +1,98 @@
+package main
+
+import (
+	"slices"
+	"strings"
+)
+
+// walk is what resolvers make of a name: the names that they try for it, in order, with the search list of a pod.
+type walk struct {
+	From     string    `json:"from"` // the namespace of the pod that asks
+	NDots    int       `json:"ndots"`
+	Attempts []attempt `json:"attempts"`
+}
+
+// attempt is one name that is tried.
+type attempt struct {
+	Name string `json:"name"`
+	// Outcome is found, NODATA, NXDOMAIN or another response code, or outside: it is not ours to say.
+	Outcome string `json:"outcome"`
+	// Glibc and Musl are what the resolver does: found, stops, goes on, or nothing where it does not come.
+	Glibc string `json:"glibc,omitempty"`
+	Musl  string `json:"musl,omitempty"`
+}
+
+// What a resolver does at a name.
+const (
+	takesIt = "found"
+	stops   = "stops"
+	goesOn  = "goes on"
+	unknown = "unknown" // the name is in none of the zones; should it not exist, glibc goes on
+)
+
+// search returns the names that are tried for word, asked by a pod of a namespace, and what resolvers do at each: glibc's (and
+// Go's), which tries a name with ndots dots or more as it is first and any other last, and goes on until it has a record; and musl's,
+// which tries nothing else for a name with ndots dots or more, has no search list but for addresses, and goes on at NXDOMAIN only.
+func (s *server) search(word, namespace string, ndots int, addresses bool, ask func(fqdn string) answers) *walk {
+	w := &walk{From: namespace, NDots: ndots}
+	zone, asItIs := s.primary(), word+"."
+	names := []string{word + "." + namespace + ".svc." + zone, word + ".svc." + zone, word + "." + zone}
+	long := strings.Count(word, ".") >= ndots
+	if long {
+		names = append([]string{asItIs}, names...)
+	} else {
+		names = append(names, asItIs)
+	}
+	glibc, musl := true, true // they are not done
+	for i, fqdn := range names {
+		a := attempt{Name: fqdn, Outcome: outside}
+		hasCNAME := false
+		if s.zoneOf(fqdn) != "" {
+			found := ask(fqdn)
+			a.Outcome, hasCNAME = found.outcome(), found.haveCNAME()
+		}
+		last := i == len(names)-1
+		if glibc {
+			a.Glibc = step(a.Outcome, last || !slices.Contains([]string{nxdomain, nodata, servfail}, a.Outcome) || a.Outcome == nodata && hasCNAME)
+			glibc = a.Glibc == goesOn || a.Glibc == unknown && !hasCNAME
+		}
+		if musl && (addresses && !long || fqdn == asItIs) {
+			a.Musl = step(a.Outcome, last || long || a.Outcome != nxdomain)
+			musl = a.Musl == goesOn
+		}
+		w.Attempts = append(w.Attempts, a)
+	}
+	return w
+}
+
+// step returns what a resolver does at a name that has an outcome, if a name without records can end its walk there.
+func step(outcome string, ends bool) string {
+	switch {
+	case outcome == found:
+		return takesIt
+	case outcome == outside:
+		return unknown
+	case ends:
+		return stops
+	}
+	return goesOn
+}
+
+// leaves reports whether glibc's resolver tries a name that is in none of the zones. Of a single label nobody knows addresses.
+func (w *walk) leaves() bool {
+	return slices.ContainsFunc(w.Attempts, func(a attempt) bool { return a.Glibc == unknown && strings.Count(a.Name, ".") > 1 })
+}
+
+// resolves returns the attempt at which a resolver finds the name, or nil; resolver is the field of it.
+func (w *walk) resolves(resolver func(*attempt) string) *attempt {
+	for i := range w.Attempts {
+		if resolver(&w.Attempts[i]) == takesIt {
+			return &w.Attempts[i]
+		}
+	}
+	return nil
+}
+
+func glibc(a *attempt) string { return a.Glibc }
+
+func musl(a *attempt) string { return a.Musl }

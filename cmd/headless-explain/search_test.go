@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestResolversWalkTheSearchList(t *testing.T) {
+	const zone = ".svc.cluster.local."
+	for _, row := range []struct {
+		name string
+		args string
+		// want has an attempt in each line: the name, what is there, and what glibc and musl do; a hyphen for nothing.
+		want string
+	}{
+		{"a Service", "cassandra", `
+cassandra.default.svc.cluster.local. found found found
+cassandra.svc.cluster.local. NXDOMAIN - -
+cassandra.cluster.local. NXDOMAIN - -
+cassandra. outside - -`},
+		{"a Service of another namespace", "-from shop cassandra.default", `
+cassandra.default.shop.svc.cluster.local. NXDOMAIN goes_on goes_on
+cassandra.default.svc.cluster.local. found found found
+cassandra.default.cluster.local. NXDOMAIN - -
+cassandra.default. outside - -`},
+		{"the whole name has four dots", "cassandra.default.svc.cluster.local", `
+cassandra.default.svc.cluster.local.default.svc.cluster.local. NXDOMAIN goes_on goes_on
+cassandra.default.svc.cluster.local.svc.cluster.local. NXDOMAIN goes_on goes_on
+cassandra.default.svc.cluster.local.cluster.local. NXDOMAIN goes_on goes_on
+cassandra.default.svc.cluster.local. found found found`},
+		{"which are enough with another ndots", "-ndots 4 cassandra.default.svc.cluster.local", `
+cassandra.default.svc.cluster.local. found found found
+cassandra.default.svc.cluster.local.default.svc.cluster.local. NXDOMAIN - -
+cassandra.default.svc.cluster.local.svc.cluster.local. NXDOMAIN - -
+cassandra.default.svc.cluster.local.cluster.local. NXDOMAIN - -`},
+		{"enough dots are all that musl tries", "-ndots 1 cassandra.default", `
+cassandra.default. outside unknown unknown
+cassandra.default.default.svc.cluster.local. NXDOMAIN goes_on -
+cassandra.default.svc.cluster.local. found found -
+cassandra.default.cluster.local. NXDOMAIN - -`},
+		{"musl ends at NODATA", "dns", `
+dns.default.svc.cluster.local. NXDOMAIN goes_on goes_on
+dns.svc.cluster.local. NXDOMAIN goes_on goes_on
+dns.cluster.local. NODATA goes_on stops
+dns. outside unknown -`},
+		{"musl searches for addresses only", "cassandra SRV", `
+cassandra.default.svc.cluster.local. found found -
+cassandra.svc.cluster.local. NXDOMAIN - -
+cassandra.cluster.local. NXDOMAIN - -
+cassandra. outside - unknown`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, r := reported(t, strings.Fields("-manifests examples "+row.args)...)
+			var got strings.Builder
+			for _, a := range r.Walk.Attempts {
+				word := func(s string) string {
+					if s == "" {
+						return "-"
+					}
+					return strings.ReplaceAll(s, " ", "_")
+				}
+				fmt.Fprintf(&got, "\n%s %s %s %s", a.Name, a.Outcome, word(a.Glibc), word(a.Musl))
+			}
+			if got.String() != row.want {
+				t.Errorf("got%s\nwant%s", got.String(), row.want)
+			}
+		})
+	}
+	if _, r := reported(t, "-manifests", "examples", "cassandra.default"+zone); r.Walk != nil {
+		t.Errorf("got a search list for a name with a dot at its end: %v", r.Walk)
+	}
+}
+
+func TestNameThatMuslDoesNotFindIsNoted(t *testing.T) {
+	const note = "musl's resolver"
+	for args, want := range map[string]bool{"-ndots 1 cassandra.default": true, "cassandra.default": false, "-ndots 1 cassandra.default.svc.cluster.local": false} {
+		_, r := reported(t, strings.Fields("-manifests examples "+args)...)
+		if got := strings.Contains(strings.Join(r.Notes, "\n"), note); got != want || r.Verdict != resolves {
+			t.Errorf("%s %s: got the notes %q, want one of musl: %v", args, r.Verdict, r.Notes, want)
+		}
+	}
+}

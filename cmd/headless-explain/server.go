@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coredns-headless/headless"
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/metadata"
+	"github.com/coredns/coredns/request"
+	"github.com/miekg/dns"
+)
+
+// server is the plugin itself, in this process, on the objects of a cluster.
+type server struct {
+	stanza *headless.Stanza
+	plugin *headless.Headless
+	// resolver is the host and port of a name server to ask for names outside the zones; "": nobody is asked.
+	resolver string
+}
+
+// newServer returns the server that a stanza describes. The port of resolver is 53 if it has none.
+func newServer(stanza *headless.Stanza, c *cluster, resolver string) (*server, error) {
+	h, err := stanza.Offline(c.objects)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := net.SplitHostPort(resolver); err != nil && resolver != "" {
+		resolver = net.JoinHostPort(strings.Trim(resolver, "[]"), "53")
+	}
+	return &server{stanza, h, resolver}, nil
+}
+
+// stanzaOf returns the stanza of a Corefile that answers for name: the one with the longest zone that it is in, or else the
+// first.
+func stanzaOf(stanzas []*headless.Stanza, name string) (*headless.Stanza, error) {
+	if len(stanzas) == 0 {
+		return nil, errors.New("expected a stanza of headless or kubernetes in the Corefile, got none")
+	}
+	best, longest := stanzas[0], 0
+	for _, s := range stanzas {
+		if zone := plugin.Zones(s.Zones()).Matches(dns.CanonicalName(name)); len(zone) > longest {
+			best, longest = s, len(zone)
+		}
+	}
+	return best, nil
+}
+
+// primary returns the zone that short names are in: the first that is not a reverse zone.
+func (s *server) primary() string {
+	for _, zone := range s.stanza.Zones() {
+		if !isReverse(zone) {
+			return zone
+		}
+	}
+	return "" // a stanza without one is refused
+}
+
+// zones lists the zones for people.
+func (s *server) zones() string {
+	var zones []string
+	for _, zone := range s.stanza.Zones() {
+		zones = append(zones, trimmed(zone))
+	}
+	return list(zones)
+}
+
+// zoneOf returns the longest of the zones that an FQDN is in, or "".
+func (s *server) zoneOf(fqdn string) string {
+	return plugin.Zones(s.stanza.Zones()).Matches(dns.CanonicalName(fqdn))
+}
+
+// parse takes an FQDN apart, as the plugin does: what it publishes as metadata.
+func (s *server) parse(fqdn string) name {
+	n := name{fqdn: dns.CanonicalName(fqdn)}
+	n.zone = s.zoneOf(n.fqdn)
+	ctx := metadata.ContextWithMetadata(context.Background())
+	r := new(dns.Msg).SetQuestion(n.fqdn, dns.TypeA)
+	s.plugin.Metadata(ctx, request.Request{Req: r, W: &recorder{}})
+	value := func(key string) string {
+		if f := metadata.ValueFunc(ctx, "headless/"+key); f != nil {
+			return f()
+		}
+		return ""
+	}
+	n.namespace, n.service, n.hostname = value("namespace"), value("service"), value("endpoint")
+	n.port, n.proto = value("port-name"), value("protocol")
+	zones, _ := s.stanza.Option("multicluster")
+	n.multicluster = slices.ContainsFunc(zones, func(zone string) bool { return dns.CanonicalName(zone) == n.zone })
+	n.other = n.multicluster || value("zone") != ""
+	n.invalid = value("parse-error") != ""
+	n.pod = value("kind") == "pod"
+	return n
+}
+
+// answer is what the server says to one query.
+type answer struct {
+	Name  string `json:"name"`
+	Type  string `json:"type"`
+	Rcode string `json:"rcode,omitempty"` // "" when Outside is set
+	// Resolves says that there is a record of the type.
+	Resolves bool `json:"resolves"`
+	// Records are the first of the records, in presentation format; Total is how many there are.
+	Records []string `json:"records,omitempty"`
+	Total   int      `json:"total"`
+	// TTL is how long the answer may be kept, in seconds.
+	TTL uint32 `json:"ttl"`
+	// Extended are the texts of the extended errors (RFC 8914).
+	Extended []string `json:"extendedErrors,omitempty"`
+	// Outside is the name outside the zones that a CNAME leads to, if nobody could tell what it has.
+	Outside string `json:"outside,omitempty"`
+	// Failure says why the resolver could not tell; "" without a resolver.
+	Failure string `json:"failure,omitempty"`
+
+	cnames []string // the targets of the CNAMEs, in order
+}
+
+// ask asks the plugin for an FQDN, over TCP so that the answer is whole, and with EDNS so that a denial says why.
+func (s *server) ask(fqdn string, qtype uint16) answer {
+	r := new(dns.Msg).SetQuestion(fqdn, qtype)
+	r.SetEdns0(dns.MaxMsgSize-1, false)
+	var w recorder
+	rcode, err := s.plugin.ServeDNS(context.Background(), &w, r)
+	m := w.m
+	if m == nil || err != nil {
+		m = new(dns.Msg).SetRcode(r, rcode)
+	}
+	a := answer{Name: fqdn, Type: dns.TypeToString[qtype]}
+	a.read(m, qtype)
+	if len(a.cnames) == 0 || a.Resolves {
+		return a
+	}
+	if target := a.cnames[len(a.cnames)-1]; s.zoneOf(target) == "" {
+		a.Rcode, a.Outside = "", target
+		s.askOutside(&a, qtype)
+	}
+	return a
+}
+
+// read adds the records of m to a, an answer for qtype.
+func (a *answer) read(m *dns.Msg, qtype uint16) {
+	a.Rcode = dns.RcodeToString[m.Rcode]
+	records := m.Answer
+	if len(records) == 0 {
+		records = m.Ns
+	}
+	for i, rr := range records {
+		ttl := rr.Header().Ttl
+		if soa, ok := rr.(*dns.SOA); ok && len(m.Answer) == 0 {
+			ttl = min(ttl, soa.Minttl) // RFC 2308 section 5
+		}
+		if i == 0 && a.Total == 0 || ttl < a.TTL {
+			a.TTL = ttl
+		}
+	}
+	for _, rr := range m.Answer {
+		a.Resolves = a.Resolves || rr.Header().Rrtype == qtype || qtype == dns.TypeANY
+		if cname, ok := rr.(*dns.CNAME); ok {
+			a.cnames = append(a.cnames, cname.Target)
+		}
+		if a.Total++; len(a.Records) < 2*few {
+			a.Records = append(a.Records, strings.ReplaceAll(rr.String(), "\t", " "))
+		}
+	}
+	if opt := m.IsEdns0(); opt != nil {
+		for _, o := range opt.Option {
+			if ede, ok := o.(*dns.EDNS0_EDE); ok {
+				a.Extended = append(a.Extended, ede.ExtraText)
+			}
+		}
+	}
+}
+
+// serves reports whether the server serves a Namespace that exists: whether its name does.
+func (s *server) serves(namespace string) bool {
+	a := s.ask(namespace+".svc."+s.primary(), dns.TypeA)
+	return a.Rcode != nxdomain
+}
+
+// askOutside completes a with what the resolver says about the name that it leads to outside the zones, if there is a resolver.
+func (s *server) askOutside(a *answer, qtype uint16) {
+	if s.resolver == "" {
+		return
+	}
+	client := &dns.Client{Timeout: 5 * time.Second}
+	m, _, err := client.Exchange(new(dns.Msg).SetQuestion(a.Outside, qtype), s.resolver)
+	if err == nil && (m.Rcode == dns.RcodeRefused || m.Rcode == dns.RcodeServerFailure) {
+		err = errors.New(dns.RcodeToString[m.Rcode])
+	}
+	if err != nil {
+		a.Failure = fmt.Sprintf("%s was asked for it: %v", s.resolver, err)
+		return
+	}
+	a.Outside = ""
+	a.read(m, qtype)
+}
+
+// addressTypes are those of addresses; commonTypes are all that Services have.
+var (
+	addressTypes = []uint16{dns.TypeA, dns.TypeAAAA}
+	commonTypes  = []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT, dns.TypeNS}
+)
+
+// What an answer says, in one word. Another response code is its own word.
+const (
+	found    = "found"
+	outside  = "outside" // a CNAME leads to a name that nobody was asked for, or the name itself is in none of the zones
+	nodata   = "NODATA"
+	nxdomain = "NXDOMAIN"
+	servfail = "SERVFAIL"
+)
+
+func (a *answer) outcome() string {
+	switch {
+	case a.Resolves:
+		return found
+	case a.Outside != "":
+		return outside
+	case a.Rcode == "NOERROR":
+		return nodata
+	}
+	return a.Rcode
+}
+
+// answers are those to queries of several types for one name.
+type answers []answer
+
+// askAll asks for each of the types.
+func (s *server) askAll(fqdn string, types []uint16) answers {
+	var all answers
+	for _, qtype := range types {
+		all = append(all, s.ask(fqdn, qtype))
+	}
+	return all
+}
+
+// outcome returns what all of them say together: that one has records, or else what the first says.
+func (all answers) outcome() string {
+	for i := range all {
+		if all[i].Resolves {
+			return found
+		}
+	}
+	return all[0].outcome()
+}
+
+// haveCNAME reports whether the name has one.
+func (all answers) haveCNAME() bool { return len(all[0].cnames) > 0 }
+
+// recorder is a dns.ResponseWriter that keeps the message.
+type recorder struct {
+	dns.ResponseWriter // only what is below is called
+	m                  *dns.Msg
+}
+
+// WriteMsg implements dns.ResponseWriter.
+func (w *recorder) WriteMsg(m *dns.Msg) error {
+	w.m = m
+	return nil
+}
+
+// RemoteAddr implements dns.ResponseWriter: the client is this process, over TCP.
+func (w *recorder) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv6loopback} }
+
+// LocalAddr implements dns.ResponseWriter.
+func (w *recorder) LocalAddr() net.Addr { return w.RemoteAddr() }
+
+// setTypes sets the types that are asked for: what words say, or else those of addresses, for an address that of its name, and
+// for a port that of services.
+func (q *question) setTypes(words []string) error {
+	if len(words) == 0 {
+		q.types, q.addresses = addressTypes, true
+		switch fqdn, _, err := fqdnOf(q.word); {
+		case err == nil && isReverse(fqdn):
+			q.types, q.addresses = []uint16{dns.TypePTR}, false
+		case strings.HasPrefix(q.word, "_"):
+			q.types, q.addresses = []uint16{dns.TypeSRV}, false
+		}
+		return nil
+	}
+	qtype, err := typeOf(words[0])
+	q.types, q.addresses = []uint16{qtype}, qtype == dns.TypeA || qtype == dns.TypeAAAA
+	return err
+}
+
+// typeOf returns the number of a record type.
+func typeOf(word string) (uint16, error) {
+	qtype, ok := dns.StringToType[strings.ToUpper(word)]
+	if !ok || qtype == dns.TypeAXFR || qtype == dns.TypeIXFR {
+		return 0, fmt.Errorf("expected a record type such as A, AAAA, SRV or PTR, got %q", word)
+	}
+	return qtype, nil
+}
+
+// fqdnOf returns the FQDN that a word is, and whether it stands for itself alone: the reverse name of an address does, and so does
+// what ends in a dot.
+func fqdnOf(word string) (fqdn string, absolute bool, err error) {
+	if reverse, err := dns.ReverseAddr(word); err == nil {
+		return reverse, true, nil
+	}
+	if _, ok := dns.IsDomainName(word); !ok || word == "" {
+		return "", false, fmt.Errorf("expected a name or an address, got %q", word)
+	}
+	return dns.Fqdn(word), dns.IsFqdn(word), nil
+}

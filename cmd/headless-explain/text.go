@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// few is how many things a list on the page names.
+const few = 4
+
+// list returns the first few of words, and how many more there are.
+func list(words []string) string {
+	if len(words) > few {
+		return fmt.Sprintf("%s and %d more", strings.Join(words[:few], ", "), len(words)-few)
+	}
+	return strings.Join(words, ", ")
+}
+
+// count returns a number and what it counts.
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// shortened returns text, or its beginning and an ellipsis.
+func shortened(text string, most int) string {
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return text
+}
+
+// pairs writes labels as a selector does.
+func pairs(labels map[string]string) string {
+	var words []string
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		words = append(words, key+"="+labels[key])
+	}
+	return strings.Join(words, ",")
+}
+
+var plainWord = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
+
+// kubectl returns a command for a namespace, with each argument quoted for a shell if it has to be.
+func kubectl(namespace string, args ...string) string {
+	words := []string{"kubectl"}
+	if namespace != "" {
+		args = append([]string{"-n", namespace}, args...)
+	}
+	for _, arg := range args {
+		if !plainWord.MatchString(arg) {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		words = append(words, arg)
+	}
+	return strings.Join(words, " ")
+}
+
+// closest returns those of words that may be meant by word: that differ in no more than two letters, or else that one starts with.
+func closest(word string, words []string) []string {
+	near := make(map[int][]string)
+	for _, w := range words {
+		d := distance(word, w)
+		if d > 2 && (strings.HasPrefix(w, word) || strings.HasPrefix(word, w)) {
+			d = 2
+		}
+		if d <= min(2, len(word)/2) {
+			near[d] = append(near[d], w)
+		}
+	}
+	for d := range 3 {
+		if len(near[d]) > 0 {
+			slices.Sort(near[d])
+			return slices.Compact(near[d])
+		}
+	}
+	return nil
+}
+
+// distance returns how many letters have to be put in, taken out, changed, or swapped with the next one to make b of a.
+func distance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		for j := range rows[i] {
+			switch {
+			case i == 0 || j == 0:
+				rows[i][j] = i + j
+				continue
+			case a[i-1] == b[j-1]:
+				rows[i][j] = rows[i-1][j-1]
+				continue
+			}
+			rows[i][j] = 1 + min(rows[i-1][j], rows[i][j-1], rows[i-1][j-1])
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], 1+rows[i-2][j-2])
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
+}
