@@ -44,7 +44,7 @@ func newAPIServer(kubeconfig, kubecontext string) (*apiServer, error) {
 	config := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: kubecontext})
 	rc, err := config.ClientConfig()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("expected a cluster, by -kubeconfig or as kubectl finds it, or -manifests: %w", err)
 	}
 	rc.UserAgent, rc.Timeout, rc.QPS = "headless-explain", requestTimeout, -1 // a few requests, at once
 	rc.ContentType, rc.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON

@@ -102,7 +102,7 @@ func (q *inquiry) namespaceCauses() []cause {
 	if q.s.serves(q.namespace) {
 		return nil
 	}
-	return q.filtered()
+	return q.filtered(q.namespace)
 }
 
 // elsewhere says in which other namespaces there is a Service of the name.
@@ -124,20 +124,20 @@ func (q *inquiry) elsewhere() []cause {
 		"%s; Service %s is in %s", absent, q.service, list(namespaces))
 }
 
-// filtered says which option hides the Namespace.
-func (q *inquiry) filtered() []cause {
+// filtered says which option hides a Namespace.
+func (q *inquiry) filtered(namespace string) []cause {
 	if names, ok := q.s.stanza.Option("namespaces"); ok {
-		return one("namespace-filtered", fmt.Sprintf("in the Corefile: namespaces %s %s", strings.Join(names, " "), q.namespace),
-			"Namespace %s exists, but the server does not serve it: its stanza says `namespaces %s`", q.namespace, strings.Join(names, " "))
+		return one("namespace-filtered", fmt.Sprintf("in the Corefile: namespaces %s %s", strings.Join(names, " "), namespace),
+			"Namespace %s exists, but the server does not serve it: its stanza says `namespaces %s`", namespace, strings.Join(names, " "))
 	}
 	words, _ := q.s.stanza.Option("namespace_labels")
 	expression := strings.Join(words, " ")
 	fix := "label the Namespace so that it matches, or change the Corefile"
-	if missing := missingLabels(expression, q.c.namespaces[q.namespace]); len(missing) > 0 {
-		fix = kubectl("", append([]string{"label", "namespace", q.namespace}, missing...)...)
+	if missing := missingLabels(expression, q.c.namespaces[namespace]); len(missing) > 0 {
+		fix = kubectl("", append([]string{"label", "namespace", namespace}, missing...)...)
 	}
 	return one("namespace-filtered", fix,
-		"Namespace %s exists, but the server does not serve it: its stanza says `namespace_labels %s`, which its labels do not match", q.namespace, expression)
+		"Namespace %s exists, but the server does not serve it: its stanza says `namespace_labels %s`, which its labels do not match", namespace, expression)
 }
 
 // missingLabels returns arguments of kubectl label that make ns match an expression, as far as a label can.

@@ -32,7 +32,8 @@ func (q *inquiry) externalCauses() []cause {
 	}
 	last := a.cnames[len(a.cnames)-1]
 	if last == q.fqdn || slices.Contains(a.cnames[:len(a.cnames)-1], last) {
-		return one("external-name-loop", fix, "Service %s/%s leads in a circle: %s", q.namespace, q.service, strings.Join(a.cnames, " → "))
+		circle := strings.ReplaceAll(strings.Join(append([]string{q.fqdn}, a.cnames...), " → ")+" ", ". ", " ")
+		return one("external-name-loop", fix, "Service %s/%s leads in a circle: %s", q.namespace, q.service, circle)
 	}
 	end := newInquiry(q.s, q.c, last, q.types)
 	what := fmt.Sprintf("does not exist (%s)", a.Rcode)

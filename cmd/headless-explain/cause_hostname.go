@@ -24,7 +24,7 @@ func (q *inquiry) hostnameCauses() []cause {
 	}
 	for i := range q.endpoints {
 		if e := &q.endpoints[i]; e.pod == q.hostname {
-			return q.missing("missing-subdomain", e.pod, e.pod, "its EndpointSlice gives it no hostname")
+			return q.missing("missing-subdomain", e.pod, e.pod, "is in its EndpointSlice without a hostname")
 		}
 	}
 	var names []string
@@ -69,7 +69,11 @@ func (q *inquiry) podCauses(pod *corev1.Pod) []cause {
 	set := q.c.ownerOf(pod)
 	switch {
 	case len(q.svc.Spec.Selector) > 0 && !labels.SelectorFromSet(q.svc.Spec.Selector).Matches(labels.Set(pod.Labels)):
-		return one("selector-misses-pod", kubectl(q.namespace, "label", "pod", pod.Name, strings.ReplaceAll(pairs(q.svc.Spec.Selector), ",", " ")),
+		fix := "give the pod's template these labels, or change the Service's selector"
+		if fqdn := q.below(q.hostname, pod.Spec.Subdomain, q.namespace); q.s.askAll(fqdn, addressTypes).outcome() == found {
+			fix = "ask for " + trimmed(fqdn) + ", where it has its name; or " + fix
+		}
+		return one("selector-misses-pod", fix,
 			"Pod %s/%s does not have the labels that Service %s selects, %s", q.namespace, pod.Name, q.service, pairs(q.svc.Spec.Selector))
 	case set != nil && set.Spec.ServiceName != q.service:
 		return q.wrongSetCauses(set)

@@ -43,7 +43,11 @@ func (q *inquiry) portCauses() []cause {
 	if len(names) == 0 {
 		return one("no-port", "add the port to the Service", "Service %s/%s has no ports", q.namespace, q.service)
 	}
-	return one("no-port", "ask for one of these, or add the port to the Service",
+	fix := "ask for one of these"
+	if near := closest(q.port, names); len(near) > 0 || len(names) == 1 {
+		fix = fmt.Sprintf("ask for _%s._%s.%s", append(near, names...)[0], q.proto, q.shown(q.hostname, q.service, q.namespace))
+	}
+	return one("no-port", fix+", or add the port to the Service",
 		"Service %s/%s has no port called %s; it has %s", q.namespace, q.service, q.port, list(names))
 }
 

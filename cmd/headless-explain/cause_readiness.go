@@ -20,7 +20,7 @@ func (q *inquiry) readinessCauses() []cause {
 	switch {
 	case !q.isHeadless() || q.svc.Spec.PublishNotReadyAddresses || !q.hasPeers():
 		return notReady
-	case slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return e.ready }):
+	case slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return e.ready || e.terminating }):
 		return notReady // peers have become ready without it
 	case q.waitForEachOther():
 		return append(q.publishCauses("the pods of Service %s/%s run, but none is ready"), notReady...)
@@ -41,16 +41,19 @@ func (q *inquiry) notReadyCauses(own []endpoint) []cause {
 	if q.hostname != "" {
 		what = fmt.Sprintf("endpoint %s of Service %s/%s exists, but is not ready", q.hostname, q.namespace, q.service)
 	}
-	if e.terminating {
+	switch {
+	case e.terminating && e.serving && q.hostname != "":
 		return one("terminating", kubectl(q.namespace, "annotate", "service", q.service, hostnamesAnnotation+"=serving")+
-			"   # hostnames answer until the pod is gone", "%s: its pod is being deleted", what)
+			"   # a pod that still serves keeps its name until it is gone", "%s: its pod is being deleted", what)
+	case e.terminating:
+		return one("terminating", kubectl(q.namespace, "get", "pods", "--watch")+"   # until there is another one", "%s: its pod is being deleted", what)
 	}
 	fix := "set ready: true in its EndpointSlice when it is"
 	if selector := pairs(q.svc.Spec.Selector); selector != "" {
 		fix = kubectl(q.namespace, "describe", "pods", "-l", selector)
 	}
 	if e.pod != "" {
-		fix = kubectl(q.namespace, "describe", "pod", e.pod) + "   # its events say what the probe got"
+		fix = kubectl(q.namespace, "describe", "pod", e.pod) + "   # its events say more"
 		what += fmt.Sprintf(": Pod %s is not ready", e.pod)
 	}
 	if pod := q.c.pod(q.namespace, e.pod); pod != nil && !isReady(pod) {

@@ -19,8 +19,7 @@ func (q *inquiry) reverseCauses() []cause {
 		case i < 0 && svc.Spec.ClusterIP != address:
 			continue
 		case !q.s.serves(svc.Namespace):
-			return one("namespace-filtered", "in the Corefile: namespaces or namespace_labels",
-				"Service %s/%s has the address %s, but the server does not serve its Namespace", svc.Namespace, svc.Name, address)
+			return q.filtered(svc.Namespace)
 		case i >= 0 && !endpoints[i].ready:
 			return one("not-ready", kubectl(svc.Namespace, "get", "pods", "-o", "wide"),
 				"the address %s is that of an endpoint of Service %s/%s which is not ready; only ready ones have reverse names", address, svc.Namespace, svc.Name)

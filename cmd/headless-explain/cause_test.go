@@ -147,7 +147,7 @@ func TestCausesAreNamed(t *testing.T) {
 		{"an ExternalName that is an address", external("192.0.2.1"), whole, 0, "external-name-address", "192.0.2.1, which is an address"},
 		{"an ExternalName that is no name", external("a..b"), whole, 0, "external-name-invalid", `"a..b", which is not a name`},
 		{"an ExternalName to elsewhere", external("example.org"), whole, 0, "external-name-outside", "leads to example.org, outside the cluster"},
-		{"an ExternalName to itself", external(whole), whole, 0, "external-name-loop", "in a circle"},
+		{"an ExternalName to itself", external(whole), whole, 0, "external-name-loop", "leads in a circle: web.shop.svc.cluster.local → web.shop.svc.cluster.local"},
 		{"an ExternalName to a Service that is not there", external("wbe.default.svc.cluster.local"), whole, 0, "external-name-dead", "does not exist (NXDOMAIN)"},
 
 		{"slices of names", func(s *set) { s.es.AddressType = discoveryv1.AddressTypeFQDN }, whole, 0, "fqdn-slice", "they list names"},
@@ -181,7 +181,7 @@ func TestCausesAreNamed(t *testing.T) {
 		}, whole, 0, "pods-not-running", "web-0 is on no node yet: 0/3 nodes are available"},
 		{"pods that no slice lists", withoutEndpoints, whole, 0, "slices-behind", "no EndpointSlice lists it"},
 
-		{"a port that is not there", nil, "_grpc._tcp.web.shop", dns.TypeSRV, "no-port", "has no port called grpc; it has http"},
+		{"a port that is not there", nil, "_grpc._tcp.web.shop", dns.TypeSRV, "no-port", "has no port called grpc; it has http; ask for _http._tcp.web.shop.svc.cluster.local, or add the port"},
 		{"a Service without ports", func(s *set) { s.svc.Spec.Ports, s.es.Ports = nil, nil }, "_http._tcp.web.shop", dns.TypeSRV, "no-port", "has no ports"},
 		{"a port of another protocol", nil, "_http._udp.web.shop", dns.TypeSRV, "wrong-protocol", "ask for _http._tcp.web.shop.svc.cluster.local"},
 		{"a port's number", nil, "_80._tcp.web.shop", dns.TypeSRV, "port-number", "ask for _http._tcp.web.shop.svc.cluster.local"},
@@ -197,7 +197,15 @@ func TestCausesAreNamed(t *testing.T) {
 			unready(s)
 			*s.sts.Spec.Replicas = 3
 		}, "web-2.web.shop", 0, "pod-missing", "it makes one pod after the other, and web-0 has a container web that is not ready"},
-		{"a pod that the Service does not select", unnamed(func(p *corev1.Pod) { p.Labels = map[string]string{"app": "wbe"} }), pod, 0, "selector-misses-pod", "kubectl -n shop label pod web-0 app=web"},
+		{"a pod that the Service does not select", unnamed(func(p *corev1.Pod) { p.Labels = map[string]string{"app": "wbe"} }), pod, 0, "selector-misses-pod", "give the pod's template these labels"},
+		{"a pod of another Service", func(s *set) {
+			other := s.svc.DeepCopy()
+			other.Name, other.Spec.Selector = "api", map[string]string{"app": "api"}
+			slice := s.es.DeepCopy()
+			slice.Name, slice.Labels[discoveryv1.LabelServiceName], slice.Endpoints = "api-1", "api", slice.Endpoints[:1]
+			slice.Endpoints[0].Hostname = new("api-0")
+			s.objects = append(s.objects, other, slice)
+		}, "web-0.api.shop", 0, "selector-misses-pod", "ask for web-0.web.shop.svc.cluster.local, where it has its name"},
 		{"pods of a StatefulSet of another Service, which is there", func(s *set) {
 			unnamed(func(*corev1.Pod) {})(s)
 			s.sts.Spec.ServiceName = "other"
@@ -234,13 +242,18 @@ func TestCausesAreNamed(t *testing.T) {
 		{"an endpoint whose slice gives it no hostname, and nothing known of pods", func(s *set) {
 			unnamed(func(p *corev1.Pod) { p.Name, p.Spec.Hostname = "x"+p.Name, "" })(s)
 			s.sts.Name = "other"
-		}, pod, 0, "missing-subdomain", "its EndpointSlice gives it no hostname"},
+		}, pod, 0, "missing-subdomain", "it is in its EndpointSlice without a hostname"},
 
 		{"a pod that is being deleted", func(s *set) {
 			for i := range s.es.Endpoints {
 				s.es.Endpoints[i].Conditions = discoveryv1.EndpointConditions{Ready: new(bool), Serving: new(true), Terminating: new(true)}
 			}
 		}, pod, 0, "terminating", "coredns-headless.github.io/hostnames=serving"},
+		{"pods that are all being deleted", func(s *set) {
+			for i := range s.es.Endpoints {
+				s.es.Endpoints[i].Conditions = discoveryv1.EndpointConditions{Ready: new(bool), Terminating: new(true)}
+			}
+		}, whole, 0, "terminating", "kubectl -n shop get pods --watch"},
 		{"pods that crash are not waiting for each other", func(s *set) {
 			unready(s)
 			s.pods[0].Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
@@ -263,7 +276,7 @@ func TestCausesAreNamed(t *testing.T) {
 		{"an address that nobody has", nil, "10.244.9.9", dns.TypePTR, "no-pointer", "has the address 10.244.9.9"},
 		{"the address of a pod that is not ready", unready, "10.244.1.10", dns.TypePTR, "not-ready", "only ready ones have reverse names"},
 		{"the address of a pod without a Service", func(s *set) { s.es.Labels = nil }, "10.244.1.10", dns.TypePTR, "no-pointer", "Pod shop/web-0 has the address 10.244.1.10, but no Service selects it"},
-		{"the address of a pod in a hidden namespace", stanza("namespaces default"), "10.244.1.10", dns.TypePTR, "namespace-filtered", "does not serve its Namespace"},
+		{"the address of a pod in a hidden namespace", stanza("namespaces default"), "10.244.1.10", dns.TypePTR, "namespace-filtered", "in the Corefile: namespaces default shop"},
 		{"a Service that may not be looked at", func(s *set) { s.unknown["services/shop"] = "the services in shop are not known: forbidden" }, "nobody.shop", 0, "not-permitted", "kubectl -n shop auth can-i list services"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
