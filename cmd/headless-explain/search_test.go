@@ -81,3 +81,29 @@ func TestNameThatMuslDoesNotFindIsNoted(t *testing.T) {
 		}
 	}
 }
+
+// TestGlibcEndsAtCNAMEWithoutAddress holds for a CNAME to a name that is there for others.
+func TestGlibcEndsAtCNAMEWithoutAddress(t *testing.T) {
+	s := healthySet(t)
+	external("shop.svc.cluster.local")(s)
+	r := s.explain(t, "web.shop")
+	if a := r.Walk.Attempts[1]; a.Outcome != nodata || a.Glibc != stops || a.Musl != stops {
+		t.Errorf("got %+v, want that both end at NODATA", a)
+	}
+}
+
+func TestStepsSayWhatTheNameIs(t *testing.T) {
+	for word, want := range map[string]string{
+		"web.shop":                           "Service web in Namespace shop, zone cluster.local",
+		"_http._tcp.web-0.web.shop":          "port http/tcp of endpoint web-0 of Service web in Namespace shop, zone cluster.local",
+		"10-244-1-10.shop.pod.cluster.local": "address 10-244-1-10 as a pod of Namespace shop, zone cluster.local",
+		"10.244.1.10":                        "a reverse name, in zone in-addr.arpa",
+		"shop.svc.cluster.local":             "no Service's name, in zone cluster.local",
+		"web.shop.cluster.local":             "no form of name that Kubernetes has, in zone cluster.local",
+		"example.org.":                       "in none of the zones",
+	} {
+		if got := healthySet(t).explain(t, word).Chain[0].Text; got != want {
+			t.Errorf("%s: got %q, want %q", word, got, want)
+		}
+	}
+}
