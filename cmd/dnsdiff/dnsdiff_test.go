@@ -1,0 +1,540 @@
+//go:build !kubernetes
+
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	headlessplugin "github.com/coredns-headless/headless"
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	_ "github.com/coredns/coredns/plugin/bind"
+	"github.com/coredns/coredns/plugin/kubernetes"
+	"github.com/coredns/coredns/plugin/pkg/dnstest"
+	"github.com/coredns/coredns/plugin/test"
+	"github.com/coredns/coredns/request"
+	"github.com/miekg/dns"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+func init() {
+	dnsserver.Directives = append(dnsserver.Directives, "headless")
+	caddy.Quiet, dnsserver.Quiet = true, true
+}
+
+// The objects of an API server, by the path of the resource.
+const (
+	namespacesPath = "/api/v1/namespaces"
+	servicesPath   = "/api/v1/services"
+	slicesPath     = "/apis/discovery.k8s.io/v1/endpointslices"
+)
+
+// startAPI starts an API server that lists the objects of manifests, and in whose watches nothing happens. It has all Namespaces that
+// objects are in. It returns its URL, and a kubeconfig for it.
+func startAPI(t *testing.T, paths ...string) (url, kubeconfig string) {
+	t.Helper()
+	objects, err := headlessplugin.ReadManifests(paths...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]schema.GroupVersionKind{
+		namespacesPath: corev1.SchemeGroupVersion.WithKind("Namespace"),
+		servicesPath:   corev1.SchemeGroupVersion.WithKind("Service"),
+		slicesPath:     discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
+	}
+	lists := make(map[string][]any)
+	namespaces := make(map[string]bool)
+	for _, obj := range objects {
+		o := obj.(metav1.Object) // every object has a name
+		if _, isNamespace := obj.(*corev1.Namespace); !isNamespace {
+			namespaces[namespaceOf(o)] = true
+		}
+		defaultProtocols(obj)
+		for path, kind := range kinds {
+			if fmt.Sprintf("%T", obj) == fmt.Sprintf("%T", newObject(t, kind)) {
+				lists[path] = append(lists[path], obj)
+			}
+		}
+	}
+	for name := range namespaces {
+		lists[namespacesPath] = append(lists[namespacesPath], &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	ended := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		kind, ok := kinds[r.URL.Path]
+		query := r.URL.Query()
+		switch {
+		case !ok:
+			http.NotFound(w, r)
+			return
+		case query.Get("sendInitialEvents") != "":
+			http.Error(w, "no streamed lists", http.StatusUnprocessableEntity)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if query.Get("watch") != "" {
+			_ = http.NewResponseController(w).Flush() // the client sees the header, or is gone
+			select {
+			case <-r.Context().Done():
+			case <-ended:
+			}
+			return
+		}
+		apiVersion, name := kind.ToAPIVersionAndKind()
+		list := map[string]any{
+			"apiVersion": apiVersion, "kind": name + "List", "metadata": map[string]string{"resourceVersion": "1"}, "items": lists[r.URL.Path],
+		}
+		_ = json.NewEncoder(w).Encode(list) // the client is gone
+	}))
+	t.Cleanup(func() {
+		close(ended)
+		s.Close()
+	})
+	return s.URL, writeKubeconfig(t, s.URL)
+}
+
+// writeKubeconfig returns a kubeconfig for the API server at url.
+func writeKubeconfig(t *testing.T, url string) string {
+	t.Helper()
+	return writeFile(t, "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a}}]\nclusters: [{name: a, cluster: {server: "+url+"}}]\n")
+}
+
+// defaultProtocols sets the protocols that are not there, as an API server does.
+func defaultProtocols(obj runtime.Object) {
+	switch obj := obj.(type) {
+	case *corev1.Service:
+		for i := range obj.Spec.Ports {
+			obj.Spec.Ports[i].Protocol = cmp.Or(obj.Spec.Ports[i].Protocol, corev1.ProtocolTCP)
+		}
+	case *discoveryv1.EndpointSlice:
+		for i := range obj.Ports {
+			obj.Ports[i].Protocol = cmp.Or(obj.Ports[i].Protocol, new(corev1.ProtocolTCP))
+		}
+	}
+}
+
+// newObject returns an object of a kind.
+func newObject(t *testing.T, kind schema.GroupVersionKind) runtime.Object {
+	t.Helper()
+	switch kind.Kind {
+	case "Namespace":
+		return &corev1.Namespace{}
+	case "Service":
+		return &corev1.Service{}
+	case "EndpointSlice":
+		return &discoveryv1.EndpointSlice{}
+	}
+	t.Fatalf("no such kind: %v", kind)
+	return nil
+}
+
+// zones are those of all servers.
+const zones = "cluster.local in-addr.arpa ip6.arpa"
+
+// startStock starts CoreDNS's kubernetes plugin, and returns an address at which it answers over UDP and TCP. It is not a whole CoreDNS,
+// because the plugin's setup changes a global logger while reflectors of other plugins log.
+func startStock(t *testing.T, url string) string {
+	t.Helper()
+	controller := caddy.NewTestController("dns", "kubernetes "+zones+" {\nendpoint "+url+"\n}")
+	controller.Next()
+	k, err := kubernetes.ParseStanza(controller)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(network string, r *dns.Msg) *dns.Msg {
+		w := dnstest.NewRecorder(&test.ResponseWriter{TCP: network == "tcp"})
+		rcode, err := k.ServeDNS(context.Background(), request.NewScrubWriter(r, w), r)
+		if w.Msg == nil || err != nil {
+			return new(dns.Msg).SetRcode(r, rcode)
+		}
+		return w.Msg
+	}
+	k.Upstream = upstream(func(r *dns.Msg) *dns.Msg {
+		if name := r.Question[0].Name; !inZones(name, []string{"cluster.local."}) {
+			return new(dns.Msg).SetRcode(r, dns.RcodeRefused)
+		}
+		return ask("tcp", r)
+	})
+	onStart, onShut, err := k.InitKubeCache(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := onStart(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := onShut(); err != nil {
+			t.Error(err)
+		}
+	})
+	return startDNS(t, ask)
+}
+
+// upstream looks up the targets of CNAMEs.
+type upstream func(r *dns.Msg) *dns.Msg
+
+// Lookup implements kubernetes.Upstreamer.
+func (u upstream) Lookup(_ context.Context, _ request.Request, name string, qtype uint16) (*dns.Msg, error) {
+	return u(new(dns.Msg).SetQuestion(name, qtype)), nil
+}
+
+// startHeadless starts a CoreDNS on loopback with headless, and returns an address at which it answers over UDP and TCP. What it
+// replies goes through fault, if there is one, with the network before it gets to the client, who gets none if that is false.
+func startHeadless(t *testing.T, option string, fault func(network string, m *dns.Msg) bool) string {
+	t.Helper()
+	corefile := fmt.Sprintf("%s {\nbind 127.0.0.1\nheadless {\n%s\n}\n}", strings.ReplaceAll(zones, " ", ":0 ")+":0", option)
+	instance, err := caddy.Start(caddy.CaddyfileInput{Contents: []byte(corefile), ServerTypeName: "dns"})
+	if err != nil {
+		t.Fatalf("%s\ndoes not start: %v", corefile, err)
+	}
+	t.Cleanup(func() {
+		_ = instance.Stop() // it was started
+		instance.ShutdownCallbacks()
+	})
+	at := map[string]string{"udp": instance.Servers()[0].LocalAddr().String(), "tcp": instance.Servers()[0].Addr().String()}
+	return startDNS(t, func(network string, r *dns.Msg) *dns.Msg {
+		client := &dns.Client{Net: network, UDPSize: dns.MaxMsgSize, Timeout: 10 * time.Second}
+		m, _, err := client.Exchange(r, at[network])
+		if err != nil {
+			t.Errorf("headless: %v", err)
+			return nil
+		}
+		if fault != nil && !fault(network, m) {
+			return nil
+		}
+		return m
+	})
+}
+
+// dnsdiff runs the program with quick retries, and returns its exit status, its report and what it said on stderr.
+func dnsdiff(t *testing.T, args ...string) (int, *report, string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	args = append([]string{"-o", "json", "-rate", "100000", "-wait", "1ms", "-timeout", "5s", "-retries", "0", "-progress", "0", "-seed", "1", "-examples", "3"}, args...)
+	status := run(t.Context(), args, &stdout, &stderr)
+	r := &report{}
+	if err := json.Unmarshal(stdout.Bytes(), r); err != nil && stdout.Len() > 0 {
+		t.Fatalf("%v\n%s", err, stdout.Bytes())
+	}
+	return status, r, stderr.String()
+}
+
+// TestOnlyDeliberateDifferencesFromKubernetes compares CoreDNS's kubernetes plugin with headless on the same API server.
+func TestOnlyDeliberateDifferencesFromKubernetes(t *testing.T) {
+	for _, manifests := range []string{"../../examples", "../../testdata/cluster.yaml"} {
+		t.Run(manifests, func(t *testing.T) {
+			url, kubeconfig := startAPI(t, manifests)
+			old := startStock(t, url)
+			fresh := startHeadless(t, "endpoint "+url, nil)
+			status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-kubeconfig", kubeconfig)
+			if status != statusSame || r.Rounds != 1 || r.Incomplete != "" {
+				t.Errorf("got status %d after %d rounds, want %d after 1\n%s\n%s", status, r.Rounds, statusSame, r.text(), stderr)
+			}
+			if r.Questions < 100 || len(r.Deliberate) < 5 {
+				t.Errorf("got %d questions and %d deliberate differences, want more to compare", r.Questions, len(r.Deliberate))
+			}
+		})
+	}
+}
+
+// TestFaultsAreFound has headless in place of kubernetes, with one fault in what it replies.
+func TestFaultsAreFound(t *testing.T) {
+	type fault func(network string, m *dns.Msg) bool
+	var planted atomic.Pointer[fault]
+	url, _ := startAPI(t, "../../examples")
+	old := startStock(t, url)
+	fresh := startHeadless(t, "endpoint "+url, func(network string, m *dns.Msg) bool { return (*planted.Load())(network, m) })
+	const cassandra = ".default.svc.cluster.local."
+	asked := func(m *dns.Msg, name string, qtype uint16) bool {
+		return m.Question[0].Name == name && m.Question[0].Qtype == qtype
+	}
+	for _, c := range []struct {
+		name   string
+		fault  fault
+		status int
+		want   string // the causes of unexpected differences and whose names they are
+	}{
+		{"none", func(string, *dns.Msg) bool { return true }, statusSame, ""},
+		{"one address of an RRset is dropped", func(_ string, m *dns.Msg) bool {
+			if asked(m, "cassandra"+cassandra, dns.TypeA) {
+				m.Answer = m.Answer[1:]
+			}
+			return true
+		}, statusDifferent, "A records are missing from the new server's answer: a Service"},
+		{"one pod's hostname is denied", func(_ string, m *dns.Msg) bool {
+			if m.Question[0].Name == "cassandra-1.cassandra"+cassandra {
+				m.Rcode, m.Answer, m.Extra = dns.RcodeNameError, nil, nil
+			}
+			return true
+		}, statusDifferent, "no such name with the new server, no data with the old one: an endpoint; the new server denies a name that the old one answers: an endpoint"},
+		{"an SRV record has the wrong port", func(_ string, m *dns.Msg) bool {
+			if asked(m, "_cql._tcp.cassandra"+cassandra, dns.TypeSRV) {
+				m.Answer[0].(*dns.SRV).Port++
+			}
+			return true
+		}, statusDifferent, "SRV records lead to another port: a port of a Service"},
+		{"a PTR record is left over", func(_ string, m *dns.Msg) bool {
+			if asked(m, "10.1.244.10.in-addr.arpa.", dns.TypePTR) {
+				stale := dns.Copy(m.Answer[0]).(*dns.PTR)
+				stale.Ptr = "cassandra-7.cassandra" + cassandra
+				m.Answer = append(m.Answer, stale)
+			}
+			return true
+		}, statusDifferent, "PTR records are in the new server's answer only: a reverse name"},
+		{"there is no reply over TCP to one name", func(network string, m *dns.Msg) bool {
+			return network == "udp" || !strings.HasPrefix(m.Question[0].Name, "etcd-1.etcd.")
+		}, statusDifferent, "the new server does not reply over tcp: an endpoint"},
+		{"the additional section is empty", func(_ string, m *dns.Msg) bool {
+			m.Extra = nil
+			return true
+		}, statusDifferent, "addresses of SRV targets are missing from the new server's additional section: a Service; " +
+			"addresses of SRV targets are missing from the new server's additional section: a port of a Service; " +
+			"addresses of SRV targets are missing from the new server's additional section: an endpoint"},
+		{"a name nobody has is answered", func(_ string, m *dns.Msg) bool {
+			if asked(m, "cassandra-3.cassandra"+cassandra, dns.TypeA) {
+				m.Rcode, m.Ns, m.Answer = dns.RcodeSuccess, nil, []dns.RR{rr(t, m.Question[0].Name+" 5 IN A 10.244.9.9")}
+			}
+			return true
+		}, statusDifferent, "the new server answers a name that the old one denies: no endpoint"},
+		{"a name fails", func(_ string, m *dns.Msg) bool {
+			if asked(m, "frontend"+cassandra, dns.TypeA) {
+				m.Rcode, m.Answer = dns.RcodeServerFailure, nil
+			}
+			return true
+		}, statusDifferent, "the old server's outcome is data, the new one's SERVFAIL: a Service"},
+		{"a denial has no SOA record", func(_ string, m *dns.Msg) bool {
+			if strings.HasPrefix(m.Question[0].Name, "cassandra-3.") {
+				m.Ns = nil
+			}
+			return true
+		}, statusDifferent, "a denial has another SOA record: no endpoint"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			planted.Store(&c.fault)
+			status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh,
+				"-manifests", "../../examples/cassandra.yaml,../../examples/cluster-ip.yaml,../../examples/dual-stack.yaml")
+			if got := strings.Join(causes(r.Differences), "; "); status != c.status || got != c.want {
+				t.Errorf("got status %d and %q, want %d and %q\n%s\n%s", status, got, c.status, c.want, r.text(), stderr)
+			}
+		})
+	}
+}
+
+// causes returns the causes of groups and whose names they are, sorted.
+func causes(groups []group) []string {
+	var list []string
+	for _, g := range groups {
+		list = append(list, g.Cause+": "+g.Names)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// rr returns a record in presentation format.
+func rr(t *testing.T, text string) dns.RR {
+	t.Helper()
+	rr, err := dns.NewRR(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rr
+}
+
+// TestAServerThatFailsOverTCPIsReported: TCP fails altogether, as behind a firewall that lets UDP pass only.
+func TestAServerThatFailsOverTCPIsReported(t *testing.T) {
+	manifests := "../../examples/cassandra.yaml"
+	old := startHeadless(t, "manifests "+abs(t, manifests), nil)
+	fresh := startHeadless(t, "manifests "+abs(t, manifests), func(network string, _ *dns.Msg) bool { return network == "udp" })
+	status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests, "-strict")
+	if status != statusDifferent || len(r.Differences) == 0 || r.Rounds != 1 {
+		t.Errorf("got status %d, %s\n%s", status, r.text(), stderr)
+	}
+	for _, g := range r.Differences {
+		if g.Cause != "the new server does not reply over tcp" {
+			t.Errorf("got the cause %q", g.Cause)
+		}
+	}
+}
+
+func abs(t *testing.T, path string) string {
+	t.Helper()
+	path, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestADifferenceThatGoesAwayIsTransient: one answer is wrong once, for each network.
+func TestADifferenceThatGoesAwayIsTransient(t *testing.T) {
+	manifests := "../../examples/cassandra.yaml"
+	old := startHeadless(t, "manifests "+abs(t, manifests), nil)
+	var wrong atomic.Int64
+	fresh := startHeadless(t, "manifests "+abs(t, manifests), func(_ string, m *dns.Msg) bool {
+		if m.Question[0].Name == "cassandra-1.cassandra.default.svc.cluster.local." && m.Question[0].Qtype == dns.TypeA && wrong.Add(1) <= 2 {
+			m.Rcode, m.Answer = dns.RcodeNameError, nil
+		}
+		return true
+	})
+	status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests)
+	want := []string{"the new server denies a name that the old one answers: an endpoint"}
+	if got := causes(r.Transient); status != statusSame || !slices.Equal(got, want) {
+		t.Errorf("got status %d and %q, want %d and %q\n%s\n%s", status, got, statusSame, want, r.text(), stderr)
+	}
+}
+
+// TestWhatTheClusterHasBecomeIsLookedUp: a pod came after the names were made, so what looked like one of no endpoint is not.
+func TestWhatTheClusterHasBecomeIsLookedUp(t *testing.T) {
+	content, err := os.ReadFile("../../examples/cassandra.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, ok := bytes.Cut(content, []byte("- addresses: [10.244.3.10]"))
+	if !ok {
+		t.Fatal("the example has no third pod")
+	}
+	now, _ := startAPI(t, "../../examples/cassandra.yaml")
+	then, _ := startAPI(t, writeFile(t, string(before)))
+	var lists atomic.Int64
+	lister := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		at := now
+		if r.URL.Path == slicesPath && lists.Add(1) == 1 {
+			at = then
+		}
+		http.Redirect(w, r, at+namespaceless(r.URL.Path), http.StatusTemporaryRedirect)
+	}))
+	t.Cleanup(lister.Close)
+	old := startStock(t, now)
+	fresh := startHeadless(t, "endpoint "+now, nil)
+	status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-kubeconfig", writeKubeconfig(t, lister.URL))
+	if status != statusSame || lists.Load() != 1 {
+		t.Errorf("got status %d after %d lists, want %d\n%s\n%s", status, lists.Load(), statusSame, r.text(), stderr)
+	}
+}
+
+// namespaceless returns the path of all objects of a resource in place of one that is restricted to a namespace.
+func namespaceless(path string) string {
+	return strings.Replace(path, "/namespaces/default", "", 1)
+}
+
+// TestLargeAnswersAreComparedByParts: over UDP neither server's answers fit, and over TCP those of kubernetes are cut.
+func TestLargeAnswersAreComparedByParts(t *testing.T) {
+	service := func(first, size int) string {
+		text := "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: default}\nspec: {clusterIP: None, ports: [{name: http, port: 80, protocol: TCP}]}\n"
+		for lo := first; lo < size; lo += 100 {
+			text += fmt.Sprintf("---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: web-%d, namespace: default, labels: {kubernetes.io/service-name: web}}\n", lo) +
+				"addressType: IPv4\nports: [{name: http, port: 80, protocol: TCP}]\nendpoints:\n"
+			for i := lo; i < min(size, lo+100); i++ {
+				text += fmt.Sprintf("- {addresses: [10.1.%d.%d], hostname: web-with-a-name-that-makes-large-answers-%d}\n", i>>8, i&255, i)
+			}
+		}
+		return writeFile(t, text)
+	}
+	url, _ := startAPI(t, service(0, 500))
+	old := startStock(t, url)
+	var strayed atomic.Bool
+	fresh := startHeadless(t, "endpoint "+url, func(network string, m *dns.Msg) bool {
+		if strayed.Load() && network == "udp" && m.Question[0].Qtype == dns.TypeA && m.Truncated {
+			m.Answer[0].(*dns.A).A = []byte{192, 0, 2, 1}
+		}
+		return true
+	})
+	status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", service(498, 500))
+	if status != statusSame {
+		t.Errorf("got status %d, want %d\n%s\n%s", status, statusSame, r.text(), stderr)
+	}
+	if !slices.Contains(causes(r.Deliberate), "a large answer is truncated later: ") {
+		t.Errorf("got %q, want a large answer, too", causes(r.Deliberate))
+	}
+	strayed.Store(true)
+	status, r, stderr = dnsdiff(t, "-old", old, "-new", fresh, "-manifests", service(498, 500))
+	want := []string{"a truncated answer has records that the whole one has not: a Service", "a truncated answer has records that the whole one has not: a port of a Service"}
+	if got := causes(r.Differences); status != statusDifferent || !slices.Equal(got, want) {
+		t.Errorf("got status %d and %q, want %d and %q\n%s\n%s", status, got, statusDifferent, want, r.text(), stderr)
+	}
+}
+
+func TestWhatCannotBeComparedIsSaid(t *testing.T) {
+	manifests := "../../examples/cassandra.yaml"
+	good := startHeadless(t, "manifests "+abs(t, manifests), nil)
+	refusing := startDNS(t, func(_ string, r *dns.Msg) *dns.Msg { return new(dns.Msg).SetRcode(r, dns.RcodeRefused) })
+	silent := startDNS(t, func(string, *dns.Msg) *dns.Msg { return nil })
+	_, kubeconfig := startAPI(t, manifests)
+	for _, c := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"a server that does not answer", []string{"-new", silent, "-manifests", manifests, "-timeout", "50ms"}, "the new server " + silent + " does not answer over udp: timeout"},
+		{"a server that refuses", []string{"-new", refusing, "-manifests", manifests}, "the new server " + refusing + " does not serve the zone cluster.local.: it answers REFUSED"},
+		{"another zone", []string{"-new", refusing, "-manifests", manifests, "-zones", "example.org"}, "the old server " + good + " does not serve the zone example.org.: it answers REFUSED"},
+		{"no such file", []string{"-new", refusing, "-manifests", "nothing.yaml"}, "nothing.yaml: no such file"},
+		{"no Services", []string{"-new", refusing, "-manifests", manifests, "-namespaces", "empty"}, "there is no Service to ask for"},
+		{"no kubeconfig", []string{"-new", refusing, "-kubeconfig", "nothing"}, "no cluster to take names from (-kubeconfig or -manifests say which)"},
+		{"a list that is refused", []string{"-new", refusing, "-kubeconfig", kubeconfig, "-pods"}, "cannot list pods: "},
+		{"a bad option", []string{"-new", refusing, "-rate", "none"}, `invalid value "none" for flag -rate`},
+	} {
+		status, _, stderr := dnsdiff(t, append([]string{"-old", good}, c.args...)...)
+		if status != statusNotCompared || !strings.Contains(stderr, c.want) {
+			t.Errorf("%s: got status %d and %q, want %d and %q", c.name, status, stderr, statusNotCompared, c.want)
+		}
+	}
+}
+
+// TestCtrlCPrintsWhatWasFound ends the program when it has found something, but has not asked for all names.
+func TestCtrlCPrintsWhatWasFound(t *testing.T) {
+	manifests := "../../examples/cassandra.yaml"
+	old := startHeadless(t, "manifests "+abs(t, manifests), nil)
+	var interrupt atomic.Pointer[context.CancelFunc]
+	var queries atomic.Int64
+	fresh := startHeadless(t, "manifests "+abs(t, manifests), func(_ string, m *dns.Msg) bool {
+		if queries.Add(1) == 30 {
+			(*interrupt.Load())()
+		}
+		return true
+	})
+	for _, c := range []struct {
+		format, want string
+	}{{"text", "NOT COMPLETE: context canceled"}, {"json", `"incomplete": "context canceled"`}} {
+		queries.Store(0)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		interrupt.Store(&cancel)
+		var stdout, stderr bytes.Buffer
+		status := run(ctx, []string{"-old", old, "-new", fresh, "-manifests", manifests, "-o", c.format, "-concurrency", "1", "-rate", "100000"}, &stdout, &stderr)
+		if status != statusNotCompared || !strings.Contains(stdout.String(), c.want) {
+			t.Errorf("%s: got status %d and %s, want %d and %q", c.format, status, stdout.String(), statusNotCompared, c.want)
+		}
+	}
+}
+
+// TestRoundsGoOnUntilTheTimeIsOver: a -duration without a -repeat has as many rounds as fit.
+func TestRoundsGoOnUntilTheTimeIsOver(t *testing.T) {
+	manifests := "../../examples/cassandra.yaml"
+	old := startHeadless(t, "manifests "+abs(t, manifests), nil)
+	fresh := startHeadless(t, "manifests "+abs(t, manifests), nil)
+	if status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests, "-repeat", "3", "-progress", "1ms"); status != statusSame || r.Rounds != 3 || r.Incomplete != "" || !strings.Contains(stderr, "dnsdiff: round 3, ") {
+		t.Errorf("got status %d after %d rounds, want %d after 3\n%s", status, r.Rounds, statusSame, stderr)
+	}
+	if status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests, "-duration", "1ns"); status != statusNotCompared || r.Rounds != 0 || r.Incomplete == "" {
+		t.Errorf("got status %d after %d rounds, want %d after none\n%s", status, r.Rounds, statusNotCompared, stderr)
+	}
+}

@@ -1,0 +1,306 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// clusterOf returns the cluster in manifests.
+func clusterOf(t *testing.T, o options) *cluster {
+	t.Helper()
+	source, err := newSource(&o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := source.read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// manifest is a StatefulSet with two pods, of which one is not ready, a Service with a ClusterIP, and a name for one elsewhere.
+const manifest = `
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: shop}
+spec: {clusterIP: None, ports: [{name: sql, port: 5432}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-1, namespace: shop, labels: {kubernetes.io/service-name: db}}
+addressType: IPv4
+ports: [{name: sql, port: 5432}]
+endpoints:
+- {addresses: [10.1.2.3], hostname: db-0}
+- {addresses: [10.1.2.4], hostname: db-1, conditions: {ready: false}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1, "fd96::1"], ports: [{name: http, port: 80}, {port: 81}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv6
+ports: [{name: http, port: 80}]
+endpoints:
+- {addresses: ["fd00::5"], targetRef: {kind: Pod, name: web-x}}
+- {addresses: ["::6"]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: mail, namespace: shop}
+spec: {type: ExternalName, externalName: mail.example.org}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-x, namespace: shop}
+status: {podIPs: [{ip: "fd00::5"}]}
+`
+
+// names are those of the manifest in the zone z., by kind. Random labels are nobody; a name that is respelled ends in an exclamation
+// mark. Kinds come in the order of the constants.
+const names = `
+a zone: z.
+a zone: z.!
+svc and pod: svc.z.
+svc and pod: pod.z.
+ns.dns: ns.dns.z.
+dns-version: dns-version.z.
+a namespace: shop.svc.z.
+a namespace: shop.pod.z.
+a Service: db.shop.svc.z.
+a Service: db.shop.svc.z.!
+a Service: web.shop.svc.z.
+a Service: web.shop.svc.z.!
+an ExternalName Service: mail.shop.svc.z.
+a port of a Service: _sql._tcp.db.shop.svc.z.
+a port of a Service: _sql._tcp.db.shop.svc.z.!
+a port of a Service: _http._tcp.web.shop.svc.z.
+a port of a Service: _http._tcp.web.shop.svc.z.!
+an endpoint: db-0.db.shop.svc.z.
+an endpoint: db-0.db.shop.svc.z.!
+an endpoint: fd00--5.web.shop.svc.z.
+an endpoint: 0--6.web.shop.svc.z.
+an endpoint: 0--6.web.shop.svc.z.!
+a port of an endpoint: _sql._tcp.db-0.db.shop.svc.z.
+a port of an endpoint: _http._tcp.fd00--5.web.shop.svc.z.
+a port of an endpoint: _http._tcp.0--6.web.shop.svc.z.
+an endpoint that is not ready: db-1.db.shop.svc.z.
+a port of an endpoint that is not ready: _sql._tcp.db-1.db.shop.svc.z.
+an endpoint by its Pod's name: web-x.web.shop.svc.z.
+an endpoint by another spelling of its address: --6.web.shop.svc.z.
+a Pod by its address: fd00--5.shop.pod.z.
+a reverse name: 3.2.1.10.in-addr.arpa.
+a reverse name: 4.2.1.10.in-addr.arpa.
+a reverse name: 1.0.96.10.in-addr.arpa.
+a reverse name: fd96::1
+a reverse name: fd00::5
+a reverse name: ::6
+_proto of a Service: _tcp.db.shop.svc.z.
+_proto of a Service: _tcp.web.shop.svc.z.
+_proto of an endpoint: _tcp.db-0.db.shop.svc.z.
+_proto of an endpoint: _tcp.0--6.web.shop.svc.z.
+dns, above ns.dns: dns.z.
+a name above a reverse name: 2.1.10.in-addr.arpa.
+a name above a reverse name: 1.10.in-addr.arpa.
+a name above a reverse name: 10.in-addr.arpa.
+a name above a reverse name: 0.96.10.in-addr.arpa.
+a name above a reverse name: 96.10.in-addr.arpa.
+no name of a zone: nobody.z.
+no namespace: nobody.svc.z.
+no namespace: nobody.pod.z.
+no namespace: kubernetes.nobody.svc.z.
+no namespace: 10-0-0-1.nobody.pod.z.
+no Service: nobody.shop.svc.z.
+no Service: _http._tcp.nobody.shop.svc.z.
+no Service: nobody-0.nobody.shop.svc.z.
+no endpoint: nobody.db.shop.svc.z.
+no endpoint: db-2.db.shop.svc.z.
+no endpoint: nobody.web.shop.svc.z.
+no endpoint: fd00--6.web.shop.svc.z.
+a port of no endpoint: _sql._tcp.nobody.db.shop.svc.z.
+a port of no endpoint: _sql._tcp.db-2.db.shop.svc.z.
+a port of no endpoint: _http._tcp.nobody.web.shop.svc.z.
+a port of no endpoint: _http._tcp.fd00--6.web.shop.svc.z.
+no port: _nobody._tcp.db.shop.svc.z.
+no port: _sql._udp.db.shop.svc.z.
+no port: _nobody._tcp.db-0.db.shop.svc.z.
+no port: _nobody._tcp.web.shop.svc.z.
+no port: _http._udp.web.shop.svc.z.
+no port: _nobody._tcp.0--6.web.shop.svc.z.
+no port: _http._tcp.mail.shop.svc.z.
+a port without underscores: sql.tcp.db.shop.svc.z.
+a port without underscores: http.tcp.web.shop.svc.z.
+a wildcard: *.shop.svc.z.
+a wildcard: any.shop.svc.z.
+a wildcard: _._tcp.db.shop.svc.z.
+a wildcard: _._tcp.web.shop.svc.z.
+nothing below an endpoint: x.db-0.db.shop.svc.z.
+nothing below an endpoint: x.0--6.web.shop.svc.z.
+nothing below a Pod: x.fd00--5.shop.pod.z.
+no reverse name: 5.2.1.10.in-addr.arpa.
+no reverse name: fd00::6
+nothing below a reverse name: x.3.2.1.10.in-addr.arpa.
+nothing below a reverse name: x.1.0.96.10.in-addr.arpa.
+nothing below a reverse name: x.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.d.f.ip6.arpa.
+`
+
+var nobody = regexp.MustCompile(`nobody-[a-z]{6}`)
+
+func TestNamesAreThoseThatExistAndNearMisses(t *testing.T) {
+	c := clusterOf(t, options{manifests: []string{writeFile(t, manifest)}, pods: true})
+	g := &generator{cluster: c, zones: []string{"z."}, seed: 1}
+	got := make(map[string]int)
+	for sub := range g.subjects() {
+		name := nobody.ReplaceAllString(sub.lower(), "nobody")
+		if sub.respelled {
+			if sub.name == sub.lower() {
+				t.Errorf("got %s, want some capitals", sub.name)
+			}
+			name += "!"
+		}
+		if sub.addr.Is6() && strings.HasSuffix(name, ".ip6.arpa.") && sub.kind != missBelowReverse {
+			name = sub.addr.String()
+		}
+		if sub.kind != kindReverseAbove || !strings.HasSuffix(name, ".ip6.arpa.") {
+			got[string(sub.kind)+": "+name]++
+		}
+		if qtypes[sub.kind] == nil {
+			t.Errorf("got no types to ask %s for", sub.kind)
+		}
+	}
+	for want := range strings.Lines(strings.TrimSpace(names)) {
+		want = strings.TrimSpace(want)
+		if got[want] != 1 {
+			t.Errorf("got %d times %q, want it once", got[want], want)
+		}
+		delete(got, want)
+	}
+	for name := range got {
+		t.Errorf("got %q, which is not wanted", name)
+	}
+}
+
+func TestTheSeedDrawsNamesAndTheirOrder(t *testing.T) {
+	c := clusterOf(t, options{manifests: []string{"../../testdata/cluster.yaml"}})
+	list := func(seed uint64) (names []string) {
+		g := &generator{cluster: c, zones: []string{"z."}, seed: seed}
+		for sub := range g.subjects() {
+			names = append(names, sub.name)
+		}
+		return names
+	}
+	first := list(1)
+	if !slices.Equal(list(1), first) {
+		t.Error("got other names with the same seed")
+	}
+	if slices.Equal(list(2), first) {
+		t.Error("got the same names with another seed")
+	}
+}
+
+func TestOptionsRestrictNames(t *testing.T) {
+	file := writeFile(t, manifest)
+	for _, c := range []struct {
+		name         string
+		options      options
+		headlessOnly bool
+		has, lacks   string
+	}{
+		{"without -pods", options{}, false, "web.shop.svc.z.", "fd00--5.shop.pod.z."},
+		{"with -pods", options{pods: true}, false, "fd00--5.shop.pod.z.", "fd00--7.shop.pod.z."},
+		{"with -endpoints headless", options{}, true, "db-0.db.shop.svc.z.", "0--6.web.shop.svc.z."},
+		{"its reverse names", options{}, true, "1.0.96.10.in-addr.arpa.", reverse(netip.MustParseAddr("fd00::5"))},
+		{"another namespace", options{namespaces: []string{"default"}}, false, "default.svc.z.", "web.shop.svc.z."},
+	} {
+		c.options.manifests = []string{file}
+		g := &generator{cluster: clusterOf(t, c.options), zones: []string{"z."}, headlessOnly: c.headlessOnly}
+		got := make(map[string]bool)
+		for sub := range g.subjects() {
+			got[sub.name] = true
+		}
+		if !got[c.has] || got[c.lacks] {
+			t.Errorf("%s: got %s %v, %s %v, want the first only", c.name, c.has, got[c.has], c.lacks, got[c.lacks])
+		}
+	}
+}
+
+// TestNamesOfALargeClusterAreNotKept makes the names of 20,000 endpoints.
+func TestNamesOfALargeClusterAreNotKept(t *testing.T) {
+	const services, size = 200, 100
+	b := newBuilder()
+	for i := range services {
+		key := serviceKey{fmt.Sprint("ns-", i%50), fmt.Sprint("svc-", i)}
+		b.addService(&service{serviceKey: key, kind: headless})
+		ports := []port{{"http", "tcp"}}
+		for j := range size {
+			b.addEndpoint(key, &endpoint{addr: netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), byte(j)}), hostname: fmt.Sprint("pod-", j), ports: ports, ready: true})
+		}
+	}
+	g := &generator{cluster: b.cluster(), zones: []string{"cluster.local."}}
+	b = nil
+	heap := func() uint64 {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	before, most, n := heap(), uint64(0), 0
+	for range g.questions() {
+		if n++; n%50000 == 0 {
+			most = max(most, heap())
+		}
+	}
+	if n < 5*services*size {
+		t.Errorf("got %d questions, want more than 5 for each endpoint", n)
+	}
+	t.Logf("%d questions; the cluster takes up to %d MiB, their making %d", n, before>>20, (int64(most)-int64(before))>>20)
+	if grown := int64(most) - int64(before); grown > 10<<20 {
+		t.Errorf("got %d MiB more heap, want at most 10", grown>>20)
+	}
+	n = 0
+	for range g.questions() {
+		if n++; n == 10 {
+			break
+		}
+	}
+	if n != 10 {
+		t.Errorf("got %d questions, want the end after 10", n)
+	}
+}
+
+func TestDashedLabels(t *testing.T) {
+	for _, c := range []struct{ text, own, stock string }{
+		{"10.0.0.1", "10-0-0-1", "10-0-0-1"},
+		{"fd00::1:5", "fd00--1-5", "fd00--1-5"},
+		{"::5", "0--5", "--5"},
+		{"fd00::", "fd00--0", "fd00--0"},
+		{"::ffff:10.0.0.8", "10-0-0-8", "::ffff:10-0-0-8"},
+		{"FD00::A", "fd00--a", "FD00--A"},
+		{"fd00:0:0::1", "fd00--1", "fd00-0-0--1"},
+	} {
+		if own, stock := dashed(netip.MustParseAddr(c.text).Unmap()), stockDashed(c.text); own != c.own || stock != c.stock {
+			t.Errorf("%s: got %q and %q, want %q and %q", c.text, own, stock, c.own, c.stock)
+		}
+	}
+}
+
+// writeFile returns a file of manifests, or of something else in YAML.
+func writeFile(t *testing.T, content string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "file.yaml")
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// help is what -h prints.
+const help = `Usage: dnsdiff -old SERVER -new SERVER [OPTION...]
+
+dnsdiff compares two DNS servers for a whole Kubernetes cluster, before the new
+one takes the old one's place. It lists Services and EndpointSlices, asks both
+servers for every name that should exist, and for names that are nearly those,
+over UDP and TCP, and reports differences, grouped by cause. Differences that
+headless means to have from CoreDNS's kubernetes plugin are reported apart.
+
+Answers are compared as sets. The order of records, SOA serials, the AA flag and
+EDNS options are not compared. A truncated answer must be a part of the same
+server's answer over TCP. What differs is asked again before it is reported,
+because a cluster changes meanwhile; what agrees then is reported as transient.
+
+SERVER is HOST[:PORT]. The port is 53 unless it is given.
+
+Where names come from:
+  -kubeconfig FILE    of the cluster; default: as kubectl does, or in a pod the
+                      ServiceAccount, which needs to list namespaces, services,
+                      endpointslices and with -pods pods
+  -context NAME       of the kubeconfig; default: its current context
+  -manifests PATH     read files or folders, in place of an API server; may be
+                      given more than once
+  -namespaces A,B     only these namespaces; then they are not listed
+  -zones A,B          the zones of the cluster; default: cluster.local. Reverse
+                      names are asked for whatever the zones are
+  -pods               names of Pods, too: 10-244-1-21.NAMESPACE.pod.ZONE
+  -endpoints headless no names of endpoints of ClusterIP Services, for a server
+                      that has "endpoints headless" too; default: all
+
+How to ask:
+  -net NETWORKS       udp,tcp (the default), udp or tcp
+  -bufsize OCTETS     of the client, in EDNS; default: 1232; 0: without EDNS
+  -rate N             queries a second to each server at most; default: 200
+  -concurrency N      names asked for at a time; default: 16
+  -timeout DURATION   for one reply; default: 2s
+  -retries N          after a time-out; default: 2
+  -again N            ask again what differs, so often; default: 3
+  -wait DURATION      before asking again; default: 2s. Longer than half of what
+                      a cache in front of a server keeps an answer for
+  -repeat N           go through all names so often, with names listed anew;
+                      default: 1, or without end if there is a -duration
+  -duration DURATION  stop after that long, as in 24h; default: at the end
+  -seed N             draws near misses and the order; default: another one each
+                      time, which the report says
+
+What is a difference, and how to report it:
+  -ttl                compare times to live, too. Not behind a cache
+  -strict             no difference is deliberate: both are the same software
+  -o FORMAT           text (the default) or json
+  -examples N         of each cause, at most; default: 5; 0: all
+  -progress DURATION  between lines on stderr; default: 10s; 0: none
+
+Exit status: 0 there are no unexpected differences, 1 there are, 2 the servers
+could not be compared, or not all names were asked for. Ctrl-C prints what was
+found so far.
+
+Not asked for: names of multicluster zones, and those of the option zonal.
+
+Examples:
+  dnsdiff -old 10.96.0.10 -new 127.0.0.1:1053
+  dnsdiff -old 10.96.0.10 -new 10.244.1.7 -rate 50 -duration 24h -o json
+`
+
+// options are what the command line says.
+type options struct {
+	old, new     string // HOST:PORT
+	kubeconfig   string
+	context      string
+	manifests    []string
+	namespaces   []string // none: all
+	zones        []string // lower-case FQDNs
+	pods         bool
+	headlessOnly bool     // no names of endpoints of ClusterIP Services
+	networks     []string // "udp", "tcp"
+	bufsize      uint16   // 0: no EDNS
+	rate         int      // queries a second
+	concurrency  int
+	timeout      time.Duration
+	retries      int
+	again        int
+	wait         time.Duration
+	repeat       int           // 0: without end
+	duration     time.Duration // 0: without end
+	seed         uint64
+	ttl          bool
+	strict       bool
+	output       string // "text" or "json"
+	examples     int    // 0: all
+	progress     time.Duration
+}
+
+// list is a flag.Value that takes words separated by commas, and may be given more than once.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, ",") }
+
+func (l *list) Set(s string) error {
+	for word := range strings.SplitSeq(s, ",") {
+		if word = strings.TrimSpace(word); word == "" {
+			return errors.New("expected words with commas between them")
+		}
+		*l = append(*l, word)
+	}
+	return nil
+}
+
+// parseOptions returns what args say. The error is flag.ErrHelp if they ask for help.
+func parseOptions(args []string) (*options, error) {
+	o := &options{}
+	var zones, networks list
+	var bufsize int
+	var endpoints string
+	f := flag.NewFlagSet("dnsdiff", flag.ContinueOnError)
+	f.SetOutput(io.Discard) // errors are printed once, by who gets them
+	f.StringVar(&o.old, "old", "", "")
+	f.StringVar(&o.new, "new", "", "")
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "")
+	f.StringVar(&o.context, "context", "", "")
+	f.Var((*list)(&o.manifests), "manifests", "")
+	f.Var((*list)(&o.namespaces), "namespaces", "")
+	f.Var(&zones, "zones", "")
+	f.BoolVar(&o.pods, "pods", false, "")
+	f.StringVar(&endpoints, "endpoints", "all", "")
+	f.Var(&networks, "net", "")
+	f.IntVar(&bufsize, "bufsize", 1232, "")
+	f.IntVar(&o.rate, "rate", 200, "")
+	f.IntVar(&o.concurrency, "concurrency", 16, "")
+	f.DurationVar(&o.timeout, "timeout", 2*time.Second, "")
+	f.IntVar(&o.retries, "retries", 2, "")
+	f.IntVar(&o.again, "again", 3, "")
+	f.DurationVar(&o.wait, "wait", 2*time.Second, "")
+	f.IntVar(&o.repeat, "repeat", 0, "")
+	f.DurationVar(&o.duration, "duration", 0, "")
+	f.Uint64Var(&o.seed, "seed", 0, "")
+	f.BoolVar(&o.ttl, "ttl", false, "")
+	f.BoolVar(&o.strict, "strict", false, "")
+	f.StringVar(&o.output, "o", "text", "")
+	f.IntVar(&o.examples, "examples", 5, "")
+	f.DurationVar(&o.progress, "progress", 10*time.Second, "")
+	if err := f.Parse(args); err != nil {
+		return nil, err
+	}
+	given := make(map[string]bool)
+	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+
+	var err error
+	if o.old, err = address("-old", o.old); err != nil {
+		return nil, err
+	}
+	if o.new, err = address("-new", o.new); err != nil {
+		return nil, err
+	}
+	if o.zones, err = fqdns(zones); err != nil {
+		return nil, err
+	}
+	if o.networks = networks; len(networks) == 0 {
+		o.networks = []string{"udp", "tcp"}
+	}
+	if !given["repeat"] && o.duration == 0 {
+		o.repeat = 1
+	}
+	if !given["seed"] {
+		o.seed = rand.Uint64N(1e6) // short enough to type
+	}
+	o.headlessOnly = endpoints == "headless"
+	unknownNetwork := func(n string) bool { return n != "udp" && n != "tcp" }
+	for _, wrong := range []struct {
+		is  bool
+		why string
+	}{
+		{f.NArg() > 0, fmt.Sprintf("expected options only, got %q", f.Args())},
+		{o.old == o.new, fmt.Sprintf("-old and -new are the same server, %s", o.old)},
+		{len(o.manifests) > 0 && (o.kubeconfig != "" || o.context != ""), "-manifests takes the place of -kubeconfig and -context"},
+		{slices.ContainsFunc(o.networks, unknownNetwork), fmt.Sprintf("-net: expected udp or tcp, got %q", o.networks)},
+		{endpoints != "all" && endpoints != "headless", fmt.Sprintf("-endpoints: expected all or headless, got %q", endpoints)},
+		{bufsize != 0 && bufsize < dns.MinMsgSize || bufsize > dns.MaxMsgSize, fmt.Sprintf("-bufsize: expected 0, or from 512 up to 65535, got %d", bufsize)},
+		{o.rate < 1, fmt.Sprintf("-rate: expected at least 1, got %d", o.rate)},
+		{o.concurrency < 1 || o.concurrency > 1000, fmt.Sprintf("-concurrency: expected from 1 up to 1000, got %d", o.concurrency)},
+		{o.timeout <= 0, fmt.Sprintf("-timeout: expected a positive duration, got %v", o.timeout)},
+		{o.retries < 0, fmt.Sprintf("-retries: expected at least 0, got %d", o.retries)},
+		{o.again < 0, fmt.Sprintf("-again: expected at least 0, got %d", o.again)},
+		{o.wait < 0, fmt.Sprintf("-wait: expected no negative duration, got %v", o.wait)},
+		{given["repeat"] && o.repeat < 1, fmt.Sprintf("-repeat: expected at least 1, got %d", o.repeat)},
+		{o.duration < 0, fmt.Sprintf("-duration: expected no negative duration, got %v", o.duration)},
+		{o.output != "text" && o.output != "json", fmt.Sprintf("-o: expected text or json, got %q", o.output)},
+		{o.examples < 0, fmt.Sprintf("-examples: expected at least 0, got %d", o.examples)},
+		{o.progress < 0, fmt.Sprintf("-progress: expected no negative duration, got %v", o.progress)},
+	} {
+		if wrong.is {
+			return nil, errors.New(wrong.why)
+		}
+	}
+	o.bufsize = uint16(bufsize) //nolint:gosec // it was checked
+	return o, nil
+}
+
+// address returns HOST:PORT of a server, given as HOST[:PORT] by an option.
+func address(option, server string) (string, error) {
+	if server == "" {
+		return "", fmt.Errorf("%s: expected a server, HOST[:PORT]", option)
+	}
+	host, port, err := net.SplitHostPort(server)
+	if err != nil {
+		host, port = strings.Trim(server, "[]"), "53"
+		if strings.Contains(host, ":") && net.ParseIP(host) == nil {
+			return "", fmt.Errorf("%s: expected HOST[:PORT], got %q", option, server)
+		}
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" {
+		return "", fmt.Errorf("%s: expected HOST[:PORT], got %q", option, server)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// fqdns returns zones as lower-case FQDNs, cluster.local if there are none.
+func fqdns(zones []string) ([]string, error) {
+	if len(zones) == 0 {
+		zones = []string{"cluster.local"}
+	}
+	names := make([]string, len(zones))
+	for i, zone := range zones {
+		if _, ok := dns.IsDomainName(zone); !ok || dns.Fqdn(zone) == "." {
+			return nil, fmt.Errorf("-zones: expected the names of zones, got %q", zone)
+		}
+		names[i] = strings.ToLower(dns.Fqdn(zone))
+	}
+	return names, nil
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// startDNS starts a DNS server on one port of loopback for UDP and TCP, and returns its address. To nil it does not reply.
+func startDNS(t *testing.T, answer func(network string, r *dns.Msg) *dns.Msg) string {
+	t.Helper()
+	handler := func(network string) dns.HandlerFunc {
+		return func(w dns.ResponseWriter, r *dns.Msg) {
+			m := answer(network, r)
+			if m == nil {
+				_ = w.Close() // a client over TCP does not wait then
+				return
+			}
+			m.Compress = true
+			_ = w.WriteMsg(m) // the client will notice
+		}
+	}
+	for range 20 { // the port of one may be another one's over the other network
+		tcp := &dns.Server{Addr: "127.0.0.1:0", Net: "tcp", Handler: handler("tcp")}
+		startListening(t, tcp)
+		addr := tcp.Listener.Addr().String()
+		udp := &dns.Server{Addr: addr, Net: "udp", Handler: handler("udp")}
+		if tryListening(t, udp) == nil {
+			return addr
+		}
+	}
+	t.Fatal("found no port that is free for UDP and TCP")
+	return ""
+}
+
+func startListening(t *testing.T, s *dns.Server) {
+	t.Helper()
+	if err := tryListening(t, s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tryListening starts s, and ends it with the test.
+func tryListening(t *testing.T, s *dns.Server) error {
+	started := make(chan error, 1)
+	s.NotifyStartedFunc = func() { started <- nil }
+	var serving sync.WaitGroup
+	serving.Go(func() { started <- s.ListenAndServe() })
+	if err := <-started; err != nil {
+		return err
+	}
+	t.Cleanup(func() {
+		if err := s.Shutdown(); err != nil {
+			t.Error(err)
+		}
+		serving.Wait()
+	})
+	return nil
+}
+
+// empty returns a reply without records.
+func empty(r *dns.Msg) *dns.Msg { return new(dns.Msg).SetReply(r) }
+
+func TestAQueryIsRetried(t *testing.T) {
+	var queries atomic.Int64
+	addr := startDNS(t, func(_ string, r *dns.Msg) *dns.Msg {
+		if queries.Add(1)%2 == 1 {
+			return nil
+		}
+		return empty(r)
+	})
+	for _, network := range []string{"udp", "tcp"} {
+		s := newServer("old", addr, &options{rate: 1000, timeout: 50 * time.Millisecond, retries: 1, concurrency: 1})
+		queries.Store(0)
+		if _, err := s.ask(t.Context(), network, "a.", dns.TypeA); err != nil || s.queries.Load() != 2 {
+			t.Errorf("%s: got %v after %d queries, want a reply after 2", network, err, s.queries.Load())
+		}
+		s.close() // another query on the same connection would say only that it is closed
+		queries.Store(0)
+		s.retries = 0
+		if _, err := s.ask(t.Context(), network, "a.", dns.TypeA); err == nil {
+			t.Errorf("%s: got a reply, want none without a retry", network)
+		}
+		s.close()
+	}
+}
+
+// TestAConnectionThatTheServerClosedIsOpenedAnew: a server may close one after any reply.
+func TestAConnectionThatTheServerClosedIsOpenedAnew(t *testing.T) {
+	handler := dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) { _ = w.WriteMsg(empty(r)) }) // the client will notice
+	closing := &dns.Server{Addr: "127.0.0.1:0", Net: "tcp", MaxTCPQueries: 1, Handler: handler}
+	startListening(t, closing)
+	s := newServer("old", closing.Listener.Addr().String(), &options{rate: 1000, timeout: 10 * time.Second, concurrency: 1})
+	defer s.close()
+	for range 3 {
+		if _, err := s.ask(t.Context(), "tcp", "a.", dns.TypeA); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAServerIsGoneWhenItSaysNothingToSeveralQuestionsForLong(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		name    string
+		silent  int64
+		replied time.Time
+		want    bool
+	}{
+		{"it replies", 0, now, false},
+		{"one question is not answered", 1, now.Add(-time.Hour), false},
+		{"many are not, for a moment", 100, now, false},
+		{"many are not, for long", 100, now.Add(-time.Hour), true},
+	} {
+		s := &server{}
+		s.silent.Store(c.silent)
+		s.replied.Store(c.replied.UnixNano())
+		if got := s.isGone(); got != c.want {
+			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestWhyThereIsNoReply(t *testing.T) {
+	if got := why(os.ErrDeadlineExceeded); got != "timeout" {
+		t.Errorf("got %q, want timeout", got)
+	}
+	s := newServer("old", "127.0.0.1:1", &options{rate: 1000, timeout: time.Second, concurrency: 1})
+	if _, err := s.ask(t.Context(), "tcp", "a.", dns.TypeA); err == nil || err.Error() != "connection refused" {
+		t.Errorf("got %v, want connection refused", err)
+	}
+}

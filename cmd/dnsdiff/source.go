@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	headlessplugin "github.com/coredns-headless/headless"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/pager"
+)
+
+// source is where a cluster is read from.
+type source struct {
+	manifests  []string // files and folders; none: the API server
+	client     kubernetes.Interface
+	namespaces []string // none: all
+	pods       bool
+}
+
+// newSource returns the source that o describes.
+func newSource(o *options) (*source, error) {
+	s := &source{manifests: o.manifests, namespaces: o.namespaces, pods: o.pods}
+	if len(o.manifests) > 0 {
+		return s, nil
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = o.kubeconfig
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: o.context}
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("no cluster to take names from (-kubeconfig or -manifests say which): %w", err)
+	}
+	config.QPS, config.Burst = 50, 100 // of pages: a large cluster has some hundred
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	s.client, err = kubernetes.NewForConfig(config)
+	return s, err
+}
+
+// read returns the cluster as it is now.
+func (s *source) read(ctx context.Context) (*cluster, error) {
+	b := newBuilder()
+	take := func(obj runtime.Object) error {
+		if o, ok := obj.(metav1.Object); !ok || len(s.namespaces) == 0 || slices.Contains(s.namespaces, namespaceOf(o)) {
+			b.add(obj)
+		}
+		return nil
+	}
+	for _, name := range s.namespaces {
+		b.namespaces[name] = true
+	}
+	if len(s.manifests) > 0 {
+		objects, err := headlessplugin.ReadManifests(s.manifests...)
+		if err != nil {
+			return nil, err
+		}
+		for _, obj := range objects {
+			if _, isPod := obj.(*corev1.Pod); s.pods || !isPod {
+				_ = take(obj) // it returns none
+			}
+		}
+		return b.cluster(), nil
+	}
+	if err := s.list(ctx, take); err != nil {
+		return nil, err
+	}
+	return b.cluster(), nil
+}
+
+// list calls take with each object, which come page by page.
+func (s *source) list(ctx context.Context, take func(runtime.Object) error) error {
+	namespaces := s.namespaces
+	if len(namespaces) == 0 {
+		namespaces = []string{metav1.NamespaceAll}
+		err := each(ctx, "namespaces", s.client.CoreV1().Namespaces().List, metav1.ListOptions{}, take)
+		if err != nil {
+			return err
+		}
+	}
+	for _, name := range namespaces {
+		err := each(ctx, "services", s.client.CoreV1().Services(name).List, metav1.ListOptions{}, take)
+		if err == nil {
+			err = each(ctx, "endpointslices.discovery.k8s.io", s.client.DiscoveryV1().EndpointSlices(name).List, metav1.ListOptions{}, take)
+		}
+		if err == nil && s.pods {
+			err = each(ctx, "pods", s.client.CoreV1().Pods(name).List, metav1.ListOptions{}, take)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each calls take with each object of a resource.
+func each[L runtime.Object](
+	ctx context.Context, resource string, list func(context.Context, metav1.ListOptions) (L, error), o metav1.ListOptions,
+	take func(runtime.Object) error,
+) error {
+	page := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return list(ctx, o) }
+	if err := pager.New(page).EachListItem(ctx, o, take); err != nil {
+		return fmt.Errorf("cannot list %s: %w", resource, err)
+	}
+	return nil
+}
+
+// service returns a cluster that has nothing but one Service as it is now, or nil if the source does not change.
+func (s *source) service(ctx context.Context, key serviceKey) (*cluster, error) {
+	if len(s.manifests) > 0 {
+		return nil, nil
+	}
+	b := newBuilder()
+	take := func(obj runtime.Object) error {
+		b.add(obj)
+		return nil
+	}
+	named := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, key.name).String()}
+	if err := each(ctx, "services", s.client.CoreV1().Services(key.namespace).List, named, take); err != nil {
+		return nil, err
+	}
+	labelled := metav1.ListOptions{LabelSelector: labels.Set{discoveryv1.LabelServiceName: key.name}.String()}
+	if err := each(ctx, "endpointslices.discovery.k8s.io", s.client.DiscoveryV1().EndpointSlices(key.namespace).List, labelled, take); err != nil {
+		return nil, err
+	}
+	return b.cluster(), nil
+}
+
+// namespaceOf returns the namespace that an object is in, or is.
+func namespaceOf(obj metav1.Object) string {
+	if _, ok := obj.(*corev1.Namespace); ok {
+		return obj.GetName()
+	}
+	if obj.GetNamespace() == "" {
+		return metav1.NamespaceDefault // as kubectl apply does
+	}
+	return obj.GetNamespace()
+}
+
+// add adds an object. Those of other kinds are none of ours.
+func (b *builder) add(obj runtime.Object) {
+	switch obj := obj.(type) {
+	case *corev1.Namespace:
+		b.namespaces[obj.Name] = true
+	case *corev1.Service:
+		b.addService(serviceOf(obj))
+	case *discoveryv1.EndpointSlice:
+		b.addSlice(obj)
+	case *corev1.Pod:
+		for _, ip := range obj.Status.PodIPs {
+			if addr, err := netip.ParseAddr(ip.IP); err == nil {
+				b.pods[pod{namespaceOf(obj), addr.Unmap()}] = true
+			}
+		}
+	}
+}
+
+// serviceOf returns what we keep of svc.
+func serviceOf(svc *corev1.Service) *service {
+	s := &service{serviceKey: serviceKey{namespaceOf(svc), svc.Name}}
+	clusterIPs := svc.Spec.ClusterIPs
+	if len(clusterIPs) == 0 {
+		clusterIPs = []string{svc.Spec.ClusterIP}
+	}
+	switch {
+	case svc.Spec.Type == corev1.ServiceTypeExternalName:
+		s.kind = externalName
+	case slices.Contains(clusterIPs, corev1.ClusterIPNone):
+		s.kind = headless
+	}
+	for _, ip := range clusterIPs {
+		if addr, err := netip.ParseAddr(ip); err == nil && s.kind == clusterIP {
+			s.addrs = append(s.addrs, addr.Unmap())
+		}
+	}
+	for _, p := range svc.Spec.Ports {
+		s.ports = append(s.ports, portOf(p.Name, string(p.Protocol)))
+	}
+	return s
+}
+
+// portOf returns a port; no protocol is TCP.
+func portOf(name, proto string) port {
+	if proto == "" {
+		proto = string(corev1.ProtocolTCP)
+	}
+	return port{strings.ToLower(name), strings.ToLower(proto)}
+}
+
+// addSlice adds the endpoints of es.
+func (b *builder) addSlice(es *discoveryv1.EndpointSlice) {
+	svc := serviceKey{namespaceOf(es), es.Labels[discoveryv1.LabelServiceName]}
+	if es.AddressType == discoveryv1.AddressTypeFQDN {
+		b.named[svc] = true
+		return
+	}
+	var ports []port
+	for _, p := range es.Ports {
+		var name, proto string
+		if p.Name != nil {
+			name = *p.Name
+		}
+		if p.Protocol != nil {
+			proto = string(*p.Protocol)
+		}
+		ports = append(ports, portOf(name, proto))
+	}
+	for _, e := range es.Endpoints {
+		for _, text := range e.Addresses {
+			addr, err := netip.ParseAddr(text)
+			if err != nil || addr.Zone() != "" {
+				continue
+			}
+			own := &endpoint{
+				addr: addr.Unmap(), ports: ports, mapped: addr.Is4In6(),
+				ready: e.Conditions.Ready == nil || *e.Conditions.Ready,
+			}
+			if e.Hostname != nil {
+				if name := strings.ToLower(*e.Hostname); len(validation.IsDNS1123Label(name)) == 0 {
+					own.hostname = name
+				}
+			}
+			if e.TargetRef != nil && e.TargetRef.Kind == "Pod" {
+				own.pod = e.TargetRef.Name
+			}
+			if odd := stockDashed(text); own.hostname == "" && odd != dashed(own.addr) {
+				own.odd = odd
+			}
+			b.addEndpoint(svc, own)
+		}
+	}
+}
