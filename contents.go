@@ -41,6 +41,22 @@ func (x *index) counts() counts {
 	return n
 }
 
+// addStates adds to n how many endpoints x holds, by what metrics call the kind of their Service, and by state.
+func (x *index) addStates(n map[string][len(states)]int) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, ns := range x.namespaces {
+		for _, svc := range ns.services {
+			kind := svc.spec.metricKind()
+			counts := n[kind]
+			for state, endpoints := range svc.states {
+				counts[state] += int(endpoints)
+			}
+			n[kind] = counts
+		}
+	}
+}
+
 // clone returns an index of its own with what x holds at one moment. Readers and writers of x wait only while the endpoints
 // are copied.
 func (x *index) clone() *index {

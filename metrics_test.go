@@ -1,13 +1,53 @@
 package headless
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/expfmt"
+
 )
 
-func TestStateMetrics(t *testing.T) {
+// samples returns what c collects of some metrics, in the text format and sorted. The metrics are named without their prefix.
+func samples(t *testing.T, c prometheus.Collector, metrics ...string) []string {
+	t.Helper()
+	const prefix = "coredns_headless_"
+	for i, name := range metrics {
+		metrics[i] = prefix + name
+	}
+	text, err := testutil.CollectAndFormat(c, expfmt.TypeTextPlain, metrics...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		if line, ok := strings.CutPrefix(line, prefix); ok {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// collectorOf returns a collector of plugins.
+func collectorOf(plugins ...*Headless) prometheus.Collector {
+	return newStateCollector(func() []*Headless { return plugins })
+}
+
+func checkSamples(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestMetricsOfHolds(t *testing.T) {
 	s := newWebAPI(t)
 	h := watching(t, s, "hold 1m")
 	s.delete(stubSlice("web-a", "web", "10.0.0.1", "web-0")) // its Service stands, so its endpoint is held
@@ -16,33 +56,107 @@ func TestStateMetrics(t *testing.T) {
 	eventually(t, "the endpoint is listed again", func() bool { return h.index.holding().now == 0 })
 	s.delete(stubSlice("web-b", "web", "10.0.0.1", "web-0"))
 	eventually(t, "the endpoint is held again", func() bool { return h.index.holding().now == 1 })
-	const want = `
-		# HELP coredns_headless_held_endpoints Number of endpoints held though no EndpointSlice lists them.
-		# TYPE coredns_headless_held_endpoints gauge
-		coredns_headless_held_endpoints 1
-		# HELP coredns_headless_holds_ended_total Counter of endpoints that are held no longer, by reason.
-		# TYPE coredns_headless_holds_ended_total counter
-		coredns_headless_holds_ended_total{reason="expired"} 0
-		coredns_headless_holds_ended_total{reason="orphaned"} 0
-		coredns_headless_holds_ended_total{reason="returned"} 1
-		coredns_headless_holds_ended_total{reason="superseded"} 0
-		# HELP coredns_headless_holds_total Counter of endpoints that were held.
-		# TYPE coredns_headless_holds_total counter
-		coredns_headless_holds_total 2
-		# HELP coredns_headless_objects Number of objects held, by resource.
-		# TYPE coredns_headless_objects gauge
-		coredns_headless_objects{resource="endpoints"} 1
-		coredns_headless_objects{resource="endpointslices"} 0
-		coredns_headless_objects{resource="namespaces"} 1
-		coredns_headless_objects{resource="services"} 2
-		# HELP coredns_headless_synced 1 when every resource has been listed in every server block, else 0.
-		# TYPE coredns_headless_synced gauge
-		coredns_headless_synced 1
-`
-	c := newStateCollector(func() []*Headless { return []*Headless{h} })
-	err := testutil.CollectAndCompare(c, strings.NewReader(want), "coredns_headless_held_endpoints", "coredns_headless_holds_ended_total",
-		"coredns_headless_holds_total", "coredns_headless_objects", "coredns_headless_synced")
-	if err != nil {
-		t.Error(err)
+	checkSamples(t, samples(t, collectorOf(h), "held_endpoints", "holds_total", "holds_ended_total"),
+		"held_endpoints 1",
+		"holds_total 2",
+		`holds_ended_total{reason="expired"} 0`,
+		`holds_ended_total{reason="orphaned"} 0`,
+		`holds_ended_total{reason="returned"} 1`,
+		`holds_ended_total{reason="superseded"} 0`,
+	)
+}
+
+// TestMetricsOfWhatIsHeld counts endpoints of each kind of Service in each state.
+func TestMetricsOfWhatIsHeld(t *testing.T) {
+	h := newTestHeadlessFrom(t, "headless cluster.local clusterset.local {\nmulticluster clusterset.local\npods verified\n"+
+		"manifests testdata/states.yaml\n}")
+	checkSamples(t, samples(t, collectorOf(h), "objects", "synced"),
+		`objects{resource="endpointslices of serviceimports"} 1`,
+		`objects{resource="endpointslices"} 5`,
+		`objects{resource="namespaces"} 1`,
+		`objects{resource="pods"} 2`,
+		`objects{resource="serviceimports"} 1`,
+		`objects{resource="services"} 4`,
+		`synced{resource="endpointslices of serviceimports"} 1`,
+		`synced{resource="endpointslices"} 1`,
+		`synced{resource="namespaces"} 1`,
+		`synced{resource="pods"} 1`,
+		`synced{resource="serviceimports"} 1`,
+		`synced{resource="services"} 1`,
+	)
+	checkSamples(t, samples(t, collectorOf(h), "endpoints"),
+		`endpoints{service_kind="cluster_ip",state="not_ready"} 0`,
+		`endpoints{service_kind="cluster_ip",state="ready"} 1`,
+		`endpoints{service_kind="cluster_ip",state="serving"} 0`,
+		`endpoints{service_kind="headless_with_selector",state="not_ready"} 2`, // one terminates and does not serve
+		`endpoints{service_kind="headless_with_selector",state="ready"} 3`,
+		`endpoints{service_kind="headless_with_selector",state="serving"} 1`,
+		`endpoints{service_kind="headless_without_selector",state="not_ready"} 0`,
+		`endpoints{service_kind="headless_without_selector",state="ready"} 3`, // two of them are another cluster's
+		`endpoints{service_kind="headless_without_selector",state="serving"} 0`,
+		`endpoints{service_kind="none",state="not_ready"} 0`,
+		`endpoints{service_kind="none",state="ready"} 2`, // of an ExternalName, and of a Service that is not there
+		`endpoints{service_kind="none",state="serving"} 0`,
+	)
+	if got := samples(t, collectorOf(h), "last_event_timestamp_seconds", "last_list_timestamp_seconds"); len(got) > 0 {
+		t.Errorf("from files: got %q, want no times", got)
 	}
+}
+
+func TestMetricsOfWhatIsNotThere(t *testing.T) {
+	checkSamples(t, samples(t, collectorOf(), "objects", "synced", "last_event_timestamp_seconds", "snapshot_served", "soa_serial"),
+		"snapshot_served 0", "soa_serial 0")
+	h := watching(t, newWebAPI(t), "noendpoints")
+	checkSamples(t, samples(t, collectorOf(h), "objects"), `objects{resource="namespaces"} 1`, `objects{resource="services"} 2`)
+}
+
+// TestMetricsOfNews: events and lists are dated, by the plugin for which that was longest ago.
+func TestMetricsOfNews(t *testing.T) {
+	began := time.Now()
+	s, slow := newWebAPI(t), newWebAPI(t)
+	h := watching(t, s)
+	files := newTestHeadless(t, "")
+	event, list := `last_event_timestamp_seconds{resource="services"} `, `last_list_timestamp_seconds{resource="services"} `
+	at := func(sample string, plugins ...*Headless) time.Time {
+		t.Helper()
+		for _, line := range samples(t, collectorOf(plugins...), "last_event_timestamp_seconds", "last_list_timestamp_seconds") {
+			if text, ok := strings.CutPrefix(line, sample); ok {
+				value, err := strconv.ParseFloat(text, 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return time.UnixMicro(int64(value * 1e6))
+			}
+		}
+		t.Fatalf("got no %s", sample)
+		return time.Time{}
+	}
+	listed := at(list, h, files)
+	for _, sample := range []string{event, list} {
+		if got := at(sample, h, files); got.Before(began.Add(-time.Second)) || got.After(time.Now().Add(time.Second)) {
+			t.Errorf("%s: got %v, and it was listed after %v", sample, got, began)
+		}
+	}
+	eventually(t, "a bookmark is an event", func() bool {
+		s.bookmark(servicesResource)
+		return at(event, h, files).After(listed)
+	})
+	if got := at(list, h, files); !got.Equal(listed) {
+		t.Errorf("after a bookmark: listed at %v, want %v as before", got, listed)
+	}
+	release := slow.hold(servicesResource)
+	defer release()
+	unlisted := watching(t, slow, "startup_timeout 0s")
+	for _, sample := range []string{event, list} {
+		if got := at(sample, h, unlisted); !got.Equal(time.Unix(0, 0)) {
+			t.Errorf("%s: got %v while one plugin has no list, want 0", sample, got)
+		}
+	}
+	if got, want := samples(t, collectorOf(h, unlisted), "synced"), `synced{resource="services"} 0`; !slices.Contains(got, want) {
+		t.Errorf("got %q while one plugin has no list, want %q", got, want)
+	}
+	release()
+	eventually(t, "all is listed", func() bool {
+		return !slices.ContainsFunc(samples(t, collectorOf(h, unlisted), "synced"), func(s string) bool { return strings.HasSuffix(s, " 0") })
+	})
 }

@@ -78,6 +78,13 @@ func (p *pods) all() []*podSpec {
 	return slices.Collect(maps.Values(p.byKey))
 }
 
+// count returns how many Pods there are.
+func (p *pods) count() int {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return len(p.byKey)
+}
+
 // keys returns the keys of all Pods.
 func (p *pods) keys() []objectKey {
 	p.mu.RLock()

@@ -32,7 +32,7 @@ func (p *programming) put(es *wireSlice, spec *sliceSpec) {
 		return
 	}
 	kind := p.index.shownSpec(objectKey{spec.namespace, spec.service}).metricKind()
-	if kind == "" || trigger.Before(p.since) {
+	if kind == unservedKind || trigger.Before(p.since) {
 		return
 	}
 	took := max(0, p.now().Sub(trigger)) // the clocks of two machines differ

@@ -634,14 +634,11 @@ func newSnapshotter(h *Headless, root string) *snapshotter {
 	}
 	cfg.path = filepath.Clean(cfg.path)
 	s := &snapshotter{
-		snapshotConfig: cfg, contents: contents{[]*index{h.index}, h.pods},
+		snapshotConfig: cfg, contents: contents{h.indexes(), h.pods},
 		configuration: h.fingerprint, cluster: h.converter.clusterUID, synced: h.isSynced, confirmed: h.synced.confirmed,
 		draft: fmt.Sprintf("%s.%016x%s", cfg.path, rand.Uint64(), draftEnd),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	if h.imports != nil {
-		s.indexes = append(s.indexes, h.imports)
-	}
 	return s
 }
 

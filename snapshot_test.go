@@ -699,7 +699,7 @@ func TestLatchIsConfirmedByBookmarks(t *testing.T) {
 		t.Errorf("after the lists: confirmed at %v, and it is %v", at, listed)
 	}
 	for _, resource := range everyResource {
-		heard := h.synced.heardAt[resource]
+		heard := &h.synced.last[resource].heard
 		if at := h.synced.confirmed(); at.UnixNano() > heard.Load() {
 			t.Errorf("confirmed at %v, and of %s nothing has been heard since %v", at, resource, time.Unix(0, heard.Load()))
 		}

@@ -95,7 +95,6 @@ func (s *store[O, S]) Replace(list []any, _ string) error {
 	} else {
 		s.replaceEach(specs)
 	}
-	s.synced.heard(s.resource)
 	s.synced.listed(s.resource)
 	return nil
 }
@@ -202,44 +201,58 @@ type latch struct {
 	waiting map[string]bool
 	open    chan struct{} // closed when waiting is empty
 	isOpen  atomic.Bool
-	heardAt map[string]*atomic.Int64 // Unix time in nanoseconds, by resource
-	onList  func()                   // called before a resource counts as listed
+	last    map[string]*lastTimes // by resource; the map is never modified
+	onList  func()                // called before a resource counts as listed
+	onOpen  func()                // called when the latch has opened
 }
 
+// lastTimes says when a resource was heard of last, and listed: Unix times in nanoseconds, 0 for never.
+type lastTimes struct{ heard, listed atomic.Int64 }
+
 func newLatch(resources ...string) *latch {
-	l := &latch{waiting: make(map[string]bool), open: make(chan struct{}), heardAt: make(map[string]*atomic.Int64), onList: func() {}}
+	l := &latch{
+		waiting: make(map[string]bool), open: make(chan struct{}), last: make(map[string]*lastTimes), onList: func() {}, onOpen: func() {},
+	}
 	for _, r := range resources {
 		l.waiting[r] = true
-		l.heardAt[r] = new(atomic.Int64)
+		l.last[r] = new(lastTimes)
 	}
 	return l
 }
 
 // heard notes that the API server said something of a resource.
 func (l *latch) heard(resource string) {
-	if at := l.heardAt[resource]; at != nil {
-		at.Store(time.Now().UnixNano())
+	if at := l.last[resource]; at != nil {
+		at.heard.Store(time.Now().UnixNano())
 	}
 }
 
 // confirmed returns when every resource had been heard of last.
 func (l *latch) confirmed() time.Time {
 	first := int64(math.MaxInt64)
-	for _, at := range l.heardAt {
-		first = min(first, at.Load())
+	for _, at := range l.last {
+		first = min(first, at.heard.Load())
 	}
 	return time.Unix(0, first)
 }
 
 // listed notes that a resource has been listed.
 func (l *latch) listed(resource string) {
+	l.heard(resource)
+	if at := l.last[resource]; at != nil {
+		at.listed.Store(at.heard.Load())
+	}
 	l.onList()
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	delete(l.waiting, resource)
-	if len(l.waiting) == 0 && !l.isOpen.Load() {
+	opens := len(l.waiting) == 0 && !l.isOpen.Load()
+	if opens {
 		l.isOpen.Store(true)
 		close(l.open)
+	}
+	l.mu.Unlock()
+	if opens {
+		l.onOpen()
 	}
 }
 
