@@ -35,6 +35,7 @@ type Headless struct {
 	synced      *latch
 	snapshot    *snapshotter // nil without one
 	upstream    upstreamer
+	tally       *tally // of the queries
 	// local holds the addresses that the server listens on. They lead to the DNS service's own name, and stand in for its
 	// addresses where there is none.
 	local []netip.Addr
@@ -137,13 +138,16 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		return h.next(ctx, w, r)
 	}
 	if q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR {
+		h.tally.add(w, answerRefused, 0)
 		return dns.RcodeRefused, nil
 	}
 	q.parse(qname, q.authority.zone, q.grammar)
 	if !h.Ready() {
 		if q.kind == reverseName && isPublic(q.prefix) && h.falls(qname) {
+			h.tally.add(w, answerPassed, 0)
 			return h.next(ctx, w, r)
 		}
+		h.tally.add(w, answerFailure, 0)
 		return notReadyReply(w, r)
 	}
 	stale := !h.isSynced()
@@ -157,6 +161,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	h.resolve(&q, m)
 	switch {
 	case m.outcome != found && h.falls(qname):
+		h.tally.add(w, answerPassed, 0)
 		if m.outcome == nonTerminal {
 			w = &ancestorWriter{w, h.soa(&q, h.denialTTL())}
 		}
@@ -169,6 +174,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	if stale {
 		markStale(&m.Msg, r)
 	}
+	h.tally.addReply(w, m)
 	_ = w.WriteMsg(&m.Msg) // the client is gone; there is nobody to tell
 	return dns.RcodeSuccess, nil
 }

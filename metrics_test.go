@@ -1,16 +1,17 @@
 package headless
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/expfmt"
-
 )
 
 // samples returns what c collects of some metrics, in the text format and sorted. The metrics are named without their prefix.
@@ -159,4 +160,96 @@ func TestMetricsOfNews(t *testing.T) {
 	eventually(t, "all is listed", func() bool {
 		return !slices.ContainsFunc(samples(t, collectorOf(h, unlisted), "synced"), func(s string) bool { return strings.HasSuffix(s, " 0") })
 	})
+}
+
+// TestMetricsOfAnswers asks one query of each kind and sees it counted, over UDP and TCP.
+func TestMetricsOfAnswers(t *testing.T) {
+	h := newTestHeadless(t, "fallthrough ip6.arpa")
+	h.Next = behind(dns.RcodeSuccess, new(bool))
+	h.upstream = outside{}
+	big := newTestHeadless(t, "")
+	big.index = sizedIndex(1000)
+	unsynced := newTestHeadless(t, "")
+	unsynced.synced = newLatch(servicesResource)
+	all := func() []string {
+		var lines []string
+		for _, line := range samples(t, h.tally, "answers_total", "negative_answers_total", "answer_records") {
+			if !strings.HasSuffix(line, " 0") {
+				lines = append(lines, line)
+			}
+		}
+		return lines
+	}
+	for _, c := range []struct {
+		name     string
+		h        *Headless
+		question string
+		size     uint16
+		want     []string // the counters that are not 0, but for the histogram's, with $ for the protocol
+		records  int
+	}{
+		{"one record", h, "web-0.web.default.svc.cluster.local. A", 1232, []string{`answers_total{outcome="data",proto="$"} 1`}, 1},
+		{"a CNAME and its target", h, "ext.default.svc.cluster.local. A", 1232, []string{`answers_total{outcome="data",proto="$"} 1`}, 2},
+		{"as many as fit into 512 octets", big, "web.n.svc.cluster.local. A", 512, []string{`answers_total{outcome="truncated",proto="$"} 1`}, 28},
+		{
+			"no record of the type", h, "web.default.svc.cluster.local. MX", 0,
+			[]string{`answers_total{outcome="nodata",proto="$"} 1`, `negative_answers_total{reason="type"} 1`},
+			-1,
+		},
+		{
+			"a CNAME that leads to no record", h, "nodata.default.svc.cluster.local. AAAA", 0,
+			[]string{`answers_total{outcome="nodata",proto="$"} 1`, `negative_answers_total{reason="type"} 1`},
+			-1,
+		},
+		{
+			"a CNAME that leads to no name", h, "ext.default.svc.cluster.local. AAAA", 0,
+			[]string{`answers_total{outcome="nxdomain",proto="$"} 1`, `negative_answers_total{reason="target"} 1`},
+			-1,
+		},
+		{
+			"no such name", h, "nobody.default.svc.cluster.local. A", 0,
+			[]string{`answers_total{outcome="nxdomain",proto="$"} 1`, `negative_answers_total{reason="service"} 1`},
+			-1,
+		},
+		{"a cluster that is not known", unsynced, "web.default.svc.cluster.local. A", 0, []string{`answers_total{outcome="servfail",proto="$"} 1`}, -1},
+		{"a transfer", h, "cluster.local. AXFR", 0, []string{`answers_total{outcome="refused",proto="$"} 1`}, -1},
+		{"a name that others may know", h, "1.0.0.2.ip6.arpa. PTR", 0, []string{`answers_total{outcome="fallthrough",proto="$"} 1`}, -1},
+		{"a name outside", h, "www.example.com. A", 0, nil, -1},
+	} {
+		for _, proto := range []string{"udp", "tcp"} {
+			if proto == "tcp" && c.h == big {
+				continue // over TCP it fits
+			}
+			h.tally = new(tally)
+			c.h.tally = h.tally
+			r := (&benchQuery{}).msg()
+			name, qtype, _ := strings.Cut(c.question, " ")
+			r.SetQuestion(name, dns.StringToType[qtype])
+			if c.size > 0 {
+				r.SetEdns0(c.size, false)
+			}
+			if _, err := c.h.ServeDNS(t.Context(), newDiscard(proto), r); err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			for _, line := range c.want {
+				want = append(want, strings.ReplaceAll(line, "$", proto))
+			}
+			if c.records >= 0 {
+				want = append(want, "answer_records_count 1", fmt.Sprintf("answer_records_sum %d", c.records), `answer_records_bucket{le="+Inf"} 1`)
+				for le := 4096; le >= 1 && le >= c.records; le /= 2 {
+					want = append(want, fmt.Sprintf(`answer_records_bucket{le="%d"} 1`, le))
+				}
+			}
+			t.Run(c.name+" over "+proto, func(t *testing.T) { checkSamples(t, all(), want...) })
+		}
+	}
+}
+
+func TestSizeClasses(t *testing.T) {
+	for n, want := range map[int]int{0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4, 4095: 13, 4096: 13, 4097: 14, 65535: 14} {
+		if got := sizeClass(n); got != want {
+			t.Errorf("%d records: class %d, want %d", n, got, want)
+		}
+	}
 }

@@ -249,6 +249,15 @@ func TestReadmeNamesEveryMetric(t *testing.T) {
 	}
 }
 
+func TestReadmeNamesEveryAnswerAndItsReason(t *testing.T) {
+	section := readmeSection(t, "Metrics")
+	for _, text := range slices.Concat(answerTexts[:], causeTexts[noCause+1:]) {
+		if !strings.Contains(section, "* `"+text+"`: ") {
+			t.Errorf("got no line for %q in README.md", text)
+		}
+	}
+}
+
 func TestReadmeNamesEveryReasonToSkip(t *testing.T) {
 	section := readmeSection(t, "Metrics")
 	for _, r := range []reason{badAddress, badPort, badName, badAnnotation, fqdnSlice, beyondLimit, noService, unknownKind, unexpected} {

@@ -91,7 +91,7 @@ func newHeadless(cfg *config, root string) (*Headless, error) {
 func newWithoutSource(cfg *config, root string) (*Headless, map[string]cache.TransformingStore) {
 	h := &Headless{
 		config: cfg, authorities: cfg.authorities(), index: newIndex(cfg.hostnames, cfg.ignoreEmpty), pods: newPods(),
-		upstream: upstream.New(), hostSearch: hostSearch(),
+		upstream: upstream.New(), tally: &tallied, hostSearch: hostSearch(),
 	}
 	resources := []string{namespacesResource, servicesResource}
 	if !cfg.noEndpoints {
