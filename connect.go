@@ -133,16 +133,25 @@ const maxSilence = 90 * time.Second
 
 var errSilent = fmt.Errorf("the API server has said nothing for %v", maxSilence)
 
-// brokenKey is the key in a request's context of a *error for what goes wrong below HTTP. For a watch client-go says of some
-// of that only that there are no events.
+// brokenKey is the key in a request's context of a *broken.
 type brokenKey struct{}
+
+// broken is what went wrong below HTTP. For a watch client-go says of some of that only that there are no events.
+type broken struct {
+	request error // nothing came back
+	answer  error // of a watch: it did not end as the server wanted
+}
 
 func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	timer := time.AfterFunc(maxSilence, func() { cancel(errSilent) })
 	resp, err := p.next.RoundTrip(r.WithContext(ctx))
 	if err == nil {
-		resp.Body = &patientBody{resp.Body, timer, cancel, r.URL.Query().Get("watch") == "true"}
+		body := &patientBody{ReadCloser: resp.Body, timer: timer, cancel: cancel}
+		if r.URL.Query().Get("watch") == "true" {
+			body.watch, _ = ctx.Value(brokenKey{}).(*broken)
+		}
+		resp.Body = body
 		return resp, nil
 	}
 	if cause := context.Cause(ctx); cause != nil {
@@ -150,8 +159,8 @@ func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	timer.Stop()
 	cancel(nil)
-	if broken, ok := ctx.Value(brokenKey{}).(*error); ok {
-		*broken = err
+	if b, ok := ctx.Value(brokenKey{}).(*broken); ok {
+		b.request = err
 	}
 	return nil, err
 }
@@ -159,9 +168,9 @@ func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
 // patientBody is the body of an answer that patient waits for.
 type patientBody struct {
 	io.ReadCloser
-	timer   *time.Timer
-	cancel  context.CancelCauseFunc
-	isWatch bool
+	timer  *time.Timer
+	cancel context.CancelCauseFunc
+	watch  *broken // nil if it is none
 }
 
 // Read implements io.Reader. A watch ends in the middle, however it breaks: a reflector goes on where that happens, but lists
@@ -171,8 +180,8 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	if n > 0 {
 		b.timer.Reset(maxSilence)
 	}
-	if b.isWatch && err != nil && !errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
+	if b.watch != nil && err != nil && !errors.Is(err, io.EOF) {
+		b.watch.answer, err = err, io.ErrUnexpectedEOF
 	}
 	return n, err
 }

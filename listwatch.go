@@ -83,12 +83,12 @@ func (l *listWatch) watch(ctx context.Context, o metav1.ListOptions) (apiwatch.I
 	if err := waitFor(ctx, &l.failed, successes); err != nil {
 		return nil, err
 	}
-	var broken error
+	b := new(broken)
 	began := time.Now()
 	o.Watch = true
-	w, err := l.request(o).Watch(context.WithValue(ctx, brokenKey{}, &broken))
-	if broken != nil {
-		w, err = nil, broken
+	w, err := l.request(o).Watch(context.WithValue(ctx, brokenKey{}, b))
+	if b.request != nil {
+		w, err = nil, b.request
 	}
 	if err != nil {
 		l.fail(ctx, "watch", began, err)
@@ -99,7 +99,74 @@ func (l *listWatch) watch(ctx context.Context, o metav1.ListOptions) (apiwatch.I
 	}
 	successes.came(began, 0)
 	l.report.success()
-	return w, nil
+	return newCountedWatch(ctx, w, b, l.report.resource), nil
+}
+
+// watchEnd is what metrics call the reason why a watch has to begin again.
+type watchEnd string
+
+const (
+	watchClosed  watchEnd = "closed"  // the server ended it, as it does after some minutes
+	watchBroken  watchEnd = "broken"  // the connection broke, or nothing came for maxSilence
+	watchExpired watchEnd = "expired" // the server has forgotten the version: everything is listed
+	watchFailed  watchEnd = "error"   // the server sent an error, or what cannot be read
+)
+
+var watchEnds = []watchEnd{watchClosed, watchBroken, watchExpired, watchFailed}
+
+// countedWatch is a watch that counts why it ended, unless whoever has it stopped it.
+type countedWatch struct {
+	apiwatch.Interface
+	events chan apiwatch.Event
+	cancel context.CancelFunc
+}
+
+// newCountedWatch returns one that passes on the events of w, a watch of resource, until ctx ends. What breaks stands in b once
+// there are no more of them.
+func newCountedWatch(ctx context.Context, w apiwatch.Interface, b *broken, resource string) *countedWatch {
+	c := &countedWatch{Interface: w, events: make(chan apiwatch.Event)}
+	ctx, c.cancel = context.WithCancel(ctx)
+	count := func(end watchEnd) { watchRestarts.WithLabelValues(resource, string(end)).Inc() }
+	go func() { // ends with w
+		defer close(c.events)
+		failed := false
+		for e := range w.ResultChan() {
+			if e.Type == apiwatch.Error {
+				failed = true
+				count(endOf(apierrors.FromObject(e.Object)))
+			}
+			select {
+			case c.events <- e:
+			case <-ctx.Done():
+				return
+			}
+		}
+		switch {
+		case failed || ctx.Err() != nil:
+		case b.answer != nil:
+			count(watchBroken)
+		default:
+			count(watchClosed)
+		}
+	}()
+	return c
+}
+
+// endOf returns why a watch ends at which the server sends err.
+func endOf(err error) watchEnd {
+	if isVersionUnavailable(err) {
+		return watchExpired
+	}
+	return watchFailed
+}
+
+// ResultChan implements watch.Interface.
+func (c *countedWatch) ResultChan() <-chan apiwatch.Event { return c.events }
+
+// Stop implements watch.Interface.
+func (c *countedWatch) Stop() {
+	c.cancel()
+	c.Interface.Stop()
 }
 
 // request returns a request for the resource.

@@ -31,6 +31,13 @@ var (
 		Help:      "Counter of the times that changed manifests were read again, by result: success or error.",
 	}, []string{"result"})
 
+	watchRestarts = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: metricsSubsystem,
+		Name:      "watch_restarts_total",
+		Help:      "Counter of watches that ended and had to begin again, by resource and reason.",
+	}, []string{"resource", "reason"})
+
 	snapshotWrites = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,
 		Subsystem: metricsSubsystem,
@@ -220,6 +227,14 @@ const unservedKind = "none"
 
 // states are what metrics call the states of endpoints.
 var states = [...]string{notReady: "not_ready", serving: "serving", ready: "ready"}
+
+// init makes those counters known that have few labels: what is not there before it grows looks as if it had not grown.
+func init() {
+	for _, vector := range []*prometheus.CounterVec{manifestLoads, snapshotWrites} {
+		vector.WithLabelValues("success")
+		vector.WithLabelValues("error")
+	}
+}
 
 // countSkipped counts something that was left out of a resource.
 func countSkipped(resource string, r reason) { skipped.WithLabelValues(resource, string(r)).Inc() }

@@ -1,17 +1,21 @@
 package headless
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/expfmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // samples returns what c collects of some metrics, in the text format and sorted. The metrics are named without their prefix.
@@ -251,5 +255,57 @@ func TestSizeClasses(t *testing.T) {
 		if got := sizeClass(n); got != want {
 			t.Errorf("%d records: class %d, want %d", n, got, want)
 		}
+	}
+}
+
+// TestMetricsOfWatches ends the watches in each way and sees it counted.
+func TestMetricsOfWatches(t *testing.T) { // not parallel: it reads counters
+	restarts := func() (counts []float64) {
+		for _, end := range watchEnds {
+			counts = append(counts, testutil.ToFloat64(watchRestarts.WithLabelValues(servicesResource, string(end))))
+		}
+		return counts
+	}
+	for isSecure, form := range forms {
+		synctest.Test(t, func(t *testing.T) {
+			n, s := newNetwork(t, isSecure)
+			h := n.watching(t)
+			for _, c := range []struct {
+				name string
+				end  func()
+				want watchEnd
+			}{
+				{"the server ends it", s.end, watchClosed},
+				{"the connection breaks", s.cut, watchBroken},
+				{"nothing comes any more", func() {
+					n.set(losing)
+					time.Sleep(2 * maxSilence)
+					n.set(noFault)
+				}, watchBroken},
+				{"the version is forgotten", func() { s.fail(errExpired) }, watchExpired},
+				{"the version is not there yet", func() { s.fail(errTooLarge) }, watchExpired},
+				{"the server fails", func() { s.fail(apierrors.NewInternalError(errors.New("oops"))) }, watchFailed},
+				{"the server sends garbage", func() {
+					for _, resource := range everyResource {
+						s.inject(resource, func(w *stubWatch) []byte { return w.frame([]byte("garbage")) })
+					}
+				}, watchFailed},
+			} {
+				idle(s, 2*time.Minute)
+				want := restarts()
+				want[slices.Index(watchEnds, c.want)]++
+				c.end()
+				idle(s, 2*time.Minute)
+				if got := restarts(); !slices.Equal(got, want) {
+					t.Errorf("%s, %s: got the counts %v of %v, want %v", form, c.name, got, watchEnds, want)
+				}
+			}
+			want := restarts()
+			h.stop()
+			synctest.Wait()
+			if got := restarts(); !slices.Equal(got, want) {
+				t.Errorf("%s, stop: got the counts %v of %v, want %v", form, got, watchEnds, want)
+			}
+		})
 	}
 }

@@ -249,9 +249,13 @@ func TestReadmeNamesEveryMetric(t *testing.T) {
 	}
 }
 
-func TestReadmeNamesEveryAnswerAndItsReason(t *testing.T) {
+func TestReadmeExplainsLabels(t *testing.T) {
 	section := readmeSection(t, "Metrics")
-	for _, text := range slices.Concat(answerTexts[:], causeTexts[noCause+1:]) {
+	texts := slices.Concat(answerTexts[:], causeTexts[noCause+1:])
+	for _, end := range watchEnds {
+		texts = append(texts, string(end))
+	}
+	for _, text := range texts {
 		if !strings.Contains(section, "* `"+text+"`: ") {
 			t.Errorf("got no line for %q in README.md", text)
 		}

@@ -317,6 +317,9 @@ func (a *apiServer) reflect(resource string, object runtime.Object, l *listWatch
 	l.report.resource, l.path = resource, cmp.Or(l.path, resource)
 	l.failed.backoff, l.watches.backoff, l.lists.backoff = requestBackoff, requestBackoff, listBackoff
 	lw := &cache.ListWatch{ListWithContextFunc: l.list, WatchFuncWithContext: l.watch}
+	for _, end := range watchEnds {
+		watchRestarts.WithLabelValues(resource, string(end)) // it is there before one ends
+	}
 	silent := logr.Discard() // what goes wrong is reported by l, and l waits
 	a.reflectors = append(a.reflectors, cache.NewReflectorWithOptions(lw, object, a.feeds[resource], cache.ReflectorOptions{
 		Name: pluginName, Logger: &silent, Backoff: &wait.Backoff{},
