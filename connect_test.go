@@ -89,7 +89,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) { // not parallel: it captures th
 				if n := followed.Load(); n != 0 {
 					t.Errorf("%d redirects were followed", n)
 				}
-				if want := "cannot watch services: the API server redirects to " + target + ", and redirects are not followed\n"; !strings.Contains(logged.String(), want) {
+				if want := "cannot list services: the API server redirects to " + target + ", and redirects are not followed\n"; !strings.Contains(logged.String(), want) {
 					t.Errorf("got the log\n%s\nwant %s", logged, want)
 				}
 				if strings.Contains(logged.String(), "secret") {

@@ -24,6 +24,7 @@ type listWatch struct {
 	path   string          // the resource as it stands in the URL
 	labels labels.Selector // nil: no restriction
 	fields string
+	access access
 
 	failed  pace // requests
 	watches pace // that began
@@ -91,7 +92,11 @@ func (l *listWatch) watch(ctx context.Context, o metav1.ListOptions) (apiwatch.I
 		w, err = nil, b.request
 	}
 	if err != nil {
-		l.fail(ctx, "watch", began, err)
+		verb := "watch"
+		if isList {
+			verb = "list" // by way of a watch that begins with it
+		}
+		l.fail(ctx, verb, began, err)
 		if !isList && isTransient(err) && time.Since(l.report.since) < maxResuming {
 			err = apierrors.NewTooManyRequestsError(err.Error()) // what makes a reflector ask for the same watch again
 		}
@@ -186,7 +191,7 @@ func (l *listWatch) fail(ctx context.Context, verb string, began time.Time, err 
 	}
 	seconds, _ := apierrors.SuggestsClientDelay(err)
 	l.failed.came(began, time.Duration(seconds)*time.Second)
-	l.report.failure(verb, err)
+	l.report.failure(verb, err, l.advice(err))
 }
 
 // isTransient reports whether the request for a watch that failed with err may succeed when it is sent again.
@@ -216,8 +221,8 @@ type report struct {
 	logged   time.Time
 }
 
-// failure reports err.
-func (r *report) failure(verb string, err error) {
+// failure reports err, and what to do about it unless advice is "".
+func (r *report) failure(verb string, err error, advice string) {
 	now := time.Now()
 	if r.since.IsZero() {
 		r.since = now
@@ -229,7 +234,10 @@ func (r *report) failure(verb string, err error) {
 	if request := (*url.Error)(nil); errors.As(err, &request) {
 		err = request.Err // without the URL
 	}
-	log.Warningf("cannot %s %s: %v", verb, r.resource, err)
+	if advice != "" {
+		advice = "; " + advice
+	}
+	log.Warningf("cannot %s %s: %v%s", verb, r.resource, err, advice)
 }
 
 // success reports that the resource is watched.

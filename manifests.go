@@ -107,6 +107,9 @@ func (m *manifests) start() {
 	})
 }
 
+// String implements source.
+func (m *manifests) String() string { return "the manifests " + strings.Join(m.paths, " ") }
+
 // stop ends the watch over the files.
 func (m *manifests) stop() {
 	m.cancel()

@@ -35,6 +35,8 @@ type source interface {
 	start()
 	// stop returns when nothing of the source is left: no goroutine, connection or watch.
 	stop()
+	// String names the source.
+	String() string
 }
 
 func setup(c *caddy.Controller) error {
@@ -175,6 +177,7 @@ func reloadFailed() error {
 
 // start starts the source and waits until the cluster is known, but no longer than startup_timeout.
 func (h *Headless) start() {
+	h.announce()
 	running.add(h)
 	unproven.add(h)
 	reload := false // and the old plugin goes on answering meanwhile

@@ -103,6 +103,9 @@ const (
 	hostnamesAll
 )
 
+// String returns the word of the option and the annotation.
+func (p policy) String() string { return [...]string{"inherited", "ready", "serving", "all"}[p] }
+
 // least returns the least state of an endpoint that answers to its own name.
 func (p policy) least() state { return ready - state(p-hostnamesReady) }
 

@@ -266,6 +266,8 @@ func (l *latch) missing() []string {
 // apiServer is the source that watches an API server.
 type apiServer struct {
 	config     *rest.Config
+	url        string // without credentials
+	access     access
 	feeds      map[string]cache.TransformingStore // by resource
 	conns      *connrotation.Dialer
 	reflectors []*cache.Reflector
@@ -280,7 +282,13 @@ func newAPIServer(cfg *config, feeds map[string]cache.TransformingStore) (*apiSe
 	if err != nil {
 		return nil, fmt.Errorf("cannot configure the Kubernetes client: %s", withoutUserinfo(err.Error()))
 	}
-	a := &apiServer{config: rc, feeds: feeds, conns: connrotation.NewDialer(dialer.DialContext)}
+	server, _, err := rest.DefaultServerUrlFor(rc)
+	if err != nil {
+		return nil, fmt.Errorf("cannot configure the Kubernetes client: %w", err)
+	}
+	a := &apiServer{
+		config: rc, url: server.Scheme + "://" + server.Host, access: cfg.access(), feeds: feeds, conns: connrotation.NewDialer(dialer.DialContext),
+	}
 	a.ctx, a.cancel = context.WithCancel(klog.NewContext(context.Background(), logr.Discard()))
 	rc.Dial = a.dial
 	httpClient, err := newHTTPClient(rc)
@@ -314,7 +322,7 @@ const runningPods = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=
 
 // reflect adds the reflector of a resource, whose objects are like object.
 func (a *apiServer) reflect(resource string, object runtime.Object, l *listWatch) {
-	l.report.resource, l.path = resource, cmp.Or(l.path, resource)
+	l.report.resource, l.path, l.access = resource, cmp.Or(l.path, resource), a.access
 	l.failed.backoff, l.watches.backoff, l.lists.backoff = requestBackoff, requestBackoff, listBackoff
 	lw := &cache.ListWatch{ListWithContextFunc: l.list, WatchFuncWithContext: l.watch}
 	for _, end := range watchEnds {
@@ -324,6 +332,11 @@ func (a *apiServer) reflect(resource string, object runtime.Object, l *listWatch
 	a.reflectors = append(a.reflectors, cache.NewReflectorWithOptions(lw, object, a.feeds[resource], cache.ReflectorOptions{
 		Name: pluginName, Logger: &silent, Backoff: &wait.Backoff{},
 	}))
+}
+
+// String implements source.
+func (a *apiServer) String() string {
+	return fmt.Sprintf("the API server %s, by %s", a.url, a.access.address)
 }
 
 // start runs the reflectors until stop.

@@ -1,0 +1,67 @@
+package headless
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// announce logs what h is about to serve and, when the cluster is known, how much that is.
+func (h *Headless) announce() {
+	log.Infof("serving %s from %s", strings.Join(h.zones, " "), h.source)
+	log.Infof("with %s", strings.Join(h.summary(), ", "))
+	began := time.Now()
+	synced := func() { log.Infof("synced after %v: %s", time.Since(began).Round(time.Millisecond), h.contents()) }
+	if h.isSynced() {
+		synced()
+	} else {
+		h.synced.onOpen = synced
+	}
+}
+
+// summary returns the options that decide what is answered, as they are in effect.
+func (cfg *config) summary() []string {
+	list := []string{
+		fmt.Sprint("ttl ", cfg.ttl), fmt.Sprint("headless_ttl ", cfg.headlessTTL), fmt.Sprint("negative_ttl ", cfg.negativeTTL),
+		"hostnames " + cfg.hostnames.String(), fmt.Sprint("hold ", cfg.hold), "pods " + string(cfg.podMode),
+	}
+	for _, option := range []struct {
+		isSet bool
+		text  string
+	}{
+		{cfg.headlessOnly, "endpoints headless"},
+		{cfg.noEndpoints, "noendpoints"},
+		{cfg.podNames, "endpoint_pod_names"},
+		{cfg.ignoreEmpty, "ignore empty_service"},
+		{cfg.zonal, "zonal"},
+		{len(cfg.multicluster) > 0, "multicluster " + strings.Join(cfg.multicluster, " ")},
+		{len(cfg.namespaces) > 0, "namespaces " + strings.Join(cfg.namespaces, " ")},
+		{cfg.namespaceLabels != nil, fmt.Sprint("namespace_labels ", cfg.namespaceLabels)},
+		{cfg.labels != nil, fmt.Sprint("labels ", cfg.labels)},
+		{len(cfg.fall.Zones) > 0, "fallthrough " + strings.Join(cfg.fall.Zones, " ")},
+		{cfg.noExplain, "no_explain"},
+		{cfg.snapshot.path != "", fmt.Sprint("snapshot ", cfg.snapshot.path)},
+	} {
+		if option.isSet {
+			list = append(list, option.text)
+		}
+	}
+	return list
+}
+
+// contents returns how much h holds, as text.
+func (h *Headless) contents() string {
+	resources := make(map[string]*resourceState)
+	h.addResources(resources)
+	var list []string
+	for _, name := range []string{namespacesResource, servicesResource, slicesResource, podsResource, importsResource, importedResource} {
+		if r := resources[name]; r != nil {
+			list = append(list, fmt.Sprint(r.objects, " ", name))
+		}
+	}
+	endpoints := 0
+	for _, x := range h.indexes() {
+		endpoints += x.counts().endpoints
+	}
+	return strings.Join(append(list, fmt.Sprint(endpoints, " endpoints")), ", ")
+}

@@ -1,0 +1,95 @@
+package headless
+
+import (
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// ownLines returns what the plugin has logged, without times.
+func ownLines(logged *captured) string {
+	return regexp.MustCompile(`(?m)^.*\[(INFO|WARNING|ERROR)\] plugin/\w+: `).ReplaceAllString(logged.String(), "")
+}
+
+// TestStartIsLogged: what is served, from where, and how much there is of it.
+func TestStartIsLogged(t *testing.T) { // not parallel: it captures the log
+	s := newWebAPI(t)
+	kubeconfig := writeKubeconfig(t, s.url, "{}", "{}")
+	states, err := filepath.Abs("testdata/states.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, stanza string
+		want         []string // lines
+	}{
+		{
+			"from an API server", "headless cluster.local in-addr.arpa {\nendpoint " + strings.Replace(s.url, "//", "//u:hunter2@", 1) + "\n}",
+			[]string{
+				"serving cluster.local. in-addr.arpa. from the API server " + s.url + ", by the option endpoint",
+				"with ttl 5, headless_ttl 5, negative_ttl 5, hostnames ready, hold 5s, pods disabled",
+				"synced after #: 1 namespaces, 2 services, 1 endpointslices, 1 endpoints",
+			},
+		},
+		{
+			"by a kubeconfig, with options", "headless cluster.local {\nkubeconfig " + kubeconfig + "\nttl 30\nnegative_ttl 2\nhostnames all\nhold 0s\npods insecure\n" +
+				"endpoints headless\nendpoint_pod_names\nzonal\nnamespaces ns a\nlabels app in (a, b)\nfallthrough in-addr.arpa\n}",
+			[]string{
+				"serving cluster.local. from the API server " + s.url + ", by kubeconfig " + kubeconfig,
+				"with ttl 30, headless_ttl 30, negative_ttl 2, hostnames all, hold 0s, pods insecure, endpoints headless, endpoint_pod_names, zonal, " +
+					"namespaces ns a, labels app in (a,b), fallthrough in-addr.arpa.",
+				"synced after #: 1 namespaces, 0 services, 0 endpointslices, 0 endpoints",
+			},
+		},
+		{
+			"from files, with other options", "headless cluster.local clusterset.local {\nmanifests " + states + "\nmulticluster clusterset.local\npods verified\n" +
+				"ignore empty_service\nnamespace_labels a=b\n}",
+			[]string{
+				"serving cluster.local. clusterset.local. from the manifests " + states,
+				"with ttl 5, headless_ttl 5, negative_ttl 5, hostnames ready, hold 5s, pods verified, ignore empty_service, multicluster clusterset.local., " +
+					"namespace_labels a=b",
+				"synced after #: 0 namespaces, 4 services, 5 endpointslices, 2 pods, 1 serviceimports, 1 endpointslices of serviceimports, 12 endpoints",
+			},
+		},
+		{
+			"without endpoints", "headless cluster.local {\nendpoint " + s.url + "\nnoendpoints\n}",
+			[]string{
+				"serving cluster.local. from the API server " + s.url + ", by the option endpoint",
+				"with ttl 5, headless_ttl 5, negative_ttl 5, hostnames ready, hold 5s, pods disabled, noendpoints",
+				"synced after #: 1 namespaces, 2 services, 0 endpoints",
+			},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			logged := capture(t)
+			h := newTestHeadlessFrom(t, c.stanza)
+			h.start()
+			defer h.stop()
+			want := strings.Join(c.want, "\n") + "\n"
+			eventually(t, "all is logged:\n"+want, func() bool {
+				return regexp.MustCompile(`after [0-9.]+m?s:`).ReplaceAllString(ownLines(logged), "after #:") == want
+			})
+		})
+	}
+}
+
+func TestSyncIsLoggedOnceItIsThere(t *testing.T) { // not parallel: it captures the log
+	logged := capture(t)
+	s := newWebAPI(t)
+	release := s.hold(slicesResource)
+	defer release()
+	h := watching(t, s, "startup_timeout 100ms")
+	if got := ownLines(logged); strings.Contains(got, "synced") || !strings.Contains(got, "endpointslices not listed yet") {
+		t.Errorf("before all is listed: got the log\n%s", got)
+	}
+	release()
+	eventually(t, "it is logged", func() bool { return strings.Contains(ownLines(logged), "\nsynced after ") })
+	s.end()
+	s.compact()
+	eventually(t, "everything is listed again", func() bool { return s.syncs(servicesResource) > 1 })
+	h.stop()
+	if got := ownLines(logged); strings.Count(got, "\nsynced after ") != 1 {
+		t.Errorf("got the log\n%s\nwant one line of the sync", got)
+	}
+}
