@@ -1,0 +1,68 @@
+package prometheus
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// promtool runs Prometheus's own tool. The tag leaves out what finds hosts in clouds, which is most of it.
+func promtool(t *testing.T, args ...string) {
+	t.Helper()
+	args = append([]string{"run", "-tags", "remove_all_sd", "github.com/prometheus/prometheus/cmd/promtool"}, args...)
+	if out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// read reads a file. A test reads what it gives to promtool too: else its result would be cached whatever becomes of the file.
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+func TestAlerts(t *testing.T) {
+	read(t, "alerts.yaml")
+	read(t, "alerts_test.yaml")
+	promtool(t, "check", "rules", "--lint=all", "--lint-fatal", "alerts.yaml")
+	promtool(t, "test", "rules", "alerts_test.yaml")
+}
+
+// TestDashboardQueries has promtool parse the queries of the dashboard, as rules.
+func TestDashboardQueries(t *testing.T) {
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(read(t, "../grafana/headless.json"), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	variables := strings.NewReplacer("$__rate_interval", "5m", "$job", "dns", "$instance", "a")
+	var rules strings.Builder
+	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
+	queries := 0
+	for _, panel := range dashboard.Panels {
+		for _, target := range panel.Targets {
+			fmt.Fprintf(&rules, "  - {record: 'query:%d', expr: %q} # %s\n", queries, variables.Replace(target.Expr), panel.Title)
+			queries++
+		}
+	}
+	if queries < 20 {
+		t.Fatalf("got %d queries, want those of all panels", queries)
+	}
+	file := filepath.Join(t.TempDir(), "rules.yaml")
+	if err := os.WriteFile(file, []byte(rules.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, "check", "rules", file)
+}
