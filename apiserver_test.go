@@ -79,7 +79,7 @@ type stubChange struct {
 // stubRequest is a request that the server got.
 type stubRequest struct {
 	resource  string
-	verb      string // list or watch, or the method and path of a request that is neither
+	verb      string // list, list of none (noObject) or watch, or the method and path of a request that is none of these
 	selector  string
 	fields    string // the field selector
 	from      string // the resource version
@@ -245,7 +245,8 @@ func (s *stubAPI) compact() {
 	s.history, s.compacted = nil, s.version
 }
 
-// restore sets the resource version back, as the restore of a backup does.
+// restore sets the resource version back, as the restore of a backup does. A watch that is to go on at a version that has not come
+// yet says nothing before that, as with an API server.
 func (s *stubAPI) restore(version int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -407,7 +408,7 @@ func (s *stubAPI) respond(w http.ResponseWriter, r *http.Request, req *stubReque
 		return
 	}
 	codec := s.negotiate(req.resource, r.Header.Get("Accept"))
-	if from, _ := strconv.Atoi(req.from); from > s.version {
+	if from, _ := strconv.Atoi(req.from); from > s.version && (req.verb != "watch" || req.streamed) {
 		s.mu.Unlock()
 		w.Header().Set("Content-Type", codec.MediaType)
 		w.WriteHeader(http.StatusGatewayTimeout)
@@ -415,7 +416,7 @@ func (s *stubAPI) respond(w http.ResponseWriter, r *http.Request, req *stubReque
 		return
 	}
 	req.mediaType = codec.MediaType
-	if req.verb == "list" {
+	if req.verb != "watch" {
 		body := s.list(req, codec)
 		s.mu.Unlock()
 		w.Header().Set("Content-Type", codec.MediaType)
@@ -443,6 +444,8 @@ func newStubRequest(r *http.Request) *stubRequest {
 	switch {
 	case err != nil || r.URL.Path != root+"/"+resource || r.Method != http.MethodGet:
 		req.verb = r.Method + " " + r.URL.String()
+	case options.FieldSelector == noObject:
+		req.verb = "list of none"
 	case options.Watch:
 		req.verb = "watch"
 		req.streamed = options.SendInitialEvents != nil && *options.SendInitialEvents &&
@@ -456,7 +459,7 @@ func (s *stubAPI) refusal(r *stubRequest) int {
 	switch {
 	case s.status != 0:
 		return s.status
-	case r.verb != "list" && r.verb != "watch":
+	case r.verb != "list" && r.verb != "list of none" && r.verb != "watch":
 		return http.StatusNotFound
 	case r.streamed && s.noStreams:
 		return http.StatusUnprocessableEntity // reason Invalid
@@ -491,7 +494,7 @@ func (s *stubAPI) list(r *stubRequest, codec runtime.SerializerInfo) []byte {
 	}
 	var items []runtime.Object
 	for _, obj := range s.objects[r.resource] {
-		if matches(r.selector, obj) {
+		if matches(r.selector, obj) && r.verb == "list" {
 			items = append(items, obj)
 		}
 	}

@@ -84,13 +84,8 @@ func (l *listWatch) watch(ctx context.Context, o metav1.ListOptions) (apiwatch.I
 	if err := waitFor(ctx, &l.failed, successes); err != nil {
 		return nil, err
 	}
-	b := new(broken)
 	began := time.Now()
-	o.Watch = true
-	w, err := l.request(o).Watch(context.WithValue(ctx, brokenKey{}, b))
-	if b.request != nil {
-		w, err = nil, b.request
-	}
+	w, err := l.open(ctx, o)
 	if err != nil {
 		verb := "watch"
 		if isList {
@@ -104,6 +99,29 @@ func (l *listWatch) watch(ctx context.Context, o metav1.ListOptions) (apiwatch.I
 	}
 	successes.came(began, 0)
 	l.report.success()
+	return w, nil
+}
+
+// open opens a watch. One that is to go on after an outage is opened only if the server has got to its version: after the restore
+// of a backup it may not have. It takes the watch all the same, and says nothing of what changes until it has got there.
+func (l *listWatch) open(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
+	if o.SendInitialEvents == nil && !l.report.since.IsZero() {
+		err := l.request(metav1.ListOptions{
+			ResourceVersion: o.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan, FieldSelector: noObject,
+		}).Do(ctx).Error()
+		if err != nil {
+			return nil, err
+		}
+	}
+	b := new(broken)
+	o.Watch = true
+	w, err := l.request(o).Watch(context.WithValue(ctx, brokenKey{}, b))
+	if b.request != nil {
+		err = b.request
+	}
+	if err != nil {
+		return nil, err
+	}
 	return newCountedWatch(ctx, w, b, l.report.resource), nil
 }
 
@@ -174,12 +192,17 @@ func (c *countedWatch) Stop() {
 	c.Interface.Stop()
 }
 
+// noObject is a field selector that no object matches, for it is no name.
+const noObject = "metadata.name=-"
+
 // request returns a request for the resource.
 func (l *listWatch) request(o metav1.ListOptions) *rest.Request {
 	if l.labels != nil {
 		o.LabelSelector = l.labels.String()
 	}
-	o.FieldSelector = l.fields
+	if o.FieldSelector == "" {
+		o.FieldSelector = l.fields
+	}
 	return l.client.Get().Resource(l.path).VersionedParams(&o, metav1.ParameterCodec).MaxRetries(0)
 }
 
