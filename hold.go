@@ -59,7 +59,7 @@ func (x *index) holding() holdCounts {
 
 // newHold returns a hold for those endpoints that sl is about to lose, or nil if they are not to be held.
 func (x *index) newHold(sl *slice) *hold {
-	if x.holds.time == 0 || sl == nil || sl.svc.spec == nil {
+	if x.holds.time == 0 || sl == nil || sl.moved || sl.svc.spec == nil {
 		return nil
 	}
 	return &hold{slice: slice{svc: sl.svc, ports: sl.ports}}

@@ -13,7 +13,7 @@ import (
 
 func TestIndexHoldsAsTheModelDoesOverRandomHistories(t *testing.T) {
 	ended := holdCounts{}
-	for seed := range uint64(6) {
+	for seed := range uint64(10) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 3))
 			x, m := newIndex(hostnamesAll, false), newModel(hostnamesAll, false)
@@ -87,6 +87,9 @@ func TestIndexHolds(t *testing.T) {
 		{"one in another slice too needs no hold", []func(*index){put(slice(4, edited, 1)), drop(1), put(slice(4, edited))}, []int{2, 3}, nil, []int{2, 3}},
 		{"a relabelled slice is not held", []func(*index){put(with(slice(1, edited, 1), func(s *sliceSpec) { s.service = "db" }))}, []int{2, 3}, nil, []int{2, 3}},
 		{"one without the label neither", []func(*index){put(with(slice(1, edited, 1), func(s *sliceSpec) { s.service = "" }))}, []int{2, 3}, nil, []int{2, 3}},
+		{"nor in the Service that it came to, when the control plane deletes it there", []func(*index){
+			put(with(slice(9, old, 9), func(s *sliceSpec) { s.service = "db" })), put(slice(9, old, 9)), func(x *index) { x.dropSlice(objectKey{"n", "slice-9"}) },
+		}, []int{1, 2, 3}, nil, []int{1, 2, 3}},
 		{"a list ends nothing early and holds nothing", []func(*index){drop(1), func(x *index) { x.replaceSlices(slices.Values([]*sliceSpec{slice(3, edited, 3)})) }}, []int{1, 3}, map[int]uint16{3: 8080}, []int{3}},
 		{"a new endpoint with the hostname ends it", []func(*index){drop(1), other("web", 9, "web-1")}, []int{2, 3}, nil, []int{2, 3}},
 		{"in the same change too", []func(*index){put(with(slice(1, edited, 9), func(s *sliceSpec) { s.endpoints[0].name = "web-1" }))}, []int{2, 3, 9}, map[int]uint16{9: 8080}, []int{2, 3, 9}},

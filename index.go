@@ -131,6 +131,7 @@ type slice struct {
 	endpoints []*endpoint
 	next      *slice // of its chain in the index's slices
 	sibling   *slice // the next of its Service
+	moved     bool   // it was another Service's: who moved it is not the control plane, which is about to take it away
 }
 
 // id returns the key of sl, which is in the namespace of its Service.
@@ -443,7 +444,7 @@ func (x *index) putSlice(spec *sliceSpec) {
 	defer x.mu.Unlock()
 	old := x.slices.first(spec.objectKey)
 	if old == nil || old.svc != x.peek(spec.namespace, spec.service) {
-		x.addSlice(spec)
+		x.addSlice(spec, old)
 		x.removeSlice(old, nil)
 		return
 	}
@@ -481,7 +482,7 @@ func (x *index) replaceSlices(specs iter.Seq[*sliceSpec]) {
 			if old != nil {
 				retire(old)
 			}
-			x.addSlice(spec)
+			x.addSlice(spec, old)
 		}
 		x.mu.Unlock()
 	}
@@ -499,14 +500,15 @@ func (x *index) replaceSlices(specs iter.Seq[*sliceSpec]) {
 	}
 }
 
-// addSlice adds a slice, unless it belongs to no Service.
-func (x *index) addSlice(spec *sliceSpec) {
+// addSlice adds a slice, unless it belongs to no Service. It takes the place of old, which may be nil.
+func (x *index) addSlice(spec *sliceSpec, old *slice) {
 	if spec.service == "" {
 		return
 	}
 	sl := &slice{svc: x.service(objectKey{spec.namespace, spec.service}), name: spec.name}
 	sl.link()
 	x.slices.add(sl)
+	sl.moved = old != nil && (old.moved || old.svc != sl.svc)
 	x.fill(sl, spec, nil)
 }
 

@@ -321,6 +321,7 @@ type model struct {
 	namespaces  map[string]bool
 	services    map[objectKey]*serviceSpec
 	slices      map[objectKey]*sliceSpec
+	moved       map[objectKey]bool // those that have been another Service's
 	hold        time.Duration
 	held        map[modelID]modelHold
 }
@@ -328,7 +329,8 @@ type model struct {
 func newModel(p policy, ignoreEmpty bool) *model {
 	return &model{
 		policy: p, ignoreEmpty: ignoreEmpty, namespaces: make(map[string]bool),
-		services: make(map[objectKey]*serviceSpec), slices: make(map[objectKey]*sliceSpec), held: make(map[modelID]modelHold),
+		services: make(map[objectKey]*serviceSpec), slices: make(map[objectKey]*sliceSpec), moved: make(map[objectKey]bool),
+		held: make(map[modelID]modelHold),
 	}
 }
 
@@ -359,6 +361,7 @@ func (m *model) listed() map[modelID]bool {
 // putSlice is what a watch says of a slice that is there.
 func (m *model) putSlice(spec *sliceSpec) {
 	old, before := m.slices[spec.objectKey], m.listed()
+	m.move(old, spec)
 	delete(m.slices, spec.objectKey)
 	if spec.service != "" {
 		m.slices[spec.objectKey] = distinct(spec)
@@ -367,6 +370,11 @@ func (m *model) putSlice(spec *sliceSpec) {
 	if old != nil && old.service == spec.service && len(spec.ports) > 0 && !slices.Equal(spec.ports, old.ports) {
 		m.holdFrom(old, spec, before)
 	}
+}
+
+// move notes whether spec, which takes the place of old, has been another Service's.
+func (m *model) move(old, spec *sliceSpec) {
+	m.moved[spec.objectKey] = old != nil && spec.service != "" && (m.moved[spec.objectKey] || old.service != spec.service)
 }
 
 // distinct merges those of a slice's endpoints that have the same address and name: ready if one of them is, named by a hostname if
@@ -400,7 +408,7 @@ func (m *model) dropSlice(key objectKey) {
 
 // holdFrom holds what old listed, before spec took its place. before is what slices listed until then.
 func (m *model) holdFrom(old, spec *sliceSpec, before map[modelID]bool) {
-	if m.hold == 0 {
+	if m.hold == 0 || m.moved[old.objectKey] {
 		return
 	}
 	key := objectKey{old.namespace, old.service}
@@ -439,12 +447,14 @@ func (m *model) settle(before map[modelID]bool) {
 
 // replace is what a list says of all slices.
 func (m *model) replace(specs []*sliceSpec) {
-	before := m.listed()
+	before, old := m.listed(), maps.Clone(m.slices)
 	clear(m.slices)
 	for _, s := range specs {
-		m.slices[s.objectKey] = distinct(s)
+		m.move(old[s.objectKey], s)
+		m.slices[s.objectKey], old[s.objectKey] = distinct(s), s
 		if s.service == "" {
 			delete(m.slices, s.objectKey)
+			delete(old, s.objectKey)
 		}
 	}
 	m.settle(before)
