@@ -1,0 +1,158 @@
+// Package coredns runs CoreDNS on loopback, and asks it.
+package coredns
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coredns-headless/headless/test/cluster"
+
+	"github.com/miekg/dns"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// Server is a CoreDNS that answers for cluster.local and all reverse names.
+type Server struct {
+	*cluster.Process
+	// Addr is the address, and the port, that it answers at.
+	Addr string
+
+	metrics string // a URL
+}
+
+// Options say how to run a CoreDNS.
+type Options struct {
+	// Name tells it from others in its Dir, an existing folder for the Corefile and the log.
+	Name, Dir string
+	// Program is the path of CoreDNS.
+	Program string
+	// Stanza stands in the server block: the plugin that knows the cluster.
+	Stanza string
+	// Port is the one that it listens on. 0 stands for one that is free.
+	Port int
+}
+
+// New returns a server that does not run yet. When it has been started, it knows the cluster, or has answered for as long as
+// the process waits for the API server that it does not.
+func New(o Options) (*Server, error) {
+	ports, err := cluster.FreePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	if o.Port != 0 {
+		ports[0] = o.Port
+	}
+	port, ready, metrics := ports[0], local(ports[1]), local(ports[2])
+	zones := fmt.Sprintf("cluster.local:%[1]d in-addr.arpa:%[1]d ip6.arpa:%[1]d", port)
+	corefile := fmt.Sprintf("%s {\n bind 127.0.0.1\n errors\n ready %s\n prometheus %s\n %s\n}\n", zones, ready, metrics, o.Stanza)
+	file := filepath.Join(o.Dir, o.Name+".Corefile")
+	if err := os.WriteFile(file, []byte(corefile), 0o600); err != nil {
+		return nil, err
+	}
+	program, err := filepath.Abs(o.Program)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{
+		Addr: local(port),
+		Process: &cluster.Process{
+			Name: o.Name, Dir: o.Dir, Program: program, Args: []string{"-conf", file},
+			Ready: func(ctx context.Context) error { return get(ctx, "http://"+ready+"/ready") },
+		},
+		metrics: "http://" + metrics + "/metrics",
+	}, nil
+}
+
+func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+func get(ctx context.Context, url string) error {
+	resp, err := fetch(ctx, url)
+	if err == nil {
+		err = resp.Body.Close()
+	}
+	return err
+}
+
+func fetch(ctx context.Context, url string) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(request)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		_ = resp.Body.Close()
+		err = fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return resp, err
+}
+
+// Ask asks the server a question over "udp" or "tcp", with EDNS and a buffer of 1,232 octets.
+func (s *Server) Ask(ctx context.Context, network, name string, qtype uint16) (*dns.Msg, error) {
+	m := new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype).SetEdns0(1232, false)
+	client := dns.Client{Net: network, Timeout: 5 * time.Second}
+	r, _, err := client.ExchangeContext(ctx, m, s.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s over %s: %w", name, dns.TypeToString[qtype], network, err)
+	}
+	return r, nil
+}
+
+// Metrics returns what the server exports, by name.
+func (s *Server) Metrics(ctx context.Context) (map[string]*dto.MetricFamily, error) {
+	resp, err := fetch(ctx, s.metrics)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close() //nolint:errcheck // it was only read
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	return parser.TextToMetricFamilies(resp.Body)
+}
+
+// Metric returns the sum of the values, of counters and gauges, that a metric has for all label values that match, which are
+// given as name=value.
+func (s *Server) Metric(ctx context.Context, name string, labels ...string) (float64, error) {
+	families, err := s.Metrics(ctx)
+	if err != nil {
+		return 0, err
+	}
+	family, ok := families[name]
+	if !ok {
+		return 0, fmt.Errorf("the server exports no %s", name)
+	}
+	sum := 0.0
+	for _, m := range family.Metric {
+		if matches(m, labels) {
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return sum, nil
+}
+
+func matches(m *dto.Metric, labels []string) bool {
+	for _, label := range labels {
+		name, value, _ := strings.Cut(label, "=")
+		found := false
+		for _, pair := range m.Label {
+			found = found || pair.GetName() == name && pair.GetValue() == value
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
+// CPU returns the CPU time that the process has used, to some 10 ms.
+func (s *Server) CPU(ctx context.Context) (time.Duration, error) {
+	seconds, err := s.Metric(ctx, "process_cpu_seconds_total")
+	return time.Duration(seconds * float64(time.Second)), err
+}
