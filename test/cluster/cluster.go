@@ -13,8 +13,6 @@ import (
 	"path/filepath"
 	"strconv"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -40,6 +38,7 @@ type Cluster struct {
 	Config *rest.Config
 	Client kubernetes.Interface
 
+	program  string
 	dir      string
 	lock     *os.File
 	kubelets *kubelets
@@ -58,27 +57,28 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{dir: dir}
+	program, err := filepath.Abs(o.Program)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{program: program, dir: dir}
 	if c.lock, err = lock(dir); err != nil {
 		return nil, err
 	}
-	if o.Program, err = filepath.Abs(o.Program); err == nil {
-		err = c.start(ctx, o)
-	}
-	if err != nil {
+	if err := c.start(ctx, o.Port); err != nil {
 		c.Stop()
 		return nil, fmt.Errorf("cannot start a cluster in %s: %w", o.Dir, err)
 	}
 	return c, nil
 }
 
-func (c *Cluster) start(ctx context.Context, o Options) error {
+func (c *Cluster) start(ctx context.Context, port int) error {
 	ports, err := FreePorts(3)
 	if err != nil {
 		return err
 	}
-	if o.Port != 0 {
-		ports[0] = o.Port
+	if port != 0 {
+		ports[0] = port
 	}
 	token, err := c.writeCredentials()
 	if err != nil {
@@ -86,8 +86,8 @@ func (c *Cluster) start(ctx context.Context, o Options) error {
 	}
 	server := fmt.Sprintf("https://127.0.0.1:%d", ports[0])
 	etcd := fmt.Sprintf("http://127.0.0.1:%d", ports[1])
-	c.Etcd = c.process(o.Program, accepts(ports[1]), "etcd", c.path("etcd"), etcd, fmt.Sprintf("http://127.0.0.1:%d", ports[2]))
-	c.APIServer = c.process(o.Program, c.serves, "kube-apiserver",
+	c.Etcd = c.process(accepts(ports[1]), "etcd", c.path("etcd"), etcd, fmt.Sprintf("http://127.0.0.1:%d", ports[2]))
+	c.APIServer = c.process(c.serves, "kube-apiserver",
 		"--etcd-servers="+etcd,
 		"--bind-address=127.0.0.1",
 		"--secure-port="+strconv.Itoa(ports[0]),
@@ -103,7 +103,7 @@ func (c *Cluster) start(ctx context.Context, o Options) error {
 		// Nobody takes a node's taints away, nor makes the tokens that pods would mount.
 		"--disable-admission-plugins=TaintNodesByCondition,ServiceAccount",
 		"--profiling=false")
-	c.Controllers = c.process(o.Program, func(context.Context) error { return nil }, "kube-controller-manager",
+	c.Controllers = c.process(func(context.Context) error { return nil }, "kube-controller-manager",
 		"--kubeconfig="+c.Kubeconfig(),
 		"--authentication-kubeconfig="+c.Kubeconfig(),
 		"--authorization-kubeconfig="+c.Kubeconfig(),
@@ -161,8 +161,8 @@ func Kubeconfig(dir string) string { return filepath.Join(dir, "kubeconfig") }
 func (c *Cluster) path(name string) string { return filepath.Join(c.dir, name) }
 
 // process returns the part of the cluster that args start.
-func (c *Cluster) process(program string, ready func(context.Context) error, args ...string) *Process {
-	return &Process{Name: args[0], Dir: c.dir, Program: program, Args: args, Ready: ready}
+func (c *Cluster) process(ready func(context.Context) error, args ...string) *Process {
+	return &Process{Name: args[0], Dir: c.dir, Program: c.program, Args: args, Ready: ready}
 }
 
 // serves reports whether the API server does.
@@ -209,23 +209,6 @@ func (c *Cluster) kubeconfig(server string, user clientcmdapi.AuthInfo) *clientc
 	kc.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
 	kc.CurrentContext = name
 	return kc
-}
-
-// Token returns a new token of a ServiceAccount, which is good for a day.
-func (c *Cluster) Token(ctx context.Context, namespace, serviceAccount string) (string, error) {
-	seconds := int64(24 * 60 * 60)
-	request, err := c.Client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, serviceAccount,
-		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}, metav1.CreateOptions{})
-	if err != nil {
-		return "", err
-	}
-	return request.Status.Token, nil
-}
-
-// WriteKubeconfig writes a kubeconfig for whoever has the token in tokenFile, which is read again when it changes. server is
-// the URL to reach the API server by: Config.Host, or that of something between.
-func (c *Cluster) WriteKubeconfig(file, server, tokenFile string) error {
-	return clientcmd.WriteToFile(*c.kubeconfig(server, clientcmdapi.AuthInfo{TokenFile: tokenFile}), file)
 }
 
 // FreePorts returns n ports of loopback that nobody listens on.

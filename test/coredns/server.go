@@ -2,6 +2,7 @@
 package coredns
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -25,25 +26,40 @@ type Server struct {
 	*cluster.Process
 	// Addr is the address, and the port, that it answers at.
 	Addr string
+	// TokenFile holds its token for the API server. It is read again when it has changed.
+	TokenFile string
 
 	metrics string // a URL
 }
 
 // Options say how to run a CoreDNS.
 type Options struct {
-	// Name tells it from others in its Dir, an existing folder for the Corefile and the log.
-	Name, Dir string
 	// Program is the path of CoreDNS.
 	Program string
-	// Stanza stands in the server block: the plugin that knows the cluster.
-	Stanza string
+	// Dir is an existing folder for its Corefile, its token and its log. Servers in the same one need different Plugins.
+	Dir string
+	// Plugin is the one that knows the cluster: "headless" or "kubernetes".
+	Plugin string
+	// Options are those of the plugin, one a line.
+	Options []string
+	// Deploy is the folder of the kustomization that says what rights the server has in the cluster.
+	Deploy string
+	// APIServer is the URL to reach the API server by. Empty stands for its own.
+	APIServer string
 	// Port is the one that it listens on. 0 stands for one that is free.
 	Port int
 }
 
-// New returns a server that does not run yet. When it has been started, it knows the cluster, or has answered for as long as
-// the process waits for the API server that it does not.
-func New(o Options) (*Server, error) {
+// New returns a server for a cluster that does not run yet. Started, it is ready when it has listed everything.
+func New(ctx context.Context, c *cluster.Cluster, o Options) (*Server, error) {
+	program, err := filepath.Abs(o.Program)
+	if err != nil {
+		return nil, err
+	}
+	kubeconfig := filepath.Join(o.Dir, o.Plugin+".kubeconfig")
+	if err := writeCredentials(ctx, c, &o, kubeconfig); err != nil {
+		return nil, err
+	}
 	ports, err := cluster.FreePorts(3)
 	if err != nil {
 		return nil, err
@@ -52,24 +68,49 @@ func New(o Options) (*Server, error) {
 		ports[0] = o.Port
 	}
 	port, ready, metrics := ports[0], local(ports[1]), local(ports[2])
-	zones := fmt.Sprintf("cluster.local:%[1]d in-addr.arpa:%[1]d ip6.arpa:%[1]d", port)
-	corefile := fmt.Sprintf("%s {\n bind 127.0.0.1\n errors\n ready %s\n prometheus %s\n %s\n}\n", zones, ready, metrics, o.Stanza)
-	file := filepath.Join(o.Dir, o.Name+".Corefile")
+	options := append([]string{"kubeconfig " + kubeconfig}, o.Options...)
+	corefile := fmt.Sprintf(`cluster.local:%[1]d in-addr.arpa:%[1]d ip6.arpa:%[1]d {
+    bind 127.0.0.1
+    errors
+    ready %[2]s
+    prometheus %[3]s
+    %[4]s {
+        %[5]s
+    }
+}
+`, port, ready, metrics, o.Plugin, strings.Join(options, "\n        "))
+	file := filepath.Join(o.Dir, o.Plugin+".Corefile")
 	if err := os.WriteFile(file, []byte(corefile), 0o600); err != nil {
 		return nil, err
 	}
-	program, err := filepath.Abs(o.Program)
-	if err != nil {
-		return nil, err
-	}
 	return &Server{
-		Addr: local(port),
+		Addr:      local(port),
+		TokenFile: tokenFile(kubeconfig),
 		Process: &cluster.Process{
-			Name: o.Name, Dir: o.Dir, Program: program, Args: []string{"-conf", file},
+			Name: o.Plugin, Dir: o.Dir, Program: program, Args: []string{"-conf", file},
 			Ready: func(ctx context.Context) error { return get(ctx, "http://"+ready+"/ready") },
 		},
 		metrics: "http://" + metrics + "/metrics",
 	}, nil
+}
+
+// tokenFile returns the file of the token that a kubeconfig names.
+func tokenFile(kubeconfig string) string { return kubeconfig + ".token" }
+
+// writeCredentials gives the server the rights that o.Deploy says, and writes a kubeconfig for it.
+func writeCredentials(ctx context.Context, c *cluster.Cluster, o *Options, kubeconfig string) error {
+	account, err := c.ApplyRBAC(ctx, o.Deploy)
+	if err != nil {
+		return err
+	}
+	token, err := c.Token(ctx, account)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(tokenFile(kubeconfig), []byte(token), 0o600); err != nil {
+		return err
+	}
+	return c.WriteKubeconfig(kubeconfig, cmp.Or(o.APIServer, c.Config.Host), tokenFile(kubeconfig))
 }
 
 func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -4,22 +4,15 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/coredns-headless/headless/test/cluster"
 	"github.com/coredns-headless/headless/test/coredns"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
 )
 
 var (
@@ -52,54 +45,39 @@ func startCluster(t *testing.T) *cluster.Cluster {
 // kubectl runs kubectl, with input, and returns what it prints.
 func kubectl(t *testing.T, c *cluster.Cluster, input string, args ...string) string {
 	t.Helper()
-	args = append([]string{"kubectl", "-dir", filepath.Dir(c.Kubeconfig()), "--"}, args...)
-	cmd := exec.CommandContext(t.Context(), *clusterProgram, args...)
-	var out, errs bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("kubectl %q: %v\n%s", args[4:], err, errs.String())
+	out, err := c.Kubectl(t.Context(), input, args...)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return out.String()
+	return out
 }
 
 // apply applies manifests.
 func apply(t *testing.T, c *cluster.Cluster, manifests string) {
 	t.Helper()
-	kubectl(t, c, manifests, "apply", "-f", "-")
+	if err := c.Apply(t.Context(), manifests); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // startServer starts CoreDNS with a plugin, "headless" or "kubernetes", that has the rights of deploy/ and these options, one a
 // line.
 func startServer(t *testing.T, c *cluster.Cluster, plugin string, options ...string) *coredns.Server {
 	t.Helper()
-	s := newServer(t, c, plugin, c.Config.Host, options...)
+	s := newServer(t, c, plugin, "", options...)
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-// newServer returns such a server that does not run yet, and that reaches the API server by apiServer, a URL.
+// newServer returns such a server that does not run yet, and that reaches the API server by the URL apiServer; empty stands for
+// its own.
 func newServer(t *testing.T, c *cluster.Cluster, plugin, apiServer string, options ...string) *coredns.Server {
 	t.Helper()
-	account := applyRBAC(t, c)
-	dir := t.TempDir()
-	token, err := c.Token(t.Context(), account.Namespace, account.Name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tokenFile, kubeconfig := filepath.Join(dir, "token"), filepath.Join(dir, "kubeconfig")
-	if err := os.WriteFile(tokenFile, []byte(token), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.WriteKubeconfig(kubeconfig, apiServer, tokenFile); err != nil {
-		t.Fatal(err)
-	}
-	stanza := plugin + " {\n  kubeconfig " + kubeconfig + "\n"
-	for _, option := range options {
-		stanza += "  " + option + "\n"
-	}
-	s, err := coredns.New(coredns.Options{Name: plugin, Dir: dir, Program: *corednsProgram, Stanza: stanza + " }"})
+	s, err := coredns.New(t.Context(), c, coredns.Options{
+		Program: *corednsProgram, Dir: t.TempDir(), Plugin: plugin, Options: options, Deploy: "../../deploy/base", APIServer: apiServer,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,30 +90,6 @@ func newServer(t *testing.T, c *cluster.Cluster, plugin, apiServer string, optio
 		}
 	})
 	return s
-}
-
-// applyRBAC applies the ServiceAccount and its rights as deploy/ has them, and nothing else of it. It returns the ServiceAccount.
-func applyRBAC(t *testing.T, c *cluster.Cluster) metav1.PartialObjectMetadata {
-	t.Helper()
-	kustomized := kubectl(t, c, "", "kustomize", "../../deploy/base")
-	var account metav1.PartialObjectMetadata
-	for object := range strings.SplitSeq(kustomized, "\n---\n") {
-		var head metav1.PartialObjectMetadata
-		if err := yaml.Unmarshal([]byte(object), &head); err != nil {
-			t.Fatalf("deploy/base: %v", err)
-		}
-		switch head.Kind {
-		case "ServiceAccount":
-			account = head
-			fallthrough
-		case "ClusterRole", "ClusterRoleBinding":
-			apply(t, c, object)
-		}
-	}
-	if account.Name == "" {
-		t.Fatal("deploy/base has no ServiceAccount")
-	}
-	return account
 }
 
 // eventually waits until check returns nil. It fails the test with what check returned last if that takes too long.

@@ -1,0 +1,78 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/yaml"
+)
+
+// Kubectl runs kubectl with all rights, and returns what it prints.
+func (c *Cluster) Kubectl(ctx context.Context, input string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, c.program, append([]string{"kubectl", "-dir", c.dir}, args...)...)
+	var out, errs bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("kubectl %q: %w: %s", args, err, errs.String())
+	}
+	return out.String(), nil
+}
+
+// Apply applies manifests.
+func (c *Cluster) Apply(ctx context.Context, manifests string) error {
+	_, err := c.Kubectl(ctx, manifests, "apply", "-f", "-")
+	return err
+}
+
+// ApplyRBAC applies the ServiceAccount of a kustomization and its rights, and nothing else of it. It returns the ServiceAccount.
+func (c *Cluster) ApplyRBAC(ctx context.Context, kustomization string) (account types.NamespacedName, err error) {
+	objects, err := c.Kubectl(ctx, "", "kustomize", kustomization)
+	if err != nil {
+		return account, err
+	}
+	for object := range strings.SplitSeq(objects, "\n---\n") {
+		var head metav1.PartialObjectMetadata
+		if err := yaml.Unmarshal([]byte(object), &head); err != nil {
+			return account, fmt.Errorf("%s: %w", kustomization, err)
+		}
+		switch head.Kind {
+		case "ServiceAccount":
+			account = types.NamespacedName{Namespace: head.Namespace, Name: head.Name}
+		case "ClusterRole", "ClusterRoleBinding":
+		default:
+			continue
+		}
+		if err := c.Apply(ctx, object); err != nil {
+			return account, err
+		}
+	}
+	if account.Name == "" {
+		return account, fmt.Errorf("%s has no ServiceAccount", kustomization)
+	}
+	return account, nil
+}
+
+// Token returns a new token of a ServiceAccount, which is good for a day.
+func (c *Cluster) Token(ctx context.Context, account types.NamespacedName) (string, error) {
+	seconds := int64(24 * 60 * 60)
+	request, err := c.Client.CoreV1().ServiceAccounts(account.Namespace).CreateToken(ctx, account.Name,
+		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}, metav1.CreateOptions{})
+	if err != nil {
+		return "", err
+	}
+	return request.Status.Token, nil
+}
+
+// WriteKubeconfig writes a kubeconfig for whoever has the token in tokenFile, which is read again when it changes. server is
+// the URL to reach the API server by: Config.Host, or that of something between.
+func (c *Cluster) WriteKubeconfig(file, server, tokenFile string) error {
+	return clientcmd.WriteToFile(*c.kubeconfig(server, clientcmdapi.AuthInfo{TokenFile: tokenFile}), file)
+}
