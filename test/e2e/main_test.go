@@ -102,15 +102,19 @@ func eventually(t *testing.T, within time.Duration, check func(context.Context) 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
+	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return
 		}
+		if ctx.Err() == nil { // else it tells of that only
+			last = err
+		}
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			t.Fatalf("not within %v: %v", within, err)
+			t.Fatalf("not within %v: %v", within, last)
 		}
 	}
 }
