@@ -1,0 +1,167 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// asker asks a server many questions at a time over one UDP socket. What is truncated it asks again over TCP, as resolvers do.
+type asker struct {
+	addr string
+	udp  net.Conn
+	tcp  *dns.Conn // nil if there is none yet
+	id   uint16
+	buf  []byte
+}
+
+// reply is what the answer section holds of the question, for comparison.
+type reply struct {
+	rcode     int
+	rdata     []string // in presentation format, sorted; all of the question's owner name and type
+	truncated bool     // over TCP
+	err       error    // nothing came
+}
+
+func newAsker(ctx context.Context, addr string) (*asker, error) {
+	udp, err := new(net.Dialer).DialContext(ctx, "udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return &asker{addr: addr, udp: udp, buf: make([]byte, dns.MaxMsgSize)}, nil
+}
+
+func (a *asker) close() {
+	_ = a.udp.Close() // nothing is lost
+	if a.tcp != nil {
+		_ = a.tcp.Close()
+	}
+}
+
+const (
+	askerWindow   = 64 // questions that are under way at a time; so few that no buffer of the kernel overflows
+	askerTimeout  = time.Second
+	askerAttempts = 30
+)
+
+// ask returns the replies to questions.
+func (a *asker) ask(questions []question) []reply {
+	replies := make([]reply, 0, len(questions))
+	for window := range slices.Chunk(questions, askerWindow) {
+		messages := a.exchange(window)
+		for i, q := range window {
+			switch m := messages[i]; {
+			case m == nil:
+				replies = append(replies, reply{err: fmt.Errorf("%v: no reply", q)})
+			case m.Truncated:
+				replies = append(replies, a.askTCP(q))
+			default:
+				replies = append(replies, newReply(q, m))
+			}
+		}
+	}
+	return replies
+}
+
+// exchange returns the replies to some questions over UDP, nil for those that did not come.
+func (a *asker) exchange(window []question) []*dns.Msg {
+	messages := make([]*dns.Msg, len(window))
+	first := a.id
+	a.id += uint16(len(window))
+	missing := len(window)
+	for range askerAttempts {
+		for i, q := range window {
+			if messages[i] == nil {
+				packed, err := newQuery(q, first+uint16(i)).Pack()
+				if err != nil {
+					panic(err) // a name of the model is one
+				}
+				_, _ = a.udp.Write(packed) // what is lost is sent again
+			}
+		}
+		_ = a.udp.SetReadDeadline(time.Now().Add(askerTimeout))
+		for missing > 0 {
+			n, err := a.udp.Read(a.buf)
+			if err != nil {
+				break
+			}
+			m := new(dns.Msg)
+			if m.Unpack(a.buf[:n]) != nil {
+				continue
+			}
+			i := int(m.Id - first) // those of earlier windows differ
+			if i < len(window) && messages[i] == nil && answers(window[i], m) {
+				messages[i] = m
+				missing--
+			}
+		}
+		if missing == 0 {
+			break
+		}
+	}
+	return messages
+}
+
+// askTCP asks one question over a connection that is kept.
+func (a *asker) askTCP(q question) reply {
+	var err error
+	for range 2 { // a server closes a connection that has carried enough
+		if a.tcp == nil {
+			if a.tcp, err = dns.DialTimeout("tcp", a.addr, askerTimeout); err != nil {
+				return reply{err: fmt.Errorf("%v over TCP: %w", q, err)}
+			}
+		}
+		a.id++
+		_ = a.tcp.SetDeadline(time.Now().Add(askerAttempts * askerTimeout))
+		if err = a.tcp.WriteMsg(newQuery(q, a.id)); err == nil {
+			var m *dns.Msg
+			if m, err = a.tcp.ReadMsg(); err == nil && m.Id == a.id && answers(q, m) {
+				return newReply(q, m)
+			}
+		}
+		_ = a.tcp.Close()
+		a.tcp = nil
+	}
+	return reply{err: fmt.Errorf("%v over TCP: %w", q, err)}
+}
+
+func newQuery(q question, id uint16) *dns.Msg {
+	m := new(dns.Msg).SetQuestion(q.name, q.qtype).SetEdns0(1232, false)
+	m.Id = id
+	return m
+}
+
+func answers(q question, m *dns.Msg) bool {
+	return m.Response && len(m.Question) == 1 && m.Question[0].Name == q.name && m.Question[0].Qtype == q.qtype
+}
+
+func newReply(q question, m *dns.Msg) reply {
+	r := reply{rcode: m.Rcode, truncated: m.Truncated}
+	for _, rr := range m.Answer {
+		if h := rr.Header(); h.Name == q.name && h.Rrtype == q.qtype {
+			r.rdata = append(r.rdata, rdataOf(rr))
+		}
+	}
+	slices.Sort(r.rdata)
+	return r
+}
+
+// rdataOf returns the RDATA of a record in presentation format.
+func rdataOf(rr dns.RR) string {
+	switch rr := rr.(type) {
+	case *dns.A:
+		return rr.A.String()
+	case *dns.AAAA:
+		return rr.AAAA.String()
+	case *dns.PTR:
+		return rr.Ptr
+	case *dns.SRV:
+		return strconv.Itoa(int(rr.Priority)) + " " + strconv.Itoa(int(rr.Weight)) + " " + strconv.Itoa(int(rr.Port)) + " " + rr.Target
+	}
+	return rr.String()[len(rr.Header().String()):]
+}
