@@ -1,4 +1,5 @@
-# `make help` lists the targets. Each of them covers every module of this repository.
+# `make help` lists the targets. Each of them covers every module of this repository, but that the tests of ./test, which need
+# programs built and take minutes, are a target of their own: e2e.
 
 GO            ?= go
 FUZZTIME      ?= 10s
@@ -8,10 +9,11 @@ PLATFORMS     ?= linux/amd64 linux/arm64
 BIN           ?= bin
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-MODULES := $(shell find . -name go.mod -not -path '*/testdata/*' -exec dirname {} \; | sort)
+MODULES := $(shell find . -name go.mod -not -path '*/testdata/*' -not -path './test/*' -exec dirname {} \; | sort)
 
-# each runs a command in the folder of every module and stops at the first that fails.
-each = @set -e; for module in $(MODULES); do echo "-- $$module: $(1)"; (cd "$$module" && $(1)); done
+# in runs a command in each of some folders and stops at the first that fails; each does in the folder of every module.
+in = @set -e; for module in $(1); do echo "-- $$module: $(2)"; (cd "$$module" && $(2)); done
+each = $(call in,$(MODULES),$(1))
 
 .DEFAULT_GOAL := help
 
@@ -41,7 +43,7 @@ variant: ## build the variant named kubernetes and run its tests
 
 .PHONY: lint
 lint: ## run golangci-lint as .golangci.yml says
-	$(call each,$(GOLANGCI_LINT) run -c $(CURDIR)/.golangci.yml ./...)
+	$(call in,$(MODULES) test,$(GOLANGCI_LINT) run -c $(CURDIR)/.golangci.yml ./...)
 	$(GOLANGCI_LINT) run ./.ci/ask
 
 .PHONY: fmt
@@ -56,6 +58,15 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 soak: ## inject faults of all kinds into a server for DURATION (5m) and judge each answer (needs Linux)
 	$(GO) test -race -count 1 -timeout 0 -v -run '^TestSoak$$' . -args -soak.duration $(DURATION)
 
+.PHONY: e2e
+e2e: bin/cluster bin/coredns ## test against a Kubernetes control plane, next to kubernetes (minutes; needs Linux)
+	cd test && $(GO) test -count 1 -timeout 0 -v ./... $(E2E)
+
+.PHONY: sandbox
+sandbox: bin/cluster bin/coredns ## start a Kubernetes control plane on loopback and a DNS server on 127.0.0.1:1053 for it
+	cd test && $(GO) build -o ../bin/sandbox ./cmd/sandbox
+	bin/sandbox
+
 .PHONY: microbench
 microbench: ## run each Go benchmark for BENCHTIME (1s)
 	$(call each,$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...)
@@ -67,6 +78,14 @@ bench: bin/bench ## compare with other plugins, and write BENCHMARKS.md (minutes
 .PHONY: quickbench
 quickbench: bin/bench ## fail if a reply is wrong or the cost grows with the cluster (a minute; needs Linux and two cores)
 	bin/bench matrix -quick
+
+.PHONY: bin/cluster
+bin/cluster:
+	cd test && $(GO) build -ldflags '-s -w' -o ../bin/cluster ./cmd/cluster
+
+.PHONY: bin/coredns
+bin/coredns:
+	$(GO) build -o bin/coredns ./cmd/coredns
 
 .PHONY: bin/bench
 bin/bench:

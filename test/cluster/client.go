@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	discovery "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
@@ -75,4 +78,36 @@ func (c *Cluster) Token(ctx context.Context, account types.NamespacedName) (stri
 // the URL to reach the API server by: Config.Host, or that of something between.
 func (c *Cluster) WriteKubeconfig(file, server, tokenFile string) error {
 	return clientcmd.WriteToFile(*c.kubeconfig(server, clientcmdapi.AuthInfo{TokenFile: tokenFile}), file)
+}
+
+// ApplyExamples applies the manifests in a folder, without the EndpointSlices that say that the control plane has made them: here
+// it makes them itself.
+func (c *Cluster) ApplyExamples(ctx context.Context, dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		return fmt.Errorf("no manifests in %s", dir)
+	}
+	for _, file := range files {
+		manifests, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		var ours []string
+		for object := range strings.SplitSeq(string(manifests), "\n---\n") {
+			var head metav1.PartialObjectMetadata
+			if err := yaml.Unmarshal([]byte(object), &head); err != nil {
+				return fmt.Errorf("%s: %w", file, err)
+			}
+			if head.Labels[discovery.LabelManagedBy] != "endpointslice-controller.k8s.io" {
+				ours = append(ours, object)
+			}
+		}
+		if err := c.Apply(ctx, strings.Join(ours, "\n---\n")); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	return nil
 }

@@ -58,10 +58,10 @@ type kubelets struct {
 type podNumber struct{ node, pod int }
 
 func (n podNumber) addrs() []netip.Addr {
-	v4, v6 := netip.MustParseAddr("10.244.0.0").As4(), netip.MustParseAddr("fd00:10:244::").As16()
-	v4[2], v4[3] = byte(n.node), byte(n.pod+1)
-	v6[7], v6[15] = byte(n.node), byte(n.pod+1)
-	return []netip.Addr{netip.AddrFrom4(v4), netip.AddrFrom16(v6)}
+	return []netip.Addr{
+		netip.MustParseAddr(fmt.Sprintf("10.244.%d.%d", n.node, n.pod+1)),
+		netip.MustParseAddr(fmt.Sprintf("fd00:10:244:%x::%x", n.node, n.pod+1)),
+	}
 }
 
 func nodeName(i int) string { return fmt.Sprintf("node-%d", i) }
@@ -148,7 +148,7 @@ func createNode(ctx context.Context, client kubernetes.Interface, i int) error {
 }
 
 // nodeAddr returns the address of a node, which is also that of the pods in its network.
-func nodeAddr(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 168, 0, byte(i + 1)}) }
+func nodeAddr(i int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("192.168.0.%d", i+1)) }
 
 func (k *kubelets) enqueue(p *corev1.Pod) {
 	k.queue.Add(types.NamespacedName{Namespace: p.Namespace, Name: p.Name})

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/test/cluster"
-
 	"github.com/miekg/dns"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"

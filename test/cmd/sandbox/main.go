@@ -1,0 +1,118 @@
+// Sandbox runs a Kubernetes cluster on loopback, with the example manifests in it and CoreDNS with headless as its DNS, and says
+// what to try. Ctrl-C ends all of it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/coredns-headless/headless/test/cluster"
+	"github.com/coredns-headless/headless/test/coredns"
+)
+
+// try says what to try. Its arguments are the folder of the programs, the folder of the cluster and the port of the DNS server.
+const try = `
+The cluster and its DNS serve. Ctrl-C ends all of it. From another terminal:
+
+  export KUBECONFIG=%[2]s/kubeconfig
+  alias kubectl='%[1]s/cluster kubectl -dir %[2]s'    # or your own
+  alias ask='dig @127.0.0.1 -p %[3]d +noall +answer'
+
+  kubectl get pods -o wide
+  ask cassandra.default.svc.cluster.local
+  kubectl scale statefulset cassandra --replicas 5    # and ask again
+  ask SRV _cql._tcp.cassandra.default.svc.cluster.local
+  kubectl annotate pod cassandra-1 kubelets.test/ready=false    # its probe fails: it leaves the Service
+  kubectl annotate pod cassandra-1 kubelets.test/ready-         # and is back
+  kubectl delete pod cassandra-2                      # it comes back with another address
+  kubectl rollout restart statefulset cassandra
+
+`
+
+func main() {
+	o := options{}
+	flag.StringVar(&o.programs, "programs", "bin", "the `folder` of the programs cluster and coredns")
+	flag.StringVar(&o.examples, "examples", "examples", "the `folder` of the manifests")
+	flag.StringVar(&o.deploy, "deploy", "deploy/base", "the `folder` of the kustomization that says what rights CoreDNS has")
+	flag.IntVar(&o.port, "port", 1053, "the `port` that CoreDNS listens on")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := sandbox(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "sandbox:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	programs, examples, deploy string
+	port                       int
+}
+
+// sandbox runs one until ctx ends. Its data stays if it fails before, for the logs are there.
+func sandbox(ctx context.Context, o options) error {
+	if err := isFree(o.port); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "headless-sandbox-")
+	if err != nil {
+		return err
+	}
+	if err := run(ctx, o, dir); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+// run runs a sandbox with its data in dir until ctx ends.
+func run(ctx context.Context, o options, dir string) error {
+	programs, err := filepath.Abs(o.programs)
+	if err != nil {
+		return err
+	}
+	fmt.Println("starting etcd, kube-apiserver and kube-controller-manager, and CoreDNS ...")
+	c, err := cluster.Start(ctx, cluster.Options{Program: filepath.Join(programs, "cluster"), Dir: dir})
+	if err != nil {
+		return err
+	}
+	defer c.Stop()
+	if err := c.ApplyExamples(ctx, o.examples); err != nil {
+		return err
+	}
+	server, err := coredns.New(ctx, c, coredns.Options{
+		Program: filepath.Join(programs, "coredns"), Dir: dir, Plugin: "headless", Deploy: o.deploy, Port: o.port,
+	})
+	if err != nil {
+		return err
+	}
+	if err := server.Start(ctx); err != nil {
+		return err
+	}
+	defer server.Stop()
+	fmt.Printf(try, programs, dir, o.port)
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-server.Exited():
+		return errors.New("CoreDNS has ended, see " + server.Log())
+	case <-c.APIServer.Exited():
+		return errors.New("the API server has ended, see " + c.APIServer.Log())
+	}
+}
+
+// isFree returns an error if another server has the port, which CoreDNS would share with it.
+func isFree(port int) error {
+	conn, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return fmt.Errorf("cannot have the port for DNS, choose another one with -port: %w", err)
+	}
+	return conn.Close()
+}
