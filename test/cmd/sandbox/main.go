@@ -21,18 +21,22 @@ import (
 const try = `
 The cluster and its DNS serve. Ctrl-C ends all of it. From another terminal:
 
-  export KUBECONFIG=%[2]s/kubeconfig
-  alias kubectl='%[1]s/cluster kubectl -dir %[2]s'    # or your own
-  alias ask='dig @127.0.0.1 -p %[3]d +noall +answer'
+  alias kubectl='%[1]s/cluster kubectl -dir %[2]s'
+  alias ask='dig @127.0.0.1 -p %[3]d'
 
   kubectl get pods -o wide
-  ask cassandra.default.svc.cluster.local
-  kubectl scale statefulset cassandra --replicas 5    # and ask again
-  ask SRV _cql._tcp.cassandra.default.svc.cluster.local
-  kubectl annotate pod cassandra-1 kubelets.test/ready=false    # its probe fails: it leaves the Service
-  kubectl annotate pod cassandra-1 kubelets.test/ready-         # and is back
-  kubectl delete pod cassandra-2                      # it comes back with another address
+  ask +short cassandra.default.svc.cluster.local
+  kubectl scale statefulset cassandra --replicas 5                # and ask again
+  ask +short SRV _cql._tcp.cassandra.default.svc.cluster.local
+  kubectl annotate pod cassandra-1 kubelets.test/ready=false      # its probe fails: it leaves the Service
+  ask cassandra-1.cassandra.default.svc.cluster.local
+  kubectl annotate pod cassandra-1 kubelets.test/ready-           # it is back
+  kubectl delete pod cassandra-2                                  # and comes back with another address
   kubectl rollout restart statefulset cassandra
+  ask +short workers.default.svc.cluster.local
+  kubectl get services                                            # more to ask for
+
+Your own kubectl can use the kubeconfig %[2]s/kubeconfig.
 
 `
 
