@@ -41,6 +41,7 @@ func (c *Cluster) ApplyRBAC(ctx context.Context, kustomization string) (account 
 	if err != nil {
 		return account, err
 	}
+	var rbac []string
 	for object := range strings.SplitSeq(objects, "\n---\n") {
 		var head metav1.PartialObjectMetadata
 		if err := yaml.Unmarshal([]byte(object), &head); err != nil {
@@ -53,14 +54,12 @@ func (c *Cluster) ApplyRBAC(ctx context.Context, kustomization string) (account 
 		default:
 			continue
 		}
-		if err := c.Apply(ctx, object); err != nil {
-			return account, err
-		}
+		rbac = append(rbac, object)
 	}
 	if account.Name == "" {
 		return account, fmt.Errorf("%s has no ServiceAccount", kustomization)
 	}
-	return account, nil
+	return account, c.Apply(ctx, strings.Join(rbac, "\n---\n"))
 }
 
 // Token returns a new token of a ServiceAccount, which is good for a day.

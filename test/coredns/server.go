@@ -45,8 +45,12 @@ type Options struct {
 	Deploy string
 	// APIServer is the URL to reach the API server by. Empty stands for its own.
 	APIServer string
+	// Host is the address that it listens on. Empty stands for 127.0.0.1.
+	Host string
 	// Port is the one that it listens on. 0 stands for one that is free.
 	Port int
+	// Outside is a zone file of the root, for the names outside the cluster. Without one such queries are refused.
+	Outside string
 }
 
 // New returns a server for a cluster that does not run yet. Started, it is ready when it has listed everything.
@@ -66,24 +70,31 @@ func New(ctx context.Context, c *cluster.Cluster, o Options) (*Server, error) {
 	if o.Port != 0 {
 		ports[0] = o.Port
 	}
-	port, ready, metrics := ports[0], local(ports[1]), local(ports[2])
+	host, port, ready, metrics := cmp.Or(o.Host, "127.0.0.1"), ports[0], local(ports[1]), local(ports[2])
 	options := append([]string{"kubeconfig " + kubeconfig}, o.Options...)
 	corefile := fmt.Sprintf(`cluster.local:%[1]d in-addr.arpa:%[1]d ip6.arpa:%[1]d {
-    bind 127.0.0.1
+    bind %[2]s
     errors
-    ready %[2]s
-    prometheus %[3]s
-    %[4]s {
-        %[5]s
+    ready %[3]s
+    prometheus %[4]s
+    %[5]s {
+        %[6]s
     }
 }
-`, port, ready, metrics, o.Plugin, strings.Join(options, "\n        "))
+`, port, host, ready, metrics, o.Plugin, strings.Join(options, "\n        "))
 	file := filepath.Join(o.Dir, o.Plugin+".Corefile")
+	if o.Outside != "" {
+		zone := filepath.Join(o.Dir, o.Plugin+".zone")
+		if err := os.WriteFile(zone, []byte(o.Outside), 0o600); err != nil {
+			return nil, err
+		}
+		corefile += fmt.Sprintf(".:%d {\n    bind %s\n    errors\n    file %s\n}\n", port, host, zone)
+	}
 	if err := os.WriteFile(file, []byte(corefile), 0o600); err != nil {
 		return nil, err
 	}
 	return &Server{
-		Addr:      local(port),
+		Addr:      net.JoinHostPort(host, strconv.Itoa(port)),
 		TokenFile: tokenFile(kubeconfig),
 		Process: &cluster.Process{
 			Name: o.Plugin, Dir: o.Dir, Program: program, Args: []string{"-conf", file},

@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -80,9 +81,15 @@ func startServer(t *testing.T, c *cluster.Cluster, plugin string, options ...str
 // its own.
 func newServer(t *testing.T, c *cluster.Cluster, plugin, apiServer string, options ...string) *coredns.Server {
 	t.Helper()
-	s, err := coredns.New(t.Context(), c, coredns.Options{
-		Program: *corednsProgram, Dir: t.TempDir(), Plugin: plugin, Options: options, Deploy: "../../deploy/base", APIServer: apiServer,
-	})
+	return newServerOf(t, c, coredns.Options{Plugin: plugin, Options: options, APIServer: apiServer})
+}
+
+// newServerOf returns a server that does not run yet. Of its options the program, the folder and, unless o has one, the
+// kustomization are chosen here.
+func newServerOf(t *testing.T, c *cluster.Cluster, o coredns.Options) *coredns.Server {
+	t.Helper()
+	o.Program, o.Dir, o.Deploy = *corednsProgram, t.TempDir(), cmp.Or(o.Deploy, "../../deploy/base")
+	s, err := coredns.New(t.Context(), c, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +97,7 @@ func newServer(t *testing.T, c *cluster.Cluster, plugin, apiServer string, optio
 		s.Stop()
 		if t.Failed() {
 			if log, err := os.ReadFile(s.Log()); err == nil {
-				t.Logf("the log of %s:\n%s", plugin, log)
+				t.Logf("the log of %s %q:\n%s", o.Plugin, o.Options, log)
 			}
 		}
 	})
