@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/test/cluster"
-
 	"github.com/miekg/dns"
+
 	corev1 "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"

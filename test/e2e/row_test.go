@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/coredns-headless/headless/test/coredns"
-
 	"github.com/miekg/dns"
 )
 
@@ -95,24 +94,26 @@ func parseRecord(text string) (dns.RR, error) {
 }
 
 // judge asks the row's question over UDP and TCP, the latter in capitals, and whether the name exists for another type. It returns
-// how many answers it has judged and what is wrong with them.
-func (r row) judge(ctx context.Context, s *coredns.Server, v chosen) (checks int, wrong []string) {
+// what is wrong with each answer, nil if nothing is.
+func (r row) judge(ctx context.Context, s *coredns.Server, v chosen) []error {
 	want, err := r.answer(v)
 	if err != nil {
-		return 0, []string{err.Error()}
+		return []error{err}
 	}
-	fail := func(network string, err error) {
-		if checks++; err != nil {
-			wrong = append(wrong, fmt.Sprintf("%s over %s: %v", r.question, network, err))
+	errs := []error{
+		want.ask(ctx, s, "udp", want.qname),
+		want.ask(ctx, s, "tcp", strings.ToUpper(want.qname)),
+	}
+	if len(want.groups) == 0 || !strings.Contains(want.groups[0][0], "\tCNAME\t") {
+		other := answer{qname: want.qname, qtype: dns.TypeHINFO, rcode: want.rcode, denied: true}
+		errs = append(errs, other.ask(ctx, s, "udp", want.qname))
+	}
+	for i, err := range errs {
+		if err != nil {
+			errs[i] = fmt.Errorf("%s, query %d: %w", r.question, i+1, err)
 		}
 	}
-	fail("udp", want.ask(ctx, s, "udp", want.qname))
-	fail("tcp", want.ask(ctx, s, "tcp", strings.ToUpper(want.qname)))
-	if len(want.groups) == 0 || !slices.ContainsFunc(want.groups[0], func(rr string) bool { return strings.Contains(rr, "\tCNAME\t") }) {
-		other := answer{qname: want.qname, qtype: dns.TypeHINFO, rcode: want.rcode, denied: true}
-		fail("udp for another type", other.ask(ctx, s, "udp", want.qname))
-	}
-	return checks, wrong
+	return errs
 }
 
 // ask asks for the qname as it is spelled, and returns what is wrong with the reply.

@@ -30,7 +30,10 @@ www.example.com. IN AAAA 2001:db8:2::2
 // TestBehaviour asks servers with all kinds of options for the names of one cluster, which has what real clusters have.
 func TestBehaviour(t *testing.T) {
 	c := startCluster(t)
+	t.Run("deploy", func(t *testing.T) { testDeploy(t, c) })
 	t.Run("rows", func(t *testing.T) { testRows(t, c) })
+	t.Run("conformance", func(t *testing.T) { testConformance(t, c) })
+	t.Run("resolvers", func(t *testing.T) { testResolvers(t, c) })
 }
 
 // testRows asks servers that were there before the objects, and one that was not.
@@ -69,30 +72,27 @@ func testRows(t *testing.T, c *cluster.Cluster) {
 		t.Fatal(err)
 	}
 	for _, sc := range scenarios {
-		t.Run(sc.name, func(t *testing.T) { judgeScenario(t, sc, values, byDefault, servers[byDefault], listed) })
+		t.Run(sc.name, func(t *testing.T) { judgeScenario(t, sc, values, servers[byDefault], listed) })
 	}
 	for _, sc := range optionRows {
-		t.Run(sc.name, func(t *testing.T) { judgeScenario(t, sc, values, sc.name, servers[sc.name]) })
+		t.Run("option "+sc.name, func(t *testing.T) { judgeScenario(t, sc, values, servers[sc.name]) })
 	}
 }
 
-// judgeScenario asks the servers for each row, and reports.
-func judgeScenario(t *testing.T, sc scenario, values chosen, options string, servers ...*coredns.Server) {
-	f := finding{scenario: "rows: " + sc.name, server: "headless", note: fmt.Sprintf("%d rows", len(sc.rows))}
-	if options == sc.name {
-		f.scenario = "rows with the option " + sc.name
-	}
+// judgeScenario asks the servers for each row.
+func judgeScenario(t *testing.T, sc scenario, values chosen, servers ...*coredns.Server) {
+	y := newTally(t, "headless")
+	y.note = fmt.Sprintf("%d rows", len(sc.rows))
 	for _, r := range sc.rows {
 		for i, s := range servers {
-			checks, wrong := r.judge(t.Context(), s, values)
-			f.checks += checks
-			f.wrong += len(wrong)
-			for _, w := range wrong {
-				t.Errorf("%s (server %d of those %s): %s", r.sentence, i+1, options, w)
+			for _, err := range r.judge(t.Context(), s, values) {
+				if err != nil {
+					err = fmt.Errorf("%s (server %d of %d): %w", r.sentence, i+1, len(servers), err)
+				}
+				y.check(err)
 			}
 		}
 	}
-	report(f)
 }
 
 // startAll starts servers at a time.
@@ -176,8 +176,8 @@ func waitForMarker(t *testing.T, s *coredns.Server, option string, v chosen) {
 	}
 	eventually(t, time.Minute, func(ctx context.Context) error {
 		for _, r := range rows {
-			if _, wrong := r.judge(ctx, s, v); len(wrong) > 0 {
-				return errors.New(wrong[0])
+			if err := errors.Join(r.judge(ctx, s, v)...); err != nil {
+				return err
 			}
 		}
 		return nil
