@@ -79,34 +79,33 @@ func (c *Cluster) WriteKubeconfig(file, server, tokenFile string) error {
 	return clientcmd.WriteToFile(*c.kubeconfig(server, clientcmdapi.AuthInfo{TokenFile: tokenFile}), file)
 }
 
-// ApplyExamples applies the manifests in a folder, without the EndpointSlices that say that the control plane has made them: here
-// it makes them itself.
-func (c *Cluster) ApplyExamples(ctx context.Context, dir string) error {
-	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
-	if err != nil {
-		return err
-	}
-	if len(files) == 0 {
-		return fmt.Errorf("no manifests in %s", dir)
-	}
-	for _, file := range files {
-		manifests, err := os.ReadFile(file)
+// Manifests returns those in the files that match patterns, without the EndpointSlices that say that the control plane has made
+// them: here it makes them itself.
+func Manifests(patterns ...string) (string, error) {
+	var objects []string
+	for _, pattern := range patterns {
+		files, err := filepath.Glob(pattern)
+		if err == nil && len(files) == 0 {
+			err = os.ErrNotExist
+		}
 		if err != nil {
-			return err
+			return "", fmt.Errorf("%s: %w", pattern, err)
 		}
-		var ours []string
-		for object := range strings.SplitSeq(string(manifests), "\n---\n") {
-			var head metav1.PartialObjectMetadata
-			if err := yaml.Unmarshal([]byte(object), &head); err != nil {
-				return fmt.Errorf("%s: %w", file, err)
+		for _, file := range files {
+			manifests, err := os.ReadFile(file)
+			if err != nil {
+				return "", err
 			}
-			if head.Labels[discovery.LabelManagedBy] != "endpointslice-controller.k8s.io" {
-				ours = append(ours, object)
+			for object := range strings.SplitSeq(string(manifests), "\n---\n") {
+				var head metav1.PartialObjectMetadata
+				if err := yaml.Unmarshal([]byte(object), &head); err != nil {
+					return "", fmt.Errorf("%s: %w", file, err)
+				}
+				if head.Labels[discovery.LabelManagedBy] != "endpointslice-controller.k8s.io" {
+					objects = append(objects, object)
+				}
 			}
-		}
-		if err := c.Apply(ctx, strings.Join(ours, "\n---\n")); err != nil {
-			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
-	return nil
+	return strings.Join(objects, "\n---\n"), nil
 }

@@ -21,7 +21,7 @@ import (
 // as "dig +search" does, over UDP and TCP: by this program, and by dig itself and "getent hosts" if programs can have a resolv.conf of
 // their own here.
 type prober struct {
-	*tally
+	*score
 	cluster   *cluster.Cluster
 	server    *coredns.Server
 	noClients error // why dig and getent cannot be run
@@ -111,7 +111,7 @@ func testConformance(t *testing.T, c *cluster.Cluster) {
 		}},
 	} {
 		passed := t.Run(test.name, func(t *testing.T) {
-			p := prober{newTally(t, "headless"), c, s, noClients, fmt.Sprintf("dns-%d", i+1)}
+			p := prober{newScore(t, "headless"), c, s, noClients, fmt.Sprintf("dns-%d", i+1)}
 			if noClients != nil {
 				p.note = "SKIPPED dig and getent: " + noClients.Error()
 			}

@@ -47,7 +47,7 @@ func testDeploy(t *testing.T, c *cluster.Cluster) {
 			return err
 		}
 		t.Run(folder, func(t *testing.T) {
-			y := newTally(t, "kube-apiserver")
+			y := newScore(t, "kube-apiserver")
 			y.note = "server-side dry run, and rights"
 			resources := "resources: [DEPLOY/" + folder + "]\n"
 			if strings.HasPrefix(folder, "components/") {
@@ -62,7 +62,7 @@ func testDeploy(t *testing.T, c *cluster.Cluster) {
 		t.Fatal(err)
 	}
 	t.Run("base beside the Service of kubeadm", func(t *testing.T) {
-		y := newTally(t, "kube-apiserver")
+		y := newScore(t, "kube-apiserver")
 		y.note = "server-side dry run"
 		services := c.Client.CoreV1().Services(metav1.NamespaceSystem)
 		_, err := services.Create(t.Context(), kubeadmService(), metav1.CreateOptions{FieldManager: "kubeadm"})

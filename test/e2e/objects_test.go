@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,35 +19,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
-	"sigs.k8s.io/yaml"
 )
 
-// manifests returns those of examples, without the EndpointSlices that the control plane is to make, and those of testdata.
+// manifests returns those of examples and those of testdata.
 func manifests(t *testing.T) string {
 	t.Helper()
-	var objects []string
-	for _, pattern := range []string{"testdata/namespaces.yaml", "../../examples/*.yaml", "testdata/*.yaml"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil || len(files) == 0 {
-			t.Fatalf("%s: no files, %v", pattern, err)
-		}
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for object := range strings.SplitSeq(string(text), "\n---\n") {
-				var head metav1.PartialObjectMetadata
-				if err := yaml.Unmarshal([]byte(object), &head); err != nil {
-					t.Fatalf("%s: %v", file, err)
-				}
-				if head.Labels[discovery.LabelManagedBy] != "endpointslice-controller.k8s.io" {
-					objects = append(objects, object)
-				}
-			}
-		}
+	text, err := cluster.Manifests("testdata/namespaces.yaml", "../../examples/*.yaml", "testdata/*.yaml")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return strings.Join(objects, "\n---\n")
+	return text
 }
 
 // endpoint is what the control plane makes of a pod, for one family of one Service.

@@ -167,7 +167,7 @@ func testResolvers(t *testing.T, c *cluster.Cluster) {
 	for _, network := range []string{"udp", "tcp"} {
 		t.Run("Go's net.Resolver over "+network, func(t *testing.T) {
 			r := goResolver(network, s.Addr)
-			y := newTally(t, "headless")
+			y := newScore(t, "headless")
 			checkLookups(y, values, both, func(ctx context.Context, name string) ([]string, error) {
 				// It knows no resolv.conf but the machine's, so it gets whole names, one after another, as it would try them.
 				for _, candidate := range clusterFirst("default").candidates(name) {
@@ -182,7 +182,7 @@ func testResolvers(t *testing.T, c *cluster.Cluster) {
 	}
 	p, err := newPod(t, s, clusterFirst("default"), "")
 	if err = cmp.Or(port53, err); err != nil {
-		t.Run("in a pod", func(t *testing.T) { newTally(t, "headless").skip("no resolv.conf and port of its own: " + err.Error()) })
+		t.Run("in a pod", func(t *testing.T) { newScore(t, "headless").skip("no resolv.conf and port of its own: " + err.Error()) })
 		return
 	}
 	t.Run("Go's net.Resolver in a pod", func(t *testing.T) {
@@ -202,7 +202,7 @@ func testResolvers(t *testing.T, c *cluster.Cluster) {
 		if err != nil {
 			err = fmt.Errorf("%w\n%s", err, out)
 		}
-		y := newTally(t, "headless")
+		y := newScore(t, "headless")
 		y.note = "one check is all of TestInPod"
 		y.check(err)
 	})
@@ -216,7 +216,7 @@ func testResolvers(t *testing.T, c *cluster.Cluster) {
 		{"dig +search", p.dig, both},
 	} {
 		t.Run(client.name, func(t *testing.T) {
-			y := newTally(t, "headless")
+			y := newScore(t, "headless")
 			program, command, _ := strings.Cut(client.name, " ")
 			if _, err := exec.LookPath(program); err != nil {
 				y.skip(err.Error())
@@ -246,7 +246,7 @@ func TestInPod(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &values); err != nil {
 		t.Fatal(err)
 	}
-	y, r := newTally(t, "headless"), &net.Resolver{PreferGo: true}
+	y, r := newScore(t, "headless"), &net.Resolver{PreferGo: true}
 	checkLookups(y, values, both, r.LookupHost)
 	checkServices(y, values, r, "")
 }
@@ -264,7 +264,7 @@ func isNotFound(err error) bool {
 }
 
 // checkLookups checks what a client finds for all lookups. wants says what it is to find of the addresses of both families.
-func checkLookups(y *tally, values chosen, wants func(v4, v6 []string) []string, find lookup) {
+func checkLookups(y *score, values chosen, wants func(v4, v6 []string) []string, find lookup) {
 	for _, l := range lookups {
 		filled, err := values.fill(l.name + "|" + l.v4 + "|" + l.v6)
 		if err != nil {
@@ -294,7 +294,7 @@ func same(what string, got []string, err error, want []string) error {
 }
 
 // checkServices checks the lookups of Go's resolver for other records. domain is added to a name.
-func checkServices(y *tally, values chosen, r *net.Resolver, domain string) {
+func checkServices(y *score, values chosen, r *net.Resolver, domain string) {
 	_, records, err := r.LookupSRV(y.t.Context(), "cql", "tcp", "cassandra"+domain)
 	var targets, want []string
 	for _, srv := range records {

@@ -81,7 +81,7 @@ func testRows(t *testing.T, c *cluster.Cluster) {
 
 // judgeScenario asks the servers for each row.
 func judgeScenario(t *testing.T, sc scenario, values chosen, servers ...*coredns.Server) {
-	y := newTally(t, "headless")
+	y := newScore(t, "headless")
 	y.note = fmt.Sprintf("%d rows", len(sc.rows))
 	for _, r := range sc.rows {
 		for i, s := range servers {

@@ -88,7 +88,11 @@ func run(ctx context.Context, o options, dir string) error {
 		return err
 	}
 	defer c.Stop()
-	if err := c.ApplyExamples(ctx, o.examples); err != nil {
+	examples, err := cluster.Manifests(filepath.Join(o.examples, "*.yaml"))
+	if err != nil {
+		return err
+	}
+	if err := c.Apply(ctx, examples); err != nil {
 		return err
 	}
 	server, err := coredns.New(ctx, c, coredns.Options{
