@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,6 +26,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 var (
@@ -155,7 +155,7 @@ type faultsRun struct {
 	busy   string // and 429
 
 	bindings []rbacv1.ClusterRoleBinding // taken away
-	account  *corev1.ServiceAccount
+	account  types.NamespacedName
 	backup   string // a folder
 	saved    state  // what is in backup
 
@@ -180,7 +180,9 @@ func TestFaults(t *testing.T) {
 		backup: t.TempDir(), tallies: make(map[string]*faultTally), present: new(faultTally),
 	}
 	r.server = newServer(t, c, "headless", r.proxy.url())
-	r.account = accountOf(t, c)
+	if r.account, err = c.ApplyRBAC(t.Context(), "../../deploy/base"); err != nil {
+		t.Fatal(err)
+	}
 	if err := r.server.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -489,34 +491,22 @@ func (r *faultsRun) grant() {
 	}
 }
 
-// accountOf returns the ServiceAccount of the server.
-func accountOf(t *testing.T, c *cluster.Cluster) *corev1.ServiceAccount {
-	t.Helper()
-	head := applyRBAC(t, c)
-	account, err := c.Client.CoreV1().ServiceAccounts(head.Namespace).Get(t.Context(), head.Name, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return account
-}
-
 // killToken makes the server's token one of a ServiceAccount that is no more.
 func (r *faultsRun) killToken() {
 	ctx, client := r.t.Context(), r.c.Client.CoreV1().ServiceAccounts(r.account.Namespace)
 	r.check("delete the ServiceAccount", client.Delete(ctx, r.account.Name, metav1.DeleteOptions{}))
-	account, err := client.Create(ctx, &corev1.ServiceAccount{
+	_, err := client.Create(ctx, &corev1.ServiceAccount{
 		ObjectMeta: metav1.ObjectMeta{Namespace: r.account.Namespace, Name: r.account.Name},
 	}, metav1.CreateOptions{})
 	r.check("create the ServiceAccount", err)
-	r.account = account
 	r.cutUntil("401")
 }
 
 // renewToken gives the server a new token.
 func (r *faultsRun) renewToken() {
-	token, err := r.c.Token(r.t.Context(), r.account.Namespace, r.account.Name)
+	token, err := r.c.Token(r.t.Context(), r.account)
 	r.check("renew the token", err)
-	r.check("renew the token", os.WriteFile(filepath.Join(r.server.Dir, "token"), []byte(token), 0o600))
+	r.check("renew the token", os.WriteFile(r.server.TokenFile, []byte(token), 0o600))
 }
 
 // etcdDir is the folder of etcd's data.
