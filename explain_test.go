@@ -48,9 +48,9 @@ func extendedErrors(m *dns.Msg) (errs []dns.EDNS0_EDE) {
 
 // explanationFault returns what is wrong with the extended errors of m, a reply to r that may have up to limit octets, or nil. A
 // denial for a client that can read it has one, unless there is no room for it, and an answer has none. CNAMEs alone may be either,
-// but where the SOA behind them says that they lead to a denial.
+// but where the SOA behind them says that they lead to a denial. That a reply is from a snapshot is no explanation.
 func explanationFault(r, m *dns.Msg, limit int) error {
-	errs := extendedErrors(m)
+	errs := slices.DeleteFunc(extendedErrors(m), func(e dns.EDNS0_EDE) bool { return e.InfoCode == dns.ExtendedErrorCodeStaleAnswer })
 	answers := slices.ContainsFunc(m.Answer, func(rr dns.RR) bool { return rr.Header().Rrtype != dns.TypeCNAME })
 	want := 0
 	if r.IsEdns0() != nil && !answers && !m.Truncated {
