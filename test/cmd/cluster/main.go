@@ -65,6 +65,13 @@ func run(args []string) error {
 	dir := flags.String("dir", filepath.Join(os.TempDir(), "headless-cluster-"+strconv.Itoa(os.Getuid())), "the folder of the data")
 	port := flags.Int("port", 0, "the `port` of the API server; 0 stands for a free one")
 	flags.Usage = func() { fmt.Fprintf(os.Stderr, usage, flags.Lookup("dir").DefValue) }
+	var rest []string // what is kubectl's own
+	if args[0] == "kubectl" {
+		if rest = args[1:]; len(rest) > 1 && rest[0] == "-dir" {
+			*dir, rest = rest[1], rest[2:]
+		}
+		args = args[:1]
+	}
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -83,7 +90,7 @@ func run(args []string) error {
 		}
 		return runKubectl(*dir, apply)
 	case "kubectl":
-		return runKubectl(*dir, flags.Args())
+		return runKubectl(*dir, rest)
 	case "help", "-h", "-help", "--help":
 		flags.Usage()
 		return nil
