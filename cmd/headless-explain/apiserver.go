@@ -169,6 +169,7 @@ func (a *apiServer) hasNamespace(ctx context.Context, name string) (bool, error)
 		return false, nil
 	case apierrors.IsForbidden(err):
 		ns = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		a.unknown["namespaces/"+name] = fmt.Sprintf("the labels of Namespace %s are not known: %v", name, err)
 	case err != nil:
 		return false, fmt.Errorf("cannot get namespace %s: %w", name, err)
 	}

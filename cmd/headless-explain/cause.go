@@ -34,6 +34,9 @@ func one(id, fix, text string, args ...any) []cause {
 
 // notPermitted: what makes the name may not be listed.
 func (q *inquiry) notPermitted() []cause {
+	if why := q.c.unknown["namespaces/"+q.namespace]; why != "" && q.option("namespace_labels") {
+		return one("not-permitted", kubectl("", "auth", "can-i", "get", "namespace", q.namespace), "%s", why)
+	}
 	for _, resource := range []string{"services", "endpointslices"} {
 		if why := q.c.whyUnknown(resource, q.namespace); why != "" {
 			return one("not-permitted", kubectl(q.namespace, "auth", "can-i", "list", resource), "%s", why)

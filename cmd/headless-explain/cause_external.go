@@ -41,7 +41,7 @@ func (q *inquiry) externalCauses() []cause {
 		what = "has no such records (NODATA)"
 	}
 	causes := one("external-name-dead", fix, "Service %s/%s is a CNAME for %s, and that name %s", q.namespace, q.service, trimmed(last), what)
-	if end.zone != "" {
+	if end.zone != "" && len(end.answers[0].cnames) == 0 { // else the chain is longer than a server follows, or has no end
 		causes = append(causes, end.causes()...)
 	}
 	return causes

@@ -136,7 +136,15 @@ func (q *inquiry) setCauses(set *appsv1.StatefulSet, ordinal int) []cause {
 	replicas := int(deref(set.Spec.Replicas, 1))
 	switch {
 	case ordinal < start || ordinal >= start+replicas:
-		return one("no-such-replica", "ask for one of these; or have more of them:\n"+kubectl(q.namespace, "scale", "statefulset", set.Name, fmt.Sprintf("--replicas=%d", ordinal-start+1)),
+		fix := "ask for one of these"
+		if ordinal >= start+replicas {
+			fix += "; or have more of them:\n" + kubectl(q.namespace, "scale", "statefulset", set.Name, fmt.Sprintf("--replicas=%d", ordinal-start+1))
+		}
+		if replicas == 0 {
+			return one("no-such-replica", kubectl(q.namespace, "scale", "statefulset", set.Name, fmt.Sprintf("--replicas=%d", max(1, ordinal-start+1))),
+				"StatefulSet %s/%s is scaled to 0 replicas", q.namespace, set.Name)
+		}
+		return one("no-such-replica", fix,
 			"StatefulSet %s/%s has %s, %s-%d to %s-%d: %s is not one of them",
 			q.namespace, set.Name, count(replicas, "replica"), set.Name, start, set.Name, start+replicas-1, q.hostname)
 	case set.Spec.ServiceName != q.service:

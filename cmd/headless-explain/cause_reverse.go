@@ -16,13 +16,20 @@ func (q *inquiry) reverseCauses() []cause {
 		endpoints := q.c.endpointsOf(svc)
 		i := slices.IndexFunc(endpoints, func(e endpoint) bool { return e.address == address })
 		switch {
-		case i < 0 && svc.Spec.ClusterIP != address:
+		case i < 0 && svc.Spec.ClusterIP != address && !slices.Contains(svc.Spec.ClusterIPs, address):
 			continue
 		case !q.s.serves(svc.Namespace):
 			return q.filtered(svc.Namespace)
 		case i >= 0 && !endpoints[i].ready:
 			return one("not-ready", kubectl(svc.Namespace, "get", "pods", "-o", "wide"),
 				"the address %s is that of an endpoint of Service %s/%s which is not ready; only ready ones have reverse names", address, svc.Namespace, svc.Name)
+		}
+		of := &inquiry{s: q.s, c: q.c, name: q.s.parse(svc.Name + "." + svc.Namespace + ".svc." + q.s.primary()), svc: svc, endpoints: endpoints}
+		if causes := of.serviceCauses(); causes != nil {
+			return causes
+		}
+		if causes := of.hiddenSliceCauses(); i >= 0 && causes != nil {
+			return causes
 		}
 	}
 	for _, pod := range q.c.pods {

@@ -71,7 +71,8 @@ func (q *inquiry) hiddenSliceCauses() []cause {
 // handmadeCauses: a Service without a selector has no EndpointSlice, which somebody has to write.
 func (q *inquiry) handmadeCauses() []cause {
 	loose := in(q.c.slices, q.namespace, func(es *discoveryv1.EndpointSlice) bool {
-		return q.c.service(q.namespace, es.Labels[discoveryv1.LabelServiceName]) == nil
+		of := es.Labels[discoveryv1.LabelServiceName]
+		return of == "" || q.c.service(q.namespace, of) == nil && len(closest(q.service, []string{of})) > 0
 	})
 	slices.SortStableFunc(loose, func(a, b *discoveryv1.EndpointSlice) int {
 		return len(closest(q.service, []string{b.Name})) - len(closest(q.service, []string{a.Name}))
@@ -111,10 +112,13 @@ func (q *inquiry) selectorCauses() []cause {
 	pods := in(q.c.pods, q.namespace, func(p *corev1.Pod) bool { return matching(p) > 0 })
 	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int { return matching(b) - matching(a) })
 	nothing := fmt.Sprintf("Service %s/%s selects pods with %s, and no pod has that", q.namespace, q.service, pairs(selector))
+	look := "its workload may be scaled to 0, or its pods may have other labels:\n" +
+		kubectl(q.namespace, "get", "deployments,statefulsets,pods", "--show-labels")
 	if len(pods) == 0 {
-		return one("selector-matches-nothing", kubectl(q.namespace, "get", "pods", "--show-labels"), "%s", nothing)
+		return one("selector-matches-nothing", look, "%s", nothing)
 	}
 	var have, patch []string
+	typo := true // what differs is spelled much alike; else the pods may well be another workload's
 	for _, key := range slices.Sorted(maps.Keys(selector)) {
 		value, ok := pods[0].Labels[key]
 		switch {
@@ -122,12 +126,16 @@ func (q *inquiry) selectorCauses() []cause {
 		case ok:
 			have = append(have, key+"="+value)
 			patch = append(patch, fmt.Sprintf("%q:%q", key, value))
+			typo = typo && len(closest(value, []string{selector[key]})) > 0
 		default:
 			have = append(have, "no label "+key)
-			patch = append(patch, fmt.Sprintf("%q:null", key))
+			typo = false
 		}
 	}
-	return one("selector-matches-nothing",
-		kubectl(q.namespace, "patch", "service", q.service, "--type=merge", "-p", `{"spec":{"selector":{`+strings.Join(patch, ",")+`}}}`),
+	fix := look
+	if typo {
+		fix = kubectl(q.namespace, "patch", "service", q.service, "--type=merge", "-p", `{"spec":{"selector":{`+strings.Join(patch, ",")+`}}}`)
+	}
+	return one("selector-matches-nothing", fix,
 		"%s; Pod %s comes closest, it has %s", nothing, pods[0].Name, strings.Join(have, " and "))
 }

@@ -168,11 +168,20 @@ func TestCausesAreNamed(t *testing.T) {
 		{"a selector that no pod comes close to", func(s *set) {
 			withoutEndpoints(s)
 			s.svc.Spec.Selector = map[string]string{"tier": "frontend"}
-		}, whole, 0, "selector-matches-nothing", "kubectl -n shop get pods --show-labels"},
+		}, whole, 0, "selector-matches-nothing", "kubectl -n shop get deployments,statefulsets,pods --show-labels"},
 		{"a selector with a label too many", func(s *set) {
 			withoutEndpoints(s)
 			s.svc.Spec.Selector = map[string]string{"app": "web", "tier": "frontend"}
-		}, whole, 0, "selector-matches-nothing", `Pod web-0 comes closest, it has no label tier; kubectl -n shop patch service web --type=merge -p '{"spec":{"selector":{"tier":null}}}'`},
+		}, whole, 0, "selector-matches-nothing", `Pod web-0 comes closest, it has no label tier; its workload may be scaled to 0`},
+		{"a selector of which only a shared label is a pod's", func(s *set) {
+			withoutEndpoints(s)
+			s.pods[0].Labels = map[string]string{"app": "payments", "part-of": "store"}
+			s.svc.Spec.Selector = map[string]string{"app": "orders", "part-of": "store"}
+		}, whole, 0, "selector-matches-nothing", "Pod web-0 comes closest, it has app=payments; its workload may be scaled to 0"},
+		{"a StatefulSet of none", func(s *set) { s.sts.Spec.Replicas = new(int32) }, "web-9.web.shop", 0, "no-such-replica", "is scaled to 0 replicas; kubectl -n shop scale statefulset web --replicas=10"},
+		{"an ordinal before the first", func(s *set) {
+			s.sts.Spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: 5}
+		}, "web-2.web.shop", 0, "no-such-replica", "web-2 is not one of them; ask for one of these"},
 		{"pods that are on no node", func(s *set) {
 			withoutEndpoints(s)
 			for _, pod := range s.pods {

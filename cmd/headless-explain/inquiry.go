@@ -70,7 +70,7 @@ func (q *inquiry) own() []endpoint {
 	}
 	var own []endpoint
 	for i := range q.endpoints {
-		if e := &q.endpoints[i]; e.label() == q.hostname || dashed(e.address) == q.hostname {
+		if e := &q.endpoints[i]; e.label() == q.hostname || e.hostname == "" && e.pod == q.hostname && q.option("endpoint_pod_names") {
 			own = append(own, *e)
 		}
 	}

@@ -42,6 +42,9 @@ func stanzaOf(stanzas []*headless.Stanza, name string) (*headless.Stanza, error)
 	if len(stanzas) == 0 {
 		return nil, errors.New("expected a stanza of headless or kubernetes in the Corefile, got none")
 	}
+	if fqdn, _, err := fqdnOf(name); err == nil {
+		name = fqdn // of an address, its reverse name
+	}
 	best, longest := stanzas[0], 0
 	for _, s := range stanzas {
 		if zone := plugin.Zones(s.Zones()).Matches(dns.CanonicalName(name)); len(zone) > longest {
