@@ -176,7 +176,7 @@ func (f *findings) add(r *result, s section) {
 		g.Count++
 		e := example{r.name, dns.TypeToString[r.qtype], found.networks, found.old, found.new, found.records}
 		known := func(o example) bool { return o.Name == e.Name && o.Type == e.Type }
-		if f.examples == 0 || len(g.Examples) < f.examples && !slices.ContainsFunc(g.Examples, known) {
+		if (f.examples == 0 || len(g.Examples) < f.examples) && !slices.ContainsFunc(g.Examples, known) {
 			g.Examples = append(g.Examples, e)
 		}
 	}
