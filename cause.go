@@ -63,6 +63,7 @@ type denial struct {
 	cause   cause
 	kind    serviceKind // of the Service
 	states  [3]int32    // its endpoints by state
+	byHand  bool        // it has no selector
 	state   state       // with causeNotReady: of the endpoint
 	// ports are some that there are, with causePort. unnamed says that there are some without a name.
 	ports   nearest[portLabels]
@@ -140,7 +141,7 @@ func (x *index) why(d *denial, q *query) {
 			d.cause = causeService
 			return
 		}
-		d.kind, d.states = svc.spec.kind, svc.states
+		d.kind, d.states, d.byHand = svc.spec.kind, svc.states, !svc.spec.selector
 		d.cause = x.whyService(d, svc, q)
 		if d.suggest && d.cause == causeHostname {
 			x.suggestNames(&d.names, svc, q)

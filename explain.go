@@ -297,6 +297,8 @@ func (h *Headless) describeNoneReady(l *line, q *question, d *denial) {
 	switch {
 	case d.kind != headless:
 		l.add(" (option ignore)")
+	case d.states == [3]int32{} && d.byHand && q.grammar != multicluster:
+		l.add(", and no selector: its EndpointSlices are made by hand")
 	case d.states == [3]int32{} && q.grammar != multicluster:
 		l.add(": does its selector match any Pods?")
 	}

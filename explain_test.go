@@ -138,7 +138,7 @@ func TestDenialsSayWhy(t *testing.T) {
 		{"a name below an ExternalName", "x.ext.$ A", "external_name", "Service ext % is an ExternalName, and nothing is below it"},
 		{"a port of one", "_http._tcp.ext.$ SRV", "external_name", "Service ext % is an ExternalName, and nothing is below it"},
 		{"no endpoints", "empty.$ A", "no_ready_endpoints", "Service empty % has no endpoints: does its selector match any Pods?"},
-		{"endpoints that are names", "fqdn.$ A", "no_ready_endpoints", "Service fqdn % has no endpoints: does its selector match any Pods?"},
+		{"endpoints that are names", "fqdn.$ A", "no_ready_endpoints", "Service fqdn % has no endpoints, and no selector: its EndpointSlices are made by hand"},
 		{"an endpoint that is not ready", "starting.$ A", "no_ready_endpoints", "Service starting % has 1 endpoint, which is not ready"},
 		{"a port of it", "_http._tcp.starting.$ SRV", "no_ready_endpoints", "Service starting % has 1 endpoint, which is not ready"},
 		{"three that are not", "serving.$ A", "no_ready_endpoints", "Service serving % has 3 endpoints, none of them ready and 1 terminating"},
