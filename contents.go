@@ -45,16 +45,19 @@ func (x *index) counts() counts {
 func (x *index) addStates(n map[string][len(states)]int) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
+	kind, counts := unservedKind, n[unservedKind] // most Services are of the kind of the one before
 	for _, ns := range x.namespaces {
 		for _, svc := range ns.services {
-			kind := svc.spec.metricKind()
-			counts := n[kind]
+			if k := svc.spec.metricKind(); k != kind {
+				n[kind] = counts
+				kind, counts = k, n[k]
+			}
 			for state, endpoints := range svc.states {
 				counts[state] += int(endpoints)
 			}
-			n[kind] = counts
 		}
 	}
+	n[kind] = counts
 }
 
 // clone returns an index of its own with what x holds at one moment. Readers and writers of x wait only while the endpoints
