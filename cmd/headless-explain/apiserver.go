@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -48,11 +49,21 @@ func newAPIServer(kubeconfig, kubecontext string) (*apiServer, error) {
 	}
 	rc.UserAgent, rc.Timeout, rc.QPS = "headless-explain", requestTimeout, -1 // a few requests, at once
 	rc.ContentType, rc.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
-	a := &apiServer{host: rc.Host, unknown: make(map[string]string), listed: make(map[string]bool)}
+	a := &apiServer{host: withoutUser(rc.Host), unknown: make(map[string]string), listed: make(map[string]bool)}
 	if a.namespace, _, err = config.Namespace(); err != nil {
 		return nil, err
 	}
 	return a, a.connect(rc)
+}
+
+// withoutUser returns a URL without the user and the password in it.
+func withoutUser(host string) string {
+	u, err := url.Parse(host)
+	if err != nil || u.User == nil {
+		return host
+	}
+	u.User = nil
+	return u.String()
 }
 
 func (a *apiServer) connect(rc *rest.Config) (err error) {

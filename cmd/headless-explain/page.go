@@ -49,7 +49,7 @@ func headline(r *report) string {
 	var words []string
 	for _, a := range r.Answers {
 		if a.Resolves {
-			words = append(words, count(a.Total, a.Type+" record"))
+			words = append(words, count(a.ofType(), a.Type+" record"))
 		}
 	}
 	return trimmed(r.Name) + " resolves: " + strings.Join(words, ", ")

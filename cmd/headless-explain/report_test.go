@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // FuzzExplain asks for any name. What resolves has no cause, and what does not has one, with a text and what to change.
@@ -50,4 +53,29 @@ func FuzzExplain(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestCNAMEsAreNoAddresses(t *testing.T) {
+	s := healthySet(t)
+	s.svc.Spec.ClusterIP, s.svc.Spec.ClusterIPs = "10.96.0.7", []string{"10.96.0.7"}
+	s.objects = append(s.objects, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "ext"},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "web.shop.svc.cluster.local"},
+	})
+	r := s.explain(t, "ext.shop")
+	if got, want := headline(r), "ext.shop.svc.cluster.local resolves: 1 A record"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestUsersOfURLsAreNotShown(t *testing.T) {
+	for host, want := range map[string]string{
+		"https://u:secret@10.0.0.1:6443": "https://10.0.0.1:6443",
+		"https://10.0.0.1:6443":          "https://10.0.0.1:6443",
+		"10.0.0.1:6443":                  "10.0.0.1:6443",
+	} {
+		if got := withoutUser(host); got != want {
+			t.Errorf("%s: got %q, want %q", host, got, want)
+		}
+	}
 }

@@ -145,6 +145,14 @@ func (s *server) ask(fqdn string, qtype uint16) answer {
 	return a
 }
 
+// ofType returns how many of the records are of the type that was asked for, not CNAMEs that lead to them.
+func (a *answer) ofType() int {
+	if a.Type == "CNAME" || a.Type == "ANY" {
+		return a.Total
+	}
+	return a.Total - len(a.cnames)
+}
+
 // read adds the records of m to a, an answer for qtype.
 func (a *answer) read(m *dns.Msg, qtype uint16) {
 	a.Rcode = dns.RcodeToString[m.Rcode]
