@@ -27,8 +27,8 @@ type Server struct {
 	Addr string
 	// TokenFile holds its token for the API server. It is read again when it has changed.
 	TokenFile string
-
-	metrics string // a URL
+	// MetricsURL is where its metrics are.
+	MetricsURL string
 }
 
 // Options say how to run a CoreDNS.
@@ -100,7 +100,7 @@ func New(ctx context.Context, c *cluster.Cluster, o Options) (*Server, error) {
 			Name: o.Plugin, Dir: o.Dir, Program: program, Args: []string{"-conf", file},
 			Ready: func(ctx context.Context) error { return get(ctx, "http://"+ready+"/ready") },
 		},
-		metrics: "http://" + metrics + "/metrics",
+		MetricsURL: "http://" + metrics + "/metrics",
 	}, nil
 }
 
@@ -159,7 +159,7 @@ func (s *Server) Ask(ctx context.Context, network, name string, qtype uint16) (*
 
 // Metrics returns what the server exports, by name.
 func (s *Server) Metrics(ctx context.Context) (map[string]*dto.MetricFamily, error) {
-	resp, err := fetch(ctx, s.metrics)
+	resp, err := fetch(ctx, s.MetricsURL)
 	if err != nil {
 		return nil, err
 	}

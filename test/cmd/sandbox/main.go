@@ -17,7 +17,8 @@ import (
 	"github.com/coredns-headless/headless/test/coredns"
 )
 
-// try says what to try. Its arguments are the folder of the programs, the folder of the cluster and the port of the DNS server.
+// try says what to try. Its arguments are the folder of the programs, the folder of the cluster, and the port and the metrics of the
+// DNS server.
 const try = `
 The cluster and its DNS serve. Ctrl-C ends all of it. From another terminal:
 
@@ -36,7 +37,12 @@ The cluster and its DNS serve. Ctrl-C ends all of it. From another terminal:
   ask +short workers.default.svc.cluster.local
   kubectl get services                                            # more to ask for
 
-Your own kubectl can use the kubeconfig %[2]s/kubeconfig.
+Why a name does not resolve, and what the server exports:
+
+  go run ./cmd/headless-explain -kubeconfig %[2]s/kubeconfig cassandra-9.cassandra
+  curl -s %[4]s | grep headless
+
+Your own kubectl can use that kubeconfig.
 
 `
 
@@ -105,7 +111,7 @@ func run(ctx context.Context, o options, dir string) error {
 		return err
 	}
 	defer server.Stop()
-	fmt.Printf(try, programs, dir, o.port)
+	fmt.Printf(try, programs, dir, o.port, server.MetricsURL)
 	select {
 	case <-ctx.Done():
 		return nil
