@@ -80,11 +80,11 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 		if causes := about.notPermitted(); causes != nil {
 			r.Verdict, r.Causes = couldNotTell, causes
 		}
+		if leaves && about.zone != "" {
+			r.Causes = append(newInquiry(s, c, fqdn, q.types).causes(), r.Causes...)
+		}
 	case r.Walk != nil:
 		r.noteMusl()
-	}
-	if leaves && about.zone != "" {
-		r.Causes = append(newInquiry(s, c, fqdn, q.types).causes(), r.Causes...)
 	}
 	r.Notes = slices.DeleteFunc(r.Notes, func(note string) bool {
 		return slices.ContainsFunc(r.Chain, func(l link) bool { return l.Text == note })

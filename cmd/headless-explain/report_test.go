@@ -18,6 +18,7 @@ func FuzzExplain(f *testing.F) {
 		"orders.shop", "svc", "shop.svc", "in-addr.arpa", "\\.web.shop", "ns.dns.cluster.local", "dns-version",
 	} {
 		f.Add(word, "shop", 5)
+		f.Add(word, "shop", 1) // the name as it is comes first
 	}
 	objects, err := headless.ReadManifests(filepath.Join(root, "testdata/broken"), filepath.Join(root, "examples"))
 	if err != nil {
