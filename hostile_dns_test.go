@@ -153,6 +153,7 @@ func hostilePackets() []namedPacket {
 		{"EDNS", wireQuery(web, dns.TypeA, wireOPT(1232, 0))},
 		{"EDNS version 1", wireQuery(web, dns.TypeA, wireOPT(1232, 1<<16))},
 		{"EDNS version 255", wireQuery(web, dns.TypeA, wireOPT(1232, 255<<16))},
+		{"EDNS version 1, class CHAOS", packet(recursionDesired, withOPT, wireQuestion(web, dns.TypeA, dns.ClassCHAOS), wireOPT(1232, 1<<16))},
 		{"an extended response code in a query", wireQuery(web, dns.TypeA, wireOPT(1232, 0xff<<24))},
 		{"DO", wireQuery(web, dns.TypeA, wireOPT(1232, 1<<15))},
 		{"all other flags", wireQuery(web, dns.TypeA, wireOPT(1232, 0x7fff))},
@@ -280,7 +281,7 @@ func replyFault(tcp bool, packet, reply []byte) error {
 	}
 	isTransfer := q.Qtype == dns.TypeAXFR || q.Qtype == dns.TypeIXFR
 	switch {
-	case opt != nil && opt.Version() != 0 && q.Qclass == dns.ClassINET:
+	case opt != nil && opt.Version() != 0 && (q.Qclass == dns.ClassINET || m.Rcode == dns.RcodeBadVers): // some refuse the class first
 		if m.Rcode != dns.RcodeBadVers || m.IsEdns0().Version() != 0 {
 			return fmt.Errorf("%s for EDNS version %d", dns.RcodeToString[m.Rcode], opt.Version())
 		}
@@ -500,7 +501,10 @@ type wireServer struct {
 // newWireServer starts a server for the zones of h. Other names are refused by another plugin behind it.
 func newWireServer(t testing.TB, h *Headless) *wireServer {
 	t.Helper()
-	config := &dnsserver.Config{Zone: ".", Debug: true} // debug: a panic is not caught
+	config := &dnsserver.Config{
+		Zone: ".", Debug: true, // a panic is not caught
+		ReadTimeout: time.Hour, IdleTimeout: time.Hour, // a fuzzer may leave tcp alone for a while
+	}
 	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		h.Next = next
 		return h
