@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,6 +30,7 @@ type listWatch struct {
 	failed  pace // requests
 	watches pace // that began
 	lists   pace // that were answered, or began to be streamed
+	last    *countedWatch
 	report  report
 }
 
@@ -40,6 +42,9 @@ var (
 	listBackoff = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 1, Steps: 10, Cap: 30 * time.Second}
 )
 
+// worthwhile is for how long a watch has to tell of changes for the list before it not to be lost.
+const worthwhile = 10 * time.Second
+
 // maxResuming is how long a watch is asked for again before everything is listed: the server may be one that refuses watches.
 const maxResuming = time.Minute
 
@@ -47,6 +52,7 @@ const maxResuming = time.Minute
 func (l *listWatch) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	isFirst := o.Continue == "" // the pages of a list follow at once
 	if isFirst {
+		l.ended()
 		if err := waitFor(ctx, &l.failed, &l.lists); err != nil {
 			return nil, err
 		}
@@ -61,6 +67,7 @@ func (l *listWatch) list(ctx context.Context, o metav1.ListOptions) (runtime.Obj
 		l.fail(ctx, "list", began, err)
 	case isFirst:
 		l.lists.came(began, 0)
+		l.watches.restart() // what follows a list is spaced as lists are
 	}
 	return list, err
 }
@@ -76,6 +83,7 @@ func isList(list runtime.Object) bool {
 
 // watch implements cache.WatchFuncWithContext.
 func (l *listWatch) watch(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
+	l.ended()
 	isList := o.SendInitialEvents != nil && *o.SendInitialEvents
 	successes := &l.watches
 	if isList {
@@ -99,12 +107,25 @@ func (l *listWatch) watch(ctx context.Context, o metav1.ListOptions) (apiwatch.I
 	}
 	successes.came(began, 0)
 	l.report.success()
+	l.last = w
 	return w, nil
+}
+
+// ended takes in that the last watch has ended, for a reflector has one at a time and asks for more at once. If it was worth its list,
+// the next list begins a new row: it does not wait because of what failed before.
+func (l *listWatch) ended() {
+	if l.last == nil {
+		return
+	}
+	if since := l.last.since.Load(); since != nil && time.Since(*since) >= worthwhile {
+		l.lists.restart()
+	}
+	l.last = nil
 }
 
 // open opens a watch. One that is to go on after an outage is opened only if the server has got to its version: after the restore
 // of a backup it may not have. It takes the watch all the same, and says nothing of what changes until it has got there.
-func (l *listWatch) open(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
+func (l *listWatch) open(ctx context.Context, o metav1.ListOptions) (*countedWatch, error) {
 	if o.SendInitialEvents == nil && !l.report.since.IsZero() {
 		err := l.request(metav1.ListOptions{
 			ResourceVersion: o.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan, FieldSelector: noObject,
@@ -122,7 +143,7 @@ func (l *listWatch) open(ctx context.Context, o metav1.ListOptions) (apiwatch.In
 	if err != nil {
 		return nil, err
 	}
-	return newCountedWatch(ctx, w, b, l.report.resource), nil
+	return newCountedWatch(ctx, w, b, l.report.resource, o.SendInitialEvents != nil), nil
 }
 
 // watchEnd is what metrics call the reason why a watch has to begin again.
@@ -142,21 +163,32 @@ type countedWatch struct {
 	apiwatch.Interface
 	events chan apiwatch.Event
 	cancel context.CancelFunc
+	since  atomic.Pointer[time.Time] // when it began to tell of changes; nil: it is still at the list that it begins with
 }
 
 // newCountedWatch returns one that passes on the events of w, a watch of resource, until ctx ends. What breaks stands in b once
-// there are no more of them.
-func newCountedWatch(ctx context.Context, w apiwatch.Interface, b *broken, resource string) *countedWatch {
+// there are no more of them. isList says that it begins with a list.
+func newCountedWatch(ctx context.Context, w apiwatch.Interface, b *broken, resource string, isList bool) *countedWatch {
 	c := &countedWatch{Interface: w, events: make(chan apiwatch.Event)}
+	isCurrent := func() {
+		now := time.Now()
+		c.since.Store(&now)
+	}
+	if !isList {
+		isCurrent()
+	}
 	ctx, c.cancel = context.WithCancel(ctx)
 	count := func(end watchEnd) { watchRestarts.WithLabelValues(resource, string(end)).Inc() }
 	go func() { // ends with w
 		defer close(c.events)
 		failed := false
 		for e := range w.ResultChan() {
-			if e.Type == apiwatch.Error {
+			switch {
+			case e.Type == apiwatch.Error:
 				failed = true
 				count(endOf(apierrors.FromObject(e.Object)))
+			case e.Type == apiwatch.Bookmark && endsList(e.Object):
+				isCurrent()
 			}
 			select {
 			case c.events <- e:
@@ -173,6 +205,12 @@ func newCountedWatch(ctx context.Context, w apiwatch.Interface, b *broken, resou
 		}
 	}()
 	return c
+}
+
+// endsList reports whether bookmark is the one at the end of the list that a watch begins with.
+func endsList(bookmark runtime.Object) bool {
+	o, err := meta.Accessor(bookmark)
+	return err == nil && o.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true"
 }
 
 // endOf returns why a watch ends at which the server sends err.

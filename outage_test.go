@@ -182,6 +182,37 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 	}
 }
 
+// TestOutagesInARow has outages after each of which everything is listed.
+func TestOutagesInARow(t *testing.T) {
+	t.Parallel()
+	const outages = 20
+	for _, streams := range []bool{true, false} {
+		t.Run(fmt.Sprintf("streams %v", streams), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				n, s := newNetwork(t, false)
+				if !streams {
+					s.refuseStreams()
+				}
+				h := n.watching(t)
+				for i := range outages {
+					idle(s, worthwhile+time.Second)
+					n.set(refusing)
+					time.Sleep(time.Second)
+					address := fmt.Sprintf("10.0.1.%d", i+1)
+					putAll(s, address)
+					s.compact()
+					n.set(noFault)
+					untilSaid(t, h, "event-0.event A", "NOERROR "+address, soon)
+				}
+				if got := s.syncs(slicesResource); got != 1+outages {
+					t.Errorf("synced %d times, want %d", got, 1+outages)
+				}
+			})
+		})
+	}
+}
+
 // TestServerThatEndsWatches has servers, or proxies, that do not let watches live.
 func TestServerThatEndsWatches(t *testing.T) {
 	t.Parallel()
@@ -237,15 +268,20 @@ func TestServerThatEndsWatches(t *testing.T) {
 	silent := func(s *stubAPI) {
 		forWatches(s, func(_ http.ResponseWriter, r *http.Request, _ http.HandlerFunc) { <-r.Context().Done() })
 	}
-	expired := func(s *stubAPI) {
-		forWatches(s, func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
-			if newStubRequest(r).streamed {
-				stub(w, r)
-			} else {
-				http.Error(w, "expired", http.StatusGone)
-			}
-		})
+	expired := func(lives time.Duration) func(*stubAPI) {
+		return func(s *stubAPI) {
+			forWatches(s, func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
+				if !newStubRequest(r).streamed {
+					http.Error(w, "expired", http.StatusGone)
+					return
+				}
+				ctx, cancel := context.WithTimeout(r.Context(), lives)
+				defer cancel()
+				stub(w, r.WithContext(ctx))
+			})
+		}
 	}
+	const most = int(lasts / worthwhile)
 	for _, tt := range []struct {
 		name     string
 		setup    func(*stubAPI)
@@ -261,7 +297,9 @@ func TestServerThatEndsWatches(t *testing.T) {
 		{"in the middle of a list", half, mostLists(lasts), mostLists(lasts), -1},
 		{"by 403", refused(http.StatusForbidden), mostRequests(lasts), mostLists(lasts), 2 * time.Minute},
 		{"by 503", refused(http.StatusServiceUnavailable), mostRequests(lasts), mostLists(lasts), 2 * time.Minute},
-		{"by 410", expired, 3 * mostLists(lasts), mostLists(lasts), time.Minute},
+		{"by 410", expired(lasts), 3 * mostLists(lasts), mostLists(lasts), time.Minute},
+		{"by 410, too soon after a list", expired(worthwhile - time.Second), 3 * mostLists(lasts), mostLists(lasts), time.Minute},
+		{"by 410, a while after a list", expired(worthwhile), 3 * most, most, time.Minute},
 		{"by silence", silent, int(3 * lasts / maxSilence), mostLists(lasts), 2*maxSilence + time.Minute},
 	} {
 		for _, streams := range []bool{true, false} {

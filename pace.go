@@ -41,3 +41,6 @@ func (p *pace) came(at time.Time, delay time.Duration) {
 		p.next = asked
 	}
 }
+
+// restart begins a new row: the next event may come at once.
+func (p *pace) restart() { *p = pace{backoff: p.backoff} }
