@@ -14,7 +14,7 @@ func (q *inquiry) externalCauses() []cause {
 		return nil
 	}
 	target := q.svc.Spec.ExternalName
-	fix := kubectl(q.namespace, "patch", "service", q.service, "--type=merge", "-p", `{"spec":{"externalName":"THE RIGHT NAME"}}`)
+	fix := q.pointTo("THE RIGHT NAME")
 	_, err := netip.ParseAddr(target)
 	a := &q.answers[0]
 	switch {
@@ -30,19 +30,66 @@ func (q *inquiry) externalCauses() []cause {
 		return one("external-name-outside", "say which name server to ask for it: -resolver ADDRESS",
 			"Service %s/%s leads to %s, outside the cluster; %s", q.namespace, q.service, trimmed(a.Outside), cmp.Or(a.Failure, "nobody was asked for that name"))
 	}
-	last := a.cnames[len(a.cnames)-1]
-	if last == q.fqdn || slices.Contains(a.cnames[:len(a.cnames)-1], last) {
-		circle := strings.ReplaceAll(strings.Join(append([]string{q.fqdn}, a.cnames...), " → ")+" ", ". ", " ")
-		return one("external-name-loop", fix, "Service %s/%s leads in a circle: %s", q.namespace, q.service, circle)
+	path := q.path()
+	last := path[len(path)-1]
+	if slices.Contains(path[:len(path)-1], last) {
+		return one("external-name-loop", fix, "Service %s/%s leads in a circle: %s", q.namespace, q.service, arrows(path))
 	}
 	end := newInquiry(q.s, q.c, last, q.types)
-	what := fmt.Sprintf("does not exist (%s)", a.Rcode)
-	if a.Rcode == "NOERROR" {
+	leads := end.outcome() == found || end.outcome() == outside
+	switch followed := len(a.cnames); {
+	case leads && !slices.Contains(addressTypes, q.types[0]):
+		return one("external-name-type", "ask for "+trimmed(last),
+			"Service %s/%s is a CNAME, which leads to %s; a server follows it for A and AAAA only, so the answer for %s is the CNAME alone",
+			q.namespace, q.service, trimmed(last), a.Type)
+	case leads && followed < len(path)-1:
+		return one("external-name-chain", q.pointTo(trimmed(last)),
+			"Service %s/%s leads through %d CNAMEs to %s; a server follows no more than %d for one query, and the resolver of a pod does not go on from there",
+			q.namespace, q.service, len(path)-1, trimmed(last), followed)
+	}
+	rcode := a.Rcode
+	if end.zone != "" {
+		rcode = end.answers[0].Rcode // a server may not have come as far
+	}
+	what := fmt.Sprintf("does not exist (%s)", rcode)
+	if rcode == "NOERROR" {
 		what = "has no such records (NODATA)"
 	}
 	causes := one("external-name-dead", fix, "Service %s/%s is a CNAME for %s, and that name %s", q.namespace, q.service, trimmed(last), what)
-	if end.zone != "" && len(end.answers[0].cnames) == 0 { // else the chain is longer than a server follows, or has no end
+	if end.zone != "" {
 		causes = append(causes, end.causes()...)
 	}
 	return causes
+}
+
+// pointTo returns a command that gives the Service another ExternalName.
+func (q *inquiry) pointTo(target string) string {
+	return kubectl(q.namespace, "patch", "service", q.service, "--type=merge", "-p", fmt.Sprintf(`{"spec":{"externalName":%q}}`, target))
+}
+
+// path returns the FQDNs that the CNAMEs lead through, the name's own first: also those that a server does not follow for one
+// query. The last one has no CNAME that is known here, or stands in the path before.
+func (q *inquiry) path() []string {
+	path := []string{q.fqdn}
+	for a := q.answers[0]; len(a.cnames) > 0; a = q.s.ask(path[len(path)-1], q.types[0]) {
+		for _, target := range a.cnames {
+			path = append(path, target)
+			if slices.Contains(path[:len(path)-1], target) || q.s.zoneOf(target) == "" {
+				return path
+			}
+		}
+	}
+	return path
+}
+
+// arrows writes a path, without its middle if it is long.
+func arrows(path []string) string {
+	if n := len(path); n > 2*few {
+		path = slices.Concat(path[:few], []string{"…"}, path[n-few:])
+	}
+	words := make([]string, len(path))
+	for i, fqdn := range path {
+		words[i] = trimmed(fqdn)
+	}
+	return strings.Join(words, " → ")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -107,6 +108,24 @@ func external(target string) func(*set) {
 	}
 }
 
+// chained makes the Service the first of n ExternalNames in a row, of which the last leads to target, or without one to a ClusterIP
+// Service.
+func chained(n int, target string) func(*set) {
+	return func(s *set) {
+		end := s.svc.DeepCopy()
+		end.Name, end.Spec.ClusterIP, end.Spec.ClusterIPs = "end", "10.96.0.9", []string{"10.96.0.9"}
+		s.objects = append(s.objects, end)
+		hop := s.svc
+		for i := 2; i <= n; i++ {
+			next := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprintf("hop-%d", i)}}
+			hop.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: next.Name + ".shop.svc.cluster.local"}
+			s.objects = append(s.objects, next)
+			hop = next
+		}
+		hop.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: cmp.Or(target, "end.shop.svc.cluster.local")}
+	}
+}
+
 func stanza(lines string) func(*set) { return func(s *set) { s.corefile = lines } }
 
 func TestCausesAreNamed(t *testing.T) {
@@ -148,6 +167,11 @@ func TestCausesAreNamed(t *testing.T) {
 		{"an ExternalName that is no name", external("a..b"), whole, 0, "external-name-invalid", `"a..b", which is not a name`},
 		{"an ExternalName to elsewhere", external("example.org"), whole, 0, "external-name-outside", "leads to example.org, outside the cluster"},
 		{"an ExternalName to itself", external(whole), whole, 0, "external-name-loop", "leads in a circle: web.shop.svc.cluster.local → web.shop.svc.cluster.local"},
+		{"nine ExternalNames in a row", chained(9, ""), whole, 0, "external-name-chain", `leads through 9 CNAMEs to end.shop.svc.cluster.local; a server follows no more than 8 for one query, and the resolver of a pod does not go on from there; kubectl -n shop patch service web --type=merge -p '{"spec":{"externalName":"end.shop.svc.cluster.local"}}'`},
+		{"ExternalNames in a row that lead elsewhere", chained(20, "example.org"), whole, 0, "external-name-chain", `through 20 CNAMEs to example.org; `},
+		{"ExternalNames in a row that lead to no name", chained(9, "end.shpo.svc.cluster.local"), whole, 0, "external-name-dead", "is a CNAME for end.shpo.svc.cluster.local, and that name does not exist (NXDOMAIN)"},
+		{"ExternalNames in a circle that begins behind the ninth", chained(10, "hop-10.shop.svc.cluster.local"), whole, 0, "external-name-loop", "hop-3.shop.svc.cluster.local → hop-4.shop.svc.cluster.local → … → hop-8.shop.svc.cluster.local → hop-9.shop.svc.cluster.local → hop-10.shop.svc.cluster.local → hop-10.shop.svc.cluster.local; "},
+		{"an ExternalName asked for services", chained(2, ""), whole, dns.TypeSRV, "external-name-type", "the answer for SRV is the CNAME alone; ask for end.shop.svc.cluster.local"},
 		{"an ExternalName to a Service that is not there", external("wbe.default.svc.cluster.local"), whole, 0, "external-name-dead", "does not exist (NXDOMAIN)"},
 
 		{"slices of names", func(s *set) { s.es.AddressType = discoveryv1.AddressTypeFQDN }, whole, 0, "fqdn-slice", "they list names"},

@@ -80,3 +80,12 @@ func TestUsersOfURLsAreNotShown(t *testing.T) {
 		}
 	}
 }
+
+// TestEightExternalNamesResolve is the longest chain that a server follows.
+func TestEightExternalNamesResolve(t *testing.T) {
+	s := healthySet(t)
+	chained(8, "")(s)
+	if r := s.explain(t, "web.shop"); r.Verdict != resolves || r.Answers[0].Total != 9 {
+		t.Errorf("%s: %+v, want that it resolves, by 8 CNAMEs and an address", r.Verdict, r.Answers[0])
+	}
+}
