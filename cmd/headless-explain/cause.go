@@ -14,7 +14,7 @@ import (
 func (q *inquiry) causes() []cause {
 	for _, at := range []func() []cause{
 		q.nameCauses, q.reverseCauses, q.namespaceCauses, q.podNameCauses, q.serviceCauses, q.externalCauses,
-		q.sliceCauses, q.portCauses, q.hostnameCauses, q.readinessCauses, q.typeCauses,
+		q.protocolCauses, q.sliceCauses, q.portCauses, q.hostnameCauses, q.readinessCauses, q.typeCauses,
 	} {
 		if causes := at(); len(causes) > 0 {
 			return causes

@@ -15,6 +15,42 @@ func (q *inquiry) portsAsked() []corev1.ServicePort {
 	})
 }
 
+// portNames returns the names of those ports that have one and are wanted.
+func (q *inquiry) portNames(want func(corev1.ServicePort) bool) []string {
+	var names []string
+	for _, p := range q.svc.Spec.Ports {
+		if p.Name != "" && want(p) {
+			names = append(names, fmt.Sprintf("_%s._%s.%s", p.Name, strings.ToLower(string(protocolOf(p.Protocol))), q.shown(q.hostname, q.service, q.namespace)))
+		}
+	}
+	return names
+}
+
+// protocolCauses: of _PORT._PROTOCOL only one label is there, which stands for a protocol.
+func (q *inquiry) protocolCauses() []cause {
+	if q.svc == nil || q.isExternal() || q.proto == "" || q.port != "" {
+		return nil
+	}
+	all := q.portNames(func(corev1.ServicePort) bool { return true })
+	switch alike := q.portNames(func(p corev1.ServicePort) bool { return strings.EqualFold(string(protocolOf(p.Protocol)), q.proto) }); {
+	case !isProtocol(q.proto):
+		called := q.portNames(func(p corev1.ServicePort) bool { return strings.EqualFold(p.Name, q.proto) })
+		fix := "ask for " + strings.Join(called, " or ")
+		switch {
+		case len(all) == 0:
+			fix = "give the ports of the Service names, then ask for _PORT._PROTOCOL." + q.shown(q.hostname, q.service, q.namespace)
+		case len(called) == 0:
+			fix = "the names of its ports are " + list(all)
+		}
+		return one("missing-protocol", fix, "a port is asked for as _PORT._PROTOCOL, and here stands _%s alone", q.proto)
+	case len(alike) > 0 && q.outcome() == nodata:
+		return one("no-records", "ask for "+list(alike), "the ports of a protocol have records, below _%s, and the protocol itself has none", q.proto)
+	case len(alike) == 0 && len(all) > 0:
+		return one("no-port", "the names of its ports are "+list(all), "Service %s/%s has no %s port with a name", q.namespace, q.service, strings.ToUpper(q.proto))
+	}
+	return nil
+}
+
 // portCauses: the Service has no port of the name and protocol, or its endpoints have not.
 func (q *inquiry) portCauses() []cause {
 	if q.svc == nil || q.isExternal() || q.port == "" {

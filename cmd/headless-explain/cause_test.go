@@ -215,6 +215,15 @@ func TestCausesAreNamed(t *testing.T) {
 		{"pods that no slice lists", withoutEndpoints, whole, 0, "slices-behind", "no EndpointSlice lists it"},
 
 		{"a port that is not there", nil, "_grpc._tcp.web.shop", dns.TypeSRV, "no-port", "has no port called grpc; it has http; ask for _http._tcp.web.shop.svc.cluster.local, or add the port"},
+		{"a port without its protocol", nil, "_http.web.shop", 0, "missing-protocol", "a port is asked for as _PORT._PROTOCOL, and here stands _http alone; ask for _http._tcp.web.shop.svc.cluster.local"},
+		{"a port without its protocol, of a Service without endpoints", withoutEndpoints, "_http.web.shop", 0, "missing-protocol", "_http alone"},
+		{"a port of two protocols without either", func(s *set) {
+			s.svc.Spec.Ports = append(s.svc.Spec.Ports, corev1.ServicePort{Name: "http", Protocol: corev1.ProtocolUDP, Port: 80})
+		}, "_HTTP.web-0.web.shop", 0, "missing-protocol", "ask for _http._tcp.web-0.web.shop.svc.cluster.local or _http._udp.web-0.web.shop.svc.cluster.local"},
+		{"a port that is not there, without a protocol", nil, "_grpc.web.shop", 0, "missing-protocol", "the names of its ports are _http._tcp.web.shop.svc.cluster.local"},
+		{"a port without a name, by that of its program, without a protocol", func(s *set) { s.svc.Spec.Ports[0].Name = "" }, "_http.web.shop", 0, "missing-protocol", "give the ports of the Service names, then ask for _PORT._PROTOCOL.web.shop.svc.cluster.local"},
+		{"a protocol without a port", nil, "_tcp.web.shop", 0, "no-records", "ask for _http._tcp.web.shop.svc.cluster.local"},
+		{"another protocol without a port", nil, "_udp.web.shop", 0, "no-port", "Service shop/web has no UDP port with a name; the names of its ports are _http._tcp.web.shop.svc.cluster.local"},
 		{"a Service without ports", func(s *set) { s.svc.Spec.Ports, s.es.Ports = nil, nil }, "_http._tcp.web.shop", dns.TypeSRV, "no-port", "has no ports"},
 		{"a port of another protocol", nil, "_http._udp.web.shop", dns.TypeSRV, "wrong-protocol", "ask for _http._tcp.web.shop.svc.cluster.local"},
 		{"a port's number", nil, "_80._tcp.web.shop", dns.TypeSRV, "port-number", "ask for _http._tcp.web.shop.svc.cluster.local"},

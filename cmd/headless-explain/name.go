@@ -69,8 +69,11 @@ func (n *name) String() string {
 	if n.hostname != "" {
 		text = fmt.Sprintf("endpoint %s of %s", n.hostname, text)
 	}
-	if n.proto != "" {
+	switch {
+	case n.port != "":
 		text = fmt.Sprintf("port %s/%s of %s", n.port, n.proto, text)
+	case n.proto != "":
+		text = fmt.Sprintf("protocol %s of %s", n.proto, text)
 	}
 	return text
 }
