@@ -48,13 +48,11 @@ func (q *inquiry) notPermitted() []cause {
 // nameCauses: the name is of no form that the server knows.
 func (q *inquiry) nameCauses() []cause {
 	if q.zone == "" {
-		before, _, isCluster := strings.Cut(q.fqdn, ".svc.")
-		if !isCluster {
-			return one("outside-zones", "ask another resolver, or say with -zone or -corefile which zones there are",
-				"%s is in none of the server's zones, %s: it is not the cluster's to answer", trimmed(q.fqdn), q.s.zones())
+		if before, _, isCluster := strings.Cut(q.fqdn, ".svc."); isCluster {
+			return one("wrong-zone", "ask for "+before+".svc."+trimmed(q.s.primary()),
+				"%s looks like the name of a Service, but the zone of this cluster is %s", trimmed(q.fqdn), trimmed(q.s.primary()))
 		}
-		return one("wrong-zone", "ask for "+before+".svc."+trimmed(q.s.primary()),
-			"%s looks like the name of a Service, but the zone of this cluster is %s", trimmed(q.fqdn), trimmed(q.s.primary()))
+		return q.outsideCauses()
 	}
 	if !q.invalid || isReverse(q.fqdn) || q.outcome() != nxdomain {
 		return nil
@@ -75,6 +73,12 @@ func (q *inquiry) nameCauses() []cause {
 		"no name of a Service has the form of %s: it has too many labels, or a port without underscores", trimmed(q.fqdn))
 }
 
+// outsideCauses: the name is that of something elsewhere.
+func (q *inquiry) outsideCauses() []cause {
+	return one("outside-zones", "ask another resolver, or say with -zone or -corefile which zones there are",
+		"%s is in none of the server's zones, %s: it is not the cluster's to answer", trimmed(q.fqdn), q.s.zones())
+}
+
 func isProtocol(label string) bool {
 	switch strings.TrimLeft(label, "_") {
 	case "tcp", "udp", "sctp":
@@ -89,8 +93,8 @@ func (q *inquiry) namespaceCauses() []cause {
 		return nil
 	}
 	if !q.c.hasNamespace(q.namespace) {
-		if causes := q.elsewhere(); causes != nil {
-			return causes
+		if where, fix := q.elsewhere(); where != "" {
+			return one("no-namespace", fix, "Namespace %s does not exist; %s", q.namespace, where)
 		}
 		var names []string
 		for name := range q.c.namespaces {
@@ -108,23 +112,19 @@ func (q *inquiry) namespaceCauses() []cause {
 	return q.filtered(q.namespace)
 }
 
-// elsewhere says in which other namespaces there is a Service of the name.
-func (q *inquiry) elsewhere() []cause {
+// elsewhere says in which other namespaces there is a Service of the name, and how to ask for it there; "" when there is none.
+func (q *inquiry) elsewhere() (where, fix string) {
 	if q.service == "" || q.pod {
-		return nil
+		return "", ""
 	}
 	namespaces := q.c.namespacesOf(q.service)
 	if len(namespaces) == 0 {
-		return nil
+		return "", ""
 	}
-	absent := fmt.Sprintf("there is no Service %s in Namespace %s", q.service, q.namespace)
-	if !q.c.hasNamespace(q.namespace) {
-		absent = fmt.Sprintf("there is no Namespace %s", q.namespace)
-	}
-	whole := trimmed(q.with(namespaces[0], q.service))
+	nearest := append(closest(q.namespace, namespaces), namespaces...)[0]
+	whole := trimmed(q.with(nearest, q.service))
 	short := strings.TrimSuffix(whole, ".svc."+trimmed(q.zone))
-	return one("wrong-namespace", fmt.Sprintf("ask for %s, or in a pod for %s", whole, short),
-		"%s; Service %s is in %s", absent, q.service, list(namespaces))
+	return fmt.Sprintf("Service %s is in %s", q.service, list(namespaces)), fmt.Sprintf("ask for %s, or in a pod for %s", whole, short)
 }
 
 // filtered says which option hides a Namespace.
@@ -208,8 +208,8 @@ func (q *inquiry) serviceCauses() []cause {
 			}
 		}
 	}
-	if causes := q.elsewhere(); causes != nil {
-		return causes
+	if where, fix := q.elsewhere(); where != "" {
+		return one("wrong-namespace", fix, "there is no Service %s in Namespace %s; %s", q.service, q.namespace, where)
 	}
 	var names []string
 	for _, svc := range q.c.services {

@@ -145,7 +145,14 @@ func TestCausesAreNamed(t *testing.T) {
 		{"a port without underscores", nil, "http.tcp." + whole, dns.TypeSRV, "missing-underscore", "ask for _http._tcp.web.shop.svc.cluster.local"},
 		{"too many labels", nil, "a.b.c." + whole, 0, "bad-form", "too many labels"},
 		{"a namespace with a mistake", nil, "nobody.shpo.svc.cluster.local", 0, "no-namespace", "did you mean shop?"},
-		{"a namespace with a mistake, of a Service that is somewhere", nil, "web.shpo", 0, "wrong-namespace", "there is no Namespace shpo; Service web is in shop; ask for web.shop.svc.cluster.local"},
+		{"a namespace with a mistake, of a Service that is somewhere", nil, "web.shpo", 0, "no-namespace", "Namespace shpo does not exist; Service web is in shop; ask for web.shop.svc.cluster.local, or in a pod for web.shop"},
+		{"a namespace with a mistake, of a Service that is in several", func(s *set) {
+			other := s.svc.DeepCopy()
+			other.Namespace = "api"
+			s.objects = append(s.objects, other)
+		}, "web.shpo", 0, "no-namespace", "Service web is in api, shop; ask for web.shop.svc.cluster.local"},
+		{"a namespace that is not there, of an ExternalName that is somewhere", external("example.org"), "web.nowhere", 0, "no-namespace", "Namespace nowhere does not exist; Service web is in shop; ask for"},
+		{"a Service that is in another namespace", nil, "web.default", 0, "wrong-namespace", "there is no Service web in Namespace default; Service web is in shop; ask for"},
 		{"a pod whose namespace is forgotten", nil, "web-0.web", 0, "wrong-namespace", "or in a pod for web-0.web.shop"},
 		{"a namespace hidden by its labels", stanza("namespace_labels dns in (on,yes),team!=web"), whole, 0, "namespace-filtered", "kubectl label namespace shop dns=on"},
 		{"a Service hidden by its labels", stanza("labels app=web"), whole, 0, "service-filtered", "its stanza says `labels app=web`"},
@@ -351,6 +358,26 @@ func TestSetUpsThatRowsBreakAreHealthy(t *testing.T) {
 		}
 		if r := healthySet(t).explain(t, word, types...); r.Verdict != resolves || len(r.Causes) > 0 {
 			t.Errorf("%s: got %s, because of %v; want that it resolves", word, r.Verdict, r.Causes)
+		}
+	}
+}
+
+// TestNameThatMayBeElsewhere holds for short names in no Namespace that exists.
+func TestNameThatMayBeElsewhere(t *testing.T) {
+	for word, want := range map[string][]string{
+		"web.nowhere":                   {"no-namespace", "outside-zones"}, // Service web is in shop
+		"web.nowhere.svc":               {"no-namespace"},                  // no other name ends in svc
+		"web.nowhere.svc.cluster.local": {"no-namespace"},
+		"nobody.nowhere":                {"outside-zones", "no-namespace"},
+		"web-9.web.shop":                {"no-such-replica"}, // Namespace shop exists
+		"web.shop.svc.cluster.lokal":    {"wrong-zone"},
+	} {
+		var got []string
+		for _, c := range healthySet(t).explain(t, word).Causes {
+			got = append(got, c.ID)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", word, got, want)
 		}
 	}
 }

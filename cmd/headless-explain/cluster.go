@@ -76,13 +76,20 @@ func (c *cluster) service(namespace, name string) *corev1.Service {
 	return named(c.services, namespace, name)
 }
 
-// namespacesOf returns the namespaces that have a Service of this name with addresses, sorted.
+// namespacesOf returns the namespaces that have a Service of this name, sorted: those where it is no ExternalName, if there are any.
 func (c *cluster) namespacesOf(service string) []string {
-	var namespaces []string
+	var namespaces, external []string
 	for _, svc := range c.services {
-		if svc.Name == service && svc.Spec.Type != corev1.ServiceTypeExternalName {
+		switch {
+		case svc.Name != service:
+		case svc.Spec.Type == corev1.ServiceTypeExternalName:
+			external = append(external, svc.Namespace)
+		default:
 			namespaces = append(namespaces, svc.Namespace)
 		}
+	}
+	if len(namespaces) == 0 {
+		namespaces = external
 	}
 	slices.Sort(namespaces)
 	return namespaces

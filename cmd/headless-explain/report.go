@@ -73,15 +73,20 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 		about = r.meant(s, c, q, about)
 	}
 	r.Name, r.Answers, r.Chain, r.Notes = about.fqdn, about.answers, about.chain(), c.notes(about.namespace)
-	leaves := r.Walk != nil && r.Walk.leaves() && about.depth(q.word) < known
-	switch r.Verdict = verdictOf(about.outcome(), leaves); {
+	leaves := r.Walk != nil && r.Walk.leaves()
+	isOurs := about.depth(q.word) >= known
+	switch r.Verdict = verdictOf(about.outcome(), leaves && !isOurs); {
 	case r.Verdict != resolves:
 		r.Causes = about.causes()
 		if causes := about.notPermitted(); causes != nil {
 			r.Verdict, r.Causes = couldNotTell, causes
 		}
-		if leaves && about.zone != "" {
-			r.Causes = append(newInquiry(s, c, fqdn, q.types).causes(), r.Causes...)
+		switch asItIs := newInquiry(s, c, fqdn, q.types); {
+		case !leaves || about.zone == "":
+		case !isOurs:
+			r.Causes = append(asItIs.causes(), r.Causes...)
+		case !c.hasNamespace(about.namespace) && !strings.HasSuffix(fqdn, ".svc."):
+			r.Causes = append(r.Causes, asItIs.outsideCauses()...)
 		}
 	case r.Walk != nil:
 		r.noteMusl()
