@@ -57,6 +57,9 @@ func (q *inquiry) hiddenSliceCauses() []cause {
 	for _, es := range q.c.slicesOf(q.svc) {
 		_, marked := es.Labels[corev1.IsHeadlessService]
 		switch {
+		case onlyHeadless && !marked && !q.isHeadless(): // the control plane would take the label away again
+			return one("slice-filtered", "in the Corefile: take out endpoints headless; or make the Service anew with clusterIP: None",
+				"Service %s/%s has a ClusterIP, and the server sees the endpoints of headless Services only: its stanza says `endpoints headless`", q.namespace, q.service)
 		case onlyHeadless && !marked:
 			return one("slice-filtered", kubectl(q.namespace, "label", "endpointslice", es.Name, corev1.IsHeadlessService+"="),
 				"EndpointSlice %s/%s has no label %s, and the server sees no other: its stanza says `endpoints headless`", q.namespace, es.Name, corev1.IsHeadlessService)

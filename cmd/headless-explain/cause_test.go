@@ -161,6 +161,16 @@ func TestCausesAreNamed(t *testing.T) {
 			s.corefile = "endpoints headless"
 			delete(s.es.Labels, corev1.IsHeadlessService)
 		}, whole, 0, "slice-filtered", "kubectl -n shop label endpointslice web-k4x7p service.kubernetes.io/headless="},
+		{"an endpoint of a ClusterIP Service, which is not marked as headless", func(s *set) {
+			s.corefile = "endpoints headless"
+			s.svc.Spec.ClusterIP, s.svc.Spec.ClusterIPs = "10.96.0.1", []string{"10.96.0.1"}
+			delete(s.es.Labels, corev1.IsHeadlessService)
+		}, pod, 0, "slice-filtered", "Service shop/web has a ClusterIP, and the server sees the endpoints of headless Services only: its stanza says `endpoints headless`; in the Corefile: take out endpoints headless; or make the Service anew with clusterIP: None"},
+		{"the address of an endpoint of a ClusterIP Service, which is not marked as headless", func(s *set) {
+			s.corefile = "endpoints headless"
+			s.svc.Spec.ClusterIP, s.svc.Spec.ClusterIPs = "10.96.0.1", []string{"10.96.0.1"}
+			delete(s.es.Labels, corev1.IsHeadlessService)
+		}, "10.244.1.10", dns.TypePTR, "slice-filtered", "take out endpoints headless"},
 		{"a server without endpoints", stanza("noendpoints"), whole, 0, "endpoints-off", "take out noendpoints"},
 		{"a name below pod", nil, "10-244-1-10.shop.pod.cluster.local", 0, "pods-disabled", "pods insecure"},
 		{"an address that no pod has", stanza("pods verified"), "10-244-9-9.shop.pod.cluster.local", 0, "no-such-pod", "no Pod of Namespace shop has the address 10-244-9-9"},
