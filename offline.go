@@ -3,6 +3,7 @@ package headless
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/coredns/caddy"
@@ -89,4 +90,14 @@ func ReadManifests(paths ...string) ([]runtime.Object, error) {
 		return nil, fmt.Errorf("manifests: %w", err)
 	}
 	return slices.DeleteFunc(objects, func(obj runtime.Object) bool { return obj == nil }), nil
+}
+
+// AddressLabel returns the label that names an endpoint by its address, for want of a hostname; "" if address is none that an
+// endpoint can have.
+func AddressLabel(address string) string {
+	addr, err := netip.ParseAddr(address)
+	if err != nil || addr.Zone() != "" {
+		return ""
+	}
+	return string(appendDashed(nil, addr.Unmap()))
 }

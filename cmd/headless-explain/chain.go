@@ -184,6 +184,9 @@ func (q *inquiry) endpointDetails(own []endpoint) []string {
 // endpointDetail says of an endpoint whether it counts.
 func (q *inquiry) endpointDetail(e *endpoint) string {
 	text := fmt.Sprintf("%s  %s: ", e.address, e.state())
+	if e.label() == "" {
+		return text + "does not count, for this is no address of an endpoint"
+	}
 	fqdn := q.below(e.label(), q.service, q.namespace)
 	answers := q.s.askAll(fqdn, addressTypes).outcome() == found
 	switch {

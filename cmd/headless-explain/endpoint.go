@@ -1,8 +1,9 @@
 package main
 
 import (
-	"net/netip"
 	"strings"
+
+	"github.com/coredns-headless/headless"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -57,12 +58,12 @@ func newEndpoint(from *discoveryv1.Endpoint, address string) endpoint {
 	return e
 }
 
-// label returns the endpoint's own label below its Service.
+// label returns the endpoint's own label below its Service; "" if it has neither a hostname nor an address that the server takes.
 func (e *endpoint) label() string {
 	if e.hostname != "" {
 		return e.hostname
 	}
-	return dashed(e.address)
+	return headless.AddressLabel(e.address)
 }
 
 // state returns the word for the endpoint's conditions.
@@ -74,22 +75,6 @@ func (e *endpoint) state() string {
 		return "terminating"
 	}
 	return "not ready"
-}
-
-// dashed returns the label made of an address.
-func dashed(address string) string {
-	addr, err := netip.ParseAddr(address)
-	if err != nil {
-		return ""
-	}
-	label := strings.NewReplacer(".", "-", ":", "-").Replace(addr.Unmap().String())
-	if strings.HasPrefix(label, "-") {
-		label = "0" + label
-	}
-	if strings.HasSuffix(label, "-") {
-		label += "0"
-	}
-	return label
 }
 
 func deref[T any](p *T, unset T) T {

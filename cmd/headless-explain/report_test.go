@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/coredns-headless/headless"
@@ -87,5 +88,15 @@ func TestEightExternalNamesResolve(t *testing.T) {
 	chained(8, "")(s)
 	if r := s.explain(t, "web.shop"); r.Verdict != resolves || r.Answers[0].Total != 9 {
 		t.Errorf("%s: %+v, want that it resolves, by 8 CNAMEs and an address", r.Verdict, r.Answers[0])
+	}
+}
+
+func TestEndpointsWithoutAddressDoNotCount(t *testing.T) {
+	s := healthySet(t)
+	s.es.Endpoints[1].Addresses, s.es.Endpoints[1].Hostname = []string{"fe80::1%eth0"}, nil
+	chain := s.explain(t, "web.shop").Chain
+	i := slices.IndexFunc(chain, func(l link) bool { return l.Step == "endpoints" })
+	if got, want := chain[i].Details[1], "fe80::1%eth0  ready: does not count, for this is no address of an endpoint"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
