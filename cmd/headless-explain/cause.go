@@ -14,7 +14,7 @@ import (
 func (q *inquiry) causes() []cause {
 	for _, at := range []func() []cause{
 		q.nameCauses, q.reverseCauses, q.namespaceCauses, q.podNameCauses, q.serviceCauses, q.externalCauses,
-		q.protocolCauses, q.sliceCauses, q.portCauses, q.hostnameCauses, q.readinessCauses, q.typeCauses,
+		q.protocolCauses, q.sliceCauses, q.zoneCauses, q.portCauses, q.hostnameCauses, q.readinessCauses, q.typeCauses,
 	} {
 		if causes := at(); len(causes) > 0 {
 			return causes
@@ -54,6 +54,9 @@ func (q *inquiry) nameCauses() []cause {
 		}
 		return q.outsideCauses()
 	}
+	if q.scope != "" && !q.option("zonal") {
+		return one("zonal-off", "in the Corefile, on all replicas: zonal", "names below _zone exist only with the option zonal, and the server's stanza does not have it")
+	}
 	if !q.invalid || isReverse(q.fqdn) || q.outcome() != nxdomain {
 		return nil
 	}
@@ -89,7 +92,7 @@ func isProtocol(label string) bool {
 
 // namespaceCauses: the Namespace does not exist, or is hidden.
 func (q *inquiry) namespaceCauses() []cause {
-	if q.namespace == "" || q.other {
+	if q.namespace == "" || q.multicluster {
 		return nil
 	}
 	if !q.c.hasNamespace(q.namespace) {

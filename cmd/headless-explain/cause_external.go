@@ -18,7 +18,7 @@ func (q *inquiry) externalCauses() []cause {
 	_, err := netip.ParseAddr(target)
 	a := &q.answers[0]
 	switch {
-	case q.hostname != "" || q.proto != "":
+	case q.hostname+q.proto+q.scope != "":
 		return one("external-name-below", "ask for "+q.shown(q.service, q.namespace),
 			"Service %s/%s is an ExternalName, and there are no names below one", q.namespace, q.service)
 	case err == nil:

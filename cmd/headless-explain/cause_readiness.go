@@ -13,10 +13,13 @@ const hostnamesAnnotation = "coredns-headless.github.io/hostnames"
 // readinessCauses: there are endpoints that the name is of, but none that is ready.
 func (q *inquiry) readinessCauses() []cause {
 	own := q.own()
+	if q.scope != "" {
+		own = q.endpoints // without a ready one there is no name below the Service's
+	}
 	if !q.needsEndpoints() || len(own) == 0 || slices.ContainsFunc(own, func(e endpoint) bool { return e.ready }) {
 		return nil
 	}
-	notReady := q.notReadyCauses(own)
+	notReady := q.notReadyCauses(own, fmt.Sprintf("Service %s/%s", q.namespace, q.service))
 	switch {
 	case !q.isHeadless() || q.svc.Spec.PublishNotReadyAddresses || !q.hasPeers():
 		return notReady
@@ -28,18 +31,18 @@ func (q *inquiry) readinessCauses() []cause {
 	return append(notReady, q.publishCauses("no pod of Service %s/%s is ready")...)
 }
 
-// notReadyCauses says why endpoints are not ready, none of them.
-func (q *inquiry) notReadyCauses(own []endpoint) []cause {
+// notReadyCauses says why endpoints are not ready, none of them; of is what people call that whose endpoints they are.
+func (q *inquiry) notReadyCauses(own []endpoint, of string) []cause {
 	e := &own[0]
 	if i := slices.IndexFunc(own, func(e endpoint) bool { return !e.terminating }); i >= 0 {
 		e = &own[i]
 	}
-	what := fmt.Sprintf("none of the %s of Service %s/%s is ready", count(len(own), "endpoint"), q.namespace, q.service)
+	what := fmt.Sprintf("none of the %s of %s is ready", count(len(own), "endpoint"), of)
 	if len(own) == 1 {
-		what = fmt.Sprintf("the only endpoint of Service %s/%s is not ready", q.namespace, q.service)
+		what = fmt.Sprintf("the only endpoint of %s is not ready", of)
 	}
 	if q.hostname != "" {
-		what = fmt.Sprintf("endpoint %s of Service %s/%s exists, but is not ready", q.hostname, q.namespace, q.service)
+		what = fmt.Sprintf("endpoint %s of %s exists, but is not ready", q.hostname, of)
 	}
 	switch {
 	case e.terminating && e.serving && q.hostname != "":

@@ -126,6 +126,14 @@ func chained(n int, target string) func(*set) {
 	}
 }
 
+// zoned puts endpoint web-0 into topology zone a, and web-1 into eu.b.
+func zoned(lines string) func(*set) {
+	return func(s *set) {
+		s.corefile = lines
+		s.es.Endpoints[0].Zone, s.es.Endpoints[1].Zone = new("a"), new("EU.b")
+	}
+}
+
 func stanza(lines string) func(*set) { return func(s *set) { s.corefile = lines } }
 
 func TestCausesAreNamed(t *testing.T) {
@@ -331,6 +339,38 @@ func TestCausesAreNamed(t *testing.T) {
 			s.svc.Spec.ClusterIP, s.svc.Spec.ClusterIPs = "10.96.0.1", []string{"10.96.0.1"}
 			s.corefile = "ignore empty_service"
 		}, whole, 0, "not-ready", "none of the 2 endpoints"},
+
+		{"a zonal name without the option", zoned(""), "a.pin._zone.web.shop", 0, "zonal-off", "names below _zone exist only with the option zonal"},
+		{"a whole zonal name without the option", zoned(""), "a.prefer._zone." + whole, 0, "zonal-off", "in the Corefile, on all replicas: zonal"},
+		{"a zonal name of a ClusterIP Service", func(s *set) {
+			zoned("zonal")(s)
+			s.svc.Spec.ClusterIP, s.svc.Spec.ClusterIPs = "10.96.0.1", []string{"10.96.0.1"}
+		}, "a.pin._zone.web.shop", 0, "zonal-not-headless", "ask for web.shop.svc.cluster.local"},
+		{"a zone that no endpoint is in", zoned("zonal"), "west.pin._zone.web.shop", 0, "no-zone", "no endpoint of Service shop/web is in the topology zone west; there are some in a, eu.b; ask for one of these, or for west.prefer._zone.web.shop.svc.cluster.local, which gives all endpoints when none is ready there"},
+		{"a zone with a mistake", zoned("zonal"), "eu.bb.pin._zone.web.shop", 0, "no-zone", "did you mean eu.b? Or ask for eu.bb.prefer._zone"},
+		{"endpoints in no zone", stanza("zonal"), "a.pin._zone.web.shop", 0, "no-zone", "no endpoint of Service shop/web is in a topology zone; kubectl get nodes -L topology.kubernetes.io/zone"},
+		{"a zonal name without a zone", zoned("zonal"), "pin._zone.web.shop", 0, "no-records", "ask for a.pin._zone.web.shop.svc.cluster.local, eu.b.pin._zone.web.shop.svc.cluster.local"},
+		{"a zonal name of which only _zone is there", zoned("zonal"), "_zone.web.shop", 0, "no-records", "stands before pin._zone or prefer._zone"},
+		{"a zone whose endpoints are not ready", func(s *set) {
+			zoned("zonal")(s)
+			s.es.Endpoints[0].Conditions = discoveryv1.EndpointConditions{Ready: new(bool), Serving: new(bool)}
+		}, "a.pin._zone.web.shop", 0, "zone-not-ready", "the only endpoint of Service shop/web in zone a is not ready: Pod web-0 is not ready; kubectl -n shop describe pod web-0   # its events say more\nor ask for a.prefer._zone.web.shop.svc.cluster.local"},
+		{"a zone of a Service without ready endpoints", func(s *set) {
+			zoned("zonal")(s)
+			unready(s)
+			*s.sts.Spec.Replicas = 1
+		}, "a.pin._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		{"a preferred zone of a Service without ready endpoints", func(s *set) {
+			unready(s)
+			*s.sts.Spec.Replicas, s.corefile = 1, "zonal"
+		}, "a.prefer._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		{"a zonal name of a Service of another namespace", zoned("zonal"), "a.pin._zone.web.default", 0, "wrong-namespace", "ask for a.pin._zone.web.shop.svc.cluster.local"},
+		{"a zonal name below an ExternalName", func(s *set) {
+			external("example.org")(s)
+			s.corefile = "zonal"
+		}, "a.pin._zone.web.shop", 0, "external-name-below", "there are no names below one"},
+		{"a type that a zonal name does not have", zoned("zonal"), "a.pin._zone.web.shop", dns.TypeAAAA, "no-type", "has no AAAA records, but A and SRV"},
+		{"no directive of zones", zoned("zonal"), "a.near._zone." + whole, 0, "bad-form", ""},
 
 		{"an address that nobody has", nil, "10.244.9.9", dns.TypePTR, "no-pointer", "has the address 10.244.9.9"},
 		{"the address of a pod that is not ready", unready, "10.244.1.10", dns.TypePTR, "not-ready", "only ready ones have reverse names"},

@@ -36,7 +36,7 @@ func (q *inquiry) chain() []link {
 	switch {
 	case q.zone == "":
 		state = open
-	case q.invalid && q.outcome() == nxdomain && !isReverse(q.fqdn):
+	case q.invalid && q.outcome() == nxdomain && !isReverse(q.fqdn), q.scope != "" && !q.option("zonal"):
 		state = bad
 	}
 	links := []link{{Step: "name", State: state, Text: q.String()}}
@@ -96,7 +96,7 @@ func (q *inquiry) serviceLink() link {
 		words = append(words, "publishNotReadyAddresses")
 	}
 	l := link{Step: "service", State: good, Text: strings.Join(words, "; ")}
-	if q.port != "" && len(q.portsAsked()) == 0 {
+	if q.port != "" && len(q.portsAsked()) == 0 || q.scope != "" && !q.isHeadless() {
 		l.State = bad
 	}
 	return l
@@ -150,8 +150,12 @@ func (q *inquiry) endpointsLink() link {
 	}
 	l := link{Step: "endpoints", Text: strings.Join(words, ", ")}
 	own := q.own()
-	if q.hostname != "" && len(own) == 0 {
+	switch {
+	case len(own) > 0:
+	case q.hostname != "":
 		l.Text += ", none called " + q.hostname
+	case q.isPinned():
+		l.Text += ", none in zone " + q.topology
 	}
 	l.State = q.stateIfNeeded(slices.ContainsFunc(own, func(e endpoint) bool { return e.ready }))
 	l.Details = q.endpointDetails(own)
@@ -162,7 +166,7 @@ func (q *inquiry) endpointsLink() link {
 func (q *inquiry) endpointDetails(own []endpoint) []string {
 	rank := func(e endpoint) int {
 		switch {
-		case q.hostname != "" && slices.Contains(own, e):
+		case len(own) < len(q.endpoints) && slices.Contains(own, e):
 			return 0
 		case !e.ready:
 			return 1
@@ -183,13 +187,22 @@ func (q *inquiry) endpointDetails(own []endpoint) []string {
 
 // endpointDetail says of an endpoint whether it counts.
 func (q *inquiry) endpointDetail(e *endpoint) string {
-	text := fmt.Sprintf("%s  %s: ", e.address, e.state())
+	text := fmt.Sprintf("%s  %s", e.address, e.state())
+	switch {
+	case q.scope != "" && e.zone != "":
+		text += ", in zone " + e.zone
+	case q.scope != "":
+		text += ", in no zone"
+	}
+	text += ": "
 	if e.label() == "" {
 		return text + "does not count, for this is no address of an endpoint"
 	}
 	fqdn := q.below(e.label(), q.service, q.namespace)
 	answers := q.s.askAll(fqdn, addressTypes).outcome() == found
 	switch {
+	case e.ready && answers && q.isPinned() && e.zone != q.topology:
+		text += "does not count here, its own name is " + e.label()
 	case e.ready && answers && e.hostname == "":
 		text += "counts, its own name is " + e.label() + ", for it has no hostname"
 	case e.ready && answers:

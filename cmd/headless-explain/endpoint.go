@@ -14,6 +14,7 @@ type endpoint struct {
 	address, hostname           string
 	ready, serving, terminating bool
 	pod                         string // the name of the Pod, or ""
+	zone                        string // the topology zone, or ""
 }
 
 // endpointsOf returns the endpoints of a Service in the order of its EndpointSlices. One in several of them is there once, and
@@ -48,7 +49,7 @@ func (c *cluster) endpointsOf(svc *corev1.Service) []endpoint {
 // newEndpoint reads an endpoint of an EndpointSlice. Conditions that are not set mean what the EndpointSlice API says: ready, and
 // serving when ready, and not terminating.
 func newEndpoint(from *discoveryv1.Endpoint, address string) endpoint {
-	e := endpoint{address: address, hostname: strings.ToLower(deref(from.Hostname, ""))}
+	e := endpoint{address: address, hostname: strings.ToLower(deref(from.Hostname, "")), zone: strings.ToLower(deref(from.Zone, ""))}
 	e.ready = deref(from.Conditions.Ready, true)
 	e.serving = deref(from.Conditions.Serving, e.ready)
 	e.terminating = deref(from.Conditions.Terminating, false)

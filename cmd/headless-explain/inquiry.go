@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -63,9 +64,12 @@ func (q *inquiry) needsEndpoints() bool {
 	return q.svc != nil && !q.isExternal() && (q.isHeadless() || q.hostname != "" || len(args) > 0)
 }
 
-// own returns the endpoints that the name is of: all of the Service, or those that have the hostname.
+// own returns the endpoints that the name is of: all of the Service, or those that have the hostname or are in the topology zone.
 func (q *inquiry) own() []endpoint {
-	if q.hostname == "" {
+	switch {
+	case q.isPinned():
+		return slices.DeleteFunc(slices.Clone(q.endpoints), func(e endpoint) bool { return e.zone != q.topology })
+	case q.hostname == "":
 		return q.endpoints
 	}
 	var own []endpoint

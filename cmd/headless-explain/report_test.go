@@ -4,6 +4,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/coredns-headless/headless"
@@ -98,5 +99,31 @@ func TestEndpointsWithoutAddressDoNotCount(t *testing.T) {
 	i := slices.IndexFunc(chain, func(l link) bool { return l.Step == "endpoints" })
 	if got, want := chain[i].Details[1], "fe80::1%eth0  ready: does not count, for this is no address of an endpoint"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestEndpointsOfOtherZonesDoNotCount(t *testing.T) {
+	s := healthySet(t)
+	zoned("zonal")(s)
+	var page strings.Builder
+	if err := writePage(&page, s.explain(t, "eu.b.pin._zone.web.shop")); err != nil {
+		t.Fatal(err)
+	}
+	const want = `
+                10.244.2.10 ready, in zone eu.b: counts, its own name is web-1
+                10.244.1.10 ready, in zone a: does not count here, its own name is web-0
+`
+	if !strings.Contains(page.String(), want) {
+		t.Errorf("got\n%swant%s", page.String(), want)
+	}
+}
+
+func TestZonalNamesResolve(t *testing.T) {
+	for word, want := range map[string]int{"a.pin._zone.web.shop": 1, "eu.b.pin._zone.web.shop.svc.cluster.local": 1, "west.prefer._zone.web.shop": 2} {
+		s := healthySet(t)
+		zoned("zonal")(s)
+		if r := s.explain(t, word); r.Verdict != resolves || r.Answers[0].Total != want || len(r.Causes) > 0 {
+			t.Errorf("%s %s: %+v, want that it resolves to %d addresses", word, r.Verdict, r.Answers[0], want)
+		}
 	}
 }

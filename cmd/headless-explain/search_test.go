@@ -96,6 +96,9 @@ func TestStepsSayWhatTheNameIs(t *testing.T) {
 	for word, want := range map[string]string{
 		"web.shop":                           "Service web in Namespace shop, zone cluster.local",
 		"_http._tcp.web-0.web.shop":          "port http/tcp of endpoint web-0 of Service web in Namespace shop, zone cluster.local",
+		"eu.b.pin._zone.web.shop":            "topology zone eu.b of Service web in Namespace shop, zone cluster.local",
+		"pin._zone.web.shop":                 "the topology zones of Service web in Namespace shop, zone cluster.local",
+		"_zone._tcp.web.shop":                "port zone/tcp of Service web in Namespace shop, zone cluster.local",
 		"_http.web.shop":                     "protocol http of Service web in Namespace shop, zone cluster.local",
 		"10-244-1-10.shop.pod.cluster.local": "address 10-244-1-10 as a pod of Namespace shop, zone cluster.local",
 		"10.244.1.10":                        "a reverse name, in zone in-addr.arpa",

@@ -95,10 +95,9 @@ func (s *server) parse(fqdn string) name {
 	n.port, n.proto = value("port-name"), value("protocol")
 	zones, _ := s.stanza.Option("multicluster")
 	n.multicluster = slices.ContainsFunc(zones, func(zone string) bool { return dns.CanonicalName(zone) == n.zone })
-	n.other = n.multicluster || value("zone") != ""
 	n.invalid = value("parse-error") != ""
 	n.pod = value("kind") == "pod"
-	return n
+	return n.zonal(s.parse)
 }
 
 // answer is what the server says to one query.
