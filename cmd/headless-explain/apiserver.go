@@ -19,6 +19,7 @@ import (
 	discoveryclient "k8s.io/client-go/kubernetes/typed/discovery/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	mcsclient "sigs.k8s.io/mcs-api/pkg/client/clientset/versioned/typed/apis/v1alpha1"
 )
 
 // requestTimeout is how long one request to the API server may take.
@@ -29,6 +30,7 @@ type apiServer struct {
 	core      *coreclient.CoreV1Client
 	discovery *discoveryclient.DiscoveryV1Client
 	apps      *appsclient.AppsV1Client
+	mcs       *mcsclient.MulticlusterV1alpha1Client
 	namespace string // of the kubeconfig's context
 	host      string
 
@@ -73,7 +75,10 @@ func (a *apiServer) connect(rc *rest.Config) (err error) {
 	if a.discovery, err = discoveryclient.NewForConfig(rc); err != nil {
 		return err
 	}
-	a.apps, err = appsclient.NewForConfig(rc)
+	if a.apps, err = appsclient.NewForConfig(rc); err != nil {
+		return err
+	}
+	a.mcs, err = mcsclient.NewForConfig(rc)
 	return err
 }
 
@@ -86,11 +91,7 @@ func (a *apiServer) cluster(ctx context.Context, s *server, names []string) (*cl
 	}
 	var parsed []name
 	for _, fqdn := range names {
-		n := s.parse(fqdn)
-		if n.multicluster {
-			return nil, fmt.Errorf("%s is a multicluster zone: its ServiceImports are read with -manifests only", trimmed(n.zone))
-		}
-		if n.namespace != "" {
+		if n := s.parse(fqdn); n.namespace != "" {
 			parsed = append(parsed, n)
 		}
 	}
@@ -103,6 +104,12 @@ func (a *apiServer) cluster(ctx context.Context, s *server, names []string) (*cl
 		n := &parsed[i]
 		if err := a.list(ctx, n.namespace); err != nil {
 			return nil, err
+		}
+		if n.multicluster {
+			if err := a.listImports(ctx, n.namespace); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		if err := a.listServices(ctx, n.service); err != nil {
 			return nil, err
@@ -151,6 +158,23 @@ func (a *apiServer) list(ctx context.Context, namespace string) error {
 	statefulSets, err := a.apps.StatefulSets(namespace).List(ctx, all)
 	return a.add("statefulsets", namespace, statefulSets, err)
 }
+
+// listImports lists the ServiceImports of a namespace. There are none where the multi-cluster Services API is not installed.
+func (a *apiServer) listImports(ctx context.Context, namespace string) error {
+	if a.listed["serviceimports/"+namespace] {
+		return nil
+	}
+	a.listed["serviceimports/"+namespace] = true
+	imports, err := a.mcs.ServiceImports(namespace).List(ctx, metav1.ListOptions{})
+	if apierrors.IsNotFound(err) {
+		a.unknown[noImports] = fmt.Sprintf("the API server does not serve ServiceImports: %v", err)
+		return nil
+	}
+	return a.add("serviceimports", namespace, imports, err)
+}
+
+// noImports is the key in unknown for an API server that does not know of ServiceImports.
+const noImports = "the API of serviceimports"
 
 // listServices lists the Services of a name in all namespaces.
 func (a *apiServer) listServices(ctx context.Context, name string) error {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/coredns-headless/headless"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -22,6 +23,7 @@ import (
 type stub struct {
 	objects   map[string][]runtime.Object // by resource
 	forbidden []string                    // requests, by resource or by resource/namespace
+	absent    string                      // a resource that it does not serve
 
 	mu       sync.Mutex // guards requests
 	requests []string
@@ -29,6 +31,7 @@ type stub struct {
 
 var resourceOf = map[string]string{
 	"*v1.Namespace": "namespaces", "*v1.Service": "services", "*v1.EndpointSlice": "endpointslices", "*v1.Pod": "pods", "*v1.StatefulSet": "statefulsets",
+	"*v1alpha1.ServiceImport": "serviceimports",
 }
 
 // newStub starts one, and returns it with the file of a kubeconfig for it. The context other of that is in Namespace shop.
@@ -75,6 +78,10 @@ func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(status)
 		return
 	}
+	if resource == s.absent {
+		http.NotFound(w, r)
+		return
+	}
 	items := []runtime.Object{}
 	for _, obj := range s.objects[resource] {
 		o := obj.(metav1.Object)
@@ -90,8 +97,12 @@ func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	kinds := map[string]string{"namespaces": "Namespace", "services": "Service", "endpointslices": "EndpointSlice", "pods": "Pod", "statefulsets": "StatefulSet"}
-	_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": strings.TrimPrefix(strings.Join(parts[2:slices.Index(parts, "v1")+1], "/"), "/"), "kind": kinds[resource] + "List", "items": items})
+	kinds := map[string]string{"namespaces": "Namespace", "services": "Service", "endpointslices": "EndpointSlice", "pods": "Pod", "statefulsets": "StatefulSet", "serviceimports": "ServiceImport"}
+	version := parts[2:3] // of /api/v1
+	if parts[1] == "apis" {
+		version = parts[2:4]
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": strings.Join(version, "/"), "kind": kinds[resource] + "List", "items": items})
 }
 
 func TestAPIServerIsAskedForWhatBearsOnTheName(t *testing.T) {
@@ -128,6 +139,47 @@ func TestAPIServerIsAskedForWhatBearsOnTheName(t *testing.T) {
 					t.Errorf("got the request %s, want each once, and only GET", request)
 				}
 				seen[request] = true
+			}
+		})
+	}
+}
+
+// TestServiceImportsAreListed asks for names of a multicluster zone, and once where that API is not installed.
+func TestServiceImportsAreListed(t *testing.T) {
+	corefile := filepath.Join(t.TempDir(), "Corefile")
+	if err := os.WriteFile(corefile, []byte("cluster.local clusterset.local {\n headless {\n multicluster clusterset.local\n }\n}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name, word, forbidden string
+		status                int
+		id, text              string // of the first cause
+	}{
+		{"a ServiceImport", "db.default.svc.clusterset.local", "", statusResolves, "", ""},
+		{"an endpoint of one", "db-0.east.db.default.svc.clusterset.local", "", statusResolves, "", ""},
+		{"none", "nope.default.svc.clusterset.local", "", statusDoesNot, "unexplained", "the server says: there is no ServiceImport nope in namespace default"},
+		{"a Namespace that is not there", "db.nowhere.svc.clusterset.local", "", statusDoesNot, "no-namespace", "Namespace nowhere does not exist"},
+		{"those that may not be listed", "db.default.svc.clusterset.local", "serviceimports", statusUnknown, "not-permitted", "the serviceimports in default are not known"},
+		{"no such API", "db.default.svc.clusterset.local", "absent", statusDoesNot, "no-imports", "the API server does not serve ServiceImports"},
+		{"no such API, which Services do without", "db.default", "absent", statusDoesNot, "no-service", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s, kubeconfig := newStub(t, "../imports.yaml", strings.Fields(row.forbidden)...)
+			s.objects["namespaces"] = append(s.objects["namespaces"], &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+			if row.forbidden == "absent" {
+				delete(s.objects, "serviceimports")
+				s.absent = "serviceimports"
+			}
+			status, r := reported(t, "-kubeconfig", kubeconfig, "-corefile", corefile, row.word)
+			id, text := "", ""
+			if len(r.Causes) > 0 {
+				id, text = r.Causes[0].ID, r.Causes[0].Text
+			}
+			if status != row.status || id != row.id || !strings.Contains(text, row.text) {
+				t.Errorf("got status %d, %s: %s; want %d, %s: %s", status, id, text, row.status, row.id, row.text)
+			}
+			if want := strings.HasSuffix(row.word, "clusterset.local"); slices.ContainsFunc(s.requests, func(request string) bool { return strings.Contains(request, "serviceimports") }) != want {
+				t.Errorf("got the requests %q, want one for ServiceImports: %v", s.requests, want)
 			}
 		})
 	}

@@ -37,7 +37,11 @@ func (q *inquiry) notPermitted() []cause {
 	if why := q.c.unknown["namespaces/"+q.namespace]; why != "" && q.option("namespace_labels") {
 		return one("not-permitted", kubectl("", "auth", "can-i", "get", "namespace", q.namespace), "%s", why)
 	}
-	for _, resource := range []string{"services", "endpointslices"} {
+	resources := []string{"services", "endpointslices"}
+	if q.multicluster {
+		resources = []string{"serviceimports", "endpointslices"}
+	}
+	for _, resource := range resources {
 		if why := q.c.whyUnknown(resource, q.namespace); why != "" {
 			return one("not-permitted", kubectl(q.namespace, "auth", "can-i", "list", resource), "%s", why)
 		}
@@ -92,8 +96,12 @@ func isProtocol(label string) bool {
 
 // namespaceCauses: the Namespace does not exist, or is hidden.
 func (q *inquiry) namespaceCauses() []cause {
-	if q.namespace == "" || q.multicluster {
+	if q.namespace == "" {
 		return nil
+	}
+	if why := q.c.unknown[noImports]; q.multicluster && why != "" {
+		return one("no-imports", "install the CustomResourceDefinitions of the multi-cluster Services API, or in the Corefile: take out multicluster",
+			"%s; a server with the option multicluster waits for them, and answers SERVFAIL until it has listed them", why)
 	}
 	if !q.c.hasNamespace(q.namespace) {
 		if where, fix := q.elsewhere(); where != "" {
@@ -117,7 +125,7 @@ func (q *inquiry) namespaceCauses() []cause {
 
 // elsewhere says in which other namespaces there is a Service of the name, and how to ask for it there; "" when there is none.
 func (q *inquiry) elsewhere() (where, fix string) {
-	if q.service == "" || q.pod {
+	if q.service == "" || q.pod || q.multicluster {
 		return "", ""
 	}
 	namespaces := q.c.namespacesOf(q.service)

@@ -92,7 +92,11 @@ func (n *name) String() string {
 	case n.service == "":
 		return "no Service's name, in zone " + trimmed(n.zone)
 	}
-	text := fmt.Sprintf("Service %s in Namespace %s, zone %s", n.service, n.namespace, trimmed(n.zone))
+	kind := "Service"
+	if n.multicluster {
+		kind = "ServiceImport"
+	}
+	text := fmt.Sprintf("%s %s in Namespace %s, zone %s", kind, n.service, n.namespace, trimmed(n.zone))
 	if n.hostname != "" {
 		text = fmt.Sprintf("endpoint %s of %s", n.hostname, text)
 	}
