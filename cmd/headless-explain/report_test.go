@@ -18,6 +18,7 @@ func FuzzExplain(f *testing.F) {
 	for _, word := range []string{
 		"web", "web-0.web.shop", "_http._tcp.web.shop", "web.shop.svc.cluster.local.", "10.244.1.10", "fd00::1", "10-244-1-10.shop.pod", ".", "a..b", "x.pin._zone.web.shop",
 		"orders.shop", "svc", "shop.svc", "in-addr.arpa", "\\.web.shop", "ns.dns.cluster.local", "dns-version",
+		"web.nowhere", "_cql.cassandra.default", "_tcp.web.shop", "pin._zone.web.shop", "_zone.web.shop", "a.b.prefer._zone.web.shop", "a.near._zone.web.shop",
 	} {
 		f.Add(word, "shop", 5)
 		f.Add(word, "shop", 1) // the name as it is comes first
