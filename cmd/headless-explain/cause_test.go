@@ -151,6 +151,9 @@ func TestCausesAreNamed(t *testing.T) {
 		{"a zone with a mistake", nil, "web.shop.svc.cluster.lokal", 0, "wrong-zone", "ask for web.shop.svc.cluster.local"},
 		{"svc forgotten", nil, "web.shop.cluster.local", 0, "missing-svc", "ask for web.shop.svc.cluster.local"},
 		{"a port without underscores", nil, "http.tcp." + whole, dns.TypeSRV, "missing-underscore", "ask for _http._tcp.web.shop.svc.cluster.local"},
+		{"a port without underscores, of a short name", nil, "http.tcp.web.shop", dns.TypeSRV, "missing-underscore", "ask for _http._tcp.web.shop.svc.cluster.local"},
+		{"too many labels, of a short name", nil, "a.b.web.shop", 0, "bad-form", "too many labels"},
+		{"many labels, of a name elsewhere", nil, "a.b.example.org", 0, "outside-zones", ""},
 		{"too many labels", nil, "a.b.c." + whole, 0, "bad-form", "too many labels"},
 		{"a namespace with a mistake", nil, "nobody.shpo.svc.cluster.local", 0, "no-namespace", "did you mean shop?"},
 		{"a namespace with a mistake, of a Service that is somewhere", nil, "web.shpo", 0, "no-namespace", "Namespace shpo does not exist; Service web is in shop; ask for web.shop.svc.cluster.local, or in a pod for web.shop"},
@@ -419,6 +422,7 @@ func TestNameThatMayBeElsewhere(t *testing.T) {
 		"web.nowhere.svc":               {"no-namespace"},                  // no other name ends in svc
 		"web.nowhere.svc.cluster.local": {"no-namespace"},
 		"nobody.nowhere":                {"outside-zones", "no-namespace"},
+		"a.b.web.shop":                  {"bad-form"},        // below a Service that exists
 		"web-9.web.shop":                {"no-such-replica"}, // Namespace shop exists
 		"web.shop.svc.cluster.lokal":    {"wrong-zone"},
 	} {

@@ -96,6 +96,9 @@ const (
 // depth says how far the name leads into the cluster, which tells what a person means by word, of which the search list makes several
 // names.
 func (q *inquiry) depth(word string) int {
+	if q.invalid && q.isBelowService() {
+		return depthForm + depthService
+	}
 	if !q.isService() || q.namespace == "svc" { // the end of word
 		return 0
 	}
@@ -119,4 +122,12 @@ func (q *inquiry) depth(word string) int {
 		}
 	}
 	return n
+}
+
+// isBelowService reports whether the last labels of the name, whatever stands before them, are a Service and its Namespace.
+func (q *inquiry) isBelowService() bool {
+	before, _ := strings.CutSuffix(q.fqdn, ".svc."+q.zone)
+	labels := strings.Split(before, ".")
+	n := len(labels)
+	return n > 1 && q.c.service(labels[n-1], labels[n-2]) != nil
 }
