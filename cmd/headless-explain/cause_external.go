@@ -74,7 +74,7 @@ func (q *inquiry) path() []string {
 	for a := q.answers[0]; len(a.cnames) > 0; a = q.s.ask(path[len(path)-1], q.types[0]) {
 		for _, target := range a.cnames {
 			path = append(path, target)
-			if slices.Contains(path[:len(path)-1], target) || q.s.zoneOf(target) == "" {
+			if slices.Contains(path[:len(path)-1], target) {
 				return path
 			}
 		}

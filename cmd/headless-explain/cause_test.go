@@ -199,6 +199,7 @@ func TestCausesAreNamed(t *testing.T) {
 		{"ExternalNames in a row that lead elsewhere", chained(20, "example.org"), whole, 0, "external-name-chain", `through 20 CNAMEs to example.org; `},
 		{"ExternalNames in a row that lead to no name", chained(9, "end.shpo.svc.cluster.local"), whole, 0, "external-name-dead", "is a CNAME for end.shpo.svc.cluster.local, and that name does not exist (NXDOMAIN)"},
 		{"ExternalNames in a circle that begins behind the ninth", chained(10, "hop-10.shop.svc.cluster.local"), whole, 0, "external-name-loop", "hop-3.shop.svc.cluster.local → hop-4.shop.svc.cluster.local → … → hop-8.shop.svc.cluster.local → hop-9.shop.svc.cluster.local → hop-10.shop.svc.cluster.local → hop-10.shop.svc.cluster.local; "},
+		{"an ExternalName to elsewhere, asked for services", external("example.org"), whole, dns.TypeSRV, "external-name-type", "ask for example.org"},
 		{"an ExternalName asked for services", chained(2, ""), whole, dns.TypeSRV, "external-name-type", "the answer for SRV is the CNAME alone; ask for end.shop.svc.cluster.local"},
 		{"an ExternalName to a Service that is not there", external("wbe.default.svc.cluster.local"), whole, 0, "external-name-dead", "does not exist (NXDOMAIN)"},
 
@@ -363,6 +364,11 @@ func TestCausesAreNamed(t *testing.T) {
 			unready(s)
 			*s.sts.Spec.Replicas = 1
 		}, "a.pin._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		{"a zonal name without a zone, of a Service without ready endpoints", func(s *set) {
+			zoned("zonal")(s)
+			unready(s)
+			*s.sts.Spec.Replicas = 1
+		}, "pin._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
 		{"a preferred zone of a Service without ready endpoints", func(s *set) {
 			unready(s)
 			*s.sts.Spec.Replicas, s.corefile = 1, "zonal"
@@ -433,6 +439,9 @@ func TestNameThatMayBeElsewhere(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, want %q", word, got, want)
 		}
+	}
+	if _, r := reported(t, "-manifests", "examples", "a.b.cassandra.default"); len(r.Causes) != 1 { // where no Namespace is declared
+		t.Errorf("got %+v, want the form alone", r.Causes)
 	}
 }
 

@@ -106,16 +106,44 @@ func TestEndpointsWithoutAddressDoNotCount(t *testing.T) {
 func TestEndpointsOfOtherZonesDoNotCount(t *testing.T) {
 	s := healthySet(t)
 	zoned("zonal")(s)
+	s.es.Endpoints[0].Zone = nil
 	var page strings.Builder
 	if err := writePage(&page, s.explain(t, "eu.b.pin._zone.web.shop")); err != nil {
 		t.Fatal(err)
 	}
 	const want = `
                 10.244.2.10 ready, in zone eu.b: counts, its own name is web-1
-                10.244.1.10 ready, in zone a: does not count here, its own name is web-0
+                10.244.1.10 ready, in no zone: does not count here, its own name is web-0
 `
 	if !strings.Contains(page.String(), want) {
 		t.Errorf("got\n%swant%s", page.String(), want)
+	}
+}
+
+func TestStepsSayWhereZonalNamesBreak(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		set  func(*set)
+		step string
+	}{
+		{"the option is off", zoned(""), "name"},
+		{"the Service is not headless", func(s *set) {
+			zoned("zonal")(s)
+			s.svc.Spec.ClusterIP, s.svc.Spec.ClusterIPs = "10.96.0.1", []string{"10.96.0.1"}
+		}, "service"},
+		{"the endpoint is not ready", func(s *set) {
+			zoned("zonal")(s)
+			s.es.Endpoints[0].Conditions.Ready = new(bool)
+		}, "endpoints"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := healthySet(t)
+			row.set(s)
+			chain := s.explain(t, "a.pin._zone.web.shop").Chain
+			if i := slices.IndexFunc(chain, func(l link) bool { return l.State == bad }); i < 0 || chain[i].Step != row.step {
+				t.Errorf("got %+v, want that it breaks first at %s", chain, row.step)
+			}
+		})
 	}
 }
 

@@ -134,7 +134,7 @@ func (s *server) ask(fqdn string, qtype uint16) answer {
 	}
 	a := answer{Name: fqdn, Type: dns.TypeToString[qtype]}
 	a.read(m, qtype)
-	if len(a.cnames) == 0 || a.Resolves {
+	if len(a.cnames) == 0 || a.Resolves || !slices.Contains(addressTypes, qtype) { // of other types the CNAME is the whole answer
 		return a
 	}
 	if target := a.cnames[len(a.cnames)-1]; s.zoneOf(target) == "" {
