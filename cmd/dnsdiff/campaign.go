@@ -78,6 +78,13 @@ func (c *campaign) read(ctx context.Context) error {
 	return nil
 }
 
+// errOver ends a campaign whose time is over.
+var errOver = errors.New("the time was over before all names were asked for")
+
+// grace is for how long after its -duration a campaign goes on to ask again: long enough for the last difference. Replies that are
+// under way then are waited for.
+func (c *campaign) grace() time.Duration { return time.Duration(c.again)*c.wait + 10*time.Second }
+
 // run asks until all rounds are through, the time is over, or ctx ends.
 func (c *campaign) run(ctx context.Context) {
 	c.started = time.Now()
@@ -88,8 +95,11 @@ func (c *campaign) run(ctx context.Context) {
 	over := make(<-chan time.Time)
 	if c.duration > 0 {
 		over = time.After(c.duration)
+		// Not a deadline of ctx: at one, a limiter gives up before ctx ends.
+		end := time.AfterFunc(c.duration+c.grace(), func() { fail(errOver) })
+		defer end.Stop()
 	}
-	for round := 0; c.repeat == 0 || round < c.repeat; round++ {
+	for round := 0; (c.repeat == 0 || round < c.repeat) && ctx.Err() == nil; round++ {
 		if round > 0 {
 			if err := c.read(ctx); err != nil && ctx.Err() == nil {
 				c.log.Printf("%v; asking for the names of the last round", err)
@@ -106,8 +116,11 @@ func (c *campaign) run(ctx context.Context) {
 		}
 		c.rounds++
 	}
-	if c.failed = context.Cause(ctx); c.failed == nil && c.rounds == 0 {
-		c.failed = errors.New("the time was over before all names were asked for")
+	switch why := context.Cause(ctx); {
+	case why != nil && !errors.Is(why, errOver):
+		c.failed = why
+	case c.rounds == 0:
+		c.failed = errOver
 	}
 }
 
@@ -144,11 +157,12 @@ func (c *campaign) round(ctx context.Context, fail context.CancelCauseFunc, g *g
 	}
 	close(questions)
 	asking.Wait()
+	complete = complete && ctx.Err() == nil
 	close(doubts)
 	doubting.Wait()
 	close(done)
 	watching.Wait()
-	return complete && ctx.Err() == nil
+	return complete
 }
 
 // take asks one question. What differs unexpectedly goes to doubts.

@@ -14,8 +14,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	headlessplugin "github.com/coredns-headless/headless"
@@ -537,4 +539,29 @@ func TestRoundsGoOnUntilTheTimeIsOver(t *testing.T) {
 	if status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests, "-duration", "1ns"); status != statusNotCompared || r.Rounds != 0 || r.Incomplete == "" {
 		t.Errorf("got status %d after %d rounds, want %d after none\n%s", status, r.Rounds, statusNotCompared, stderr)
 	}
+}
+
+// TestTheEndDoesNotWaitForAllDoubts: each question is answered differently the first time, one is asked again at a time, and each
+// takes 20 s, of a clock that stands still while a server is asked.
+func TestTheEndDoesNotWaitForAllDoubts(t *testing.T) {
+	manifests := "../../examples/cassandra.yaml"
+	old := startHeadless(t, "manifests "+abs(t, manifests), nil)
+	var asked sync.Map
+	fresh := startHeadless(t, "manifests "+abs(t, manifests), func(_ string, m *dns.Msg) bool {
+		if _, again := asked.LoadOrStore(m.Question[0], true); !again && m.Question[0].Name != "cluster.local." {
+			m.Rcode, m.Answer = dns.RcodeServerFailure, nil
+		}
+		return true
+	})
+	synctest.Test(t, func(t *testing.T) {
+		started := time.Now()
+		status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests, "-net", "udp",
+			"-duration", "1m", "-repeat", "1", "-concurrency", "1", "-again", "2", "-wait", "20s")
+		if took := time.Since(started); took > time.Minute+2*20*time.Second+10*time.Second {
+			t.Errorf("got the end after %v, want it 50s after a minute", took)
+		}
+		if status != statusNotCompared || r.Rounds != 1 || r.Incomplete != "" || len(r.Transient) == 0 || len(r.Unconfirmed) == 0 || len(r.Differences) > 0 {
+			t.Errorf("got status %d, want %d, a whole round, some differences asked again and others not\n%s\n%s", status, statusNotCompared, r.text(), stderr)
+		}
+	})
 }

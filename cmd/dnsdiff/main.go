@@ -16,9 +16,9 @@ import (
 
 // What the process exits with.
 const (
-	statusSame        = 0 // everything was asked at least once, and there is no unexpected difference
+	statusSame        = 0 // everything was asked as often as need be, and there is no unexpected difference
 	statusDifferent   = 1 // there are unexpected differences
-	statusNotCompared = 2 // the comparison did not take place, or did not get through the names once
+	statusNotCompared = 2 // the comparison did not take place, or not all was asked once, or not all that differs again
 )
 
 func main() {

@@ -57,7 +57,9 @@ How to ask:
                       a cache in front of a server keeps an answer for
   -repeat N           go through all names so often, with names listed anew;
                       default: 1, or without end if there is a -duration
-  -duration DURATION  stop after that long, as in 24h; default: at the end
+  -duration DURATION  stop after that long, as in 24h; default: at the end. What
+                      differs is asked again until -again times -wait and 10s
+                      later, and what was not is reported apart
   -seed N             draws near misses and the order; default: another one each
                       time, which the report says
 
@@ -69,8 +71,8 @@ What is a difference, and how to report it:
   -progress DURATION  between lines on stderr; default: 10s; 0: none
 
 Exit status: 0 there are no unexpected differences, 1 there are, 2 the servers
-could not be compared, or not all names were asked for. Ctrl-C prints what was
-found so far.
+could not be compared, or not all names were asked for, or not all that differs
+was asked again. Ctrl-C prints what was found so far.
 
 Not asked for: names of multicluster zones, and those of the option zonal.
 

@@ -25,7 +25,7 @@ type report struct {
 	Differences []group   `json:"differences"` // that nobody means to have
 	Deliberate  []group   `json:"deliberate"`  // by rule
 	Transient   []group   `json:"transient"`   // that were gone when they were asked again
-	Unconfirmed []group   `json:"unconfirmed"` // that were not asked again, because the campaign was ended
+	Unconfirmed []group   `json:"unconfirmed"` // that were not asked again as often as they should, because of the end
 }
 
 // report returns what has been found so far.
