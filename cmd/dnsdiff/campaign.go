@@ -290,15 +290,7 @@ func (c *campaign) oldConfirms(ctx context.Context, name string, addr netip.Addr
 		qtype = dns.TypeAAAA
 	}
 	m, err := c.old.ask(ctx, c.networks[len(c.networks)-1], name, qtype)
-	return err == nil && slices.ContainsFunc(m.Answer, func(rr dns.RR) bool {
-		switch rr := rr.(type) {
-		case *dns.A:
-			return addrOf(rr.A) == addr
-		case *dns.AAAA:
-			return addrOf(rr.AAAA) == addr
-		}
-		return false
-	})
+	return err == nil && slices.ContainsFunc(m.Answer, func(rr dns.RR) bool { return addressOf(rr) == addr })
 }
 
 // showProgress prints a line now and then, until done.

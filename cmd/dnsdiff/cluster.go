@@ -178,6 +178,23 @@ func (c *cluster) target(name string, zones []string) (label string, svc *servic
 	return "", nil
 }
 
+// resolves reports whether a name in one of the zones, which is an SRV target, has an address: a Service's own name a ClusterIP, and an
+// endpoint's name that of a ready endpoint or, if all that have the name are not ready, of any. name is in lower case.
+func (c *cluster) resolves(name string, zones []string, addr netip.Addr) bool {
+	label, svc := c.target(name, zones)
+	if svc == nil {
+		return false
+	}
+	if label == "" {
+		return slices.Contains(svc.addrs, addr)
+	}
+	hasName := func(e *endpoint) bool { return e.label() == label || e.hostname == "" && e.pod == label }
+	isReady := func(e *endpoint) bool { return e.ready && hasName(e) }
+	return slices.ContainsFunc(svc.endpoints, func(e *endpoint) bool {
+		return e.addr == addr && hasName(e) && (e.ready || !slices.ContainsFunc(svc.endpoints, isReady))
+	})
+}
+
 // builder makes a cluster of objects, which may come in any order.
 type builder struct {
 	namespaces map[string]bool

@@ -51,6 +51,7 @@ const (
 	causeNewRepeats     cause = "the new server's answer repeats a record"
 	causeMissingAddress cause = "addresses of SRV targets are missing from the new server's additional section"
 	causeExtraAddress   cause = "addresses of SRV targets are in the new server's additional section only"
+	causeWrongAddress   cause = "addresses that no SRV target has are in the new server's additional section"
 	causeSOA            cause = "a denial has another SOA record"
 	causeOldTruncates   cause = "only the old server's answer is truncated"
 	causeNewTruncates   cause = "only the new server's answer is truncated"
@@ -110,14 +111,14 @@ func (c *comparison) differences() []difference {
 		}
 		ds = append(ds, difference{cause: why})
 		if len(c.old.Answer) == 0 || len(c.new.Answer) == 0 {
-			return ds
+			return append(ds, c.additional()...)
 		}
 	}
+	ds = append(ds, c.additional()...)
 	if c.old.Truncated || c.new.Truncated {
 		return append(ds, c.truncation()...)
 	}
 	ds = append(ds, c.answers()...)
-	ds = append(ds, c.additional()...)
 	return append(ds, c.denials()...)
 }
 
@@ -278,13 +279,16 @@ func (c *comparison) canonical(name string) string {
 	return name
 }
 
-// additional compares the addresses of SRV targets.
+// additional compares the addresses of SRV targets, if both replies have targets, and looks for wrong ones in the new reply in any
+// case. A client does without those in a truncated reply.
 func (c *comparison) additional() []difference {
-	var ds []difference
+	if c.qtype != dns.TypeSRV || c.new.Truncated {
+		return nil
+	}
 	addresses := func(m *dns.Msg) map[string]dns.RR {
 		var rrs []dns.RR
 		for _, rr := range m.Extra {
-			if t := rr.Header().Rrtype; t == dns.TypeA || t == dns.TypeAAAA {
+			if isAddress(rr.Header().Rrtype) {
 				rr = dns.Copy(rr)
 				rr.Header().Name = c.canonical(rr.Header().Name)
 				rrs = append(rrs, rr)
@@ -292,21 +296,47 @@ func (c *comparison) additional() []difference {
 		}
 		return c.records(rrs)
 	}
-	if c.qtype != dns.TypeSRV {
-		return nil
+	targets := make(map[string]bool)
+	for _, rr := range c.new.Answer {
+		targets[c.canonical(rdataName(rr))] = true
 	}
+	comparable := len(c.old.Answer) > 0 && len(c.new.Answer) > 0 && !c.old.Truncated
+	var ds []difference
 	was, is := addresses(c.old), addresses(c.new)
 	for key, rr := range was {
-		if is[key] == nil {
+		if comparable && is[key] == nil {
 			ds = append(ds, difference{causeMissingAddress, rr})
 		}
 	}
 	for key, rr := range is {
-		if was[key] == nil {
+		name := rr.Header().Name
+		switch {
+		case was[key] != nil:
+		case !targets[name] || !c.resolves(name, addressOf(rr)):
+			ds = append(ds, difference{causeWrongAddress, rr})
+		case comparable:
 			ds = append(ds, difference{causeExtraAddress, rr})
 		}
 	}
 	return ds
+}
+
+// resolves reports whether a name has an address: the cluster says so, or the old server, which may know of a change that came after
+// the cluster was listed.
+func (c *comparison) resolves(name string, addr netip.Addr) bool {
+	return c.cluster.resolves(name, c.zones, addr) || c.confirms(name, addr)
+}
+
+// addressOf returns the address in a record, the invalid one if it has none.
+func addressOf(rr dns.RR) netip.Addr {
+	var addr netip.Addr
+	switch rr := rr.(type) {
+	case *dns.A:
+		addr, _ = netip.AddrFromSlice(rr.A)
+	case *dns.AAAA:
+		addr, _ = netip.AddrFromSlice(rr.AAAA)
+	}
+	return addr.Unmap()
 }
 
 // denials compares the SOA records that say that there is nothing.

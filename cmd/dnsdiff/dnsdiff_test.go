@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -310,6 +311,18 @@ func TestFaultsAreFound(t *testing.T) {
 		}, statusDifferent, "addresses of SRV targets are missing from the new server's additional section: a Service; " +
 			"addresses of SRV targets are missing from the new server's additional section: a port of a Service; " +
 			"addresses of SRV targets are missing from the new server's additional section: an endpoint"},
+		{"the additional section has another pod's address, too", func(_ string, m *dns.Msg) bool {
+			if asked(m, "_cql._tcp.cassandra"+cassandra, dns.TypeSRV) {
+				m.Extra = append(m.Extra, rr(t, "cassandra-0.cassandra"+cassandra+" 5 IN A 10.244.2.10"))
+			}
+			return true
+		}, statusDifferent, "addresses that no SRV target has are in the new server's additional section: a port of a Service"},
+		{"it has, where kubernetes has no answer", func(_ string, m *dns.Msg) bool {
+			if asked(m, "_cql._tcp.cassandra-0.cassandra"+cassandra, dns.TypeSRV) {
+				m.Extra[0].(*dns.A).A = net.IPv4(10, 244, 2, 10)
+			}
+			return true
+		}, statusDifferent, "addresses that no SRV target has are in the new server's additional section: a port of an endpoint"},
 		{"a name nobody has is answered", func(_ string, m *dns.Msg) bool {
 			if asked(m, "cassandra-3.cassandra"+cassandra, dns.TypeA) {
 				m.Rcode, m.Ns, m.Answer = dns.RcodeSuccess, nil, []dns.RR{rr(t, m.Question[0].Name+" 5 IN A 10.244.9.9")}

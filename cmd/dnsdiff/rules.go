@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -106,12 +105,8 @@ var rules = []rule{
 	{"an SRV's weight counts the records", "2", "kubernetes counts addresses and ports that make one record", func(c *comparison, d difference) bool {
 		return d.cause == causeWeight && int(d.rr.(*dns.SRV).Weight) == max(1, 100/len(c.new.Answer))
 	}},
-	{"additional has every address of a target", "2", "kubernetes leaves out addresses without the port", func(c *comparison, d difference) bool {
-		isTarget := func(rr dns.RR) bool {
-			srv, ok := rr.(*dns.SRV)
-			return ok && srv.Target == d.rr.Header().Name
-		}
-		return d.cause == causeExtraAddress && slices.ContainsFunc(c.new.Answer, isTarget)
+	{"additional has every address of a target", "2", "kubernetes leaves out addresses without the port", func(_ *comparison, d difference) bool {
+		return d.cause == causeExtraAddress
 	}},
 	{"a zone's name servers are the server itself", "2", "each of the two has addresses and Services of its own", func(c *comparison, _ difference) bool {
 		isNS := c.kind == kindApex && c.qtype == dns.TypeNS || c.kind == kindReverseAbove && c.qtype == dns.TypeNS
@@ -152,7 +147,7 @@ var rules = []rule{
 	}},
 	{"an endpoint in several slices has the ports of all of them", "4", "kubernetes leaves out the slices in which it is not ready", func(c *comparison, d difference) bool {
 		switch d.cause {
-		case causeExtra, causeExtraAddress:
+		case causeExtra:
 			return c.isMixed(d.rr)
 		case causeRevived:
 			return !slices.ContainsFunc(c.new.Answer, func(rr dns.RR) bool { return !c.isMixed(rr) })
@@ -173,8 +168,11 @@ var rules = []rule{
 	}},
 }
 
-// allowed returns the rule that allows d, or nil.
+// allowed returns the rule that allows d, or nil. None allows a wrong address, whatever the name.
 func (c *comparison) allowed(d difference) *rule {
+	if d.cause == causeWrongAddress {
+		return nil
+	}
 	for i := range rules {
 		if rules[i].allows(c, d) {
 			return &rules[i]
@@ -223,16 +221,11 @@ func (c *comparison) isMixed(rr dns.RR) bool {
 		if !e.mixed {
 			return false
 		}
-		switch rr := rr.(type) {
-		case *dns.A:
-			return addrOf(rr.A) == e.addr
-		case *dns.AAAA:
-			return addrOf(rr.AAAA) == e.addr
-		case *dns.SRV:
-			label, _ := c.cluster.target(rr.Target, c.zones)
+		if srv, ok := rr.(*dns.SRV); ok {
+			label, _ := c.cluster.target(srv.Target, c.zones)
 			return label == e.label()
 		}
-		return false
+		return addressOf(rr) == e.addr
 	})
 }
 
@@ -240,20 +233,8 @@ func (c *comparison) isMixed(rr dns.RR) bool {
 func (c *comparison) answersEndpoint() bool {
 	addrs := c.endpointAddrs()
 	return c.new.Rcode == dns.RcodeSuccess && !slices.ContainsFunc(c.new.Answer, func(rr dns.RR) bool {
-		switch rr := rr.(type) {
-		case *dns.A:
-			return !slices.Contains(addrs, addrOf(rr.A))
-		case *dns.AAAA:
-			return !slices.Contains(addrs, addrOf(rr.AAAA))
-		}
-		return rr.Header().Rrtype != dns.TypeSRV
+		return rr.Header().Rrtype != dns.TypeSRV && !slices.Contains(addrs, addressOf(rr))
 	})
-}
-
-// addrOf returns ip, of a record, as a netip.Addr.
-func addrOf(ip []byte) netip.Addr {
-	addr, _ := netip.AddrFromSlice(ip) // the invalid one is nobody's
-	return addr.Unmap()
 }
 
 // oldTargets returns where the PTRs lead that d says are gone: one, or all of the old answer.

@@ -34,8 +34,8 @@ func targets(n int) string {
 
 // ruleRows are replies of the old and the new server to one question about testdata/cluster.yaml. D is default.svc.cluster.local., @
 // the question's name; what stands behind ! is in the authority section, behind + in the additional one. A name that ends in ! in
-// the question has some capitals. In the cluster to which PTRs lead back, nobody has the name ghost. The rule is "" if one of the
-// differences is unexpected.
+// the question has some capitals. The old server knows the address of late.web.D, which came after the cluster was listed. The rule
+// is "" if one of the differences is unexpected.
 var ruleRows = []struct{ rule, question, old, new string }{
 	{"an empty non-terminal exists", "_tcp.web.D A", "NXDOMAIN", "NODATA"},
 	{"an empty non-terminal exists", "dns.cluster.local. A", "NXDOMAIN", "NODATA"},
@@ -105,7 +105,21 @@ var ruleRows = []struct{ rule, question, old, new string }{
 	{"", "pair.D SRV", "@ SRV 0 100 2380 pair-0.pair.D", "@ SRV 1 100 2380 pair-0.pair.D"},
 	{"additional has every address of a target", "dup.D SRV", "@ SRV 0 100 80 two.dup.D; +two.dup.D A 10.0.7.2", "@ SRV 0 100 80 two.dup.D; +two.dup.D A 10.0.7.2; +two.dup.D A 10.0.7.3"},
 	{"", "dup.D SRV", "@ SRV 0 100 80 two.dup.D; +two.dup.D A 10.0.7.2", "@ SRV 0 100 80 two.dup.D"},
-	{"", "dup.D SRV", "@ SRV 0 100 80 two.dup.D", "@ SRV 0 100 80 two.dup.D; +x.dup.D A 10.0.7.3"},
+	{"", "dup.D SRV", "@ SRV 0 100 80 two.dup.D", "@ SRV 0 100 80 two.dup.D; +one.dup.D A 10.0.7.1"},                                 // which is no target
+	{"", "dup.D SRV", "@ SRV 0 100 80 two.dup.D", "@ SRV 0 100 80 two.dup.D; +two.dup.D A 10.0.7.1"},                                 // the address is one's
+	{"", "dup.D SRV", "@ SRV 0 100 80 two.dup.D", "@ SRV 0 100 80 two.dup.D; +two.dup.D A 10.0.7.4"},                                 // the one that is not ready
+	{"", "dup.D SRV", "@ SRV 0 100 80 two.dup.D; +two.dup.D A 10.0.7.2", "@ SRV 0 100 80 two.dup.D; +two.dup.D A 10.0.7.1"},          // in place of the right one
+	{"", "dup.D SRV", "TC; @ SRV 0 100 80 two.dup.D", "@ SRV 0 100 80 two.dup.D; @ SRV 0 100 80 alias.dup.D; +two.dup.D A 10.0.7.1"}, // over TCP, too
+	{"", "_http._tcp.two.dup.D SRV", "NXDOMAIN", "@ SRV 0 100 80 two.dup.D; +two.dup.D A 10.0.7.1"},                                  // though the rest is deliberate
+	{"", "0--5.anon.D SRV", "NXDOMAIN", "@ SRV 0 100 80 0--5.anon.D; +0--5.anon.D AAAA fd00::"},                                      // for each rule
+	{"", "0--5.anon.D SRV", "NXDOMAIN", "NODATA; +0--5.anon.D AAAA ::5"},                                                             // of no record at all
+	{"additional has every address of a target", "anon.D SRV", "@ SRV 0 100 80 --5.anon.D", "@ SRV 0 100 80 0--5.anon.D; +0--5.anon.D AAAA ::5"},
+	{"additional has every address of a target", "anon.D SRV", "@ SRV 0 100 80 anon-x1.anon.D", "@ SRV 0 100 80 anon-x1.anon.D; +anon-x1.anon.D A 10.0.2.1"},
+	{"additional has every address of a target", "vip.D SRV", "@ SRV 0 100 80 vip.D; +vip.D A 10.96.0.1", "@ SRV 0 100 80 vip.D; +vip.D A 10.96.0.1; +vip.D AAAA fd96::1"},
+	{"", "vip.D SRV", "@ SRV 0 100 80 vip.D; +vip.D A 10.96.0.1", "@ SRV 0 100 80 vip.D; +vip.D A 10.96.0.1; +vip.D A 10.96.0.2"},
+	{"additional has every address of a target", "web.D SRV", "@ SRV 0 100 80 late.web.D", "@ SRV 0 100 80 late.web.D; +late.web.D A 10.0.0.9"},
+	{"", "web.D SRV", "@ SRV 0 100 80 late.web.D", "@ SRV 0 100 80 late.web.D; +late.web.D A 10.0.0.1"},
+	{"an endpoint has its ports", "_http._tcp.not-ready.all.D SRV", "NXDOMAIN", "@ SRV 0 100 80 not-ready.all.D; +not-ready.all.D A 10.0.8.3"},
 	{"a zone's name servers are the server itself", "cluster.local. NS", "@ NS ns.dns.cluster.local.", "@ NS dns.kube-system.svc.cluster.local."},
 	{"a zone's name servers are the server itself", "ns.dns.cluster.local. A", "@ A 10.0.0.1", "@ A 10.0.0.2"},
 	{"", "cluster.local. NS", "@ NS ns.dns.cluster.local.", "NXDOMAIN"},
@@ -167,7 +181,7 @@ func TestRulesAllowWhatIsDeliberateAndNoMore(t *testing.T) {
 		cmp := &comparison{
 			question: question{sub, dns.StringToType[qtype]}, network: network, bufsize: bufsize, zones: g.zones, ttl: true,
 			old: message(t, sub.name, row.old), new: message(t, sub.name, row.new),
-			confirms: func(name string, _ netip.Addr) bool { return !strings.HasPrefix(name, "ghost.") },
+			confirms: oldConfirms,
 		}
 		var used, unexpected []string
 		for _, d := range cmp.differences() {
@@ -188,6 +202,45 @@ func TestRulesAllowWhatIsDeliberateAndNoMore(t *testing.T) {
 	for _, rule := range rules {
 		if !shown[rule.name] {
 			t.Errorf("no row has the rule %q", rule.name)
+		}
+	}
+}
+
+// oldConfirms reports whether the old server of ruleRows says that a name has an address.
+func oldConfirms(name string, addr netip.Addr) bool {
+	names := map[string]string{"10.0.0.1": "web-0.web.D 10-0-0-1.peers.D 10-0-0-1.lb.D", "10.0.0.9": "late.web.D"}[addr.String()]
+	return slices.Contains(strings.Fields(long(names)), name)
+}
+
+// TestAddressesOfTargetsAreCompared has replies to SRV queries, as in ruleRows, and all their differences.
+func TestAddressesOfTargetsAreCompared(t *testing.T) {
+	c := clusterOf(t, options{manifests: []string{"../../testdata/cluster.yaml"}})
+	for _, row := range []struct {
+		name, old, new string
+		want           []cause
+	}{
+		{"the same addresses", "@ SRV 0 100 80 alias.dup.D; +alias.dup.D A 10.0.7.2", "@ SRV 0 100 80 alias.dup.D; +alias.dup.D A 10.0.7.2", nil},
+		{"the same, that is wrong", "@ SRV 0 100 80 alias.dup.D; +alias.dup.D A 10.0.7.1", "@ SRV 0 100 80 alias.dup.D; +alias.dup.D A 10.0.7.1", nil},
+		{"another one", "@ SRV 0 100 80 alias.dup.D; +alias.dup.D A 10.0.7.2", "@ SRV 0 100 80 alias.dup.D; +alias.dup.D A 10.0.7.1", []cause{causeMissingAddress, causeWrongAddress}},
+		{"the right one where there was none", "@ SRV 0 100 80 alias.dup.D", "@ SRV 0 100 80 alias.dup.D; +alias.dup.D A 10.0.7.2", []cause{causeExtraAddress}},
+		{"the right one where there was no answer", "NXDOMAIN", "@ SRV 0 100 80 alias.dup.D; +alias.dup.D A 10.0.7.2", []cause{causeRevived}},
+		{"no answer any more", "@ SRV 0 100 80 alias.dup.D; +alias.dup.D A 10.0.7.2", "NXDOMAIN", []cause{causeDenied}},
+		{"the right one of more than the old server sends", "TC; @ SRV 0 100 80 alias.dup.D", "@ SRV 0 100 80 alias.dup.D; +alias.dup.D A 10.0.7.2", []cause{causeOldTruncates}},
+		{"one of a target that is cut off", "@ SRV 0 100 80 alias.dup.D", "TC; @ SRV 0 100 80 alias.dup.D; +one.dup.D A 10.0.7.1", []cause{causeNewTruncates}},
+		{"an owner in another spelling", "@ SRV 0 100 80 --5.anon.D; +--5.anon.D AAAA ::5", "@ SRV 0 100 80 --5.anon.D; +0--5.anon.D AAAA ::5", nil},
+		{"both in another spelling", "@ SRV 0 100 80 --5.anon.D", "@ SRV 0 100 80 --5.anon.D; +--5.anon.D AAAA ::5", []cause{causeExtraAddress}},
+	} {
+		sub := subject{name: long("dup.D"), kind: kindService, cluster: c}
+		cmp := &comparison{
+			question: question{sub, dns.TypeSRV}, network: "tcp", zones: []string{"cluster.local."}, confirms: oldConfirms,
+			old: message(t, sub.name, row.old), new: message(t, sub.name, row.new),
+		}
+		var got []cause
+		for _, d := range cmp.differences() {
+			got = append(got, d.cause)
+		}
+		if slices.Sort(got); !slices.Equal(got, row.want) {
+			t.Errorf("%s: got %q, want %q", row.name, got, row.want)
 		}
 	}
 }
