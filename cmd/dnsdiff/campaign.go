@@ -105,7 +105,7 @@ func (c *campaign) run(ctx context.Context) {
 				c.log.Printf("%v; asking for the names of the last round", err)
 			}
 		}
-		g := &generator{cluster: c.cluster, zones: c.zones, headlessOnly: c.headlessOnly, seed: c.seed + uint64(round)}
+		g := c.generator(c.cluster, c.seed+uint64(round))
 		c.before, _ = c.findings.count(different)
 		c.total = 0
 		for range g.questions() {
@@ -218,8 +218,12 @@ func (c *campaign) anew(ctx context.Context, sub subject) (subject, bool) {
 	if err != nil || now == nil {
 		return sub, false // then what is known already must do
 	}
-	g := &generator{cluster: now, zones: c.zones, headlessOnly: c.headlessOnly, seed: c.seed}
-	return g.find(sub)
+	return c.generator(now, c.seed).find(sub)
+}
+
+// generator returns what makes the names of a cluster.
+func (c *campaign) generator(of *cluster, seed uint64) *generator {
+	return &generator{cluster: of, zones: c.zones, headlessOnly: c.headlessOnly, zonal: c.zonal, seed: seed}
 }
 
 // ask asks both servers one question over all networks and compares the replies. An error means that ctx has ended.

@@ -73,6 +73,7 @@ type endpoint struct {
 	addr     netip.Addr // never IPv4-mapped
 	hostname string     // a valid label, or "" for the dashed address
 	pod      string     // the name of the Pod; "" if there is none
+	zone     string     // the topology zone, in lower case; "" if it is not known
 	odd      string     // how stock spells the dashed address, if in another way
 	ports    []port
 	ready    bool
@@ -241,7 +242,7 @@ func (b *builder) addEndpoint(svc serviceKey, e *endpoint) {
 	}
 	old.mixed = old.mixed || old.ready != e.ready || old.odd != e.odd || old.mapped != e.mapped
 	old.mapped = old.mapped || e.mapped
-	old.odd, old.pod = cmp.Or(old.odd, e.odd), cmp.Or(old.pod, e.pod)
+	old.zone, old.odd, old.pod = cmp.Or(old.zone, e.zone), cmp.Or(old.odd, e.odd), cmp.Or(old.pod, e.pod)
 	old.ready = old.ready || e.ready
 }
 

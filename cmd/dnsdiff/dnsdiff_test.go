@@ -154,9 +154,9 @@ const zones = "cluster.local in-addr.arpa ip6.arpa"
 
 // startStock starts CoreDNS's kubernetes plugin, and returns an address at which it answers over UDP and TCP. It is not a whole CoreDNS,
 // because the plugin's setup changes a global logger while reflectors of other plugins log.
-func startStock(t *testing.T, url string) string {
+func startStock(t *testing.T, option string) string {
 	t.Helper()
-	controller := caddy.NewTestController("dns", "kubernetes "+zones+" {\nendpoint "+url+"\n}")
+	controller := caddy.NewTestController("dns", "kubernetes "+zones+" {\n"+option+"\n}")
 	controller.Next()
 	k, err := kubernetes.ParseStanza(controller)
 	if err != nil {
@@ -242,17 +242,22 @@ func dnsdiff(t *testing.T, args ...string) (int, *report, string) {
 
 // TestOnlyDeliberateDifferencesFromKubernetes compares CoreDNS's kubernetes plugin with headless on the same API server.
 func TestOnlyDeliberateDifferencesFromKubernetes(t *testing.T) {
-	for _, manifests := range []string{"../../examples", "../../testdata/cluster.yaml"} {
-		t.Run(manifests, func(t *testing.T) {
-			url, kubeconfig := startAPI(t, manifests)
-			old := startStock(t, url)
-			fresh := startHeadless(t, "endpoint "+url, nil)
-			status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-kubeconfig", kubeconfig)
+	for _, c := range []struct{ manifests, option, args, rule string }{
+		{"../../examples", "", "", "an empty non-terminal exists"},
+		{"../../testdata/cluster.yaml", "", "", "an endpoint in several slices has the ports of all of them"},
+		{"../../testdata/cluster.yaml", "zonal", "-zonal", "a zonal name exists if its Service's own name does"},
+	} {
+		t.Run(c.manifests+" "+c.option, func(t *testing.T) {
+			url, kubeconfig := startAPI(t, c.manifests)
+			option := "endpoint " + url + "\n" + c.option
+			old := startStock(t, option)
+			fresh := startHeadless(t, option, nil)
+			status, r, stderr := dnsdiff(t, append(strings.Fields(c.args), "-old", old, "-new", fresh, "-kubeconfig", kubeconfig)...)
 			if status != statusSame || r.Rounds != 1 || r.Incomplete != "" {
 				t.Errorf("got status %d after %d rounds, want %d after 1\n%s\n%s", status, r.Rounds, statusSame, r.text(), stderr)
 			}
-			if r.Questions < 100 || len(r.Deliberate) < 5 {
-				t.Errorf("got %d questions and %d deliberate differences, want more to compare", r.Questions, len(r.Deliberate))
+			if r.Questions < 100 || len(r.Deliberate) < 5 || !slices.Contains(causes(r.Deliberate), c.rule+": ") {
+				t.Errorf("got %d questions and the deliberate differences %q, want more to compare, and %q", r.Questions, causes(r.Deliberate), c.rule)
 			}
 		})
 	}
@@ -263,7 +268,7 @@ func TestFaultsAreFound(t *testing.T) {
 	type fault func(network string, m *dns.Msg) bool
 	var planted atomic.Pointer[fault]
 	url, _ := startAPI(t, "../../examples")
-	old := startStock(t, url)
+	old := startStock(t, "endpoint "+url)
 	fresh := startHeadless(t, "endpoint "+url, func(network string, m *dns.Msg) bool { return (*planted.Load())(network, m) })
 	const cassandra = ".default.svc.cluster.local."
 	asked := func(m *dns.Msg, name string, qtype uint16) bool {
@@ -437,7 +442,7 @@ func TestWhatTheClusterHasBecomeIsLookedUp(t *testing.T) {
 		http.Redirect(w, r, at+namespaceless(r.URL.Path), http.StatusTemporaryRedirect)
 	}))
 	t.Cleanup(lister.Close)
-	old := startStock(t, now)
+	old := startStock(t, "endpoint "+now)
 	fresh := startHeadless(t, "endpoint "+now, nil)
 	status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-kubeconfig", writeKubeconfig(t, lister.URL))
 	if status != statusSame || lists.Load() != 1 {
@@ -464,7 +469,7 @@ func TestLargeAnswersAreComparedByParts(t *testing.T) {
 		return writeFile(t, text)
 	}
 	url, _ := startAPI(t, service(0, 500))
-	old := startStock(t, url)
+	old := startStock(t, "endpoint "+url)
 	var strayed atomic.Bool
 	fresh := startHeadless(t, "endpoint "+url, func(network string, m *dns.Msg) bool {
 		if strayed.Load() && network == "udp" && m.Question[0].Qtype == dns.TypeA && m.Truncated {

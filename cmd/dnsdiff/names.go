@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -37,6 +38,8 @@ const (
 	kindHostProto    kind = "_proto of an endpoint"
 	kindDNS          kind = "dns, above ns.dns"
 	kindReverseAbove kind = "a name above a reverse name"
+	kindZonal        kind = "a topology zone of a Service"
+	kindScope        kind = "_zone of a Service"
 )
 
 // Names that nobody has.
@@ -53,6 +56,7 @@ const (
 	missBelowPod     kind = "nothing below a Pod"
 	missReverse      kind = "no reverse name"
 	missBelowReverse kind = "nothing below a reverse name"
+	missZonal        kind = "no topology zone"
 )
 
 // qtypes are the types that names of a kind are asked for. At least one is a type that such a name lacks.
@@ -77,6 +81,8 @@ var qtypes = map[kind][]uint16{
 	kindHostProto:    {dns.TypeA, dns.TypeSRV},
 	kindDNS:          {dns.TypeA, dns.TypeTXT},
 	kindReverseAbove: {dns.TypePTR, dns.TypeNS},
+	kindZonal:        {dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypeTXT},
+	kindScope:        {dns.TypeA, dns.TypeSRV},
 	missZone:         {dns.TypeA, dns.TypeSOA},
 	missNamespace:    {dns.TypeA, dns.TypeSOA},
 	missService:      {dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypeSOA},
@@ -89,6 +95,7 @@ var qtypes = map[kind][]uint16{
 	missBelowPod:     {dns.TypeA},
 	missReverse:      {dns.TypePTR, dns.TypeSOA},
 	missBelowReverse: {dns.TypePTR},
+	missZonal:        {dns.TypeA, dns.TypeSRV},
 }
 
 // subject is a name to ask for.
@@ -111,6 +118,7 @@ type generator struct {
 	cluster      *cluster
 	zones        []string
 	headlessOnly bool // no names of endpoints of ClusterIP Services
+	zonal        bool // names of topology zones, too
 	seed         uint64
 }
 
@@ -237,6 +245,13 @@ func (s *stream) podNames() {
 
 func (s *stream) serviceNames(svc *service) {
 	base := fmt.Sprintf("%s.%s.svc.%s", svc.name, svc.namespace, s.zone)
+	switch {
+	case !s.zonal:
+	case svc.kind == headless:
+		s.zonalNames(svc, base)
+	default:
+		s.add(subject{kind: missZonal, service: svc}, "%s.pin._zone.%s", s.nobody(), base)
+	}
 	if svc.kind == externalName {
 		s.add(subject{kind: kindExternal, service: svc}, "%s", base)
 		s.add(subject{kind: missPort, service: svc}, "_http._tcp.%s", base)
@@ -270,6 +285,30 @@ func (s *stream) serviceNames(svc *service) {
 		s.endpointNames(svc, base, ports)
 	}
 	s.reverseNames(svc)
+}
+
+// zonalNames yields the names of the topology zones that endpoints of svc are in, and of one in which there is none.
+func (s *stream) zonalNames(svc *service, base string) {
+	for _, label := range []string{"_zone", "pin._zone", "prefer._zone"} {
+		s.add(subject{kind: kindScope, service: svc}, "%s.%s", label, base)
+	}
+	nowhere := s.nobody()
+	zones := map[string][]*endpoint{nowhere: nil}
+	for _, e := range svc.endpoints {
+		if e.zone != "" {
+			zones[e.zone] = append(zones[e.zone], e)
+		}
+	}
+	for _, zone := range slices.Sorted(maps.Keys(zones)) {
+		sub := subject{kind: kindZonal, service: svc, endpoints: zones[zone]}
+		s.add(sub, "%s.pin._zone.%s", zone, base)
+		if !slices.ContainsFunc(sub.endpoints, func(e *endpoint) bool { return e.ready }) {
+			sub.endpoints = svc.endpoints
+		}
+		s.add(sub, "%s.prefer._zone.%s", zone, base)
+	}
+	s.addRespelled(subject{kind: kindZonal, service: svc}, nowhere+".pin._zone."+base)
+	s.add(subject{kind: missZonal, service: svc}, "%s.%s._zone.%s", nowhere, s.nobody(), base)
 }
 
 // endpointNames yields the names of the endpoints of svc, whose own name is base and which has these named ports.
@@ -418,14 +457,14 @@ func reverse(addr netip.Addr) string {
 func (k kind) isMiss() bool {
 	return slices.Contains([]kind{
 		missZone, missNamespace, missService, missHost, missHostPort, missPort, missUnderscore, missWildcard, missBelow, missBelowPod,
-		missReverse, missBelowReverse,
+		missReverse, missBelowReverse, missZonal,
 	}, k)
 }
 
 // exists reports whether the name should exist, as far as the cluster says.
 func (s *subject) exists() bool {
 	switch s.kind {
-	case kindService:
+	case kindService, kindZonal, kindScope:
 		return s.service.exists()
 	case kindPort, kindProto:
 		return s.service.servesPort(s.port)
@@ -457,8 +496,8 @@ func (s *subject) owns(qtype uint16) bool {
 		hasPorts = len(s.service.ports) > 0
 	case kindPort, kindHostPort:
 		return qtype == dns.TypeSRV
-	case kindHost:
-		hasPorts = true
+	case kindHost, kindZonal:
+		hasPorts = len(addrs) > 0
 	case kindPod:
 		addrs = append(addrs, s.addr)
 	default:

@@ -155,6 +155,76 @@ nothing below a reverse name: x.1.0.96.10.in-addr.arpa.
 nothing below a reverse name: x.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.d.f.ip6.arpa.
 `
 
+// zonal is a StatefulSet with pods in two topology zones and in none. The one pod in the second is not ready.
+const zonal = `
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: shop}
+spec: {clusterIP: None}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-1, namespace: shop, labels: {kubernetes.io/service-name: db}}
+addressType: IPv4
+endpoints:
+- {addresses: [10.1.2.3], hostname: db-0, zone: eu-1A}
+- {addresses: [10.1.2.4], hostname: db-1, zone: corp.example.com, conditions: {ready: false}}
+- {addresses: [10.1.2.5], hostname: db-2}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {clusterIP: 10.96.0.1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: mail, namespace: shop}
+spec: {type: ExternalName, externalName: mail.example.org}
+`
+
+// zonalNames are the names that the option zonal adds in the zone z., with the addresses that they should have.
+const zonalNames = `
+a topology zone of a Service: eu-1a.pin._zone.db.shop.svc.z. [10.1.2.3]
+a topology zone of a Service: eu-1a.prefer._zone.db.shop.svc.z. [10.1.2.3]
+a topology zone of a Service: corp.example.com.pin._zone.db.shop.svc.z. []
+a topology zone of a Service: corp.example.com.prefer._zone.db.shop.svc.z. [10.1.2.3 10.1.2.5]
+a topology zone of a Service: nobody.pin._zone.db.shop.svc.z. []
+a topology zone of a Service: nobody.prefer._zone.db.shop.svc.z. [10.1.2.3 10.1.2.5]
+a topology zone of a Service: nobody.pin._zone.db.shop.svc.z.! []
+_zone of a Service: _zone.db.shop.svc.z. []
+_zone of a Service: pin._zone.db.shop.svc.z. []
+_zone of a Service: prefer._zone.db.shop.svc.z. []
+no topology zone: nobody.nobody._zone.db.shop.svc.z. []
+no topology zone: nobody.pin._zone.web.shop.svc.z. []
+no topology zone: nobody.pin._zone.mail.shop.svc.z. []
+`
+
+func TestZonalNamesAreThoseOfTopologyZones(t *testing.T) {
+	g := &generator{cluster: clusterOf(t, options{manifests: []string{writeFile(t, zonal)}}), zones: []string{"z."}, zonal: true, seed: 1}
+	var got []string
+	for sub := range g.subjects() {
+		name := sub.name
+		if sub.respelled {
+			name = sub.lower() + "!"
+		}
+		if name = nobody.ReplaceAllString(name, "nobody"); strings.Contains(name, "_zone.") {
+			got = append(got, fmt.Sprintf("%s: %s %v", sub.kind, name, sub.endpointAddrs()))
+		}
+	}
+	want := strings.Split(strings.TrimSpace(zonalNames), "\n")
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	g.zonal = false
+	for sub := range g.subjects() {
+		if strings.Contains(sub.name, "_zone.") {
+			t.Errorf("got %s, want it with zonal only", sub.name)
+		}
+	}
+}
+
 var nobody = regexp.MustCompile(`nobody-[a-z]{6}`)
 
 func TestNamesAreThoseThatExistAndNearMisses(t *testing.T) {

@@ -44,6 +44,8 @@ Where names come from:
   -pods               names of Pods, too: 10-244-1-21.NAMESPACE.pod.ZONE
   -endpoints headless no names of endpoints of ClusterIP Services, for a server
                       that has "endpoints headless" too; default: all
+  -zonal              names of topology zones, too: eu-1.pin._zone.SERVICE....
+                      Both servers need the option "zonal" for these
 
 How to ask:
   -net NETWORKS       udp,tcp (the default), udp or tcp
@@ -74,7 +76,7 @@ Exit status: 0 there are no unexpected differences, 1 there are, 2 the servers
 could not be compared, or not all names were asked for, or not all that differs
 was asked again. Ctrl-C prints what was found so far.
 
-Not asked for: names of multicluster zones, and those of the option zonal.
+Not asked for: names of multicluster zones.
 
 Examples:
   dnsdiff -old 10.96.0.10 -new 127.0.0.1:1053
@@ -91,6 +93,7 @@ type options struct {
 	zones        []string // lower-case FQDNs
 	pods         bool
 	headlessOnly bool     // no names of endpoints of ClusterIP Services
+	zonal        bool     // names of topology zones, too
 	networks     []string // "udp", "tcp"
 	bufsize      uint16   // 0: no EDNS
 	rate         int      // queries a second
@@ -141,6 +144,7 @@ func parseOptions(args []string) (*options, error) {
 	f.Var(&zones, "zones", "")
 	f.BoolVar(&o.pods, "pods", false, "")
 	f.StringVar(&endpoints, "endpoints", "all", "")
+	f.BoolVar(&o.zonal, "zonal", false, "")
 	f.Var(&networks, "net", "")
 	f.IntVar(&bufsize, "bufsize", 1232, "")
 	f.IntVar(&o.rate, "rate", 200, "")

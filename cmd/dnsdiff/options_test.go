@@ -76,7 +76,7 @@ func TestHelpNamesEveryOption(t *testing.T) {
 		t.Errorf("got status %d, %q and %q, want %d and the help page", status, stdout.String(), stderr.String(), statusSame)
 	}
 	for _, name := range []string{
-		"old", "new", "kubeconfig", "context", "manifests", "namespaces", "zones", "pods", "endpoints", "net", "bufsize", "rate", "concurrency",
+		"old", "new", "kubeconfig", "context", "manifests", "namespaces", "zones", "pods", "endpoints", "zonal", "net", "bufsize", "rate", "concurrency",
 		"timeout", "retries", "again", "wait", "repeat", "duration", "seed", "ttl", "strict", "o", "examples", "progress",
 	} {
 		if !strings.Contains(help, "\n  -"+name+" ") && !strings.Contains(help, " -"+name+" SERVER") {

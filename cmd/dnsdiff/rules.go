@@ -19,7 +19,7 @@ type rule struct {
 // rules are tried in this order.
 var rules = []rule{
 	{"an empty non-terminal exists", "1", "NXDOMAIN denies what is below it (RFC 8020)", func(c *comparison, d difference) bool {
-		isNonTerminal := slices.Contains([]kind{kindProto, kindHostProto, kindDNS, kindReverseAbove}, c.kind)
+		isNonTerminal := slices.Contains([]kind{kindProto, kindHostProto, kindDNS, kindReverseAbove, kindScope}, c.kind)
 		return d.cause == causeNoData && isNonTerminal && c.exists()
 	}},
 	{"a name exists for every type", "1", "kubernetes answers NXDOMAIN for types that the name has not", func(c *comparison, d difference) bool {
@@ -27,6 +27,9 @@ var rules = []rule{
 	}},
 	{"a name that does not exist has no SOA either", "1", "kubernetes answers NODATA to SOA whatever the name", func(c *comparison, d difference) bool {
 		return d.cause == causeNameError && c.qtype == dns.TypeSOA && c.kind.isMiss()
+	}},
+	{"a zonal name exists if its Service's own name does", "1", "kubernetes has no data below a Service without ready endpoints", func(c *comparison, d difference) bool {
+		return d.cause == causeNameError && c.kind == kindZonal && !c.exists()
 	}},
 	{"a zone is the same in upper case", "1", "kubernetes compares the zone's spelling byte by byte", func(c *comparison, d difference) bool {
 		return c.kind == kindApex && c.respelled && outcome(c.old) != data && (outcome(c.new) == data) == c.owns(c.qtype)
@@ -136,7 +139,7 @@ var rules = []rule{
 		switch c.kind {
 		case kindUnready, kindUnreadyPort:
 			return outcome(c.old) == nameError && (d.cause == causeRevived || d.cause == causeNoData)
-		case kindService:
+		case kindService, kindScope:
 			return d.cause == causeNoData && !c.exists() && hasUnready(c.service)
 		}
 		return false

@@ -43,9 +43,17 @@ var ruleRows = []struct{ rule, question, old, new string }{
 	{"", "_tcp.starting.D A", "NXDOMAIN", "NODATA"}, // it has no ready endpoint
 	{"", "nobody.web.D A", "NXDOMAIN", "NODATA"},
 	{"", "_tcp.web.D A", "NODATA", "NXDOMAIN"},
+	{"an empty non-terminal exists", "pin._zone.zoned.D A", "NXDOMAIN", "NODATA"},
+	{"", "pin._zone.empty.D A", "NXDOMAIN", "NODATA"},
+	{"a zonal name exists if its Service's own name does", "nobody.pin._zone.empty.D A", "NODATA", "NXDOMAIN"},
+	{"", "eu-1a.pin._zone.zoned.D TXT", "NODATA", "NXDOMAIN"},
+	{"", "nobody.pin._zone.vip.D A", "NXDOMAIN", "NODATA"},
 	{"a name exists for every type", "web.D TXT", "NXDOMAIN", "NODATA"},
 	{"a name exists for every type", "web-0.web.D AAAA", "NXDOMAIN", "NODATA"},
 	{"a name exists for every type", "1.0.0.10.in-addr.arpa. TXT", "NXDOMAIN", "NODATA"},
+	{"a name exists for every type", "eu-1a.pin._zone.zoned.D AAAA", "NXDOMAIN", "NODATA"},
+	{"", "eu-1a.pin._zone.zoned.D A", "NXDOMAIN", "NODATA"},
+	{"", "nobody.prefer._zone.zoned.D SRV", "NXDOMAIN", "NODATA"},
 	{"", "web.D A", "NXDOMAIN", "NODATA"},
 	{"", "1.0.0.10.in-addr.arpa. PTR", "NXDOMAIN", "NODATA"},
 	{"a name that does not exist has no SOA either", "nobody.D SOA", "NODATA", "NXDOMAIN"},
@@ -137,6 +145,7 @@ var ruleRows = []struct{ rule, question, old, new string }{
 	{"hostnames of endpoints that are not ready", "web-2.web.D A", "NXDOMAIN", "@ A 10.0.0.3"},
 	{"hostnames of endpoints that are not ready", "_http._tcp.not-ready.all.D SRV", "NXDOMAIN", "NODATA"},
 	{"hostnames of endpoints that are not ready", "all.D A", "NXDOMAIN", "NODATA"},
+	{"hostnames of endpoints that are not ready", "_zone.all.D A", "NXDOMAIN", "NODATA"},
 	{"", "all.D A", "NXDOMAIN", "@ A 10.0.8.3"},
 	{"", "empty.D A", "NXDOMAIN", "NODATA"},
 	{"a slice of names has no endpoints", "fqdn.D A", "@ CNAME pod.example.com.", "NXDOMAIN"},
@@ -157,7 +166,7 @@ var ruleRows = []struct{ rule, question, old, new string }{
 
 func TestRulesAllowWhatIsDeliberateAndNoMore(t *testing.T) {
 	c := clusterOf(t, options{manifests: []string{"../../testdata/cluster.yaml", writeFile(t, onePod)}, pods: true})
-	g := &generator{cluster: c, zones: []string{"cluster.local."}, seed: 1}
+	g := &generator{cluster: c, zones: []string{"cluster.local."}, zonal: true, seed: 1}
 	subjects := make(map[string]subject)
 	for sub := range g.subjects() {
 		name := nobody.ReplaceAllString(sub.lower(), "nobody")

@@ -231,6 +231,9 @@ func (b *builder) addSlice(es *discoveryv1.EndpointSlice) {
 					own.hostname = name
 				}
 			}
+			if e.Zone != nil {
+				own.zone = strings.ToLower(*e.Zone)
+			}
 			if e.TargetRef != nil && e.TargetRef.Kind == "Pod" {
 				own.pod = e.TargetRef.Name
 			}
