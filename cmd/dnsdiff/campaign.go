@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -53,7 +54,7 @@ func (c *campaign) prepare(ctx context.Context) (err error) {
 		for _, zone := range c.zones {
 			var errs []error
 			for _, network := range c.networks {
-				errs = append(errs, s.serves(ctx, network, zone, deadline))
+				errs = append(errs, s.serves(ctx, network, zone.name, deadline))
 			}
 			if !slices.Contains(errs, nil) { // a server that fails over one of them is a finding
 				return errs[0]
@@ -70,11 +71,18 @@ func (c *campaign) read(ctx context.Context) error {
 		return err
 	}
 	c.cluster = now
-	endpoints := 0
+	endpoints, imported := 0, 0
 	for _, svc := range now.services {
 		endpoints += len(svc.endpoints)
+		if svc.imported {
+			imported++
+		}
 	}
-	c.log.Printf("%s, %s, %s", plural(len(now.namespaces), "namespace"), plural(len(now.services), "Service"), plural(endpoints, "endpoint"))
+	parts := []string{plural(len(now.namespaces), "namespace"), plural(len(now.services)-imported, "Service"), plural(endpoints, "endpoint")}
+	if imported > 0 {
+		parts = append(parts, plural(imported, "ServiceImport"))
+	}
+	c.log.Print(strings.Join(parts, ", "))
 	return nil
 }
 

@@ -16,10 +16,29 @@ type cluster struct {
 	addrs      map[netip.Addr]bool // of Services and endpoints
 }
 
-type serviceKey struct{ namespace, name string }
+// zone is a zone of the cluster.
+type zone struct {
+	name         string // FQDN in lower case
+	multicluster bool   // its names are of ServiceImports, in place of Services
+}
+
+// String returns the zone's name.
+func (z zone) String() string { return z.name }
+
+// serviceKey identifies a Service or, if it is imported, a ServiceImport, which is treated as a Service of the multicluster zones.
+type serviceKey struct {
+	namespace, name string
+	imported        bool
+}
 
 func (k serviceKey) compare(o serviceKey) int {
-	return cmp.Or(strings.Compare(k.namespace, o.namespace), strings.Compare(k.name, o.name))
+	if c := cmp.Or(strings.Compare(k.namespace, o.namespace), strings.Compare(k.name, o.name)); c != 0 || k.imported == o.imported {
+		return c
+	}
+	if k.imported {
+		return 1
+	}
+	return -1
 }
 
 // pod is one address of a Pod.
@@ -72,6 +91,7 @@ func (p port) otherProto() port {
 type endpoint struct {
 	addr     netip.Addr // never IPv4-mapped
 	hostname string     // a valid label, or "" for the dashed address
+	cluster  string     // the label of the cluster that exports it; "" if it is not imported
 	pod      string     // the name of the Pod; "" if there is none
 	zone     string     // the topology zone, in lower case; "" if it is not known
 	odd      string     // how stock spells the dashed address, if in another way
@@ -81,8 +101,16 @@ type endpoint struct {
 	mapped   bool // spelled as an IPv4-mapped IPv6 address
 }
 
-// label returns the endpoint's own label.
-func (e *endpoint) label() string { return cmp.Or(e.hostname, dashed(e.addr)) }
+// label returns the endpoint's own label, and for an imported one that of its cluster, too.
+func (e *endpoint) label() string { return e.called(cmp.Or(e.hostname, dashed(e.addr))) }
+
+// called returns label, with the endpoint's cluster.
+func (e *endpoint) called(label string) string {
+	if e.cluster == "" {
+		return label
+	}
+	return label + "." + e.cluster
+}
 
 // dashed returns the label that is made of an address: without a hyphen at either end.
 func dashed(addr netip.Addr) string {
@@ -150,7 +178,7 @@ func (s *service) spell(e *endpoint) {
 		if s.spellings == nil {
 			s.spellings = make(map[string]string)
 		}
-		s.spellings[label] = dashed(e.addr)
+		s.spellings[e.called(label)] = e.label()
 	}
 }
 
@@ -165,15 +193,15 @@ func (c *cluster) service(key serviceKey) *service {
 
 // target returns what a name below svc in one of the zones is: its label, "" for a Service's own name, and the Service, nil if there
 // is none. name is in lower case.
-func (c *cluster) target(name string, zones []string) (label string, svc *service) {
+func (c *cluster) target(name string, zones []zone) (label string, svc *service) {
 	for _, zone := range zones {
-		rest, ok := strings.CutSuffix(name, ".svc."+zone)
+		rest, ok := strings.CutSuffix(name, ".svc."+zone.name)
 		if !ok {
 			continue
 		}
 		labels := strings.Split(rest, ".")
 		if n := len(labels); n >= 2 {
-			return strings.Join(labels[:n-2], "."), c.service(serviceKey{labels[n-1], labels[n-2]})
+			return strings.Join(labels[:n-2], "."), c.service(serviceKey{labels[n-1], labels[n-2], zone.multicluster})
 		}
 	}
 	return "", nil
@@ -181,7 +209,7 @@ func (c *cluster) target(name string, zones []string) (label string, svc *servic
 
 // resolves reports whether a name in one of the zones, which is an SRV target, has an address: a Service's own name a ClusterIP, and an
 // endpoint's name that of a ready endpoint or, if all that have the name are not ready, of any. name is in lower case.
-func (c *cluster) resolves(name string, zones []string, addr netip.Addr) bool {
+func (c *cluster) resolves(name string, zones []zone, addr netip.Addr) bool {
 	label, svc := c.target(name, zones)
 	if svc == nil {
 		return false
@@ -189,7 +217,7 @@ func (c *cluster) resolves(name string, zones []string, addr netip.Addr) bool {
 	if label == "" {
 		return slices.Contains(svc.addrs, addr)
 	}
-	hasName := func(e *endpoint) bool { return e.label() == label || e.hostname == "" && e.pod == label }
+	hasName := func(e *endpoint) bool { return e.label() == label || e.hostname == "" && e.called(e.pod) == label }
 	isReady := func(e *endpoint) bool { return e.ready && hasName(e) }
 	return slices.ContainsFunc(svc.endpoints, func(e *endpoint) bool {
 		return e.addr == addr && hasName(e) && (e.ready || !slices.ContainsFunc(svc.endpoints, isReady))
@@ -207,8 +235,8 @@ type builder struct {
 
 // endpointKey identifies an endpoint of a Service.
 type endpointKey struct {
-	addr     netip.Addr
-	hostname string
+	addr              netip.Addr
+	hostname, cluster string
 }
 
 func newBuilder() *builder {
@@ -229,7 +257,7 @@ func (b *builder) addEndpoint(svc serviceKey, e *endpoint) {
 	if b.endpoints[svc] == nil {
 		b.endpoints[svc] = make(map[endpointKey]*endpoint)
 	}
-	key := endpointKey{e.addr, e.hostname}
+	key := endpointKey{e.addr, e.hostname, e.cluster}
 	old := b.endpoints[svc][key]
 	if old == nil {
 		b.endpoints[svc][key] = e
@@ -252,7 +280,7 @@ func (b *builder) cluster() *cluster {
 	for key, svc := range b.services {
 		svc.named = b.named[key]
 		svc.endpoints = slices.SortedFunc(maps.Values(b.endpoints[key]), func(e, o *endpoint) int {
-			return cmp.Or(strings.Compare(e.hostname, o.hostname), e.addr.Compare(o.addr))
+			return cmp.Or(strings.Compare(e.hostname, o.hostname), e.addr.Compare(o.addr), strings.Compare(e.cluster, o.cluster))
 		})
 		for _, addr := range svc.addrs {
 			c.addrs[addr] = true

@@ -21,7 +21,7 @@ type comparison struct {
 	network  string
 	old, new *dns.Msg
 	newWhole *dns.Msg // the new server's reply over TCP; nil: there is none
-	zones    []string
+	zones    []zone
 	bufsize  int  // of the client over UDP
 	ttl      bool // times to live are compared
 	// confirms reports whether the old server says that a name has an address.

@@ -11,7 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
+	"net/url"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,6 +37,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
 func init() {
@@ -48,6 +50,7 @@ const (
 	namespacesPath = "/api/v1/namespaces"
 	servicesPath   = "/api/v1/services"
 	slicesPath     = "/apis/discovery.k8s.io/v1/endpointslices"
+	importsPath    = "/apis/multicluster.x-k8s.io/v1alpha1/serviceimports"
 )
 
 // startAPI starts an API server that lists the objects of manifests, and in whose watches nothing happens. It has all Namespaces that
@@ -62,6 +65,7 @@ func startAPI(t *testing.T, paths ...string) (url, kubeconfig string) {
 		namespacesPath: corev1.SchemeGroupVersion.WithKind("Namespace"),
 		servicesPath:   corev1.SchemeGroupVersion.WithKind("Service"),
 		slicesPath:     discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
+		importsPath:    mcsv1alpha1.SchemeGroupVersion.WithKind("ServiceImport"),
 	}
 	lists := make(map[string][]any)
 	namespaces := make(map[string]bool)
@@ -144,13 +148,15 @@ func newObject(t *testing.T, kind schema.GroupVersionKind) runtime.Object {
 		return &corev1.Service{}
 	case "EndpointSlice":
 		return &discoveryv1.EndpointSlice{}
+	case "ServiceImport":
+		return &mcsv1alpha1.ServiceImport{}
 	}
 	t.Fatalf("no such kind: %v", kind)
 	return nil
 }
 
 // zones are those of all servers.
-const zones = "cluster.local in-addr.arpa ip6.arpa"
+const zones = "cluster.local clusterset.local in-addr.arpa ip6.arpa"
 
 // startStock starts CoreDNS's kubernetes plugin, and returns an address at which it answers over UDP and TCP. It is not a whole CoreDNS,
 // because the plugin's setup changes a global logger while reflectors of other plugins log.
@@ -171,7 +177,7 @@ func startStock(t *testing.T, option string) string {
 		return w.Msg
 	}
 	k.Upstream = upstream(func(r *dns.Msg) *dns.Msg {
-		if name := r.Question[0].Name; !inZones(name, []string{"cluster.local."}) {
+		if name := r.Question[0].Name; !inZones(name, []zone{{"cluster.local.", false}, {"clusterset.local.", true}}) {
 			return new(dns.Msg).SetRcode(r, dns.RcodeRefused)
 		}
 		return ask("tcp", r)
@@ -245,10 +251,11 @@ func TestOnlyDeliberateDifferencesFromKubernetes(t *testing.T) {
 	for _, c := range []struct{ manifests, option, args, rule string }{
 		{"../../examples", "", "", "an empty non-terminal exists"},
 		{"../../testdata/cluster.yaml", "", "", "an endpoint in several slices has the ports of all of them"},
+		{"../../testdata/cluster.yaml,../../testdata/imports.yaml", "multicluster clusterset.local", "-multicluster clusterset.local", "names in records are in lower case"},
 		{"../../testdata/cluster.yaml", "zonal", "-zonal", "a zonal name exists if its Service's own name does"},
 	} {
 		t.Run(c.manifests+" "+c.option, func(t *testing.T) {
-			url, kubeconfig := startAPI(t, c.manifests)
+			url, kubeconfig := startAPI(t, strings.Split(c.manifests, ",")...)
 			option := "endpoint " + url + "\n" + c.option
 			old := startStock(t, option)
 			fresh := startHeadless(t, option, nil)
@@ -260,6 +267,28 @@ func TestOnlyDeliberateDifferencesFromKubernetes(t *testing.T) {
 				t.Errorf("got %d questions and the deliberate differences %q, want more to compare, and %q", r.Questions, causes(r.Deliberate), c.rule)
 			}
 		})
+	}
+}
+
+// TestNamesOfAnOptionAreAskedForWhenTheProgramIsTold has two servers of which the old one has an option that the new one lacks.
+func TestNamesOfAnOptionAreAskedForWhenTheProgramIsTold(t *testing.T) {
+	const manifests = "../../testdata/cluster.yaml,../../testdata/imports.yaml"
+	files := strings.Split(manifests, ",")
+	option := "manifests " + abs(t, files[0]) + " " + abs(t, files[1])
+	fresh := startHeadless(t, option, nil)
+	for _, c := range []struct{ option, args, want string }{
+		{"zonal", "-zonal", "the new server denies a name that the old one answers: a topology zone of a Service"},
+		{"multicluster clusterset.local", "-multicluster clusterset.local", "the new server denies a name that the old one answers: a Service"},
+	} {
+		old := startHeadless(t, option+"\n"+c.option, nil)
+		if status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests, "-strict"); status != statusSame {
+			t.Errorf("%s: got status %d, want %d without %s\n%s\n%s", c.option, status, statusSame, c.args, r.text(), stderr)
+		}
+		args := append(strings.Fields(c.args), "-old", old, "-new", fresh, "-manifests", manifests, "-strict", "-again", "0")
+		status, r, stderr := dnsdiff(t, args...)
+		if status != statusDifferent || !slices.Contains(causes(r.Differences), c.want) || !strings.Contains(stderr, ", 2 ServiceImports") {
+			t.Errorf("%s: got status %d and %q, want %d and %q\n%s", c.option, status, causes(r.Differences), statusDifferent, c.want, stderr)
+		}
 	}
 }
 
@@ -423,30 +452,81 @@ func TestADifferenceThatGoesAwayIsTransient(t *testing.T) {
 
 // TestWhatTheClusterHasBecomeIsLookedUp: a pod came after the names were made, so what looked like one of no endpoint is not.
 func TestWhatTheClusterHasBecomeIsLookedUp(t *testing.T) {
-	content, err := os.ReadFile("../../examples/cassandra.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, _, ok := bytes.Cut(content, []byte("- addresses: [10.244.3.10]"))
-	if !ok {
-		t.Fatal("the example has no third pod")
-	}
-	now, _ := startAPI(t, "../../examples/cassandra.yaml")
-	then, _ := startAPI(t, writeFile(t, string(before)))
+	const service = `
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: default}
+spec: {clusterIP: None, ports: [{name: sql, port: 5432, protocol: TCP}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-1, namespace: default, labels: {kubernetes.io/service-name: db}}
+addressType: IPv4
+ports: [{name: sql, port: 5432, protocol: TCP}]
+endpoints:
+- {addresses: [10.1.2.3], hostname: db-0}
+`
+	const serviceImport = `
+apiVersion: v1
+kind: Service
+metadata: {name: kubernetes, namespace: default}
+spec: {clusterIP: 10.96.0.1}
+---
+apiVersion: multicluster.x-k8s.io/v1alpha1
+kind: ServiceImport
+metadata: {name: db, namespace: default}
+spec: {type: Headless, ports: [{name: sql, port: 5432, protocol: TCP}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-1, namespace: default, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: east}}
+addressType: IPv4
+ports: [{name: sql, port: 5432, protocol: TCP}]
+endpoints:
+- {addresses: [10.1.2.3], hostname: db-0}
+`
+	const selectService, selectSlices = "services?fieldSelector=metadata.name=db", "endpointslices?labelSelector=kubernetes.io/service-name=db"
+	t.Run("a Service", func(t *testing.T) { checkLookedUp(t, service, "", selectService, selectSlices) })
+	const selectImport, selectImported = "serviceimports?fieldSelector=metadata.name=db", "endpointslices?labelSelector=multicluster.kubernetes.io/service-name=db"
+	t.Run("a ServiceImport", func(t *testing.T) {
+		checkLookedUp(t, serviceImport, "multicluster clusterset.local", selectImport, selectImported, "-multicluster", "clusterset.local")
+	})
+}
+
+// checkLookedUp adds a pod to manifests when they were listed once. What it is now has to be asked by two lists of the namespace.
+func checkLookedUp(t *testing.T, manifests, option, first, second string, args ...string) {
+	t.Helper()
+	now, _ := startAPI(t, writeFile(t, manifests+"- {addresses: [10.1.2.4], hostname: db-1}\n"))
+	then, _ := startAPI(t, writeFile(t, manifests))
 	var lists atomic.Int64
+	var selected sync.Map
 	lister := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		at := now
+		if namespaceless(r.URL.Path) != r.URL.Path {
+			query := r.URL.Query()
+			query.Del("limit")
+			text, _ := url.QueryUnescape(query.Encode()) // it was escaped just now
+			selected.Store(path.Base(r.URL.Path)+"?"+text, true)
+		}
 		if r.URL.Path == slicesPath && lists.Add(1) == 1 {
 			at = then
 		}
 		http.Redirect(w, r, at+namespaceless(r.URL.Path), http.StatusTemporaryRedirect)
 	}))
 	t.Cleanup(lister.Close)
-	old := startStock(t, "endpoint "+now)
-	fresh := startHeadless(t, "endpoint "+now, nil)
-	status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-kubeconfig", writeKubeconfig(t, lister.URL))
+	old := startStock(t, "endpoint "+now+"\n"+option)
+	fresh := startHeadless(t, "endpoint "+now+"\n"+option, nil)
+	status, r, stderr := dnsdiff(t, append(args, "-old", old, "-new", fresh, "-kubeconfig", writeKubeconfig(t, lister.URL))...)
 	if status != statusSame || lists.Load() != 1 {
 		t.Errorf("got status %d after %d lists, want %d\n%s\n%s", status, lists.Load(), statusSame, r.text(), stderr)
+	}
+	var got []string
+	for key := range selected.Range {
+		got = append(got, key.(string))
+	}
+	slices.Sort(got)
+	if want := slices.Sorted(slices.Values([]string{first, second})); !slices.Equal(got, want) {
+		t.Errorf("got the lists %q, want %q", got, want)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"maps"
@@ -40,6 +41,7 @@ const (
 	kindReverseAbove kind = "a name above a reverse name"
 	kindZonal        kind = "a topology zone of a Service"
 	kindScope        kind = "_zone of a Service"
+	kindCluster      kind = "a cluster of a ServiceImport"
 )
 
 // Names that nobody has.
@@ -83,6 +85,7 @@ var qtypes = map[kind][]uint16{
 	kindReverseAbove: {dns.TypePTR, dns.TypeNS},
 	kindZonal:        {dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypeTXT},
 	kindScope:        {dns.TypeA, dns.TypeSRV},
+	kindCluster:      {dns.TypeA, dns.TypeSRV},
 	missZone:         {dns.TypeA, dns.TypeSOA},
 	missNamespace:    {dns.TypeA, dns.TypeSOA},
 	missService:      {dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypeSOA},
@@ -116,7 +119,7 @@ func (s *subject) lower() string { return strings.ToLower(s.name) }
 // generator makes names of a cluster. The same seed makes the same names in the same order.
 type generator struct {
 	cluster      *cluster
-	zones        []string
+	zones        []zone
 	headlessOnly bool // no names of endpoints of ClusterIP Services
 	zonal        bool // names of topology zones, too
 	seed         uint64
@@ -131,7 +134,7 @@ type stream struct {
 	*rand.Rand
 	yield   func(subject) bool
 	ended   bool // the consumer wants no more
-	zone    string
+	zone    zone
 	seen    map[netip.Addr]bool
 	parents map[string]bool
 }
@@ -153,7 +156,9 @@ func (g *generator) subjects() iter.Seq[subject] {
 				if s.ended {
 					return
 				}
-				s.serviceNames(g.cluster.services[i])
+				if svc := g.cluster.services[i]; svc.imported == s.zone.multicluster {
+					s.serviceNames(svc)
+				}
 			}
 		}
 	}
@@ -174,7 +179,7 @@ func (g *generator) find(sub subject) (subject, bool) {
 func (s *stream) add(sub subject, format string, args ...any) {
 	sub.name, sub.cluster = fmt.Sprintf(format, args...), s.cluster
 	if !strings.HasSuffix(sub.name, ".") {
-		sub.name += "." + s.zone
+		sub.name += "." + s.zone.name
 	}
 	if _, ok := dns.IsDomainName(sub.name); ok && !s.ended {
 		s.ended = !s.yield(sub)
@@ -206,8 +211,8 @@ func (s *stream) nobody() string {
 }
 
 func (s *stream) zoneNames() {
-	s.add(subject{kind: kindApex}, "%s", s.zone)
-	s.addRespelled(subject{kind: kindApex}, s.zone)
+	s.add(subject{kind: kindApex}, "%s", s.zone.name)
+	s.addRespelled(subject{kind: kindApex}, s.zone.name)
 	s.add(subject{kind: kindLevel}, "svc")
 	s.add(subject{kind: kindLevel}, "pod")
 	s.add(subject{kind: kindDNS}, "dns")
@@ -246,7 +251,7 @@ func (s *stream) podNames() {
 func (s *stream) serviceNames(svc *service) {
 	base := fmt.Sprintf("%s.%s.svc.%s", svc.name, svc.namespace, s.zone)
 	switch {
-	case !s.zonal:
+	case !s.zonal || svc.imported:
 	case svc.kind == headless:
 		s.zonalNames(svc, base)
 	default:
@@ -284,7 +289,11 @@ func (s *stream) serviceNames(svc *service) {
 	if svc.kind == headless || !s.headlessOnly {
 		s.endpointNames(svc, base, ports)
 	}
-	s.reverseNames(svc)
+	if svc.imported {
+		s.clusterNames(svc, base)
+	} else {
+		s.reverseNames(svc)
+	}
 }
 
 // zonalNames yields the names of the topology zones that endpoints of svc are in, and of one in which there is none.
@@ -329,11 +338,11 @@ func (s *stream) endpointNames(svc *service, base string, ports []port) {
 			if e.hostname != "" {
 				continue
 			}
-			if sub.kind = kindOddHost; e.odd != "" && hosts[e.odd] == nil {
-				s.add(sub, "%s.%s", e.odd, base)
+			if sub.kind = kindOddHost; e.odd != "" && hosts[e.called(e.odd)] == nil {
+				s.add(sub, "%s.%s", e.called(e.odd), base)
 			}
-			if sub.kind = kindPodAlias; e.pod != "" && hosts[e.pod] == nil {
-				s.add(sub, "%s.%s", e.pod, base)
+			if sub.kind = kindPodAlias; e.pod != "" && hosts[e.called(e.pod)] == nil {
+				s.add(sub, "%s.%s", e.called(e.pod), base)
 			}
 		}
 	}
@@ -396,7 +405,28 @@ func (s *stream) missingHosts(svc *service, hosts map[string][]*endpoint) []stri
 			missing = append(missing, dashed(neighbour))
 		}
 	}
+	if n := len(svc.endpoints); n > 0 {
+		for i, label := range missing {
+			missing[i] = svc.endpoints[n-1].called(label)
+		}
+	}
 	return slices.DeleteFunc(missing, func(label string) bool { return hosts[label] != nil })
+}
+
+// clusterNames yields the names of the clusters that export ready endpoints of svc, that of one which does not, and of an endpoint
+// without its cluster. Reverse names of imported addresses are left out: they do not exist, and kubernetes does not even reply.
+func (s *stream) clusterNames(svc *service, base string) {
+	s.add(subject{kind: missHost, service: svc}, "%s.%s", s.nobody(), base)
+	clusters := make(map[string]bool)
+	for i, e := range svc.endpoints {
+		if e.ready && !clusters[e.cluster] {
+			clusters[e.cluster] = true
+			s.add(subject{kind: kindCluster, service: svc}, "%s.%s", e.cluster, base)
+		}
+		if i == 0 {
+			s.add(subject{kind: missHost, service: svc}, "%s.%s", cmp.Or(e.hostname, dashed(e.addr)), base)
+		}
+	}
 }
 
 // reverseNames yields the reverse names of the addresses of svc that were not yielded before, some names above them, and a

@@ -200,7 +200,7 @@ no topology zone: nobody.pin._zone.mail.shop.svc.z. []
 `
 
 func TestZonalNamesAreThoseOfTopologyZones(t *testing.T) {
-	g := &generator{cluster: clusterOf(t, options{manifests: []string{writeFile(t, zonal)}}), zones: []string{"z."}, zonal: true, seed: 1}
+	g := &generator{cluster: clusterOf(t, options{manifests: []string{writeFile(t, zonal)}}), zones: []zone{{"z.", false}}, zonal: true, seed: 1}
 	var got []string
 	for sub := range g.subjects() {
 		name := sub.name
@@ -225,11 +225,150 @@ func TestZonalNamesAreThoseOfTopologyZones(t *testing.T) {
 	}
 }
 
+// imports are a ServiceImport with pods in two clusters, one that is not ready in a third, and one in a cluster that has no valid name;
+// one with an address of its own; and a Service.
+const imports = `
+apiVersion: multicluster.x-k8s.io/v1alpha1
+kind: ServiceImport
+metadata: {name: db, namespace: shop}
+spec: {type: Headless, ports: [{name: sql, port: 5432}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-a, namespace: shop, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: East}}
+addressType: IPv6
+ports: [{name: sql, port: 5432}]
+endpoints:
+- {addresses: ["fd00::1"], hostname: db-0}
+- {addresses: ["::5"], targetRef: {kind: Pod, name: db-x}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-b, namespace: shop, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: west}}
+addressType: IPv6
+ports: [{name: sql, port: 5432}]
+endpoints: [{addresses: ["fd00::1"], hostname: db-0}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-c, namespace: shop, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: north}}
+addressType: IPv4
+ports: [{name: sql, port: 5432}]
+endpoints: [{addresses: [10.40.0.1], hostname: db-3, conditions: {ready: false}}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-d, namespace: shop, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: no.label}}
+addressType: IPv4
+ports: [{name: sql, port: 5432}]
+endpoints: [{addresses: [10.50.0.1], hostname: db-5}]
+---
+apiVersion: multicluster.x-k8s.io/v1alpha1
+kind: ServiceImport
+metadata: {name: api, namespace: shop}
+spec: {type: ClusterSetIP, ips: [10.97.0.1]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {clusterIP: 10.96.0.1}
+`
+
+// importedNames are those of the first below shop.svc in a multicluster zone, with the addresses of endpoints.
+const importedNames = `
+a Service: db [::5 fd00::1 fd00::1]
+a Service: db! [::5 fd00::1 fd00::1]
+a port of a Service: _sql._tcp.db []
+a port of a Service: _sql._tcp.db! []
+_proto of a Service: _tcp.db []
+an endpoint: 0--5.east.db [::5]
+an endpoint: 0--5.east.db! [::5]
+an endpoint: db-0.east.db [fd00::1]
+an endpoint: db-0.west.db [fd00::1]
+an endpoint by another spelling of its address: --5.east.db [::5]
+an endpoint by its Pod's name: db-x.east.db [::5]
+an endpoint that is not ready: db-3.north.db []
+a port of an endpoint: _sql._tcp.0--5.east.db [::5]
+a port of an endpoint: _sql._tcp.db-0.east.db [fd00::1]
+a port of an endpoint: _sql._tcp.db-0.west.db [fd00::1]
+a port of an endpoint that is not ready: _sql._tcp.db-3.north.db []
+_proto of an endpoint: _tcp.0--5.east.db [::5]
+a cluster of a ServiceImport: east.db []
+a cluster of a ServiceImport: west.db []
+no endpoint: nobody.db []
+no endpoint: 0--5.db []
+no endpoint: nobody.north.db []
+no endpoint: db-4.north.db []
+a port of no endpoint: _sql._tcp.nobody.north.db []
+a port of no endpoint: _sql._tcp.db-4.north.db []
+no port: _nobody._tcp.0--5.east.db []
+no port: _nobody._tcp.db []
+no port: _sql._udp.db []
+a port without underscores: sql.tcp.db []
+a wildcard: _._tcp.db []
+nothing below an endpoint: x.0--5.east.db []
+`
+
+func TestImportedNamesAreThoseOfMulticlusterZones(t *testing.T) {
+	c := clusterOf(t, options{manifests: []string{writeFile(t, imports)}})
+	zones := []zone{{"z.", false}, {"set.", true}}
+	g := &generator{cluster: c, zones: zones, zonal: true, seed: 1}
+	var got []string
+	where := make(map[string][]kind)
+	for sub := range g.subjects() {
+		where[sub.lower()] = append(where[sub.lower()], sub.kind)
+		name, ok := strings.CutSuffix(nobody.ReplaceAllString(sub.lower(), "nobody"), ".shop.svc.set.")
+		if !ok || sub.service == nil || sub.service.name != "db" {
+			continue
+		}
+		if sub.respelled {
+			name += "!"
+		}
+		got = append(got, fmt.Sprintf("%s: %s %v", sub.kind, name, sub.endpointAddrs()))
+	}
+	want := strings.Split(strings.TrimSpace(importedNames), "\n")
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	for _, row := range []struct {
+		name string
+		want kind // "" if it is not asked for
+	}{
+		{"set.", kindApex},
+		{"shop.svc.set.", kindNamespace},
+		{"api.shop.svc.set.", kindService},
+		{"web.shop.svc.set.", ""},
+		{"web.shop.svc.z.", kindService},
+		{"db.shop.svc.z.", ""},
+		{"1.0.97.10.in-addr.arpa.", ""},
+		{reverse(netip.MustParseAddr("fd00::1")), ""},
+	} {
+		if kinds := where[row.name]; row.want == "" && kinds != nil || row.want != "" && !slices.Contains(kinds, row.want) {
+			t.Errorf("%s: got %q, want %q", row.name, kinds, row.want)
+		}
+	}
+	cmp := &comparison{question: question{subject: subject{cluster: c}}, zones: zones}
+	if name := cmp.canonical("--5.East.db.shop.svc.set."); name != "0--5.east.db.shop.svc.set." {
+		t.Errorf("got the name %s, want 0--5.east.db.shop.svc.set.", name)
+	}
+	if !c.resolves("db-x.east.db.shop.svc.set.", zones, netip.MustParseAddr("::5")) {
+		t.Error("got that the Pod's name does not resolve, want that it does")
+	}
+	g.zones = zones[:1]
+	for sub := range g.subjects() {
+		if sub.service != nil && sub.service.imported {
+			t.Errorf("got %s, want it in a multicluster zone only", sub.name)
+		}
+	}
+}
+
 var nobody = regexp.MustCompile(`nobody-[a-z]{6}`)
 
 func TestNamesAreThoseThatExistAndNearMisses(t *testing.T) {
 	c := clusterOf(t, options{manifests: []string{writeFile(t, manifest)}, pods: true})
-	g := &generator{cluster: c, zones: []string{"z."}, seed: 1}
+	g := &generator{cluster: c, zones: []zone{{"z.", false}}, seed: 1}
 	got := make(map[string]int)
 	for sub := range g.subjects() {
 		name := nobody.ReplaceAllString(sub.lower(), "nobody")
@@ -264,7 +403,7 @@ func TestNamesAreThoseThatExistAndNearMisses(t *testing.T) {
 func TestTheSeedDrawsNamesAndTheirOrder(t *testing.T) {
 	c := clusterOf(t, options{manifests: []string{"../../testdata/cluster.yaml"}})
 	list := func(seed uint64) (names []string) {
-		g := &generator{cluster: c, zones: []string{"z."}, seed: seed}
+		g := &generator{cluster: c, zones: []zone{{"z.", false}}, seed: seed}
 		for sub := range g.subjects() {
 			names = append(names, sub.name)
 		}
@@ -294,7 +433,7 @@ func TestOptionsRestrictNames(t *testing.T) {
 		{"another namespace", options{namespaces: []string{"default"}}, false, "default.svc.z.", "web.shop.svc.z."},
 	} {
 		c.options.manifests = []string{file}
-		g := &generator{cluster: clusterOf(t, c.options), zones: []string{"z."}, headlessOnly: c.headlessOnly}
+		g := &generator{cluster: clusterOf(t, c.options), zones: []zone{{"z.", false}}, headlessOnly: c.headlessOnly}
 		got := make(map[string]bool)
 		for sub := range g.subjects() {
 			got[sub.name] = true
@@ -310,14 +449,14 @@ func TestNamesOfALargeClusterAreNotKept(t *testing.T) {
 	const services, size = 200, 100
 	b := newBuilder()
 	for i := range services {
-		key := serviceKey{fmt.Sprint("ns-", i%50), fmt.Sprint("svc-", i)}
+		key := serviceKey{fmt.Sprint("ns-", i%50), fmt.Sprint("svc-", i), false}
 		b.addService(&service{serviceKey: key, kind: headless})
 		ports := []port{{"http", "tcp"}}
 		for j := range size {
 			b.addEndpoint(key, &endpoint{addr: netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), byte(j)}), hostname: fmt.Sprint("pod-", j), ports: ports, ready: true})
 		}
 	}
-	g := &generator{cluster: b.cluster(), zones: []string{"cluster.local."}}
+	g := &generator{cluster: b.cluster(), zones: []zone{{"cluster.local.", false}}}
 	b = nil
 	heap := func() uint64 {
 		runtime.GC()

@@ -34,13 +34,16 @@ SERVER is HOST[:PORT]. The port is 53 unless it is given.
 Where names come from:
   -kubeconfig FILE    of the cluster; default: as kubectl does, or in a pod the
                       ServiceAccount, which needs to list namespaces, services,
-                      endpointslices and with -pods pods
+                      endpointslices, with -pods pods, and with -multicluster
+                      serviceimports
   -context NAME       of the kubeconfig; default: its current context
   -manifests PATH     read files or folders, in place of an API server; may be
                       given more than once
   -namespaces A,B     only these namespaces; then they are not listed
   -zones A,B          the zones of the cluster; default: cluster.local. Reverse
                       names are asked for whatever the zones are
+  -multicluster A,B   zones of ServiceImports beside -zones; default: none. Both
+                      servers need the option "multicluster" for these
   -pods               names of Pods, too: 10-244-1-21.NAMESPACE.pod.ZONE
   -endpoints headless no names of endpoints of ClusterIP Services, for a server
                       that has "endpoints headless" too; default: all
@@ -76,8 +79,6 @@ Exit status: 0 there are no unexpected differences, 1 there are, 2 the servers
 could not be compared, or not all names were asked for, or not all that differs
 was asked again. Ctrl-C prints what was found so far.
 
-Not asked for: names of multicluster zones.
-
 Examples:
   dnsdiff -old 10.96.0.10 -new 127.0.0.1:1053
   dnsdiff -old 10.96.0.10 -new 10.244.1.7 -rate 50 -duration 24h -o json
@@ -90,7 +91,7 @@ type options struct {
 	context      string
 	manifests    []string
 	namespaces   []string // none: all
-	zones        []string // lower-case FQDNs
+	zones        []zone
 	pods         bool
 	headlessOnly bool     // no names of endpoints of ClusterIP Services
 	zonal        bool     // names of topology zones, too
@@ -130,7 +131,7 @@ func (l *list) Set(s string) error {
 // parseOptions returns what args say. The error is flag.ErrHelp if they ask for help.
 func parseOptions(args []string) (*options, error) {
 	o := &options{}
-	var zones, networks list
+	var zones, multicluster, networks list
 	var bufsize int
 	var endpoints string
 	f := flag.NewFlagSet("dnsdiff", flag.ContinueOnError)
@@ -142,6 +143,7 @@ func parseOptions(args []string) (*options, error) {
 	f.Var((*list)(&o.manifests), "manifests", "")
 	f.Var((*list)(&o.namespaces), "namespaces", "")
 	f.Var(&zones, "zones", "")
+	f.Var(&multicluster, "multicluster", "")
 	f.BoolVar(&o.pods, "pods", false, "")
 	f.StringVar(&endpoints, "endpoints", "all", "")
 	f.BoolVar(&o.zonal, "zonal", false, "")
@@ -174,7 +176,13 @@ func parseOptions(args []string) (*options, error) {
 	if o.new, err = address("-new", o.new); err != nil {
 		return nil, err
 	}
-	if o.zones, err = fqdns(zones); err != nil {
+	if len(zones) == 0 {
+		zones = list{"cluster.local"}
+	}
+	if err := o.addZones("-zones", zones, false); err != nil {
+		return nil, err
+	}
+	if err := o.addZones("-multicluster", multicluster, true); err != nil {
 		return nil, err
 	}
 	if o.networks = networks; len(networks) == 0 {
@@ -236,17 +244,17 @@ func address(option, server string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// fqdns returns zones as lower-case FQDNs, cluster.local if there are none.
-func fqdns(zones []string) ([]string, error) {
-	if len(zones) == 0 {
-		zones = []string{"cluster.local"}
-	}
-	names := make([]string, len(zones))
-	for i, zone := range zones {
-		if _, ok := dns.IsDomainName(zone); !ok || dns.Fqdn(zone) == "." {
-			return nil, fmt.Errorf("-zones: expected the names of zones, got %q", zone)
+// addZones adds zones, given by an option, to those of the cluster.
+func (o *options) addZones(option string, zones []string, multicluster bool) error {
+	for _, name := range zones {
+		z := zone{strings.ToLower(dns.Fqdn(name)), multicluster}
+		if _, ok := dns.IsDomainName(name); !ok || z.name == "." {
+			return fmt.Errorf("%s: expected the names of zones, got %q", option, name)
 		}
-		names[i] = strings.ToLower(dns.Fqdn(zone))
+		if slices.ContainsFunc(o.zones, func(other zone) bool { return other.name == z.name }) {
+			return fmt.Errorf("%s: expected each zone once, got %q again", option, name)
+		}
+		o.zones = append(o.zones, z)
 	}
-	return names, nil
+	return nil
 }

@@ -35,6 +35,8 @@ func TestOptionsAreRefusedWithAReason(t *testing.T) {
 		{"-old a -new b -examples -1", "-examples: expected at least 0, got -1"},
 		{"-old a -new b -progress -1s", "-progress: expected no negative duration, got -1s"},
 		{"-old a -new b -zones .", `-zones: expected the names of zones, got "."`},
+		{"-old a -new b -multicluster .", `-multicluster: expected the names of zones, got "."`},
+		{"-old a -new b -multicluster A,cluster.local", `-multicluster: expected each zone once, got "cluster.local" again`},
 		{"-old a -new b -namespaces a,,b", "expected words with commas between them"},
 	} {
 		var stdout, stderr bytes.Buffer
@@ -52,6 +54,7 @@ func TestOptionsSayWhatToDo(t *testing.T) {
 		{"-old [fd00::1] -new dns.example.org", "[fd00::1]:53 dns.example.org:53 [cluster.local.] [udp tcp] 1 0s"},
 		{"-old a -new b -zones A.test,b.test. -net tcp", "a:53 b:53 [a.test. b.test.] [tcp] 1 0s"},
 		{"-old a -new b -zones a.test -zones b.test", "a:53 b:53 [a.test. b.test.] [udp tcp] 1 0s"},
+		{"-old a -new b -multicluster Set.local", "a:53 b:53 [cluster.local. set.local.] [udp tcp] 1 0s"},
 		{"-old a -new b -duration 24h", "a:53 b:53 [cluster.local.] [udp tcp] 0 24h0m0s"},
 		{"-old a -new b -duration 24h -repeat 2", "a:53 b:53 [cluster.local.] [udp tcp] 2 24h0m0s"},
 	} {
@@ -76,7 +79,7 @@ func TestHelpNamesEveryOption(t *testing.T) {
 		t.Errorf("got status %d, %q and %q, want %d and the help page", status, stdout.String(), stderr.String(), statusSame)
 	}
 	for _, name := range []string{
-		"old", "new", "kubeconfig", "context", "manifests", "namespaces", "zones", "pods", "endpoints", "zonal", "net", "bufsize", "rate", "concurrency",
+		"old", "new", "kubeconfig", "context", "manifests", "namespaces", "zones", "multicluster", "pods", "endpoints", "zonal", "net", "bufsize", "rate", "concurrency",
 		"timeout", "retries", "again", "wait", "repeat", "duration", "seed", "ttl", "strict", "o", "examples", "progress",
 	} {
 		if !strings.Contains(help, "\n  -"+name+" ") && !strings.Contains(help, " -"+name+" SERVER") {

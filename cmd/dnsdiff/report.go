@@ -31,11 +31,14 @@ type report struct {
 // report returns what has been found so far.
 func (c *campaign) report() *report {
 	r := &report{
-		Old: c.old.addr, New: c.new.addr, Zones: c.zones, Networks: c.networks, Seed: c.seed,
+		Old: c.old.addr, New: c.new.addr, Networks: c.networks, Seed: c.seed,
 		Started: c.started.Round(time.Second), Seconds: time.Since(c.started).Round(time.Millisecond).Seconds(), Rounds: c.rounds,
 		Queries:     c.old.queries.Load() + c.new.queries.Load(),
 		Differences: c.findings.list(different), Deliberate: c.findings.list(deliberate),
 		Transient: c.findings.list(transient), Unconfirmed: c.findings.list(unconfirmed),
+	}
+	for _, zone := range c.zones {
+		r.Zones = append(r.Zones, zone.name)
 	}
 	r.Questions, r.Agreeing = c.findings.questions, c.findings.agreeing
 	if c.failed != nil {

@@ -19,7 +19,7 @@ type rule struct {
 // rules are tried in this order.
 var rules = []rule{
 	{"an empty non-terminal exists", "1", "NXDOMAIN denies what is below it (RFC 8020)", func(c *comparison, d difference) bool {
-		isNonTerminal := slices.Contains([]kind{kindProto, kindHostProto, kindDNS, kindReverseAbove, kindScope}, c.kind)
+		isNonTerminal := slices.Contains([]kind{kindProto, kindHostProto, kindDNS, kindReverseAbove, kindScope, kindCluster}, c.kind)
 		return d.cause == causeNoData && isNonTerminal && c.exists()
 	}},
 	{"a name exists for every type", "1", "kubernetes answers NXDOMAIN for types that the name has not", func(c *comparison, d difference) bool {
@@ -200,8 +200,8 @@ func cnames(m *dns.Msg) (n int) {
 func hasOnlyCNAMEs(m *dns.Msg) bool { return cnames(m) == len(m.Answer) }
 
 // inZones reports whether a name is in one of the zones.
-func inZones(name string, zones []string) bool {
-	return slices.ContainsFunc(zones, func(zone string) bool { return dns.IsSubDomain(zone, name) })
+func inZones(name string, zones []zone) bool {
+	return slices.ContainsFunc(zones, func(z zone) bool { return dns.IsSubDomain(z.name, name) })
 }
 
 // oldIsPart reports whether the old answer has nothing that the new one has not.

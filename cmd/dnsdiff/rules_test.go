@@ -32,10 +32,10 @@ func targets(n int) string {
 	return text[2:]
 }
 
-// ruleRows are replies of the old and the new server to one question about testdata/cluster.yaml. D is default.svc.cluster.local., @
-// the question's name; what stands behind ! is in the authority section, behind + in the additional one. A name that ends in ! in
-// the question has some capitals. The old server knows the address of late.web.D, which came after the cluster was listed. The rule
-// is "" if one of the differences is unexpected.
+// ruleRows are replies of the old and the new server to one question about testdata/cluster.yaml and imports.yaml. D is
+// default.svc.cluster.local., S default.svc.clusterset.local., @ the question's name; what stands behind ! is in the authority section,
+// behind + in the additional one. A name that ends in ! in the question has some capitals. The old server knows the address of
+// late.web.D, which came after the cluster was listed. The rule is "" if one of the differences is unexpected.
 var ruleRows = []struct{ rule, question, old, new string }{
 	{"an empty non-terminal exists", "_tcp.web.D A", "NXDOMAIN", "NODATA"},
 	{"an empty non-terminal exists", "dns.cluster.local. A", "NXDOMAIN", "NODATA"},
@@ -45,6 +45,8 @@ var ruleRows = []struct{ rule, question, old, new string }{
 	{"", "_tcp.web.D A", "NODATA", "NXDOMAIN"},
 	{"an empty non-terminal exists", "pin._zone.zoned.D A", "NXDOMAIN", "NODATA"},
 	{"", "pin._zone.empty.D A", "NXDOMAIN", "NODATA"},
+	{"an empty non-terminal exists", "east.db.S A", "NXDOMAIN", "NODATA"},
+	{"", "nobody.db.S A", "NXDOMAIN", "NODATA"},
 	{"a zonal name exists if its Service's own name does", "nobody.pin._zone.empty.D A", "NODATA", "NXDOMAIN"},
 	{"", "eu-1a.pin._zone.zoned.D TXT", "NODATA", "NXDOMAIN"},
 	{"", "nobody.pin._zone.vip.D A", "NXDOMAIN", "NODATA"},
@@ -66,6 +68,8 @@ var ruleRows = []struct{ rule, question, old, new string }{
 	{"", "web.D! A", "@ A 10.0.0.1", "web.D A 10.0.0.2"},
 	{"names in records are in lower case", "web.D SRV", "@ SRV 0 100 80 WEB-0.web.D", "@ SRV 0 100 80 web-0.web.D"},
 	{"", "web.D SRV", "@ SRV 0 100 80 web-0.web.D", "@ SRV 0 100 80 WEB-0.web.D"},
+	{"names in records are in lower case", "db.S SRV", "@ SRV 0 100 5432 db-0.West.db.S", "@ SRV 0 100 5432 db-0.west.db.S"},
+	{"", "db.S SRV", "@ SRV 0 100 5432 db-0.east.db.S", "@ SRV 0 100 5432 db-0.west.db.S"},
 	{"no label is a wildcard", "_._tcp.web.D SRV", "@ SRV 0 100 80 web-0.web.D", "NXDOMAIN"},
 	{"", "_http._tcp.web.D SRV", "@ SRV 0 100 80 web-0.web.D", "NXDOMAIN"},
 	{"", "_._tcp.web.D SRV", "@ SRV 0 100 80 web-0.web.D", "NODATA"},
@@ -124,6 +128,9 @@ var ruleRows = []struct{ rule, question, old, new string }{
 	{"additional has every address of a target", "anon.D SRV", "@ SRV 0 100 80 --5.anon.D", "@ SRV 0 100 80 0--5.anon.D; +0--5.anon.D AAAA ::5"},
 	{"additional has every address of a target", "anon.D SRV", "@ SRV 0 100 80 anon-x1.anon.D", "@ SRV 0 100 80 anon-x1.anon.D; +anon-x1.anon.D A 10.0.2.1"},
 	{"additional has every address of a target", "vip.D SRV", "@ SRV 0 100 80 vip.D; +vip.D A 10.96.0.1", "@ SRV 0 100 80 vip.D; +vip.D A 10.96.0.1; +vip.D AAAA fd96::1"},
+	{"additional has every address of a target", "db.S SRV", "@ SRV 0 100 5432 db-0.west.db.S", "@ SRV 0 100 5432 db-0.west.db.S; +db-0.west.db.S A 10.30.0.1"},
+	{"", "db.S SRV", "@ SRV 0 100 5432 db-0.west.db.S", "@ SRV 0 100 5432 db-0.west.db.S; +db-0.west.db.S A 10.20.0.1"},
+	{"an endpoint has its ports", "_sql._tcp.db-0.west.db.S SRV", "NXDOMAIN", "@ SRV 0 100 5432 db-0.west.db.S; +db-0.west.db.S A 10.30.0.1"},
 	{"", "vip.D SRV", "@ SRV 0 100 80 vip.D; +vip.D A 10.96.0.1", "@ SRV 0 100 80 vip.D; +vip.D A 10.96.0.1; +vip.D A 10.96.0.2"},
 	{"additional has every address of a target", "web.D SRV", "@ SRV 0 100 80 late.web.D", "@ SRV 0 100 80 late.web.D; +late.web.D A 10.0.0.9"},
 	{"", "web.D SRV", "@ SRV 0 100 80 late.web.D", "@ SRV 0 100 80 late.web.D; +late.web.D A 10.0.0.1"},
@@ -165,8 +172,8 @@ var ruleRows = []struct{ rule, question, old, new string }{
 }
 
 func TestRulesAllowWhatIsDeliberateAndNoMore(t *testing.T) {
-	c := clusterOf(t, options{manifests: []string{"../../testdata/cluster.yaml", writeFile(t, onePod)}, pods: true})
-	g := &generator{cluster: c, zones: []string{"cluster.local."}, zonal: true, seed: 1}
+	c := clusterOf(t, options{manifests: []string{"../../testdata/cluster.yaml", "../../testdata/imports.yaml", writeFile(t, onePod)}, pods: true})
+	g := &generator{cluster: c, zones: []zone{{"cluster.local.", false}, {"clusterset.local.", true}}, zonal: true, seed: 1}
 	subjects := make(map[string]subject)
 	for sub := range g.subjects() {
 		name := nobody.ReplaceAllString(sub.lower(), "nobody")
@@ -241,7 +248,7 @@ func TestAddressesOfTargetsAreCompared(t *testing.T) {
 	} {
 		sub := subject{name: long("dup.D"), kind: kindService, cluster: c}
 		cmp := &comparison{
-			question: question{sub, dns.TypeSRV}, network: "tcp", zones: []string{"cluster.local."}, confirms: oldConfirms,
+			question: question{sub, dns.TypeSRV}, network: "tcp", zones: []zone{{"cluster.local.", false}}, confirms: oldConfirms,
 			old: message(t, sub.name, row.old), new: message(t, sub.name, row.new),
 		}
 		var got []cause
@@ -254,9 +261,11 @@ func TestAddressesOfTargetsAreCompared(t *testing.T) {
 	}
 }
 
-// long returns text with D written out.
+// long returns text with D and S written out.
 func long(text string) string {
-	return regexp.MustCompile(`\bD\b`).ReplaceAllString(text, "default.svc.cluster.local.")
+	return regexp.MustCompile(`\b[DS]\b`).ReplaceAllStringFunc(text, func(zone string) string {
+		return map[string]string{"D": "default.svc.cluster.local.", "S": "default.svc.clusterset.local."}[zone]
+	})
 }
 
 // message returns the reply that a row has, to a question about name.
@@ -308,7 +317,7 @@ func TestAgreementIsNoDifference(t *testing.T) {
 		{"A", "SERVFAIL", "SERVFAIL"},
 	} {
 		cmp := &comparison{
-			question: question{sub, dns.StringToType[c.qtype]}, network: "tcp", zones: []string{"cluster.local."},
+			question: question{sub, dns.StringToType[c.qtype]}, network: "tcp", zones: []zone{{"cluster.local.", false}},
 			old: message(t, sub.name, c.old), new: message(t, sub.name, c.new),
 		}
 		if ds := cmp.differences(); len(ds) > 0 {

@@ -19,13 +19,16 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/pager"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+	mcsclient "sigs.k8s.io/mcs-api/pkg/client/clientset/versioned/typed/apis/v1alpha1"
 )
 
 // source is where a cluster is read from.
 type source struct {
 	manifests  []string // files and folders; none: the API server
 	client     kubernetes.Interface
-	namespaces []string // none: all
+	mcs        mcsclient.ServiceImportsGetter // nil: they are not listed
+	namespaces []string                       // none: all
 	pods       bool
 }
 
@@ -45,7 +48,12 @@ func newSource(o *options) (*source, error) {
 	config.QPS, config.Burst = 50, 100 // of pages: a large cluster has some hundred
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	s.client, err = kubernetes.NewForConfig(config)
+	if s.client, err = kubernetes.NewForConfig(config); err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(o.zones, func(z zone) bool { return z.multicluster }) {
+		s.mcs, err = mcsclient.NewForConfig(config)
+	}
 	return s, err
 }
 
@@ -94,6 +102,9 @@ func (s *source) list(ctx context.Context, take func(runtime.Object) error) erro
 		if err == nil {
 			err = each(ctx, "endpointslices.discovery.k8s.io", s.client.DiscoveryV1().EndpointSlices(name).List, metav1.ListOptions{}, take)
 		}
+		if err == nil && s.mcs != nil {
+			err = each(ctx, "serviceimports.multicluster.x-k8s.io", s.mcs.ServiceImports(name).List, metav1.ListOptions{}, take)
+		}
 		if err == nil && s.pods {
 			err = each(ctx, "pods", s.client.CoreV1().Pods(name).List, metav1.ListOptions{}, take)
 		}
@@ -116,7 +127,7 @@ func each[L runtime.Object](
 	return nil
 }
 
-// service returns a cluster that has nothing but one Service as it is now, or nil if the source does not change.
+// service returns a cluster that has nothing but one Service or ServiceImport as it is now, or nil if the source does not change.
 func (s *source) service(ctx context.Context, key serviceKey) (*cluster, error) {
 	if len(s.manifests) > 0 {
 		return nil, nil
@@ -127,10 +138,18 @@ func (s *source) service(ctx context.Context, key serviceKey) (*cluster, error) 
 		return nil
 	}
 	named := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, key.name).String()}
-	if err := each(ctx, "services", s.client.CoreV1().Services(key.namespace).List, named, take); err != nil {
+	label := discoveryv1.LabelServiceName
+	var err error
+	if key.imported {
+		label = mcsv1alpha1.LabelServiceName
+		err = each(ctx, "serviceimports.multicluster.x-k8s.io", s.mcs.ServiceImports(key.namespace).List, named, take)
+	} else {
+		err = each(ctx, "services", s.client.CoreV1().Services(key.namespace).List, named, take)
+	}
+	if err != nil {
 		return nil, err
 	}
-	labelled := metav1.ListOptions{LabelSelector: labels.Set{discoveryv1.LabelServiceName: key.name}.String()}
+	labelled := metav1.ListOptions{LabelSelector: labels.Set{label: key.name}.String()}
 	if err := each(ctx, "endpointslices.discovery.k8s.io", s.client.DiscoveryV1().EndpointSlices(key.namespace).List, labelled, take); err != nil {
 		return nil, err
 	}
@@ -155,6 +174,8 @@ func (b *builder) add(obj runtime.Object) {
 		b.namespaces[obj.Name] = true
 	case *corev1.Service:
 		b.addService(serviceOf(obj))
+	case *mcsv1alpha1.ServiceImport:
+		b.addService(importOf(obj))
 	case *discoveryv1.EndpointSlice:
 		b.addSlice(obj)
 	case *corev1.Pod:
@@ -168,7 +189,7 @@ func (b *builder) add(obj runtime.Object) {
 
 // serviceOf returns what we keep of svc.
 func serviceOf(svc *corev1.Service) *service {
-	s := &service{serviceKey: serviceKey{namespaceOf(svc), svc.Name}}
+	s := &service{serviceKey: serviceKey{namespace: namespaceOf(svc), name: svc.Name}}
 	clusterIPs := svc.Spec.ClusterIPs
 	if len(clusterIPs) == 0 {
 		clusterIPs = []string{svc.Spec.ClusterIP}
@@ -190,6 +211,20 @@ func serviceOf(svc *corev1.Service) *service {
 	return s
 }
 
+// importOf returns what we keep of si: it is a Service of the multicluster zones.
+func importOf(si *mcsv1alpha1.ServiceImport) *service {
+	svc := &corev1.Service{ObjectMeta: si.ObjectMeta, Spec: corev1.ServiceSpec{ClusterIPs: si.Spec.IPs}}
+	if si.Spec.Type == mcsv1alpha1.Headless {
+		svc.Spec.ClusterIPs = []string{corev1.ClusterIPNone}
+	}
+	for _, p := range si.Spec.Ports {
+		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: p.Name, Protocol: p.Protocol})
+	}
+	s := serviceOf(svc)
+	s.imported = true
+	return s
+}
+
 // portOf returns a port; no protocol is TCP.
 func portOf(name, proto string) port {
 	if proto == "" {
@@ -198,9 +233,17 @@ func portOf(name, proto string) port {
 	return port{strings.ToLower(name), strings.ToLower(proto)}
 }
 
-// addSlice adds the endpoints of es.
+// addSlice adds the endpoints of es, to a Service or a ServiceImport or both.
 func (b *builder) addSlice(es *discoveryv1.EndpointSlice) {
-	svc := serviceKey{namespaceOf(es), es.Labels[discoveryv1.LabelServiceName]}
+	b.addEndpoints(serviceKey{namespaceOf(es), es.Labels[discoveryv1.LabelServiceName], false}, "", es)
+	cluster := strings.ToLower(es.Labels[mcsv1alpha1.LabelSourceCluster])
+	if len(validation.IsDNS1123Label(cluster)) == 0 {
+		b.addEndpoints(serviceKey{namespaceOf(es), es.Labels[mcsv1alpha1.LabelServiceName], true}, cluster, es)
+	}
+}
+
+// addEndpoints adds the endpoints of es to svc, as of a cluster if that is not "".
+func (b *builder) addEndpoints(svc serviceKey, cluster string, es *discoveryv1.EndpointSlice) {
 	if es.AddressType == discoveryv1.AddressTypeFQDN {
 		b.named[svc] = true
 		return
@@ -223,7 +266,7 @@ func (b *builder) addSlice(es *discoveryv1.EndpointSlice) {
 				continue
 			}
 			own := &endpoint{
-				addr: addr.Unmap(), ports: ports, mapped: addr.Is4In6(),
+				addr: addr.Unmap(), cluster: cluster, ports: ports, mapped: addr.Is4In6(),
 				ready: e.Conditions.Ready == nil || *e.Conditions.Ready,
 			}
 			if e.Hostname != nil {
