@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -304,6 +305,19 @@ func message(t *testing.T, name, text string) *dns.Msg {
 		*section = append(*section, rr)
 	}
 	return m
+}
+
+func TestReadmeNamesTheRulesThatAreNotOfTheContract(t *testing.T) {
+	content, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme := strings.Join(strings.Fields(string(content)), " ")
+	for _, rule := range rules {
+		if rule.section == "" && !strings.Contains(readme, "*"+rule.name+"*") {
+			t.Errorf("got no *%s* in README.md", rule.name)
+		}
+	}
 }
 
 // TestAgreementIsNoDifference: the order of records, SOA serials and what is not compared.
