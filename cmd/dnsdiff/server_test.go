@@ -66,26 +66,29 @@ func tryListening(t *testing.T, s *dns.Server) error {
 func empty(r *dns.Msg) *dns.Msg { return new(dns.Msg).SetReply(r) }
 
 func TestAQueryIsRetried(t *testing.T) {
-	var queries atomic.Int64
-	addr := startDNS(t, func(_ string, r *dns.Msg) *dns.Msg {
-		if queries.Add(1)%2 == 1 {
-			return nil
-		}
-		return empty(r)
-	})
+	t.Parallel()
 	for _, network := range []string{"udp", "tcp"} {
-		s := newServer("old", addr, &options{rate: 1000, timeout: 50 * time.Millisecond, retries: 1, concurrency: 1})
-		queries.Store(0)
-		if _, err := s.ask(t.Context(), network, "a.", dns.TypeA); err != nil || s.queries.Load() != 2 {
-			t.Errorf("%s: got %v after %d queries, want a reply after 2", network, err, s.queries.Load())
-		}
-		s.close() // another query on the same connection would say only that it is closed
-		queries.Store(0)
-		s.retries = 0
-		if _, err := s.ask(t.Context(), network, "a.", dns.TypeA); err == nil {
-			t.Errorf("%s: got a reply, want none without a retry", network)
-		}
-		s.close()
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			var queries atomic.Int64
+			addr := startDNS(t, func(_ string, r *dns.Msg) *dns.Msg {
+				if queries.Add(1)%2 == 1 {
+					return nil
+				}
+				return empty(r)
+			})
+			s := newServer("old", addr, &options{rate: 1000, timeout: 2 * time.Second, retries: 1, concurrency: 1})
+			if _, err := s.ask(t.Context(), network, "a.", dns.TypeA); err != nil || s.queries.Load() != 2 {
+				t.Errorf("got %v after %d queries, want a reply after 2", err, s.queries.Load())
+			}
+			s.close() // another query on the same connection would say only that it is closed
+			queries.Store(0)
+			s.retries = 0
+			if _, err := s.ask(t.Context(), network, "a.", dns.TypeA); err == nil {
+				t.Error("got a reply, want none without a retry")
+			}
+			s.close()
+		})
 	}
 }
 
