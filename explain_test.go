@@ -259,6 +259,8 @@ func TestNoExplain(t *testing.T) {
 // TestTargetsThatFailAreExplained: what another plugin says of the target of a CNAME.
 func TestTargetsThatFailAreExplained(t *testing.T) {
 	h := newTestHeadless(t, "")
+	alias := []dns.RR{test.CNAME("www.example.com. 60 IN CNAME www.example.net.")}
+	soa := []dns.RR{test.SOA("example.net. 60 IN SOA ns.example.net. hostmaster.example.net. 1 2 3 4 5")}
 	for _, c := range []struct {
 		name  string
 		reply *dns.Msg
@@ -267,6 +269,10 @@ func TestTargetsThatFailAreExplained(t *testing.T) {
 		{"no reply", nil, "target www.example.com. cannot be resolved"},
 		{"SERVFAIL", &dns.Msg{MsgHdr: dns.MsgHdr{Rcode: dns.RcodeServerFailure}}, "target www.example.com. cannot be resolved"},
 		{"no data", &dns.Msg{}, "target www.example.com. has no A records"},
+		{"no data behind another CNAME", &dns.Msg{Answer: alias, Ns: soa}, "target www.example.com. has no A records"},
+		{"another CNAME that nobody follows", &dns.Msg{Answer: alias}, ""},
+		{"nothing that fits", &dns.Msg{MsgHdr: dns.MsgHdr{Truncated: true}}, ""},
+		{"NOTIMP", &dns.Msg{MsgHdr: dns.MsgHdr{Rcode: dns.RcodeNotImplemented}}, "target www.example.com. cannot be resolved"},
 		{"nobody answers for it", &dns.Msg{MsgHdr: dns.MsgHdr{Rcode: dns.RcodeRefused}}, ""},
 	} {
 		h.upstream = fixed{c.reply, nil}
@@ -276,6 +282,9 @@ func TestTargetsThatFailAreExplained(t *testing.T) {
 		}
 		if got := extendedErrors(&m.Msg); !slices.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", c.name, got, want)
+		}
+		if c.reply != nil && len(m.Ns) != len(c.reply.Ns) {
+			t.Errorf("%s: the authority section is %v, want %v", c.name, m.Ns, c.reply.Ns)
 		}
 	}
 }

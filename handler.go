@@ -573,10 +573,20 @@ func (h *Headless) chaseOutside(ctx context.Context, w dns.ResponseWriter, r *dn
 	case answer.Rcode == dns.RcodeNameError:
 		m.Ns = answer.Ns
 		h.explainTarget(r, q, m, " does not exist")
-	case answer.Rcode == dns.RcodeSuccess && len(answer.Answer) == 0:
+	case isNoData(answer, q.qtype):
 		m.Ns = answer.Ns
 		h.explainTarget(r, q, m, " has no "+dns.Type(q.qtype).String()+" records")
-	case answer.Rcode == dns.RcodeServerFailure:
+	case answer.Rcode != dns.RcodeSuccess && answer.Rcode != dns.RcodeRefused:
 		h.explainTarget(r, q, m, " cannot be resolved")
 	}
+}
+
+// isNoData reports whether m, an answer of others, says that there are no records of a type (RFC 2308 section 2.2). CNAMEs without an
+// SOA behind them say so of nothing: whoever made them does not know what they lead to.
+func isNoData(m *dns.Msg, qtype uint16) bool {
+	isOf := func(qtype uint16) func(dns.RR) bool {
+		return func(rr dns.RR) bool { return rr.Header().Rrtype == qtype }
+	}
+	return m.Rcode == dns.RcodeSuccess && !m.Truncated && !slices.ContainsFunc(m.Answer, isOf(qtype)) &&
+		(len(m.Answer) == 0 || slices.ContainsFunc(m.Ns, isOf(dns.TypeSOA)))
 }
