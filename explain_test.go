@@ -1,6 +1,7 @@
 package headless
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -46,27 +47,55 @@ func extendedErrors(m *dns.Msg) (errs []dns.EDNS0_EDE) {
 	return errs
 }
 
-// explanationFault returns what is wrong with the extended errors of m, a reply to r that may have up to limit octets, or nil. A
-// denial for a client that can read it has one, unless there is no room for it, and an answer has none. CNAMEs alone may be either,
-// but where the SOA behind them says that they lead to a denial. That a reply is from a snapshot is no explanation.
-func explanationFault(r, m *dns.Msg, limit int) error {
-	errs := slices.DeleteFunc(extendedErrors(m), func(e dns.EDNS0_EDE) bool { return e.InfoCode == dns.ExtendedErrorCodeStaleAnswer })
-	answers := slices.ContainsFunc(m.Answer, func(rr dns.RR) bool { return rr.Header().Rrtype != dns.TypeCNAME })
+// denies reports whether m, a reply from zones of ours with nothing behind them, denies what was asked for. CNAMEs alone are what was
+// asked for, but where they are followed, which they are for A and AAAA (B§2). Then they deny by their response code, by the SOA behind
+// them (RFC 2308 section 2), or when they end at a name of ours: in a circle, or after too many. Of a name elsewhere that nobody here
+// answers for they deny nothing: the client's resolver goes on.
+func denies(m *dns.Msg) bool {
+	if m.Truncated || len(m.Answer) == 0 {
+		return !m.Truncated
+	}
+	end, ok := m.Answer[len(m.Answer)-1].(*dns.CNAME)
+	if qtype := m.Question[0].Qtype; !ok || qtype != dns.TypeA && qtype != dns.TypeAAAA {
+		return false
+	}
+	return m.Rcode != noError || len(m.Ns) > 0 || isHostileZone(end.Target) || dns.IsSubDomain("clusterset.local.", end.Target)
+}
+
+// explanationFault returns what is wrong with the extended errors of m, a reply to r that may have up to limit octets, or nil (B§5,
+// B§8). A client that can read them is told first, and only if isStale, that the reply is from a snapshot, which no client may keep for
+// long; and then why it is a denial, only if it is one, unless there is no room for that.
+func explanationFault(r, m *dns.Msg, limit int, isStale bool) error {
+	errs := extendedErrors(m)
+	reads := r.IsEdns0() != nil
+	if isStale {
+		outlives := func(ttl uint32) func(dns.RR) bool {
+			return func(rr dns.RR) bool { return rr.Header().Rrtype != dns.TypeOPT && rr.Header().Ttl > ttl }
+		}
+		if slices.ContainsFunc(slices.Concat(m.Answer, m.Extra), outlives(5)) || slices.ContainsFunc(m.Ns, outlives(0)) {
+			return errors.New("from a snapshot, and it may be kept")
+		}
+	}
+	if isStale && reads {
+		if len(errs) == 0 || errs[0].InfoCode != dns.ExtendedErrorCodeStaleAnswer {
+			return fmt.Errorf("from a snapshot, and the extended errors are %v", errs)
+		}
+		errs = errs[1:]
+	}
 	want := 0
-	if r.IsEdns0() != nil && !answers && !m.Truncated {
+	if reads && denies(m) {
 		want = 1
 	}
-	switch {
-	case len(errs) == want:
-	case len(errs) == 0 && len(m.Answer) > 0 && len(m.Ns) == 0:
-	case len(errs) == 0 && m.Len()+edeSize+leastText > limit:
-	default:
-		return fmt.Errorf("%d extended errors, want %d", len(errs), want)
+	if isLeftOut := len(errs) == 0 && m.Len()+edeSize+leastText > limit; len(errs) != want && !isLeftOut {
+		return fmt.Errorf("%d explanations, want %d: %v", len(errs), want, errs)
 	}
 	for _, e := range errs {
 		printable := !strings.ContainsFunc(e.ExtraText, func(c rune) bool { return c < ' ' || c > '~' })
 		if e.InfoCode != dns.ExtendedErrorCodeOther || len(e.ExtraText) < leastText/2 || len(e.ExtraText) >= 200 || !printable {
 			return fmt.Errorf("extended error %d of %d octets: %q", e.InfoCode, len(e.ExtraText), e.ExtraText)
+		}
+		if isOfTarget := strings.HasPrefix(e.ExtraText, "target "); isOfTarget != (len(m.Answer) > 0) {
+			return fmt.Errorf("%d CNAMEs, and it is said: %q", len(m.Answer), e.ExtraText)
 		}
 	}
 	return nil
@@ -393,7 +422,7 @@ func TestTextsOfHostileNames(t *testing.T) {
 					r = query
 				})
 				limit, soas := max(dns.MinMsgSize, int(size)), len(m.Ns)
-				if err := explanationFault(r, m, limit); err != nil {
+				if err := explanationFault(r, m, limit, false); err != nil {
 					t.Errorf("%q %s in %d octets: %v", name, qtype, limit, err)
 				}
 				if size > 0 && m.IsEdns0() == nil {
@@ -498,19 +527,16 @@ func TestEachDenialHasOneExplanation(t *testing.T) {
 		if size > 0 {
 			r.SetEdns0(size, false)
 		}
-		if m.cause == causeTarget { // of the CNAMEs some lead to a denial, and some lead nowhere
-			continue
-		}
-		if err := explanationFault(r, &m.Msg, max(dns.MinMsgSize, int(size))); err != nil {
+		if err := explanationFault(r, &m.Msg, max(dns.MinMsgSize, int(size)), false); err != nil {
 			t.Fatalf("%s %s: %v:\n%v", question, qtype, err, m)
 		}
-		if denies := m.Rcode == nxName || len(m.Answer) == 0; denies != (m.cause != noCause) {
+		if denies(&m.Msg) != (m.cause != noCause) {
 			t.Fatalf("%s %s: the cause is %q:\n%v", question, qtype, m.cause, m)
 		}
 		denials[m.cause]++
 	}
 	for c := range cause(len(causeTexts)) {
-		if denials[c] == 0 && c != causeClusterIP && c != causeTarget && c != causeChanged {
+		if denials[c] == 0 && c != causeClusterIP && c != causeChanged {
 			t.Errorf("nothing was denied because of %q", c)
 		}
 	}

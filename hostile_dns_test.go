@@ -212,11 +212,17 @@ func numberedPackets() []namedPacket {
 		packets = append(packets, namedPacket{fmt.Sprintf("class %d", class), packet(recursionDesired, one, wireQuestion(web, dns.TypeA, class))})
 	}
 	for _, qtype := range []uint16{
-		0, dns.TypeNS, dns.TypeCNAME, dns.TypeSOA, dns.TypeNULL, dns.TypeTXT, dns.TypeSRV, dns.TypeOPT, dns.TypeDS, dns.TypeRRSIG, dns.TypeDNSKEY,
-		dns.TypeHTTPS, dns.TypeTKEY, dns.TypeTSIG, dns.TypeIXFR, dns.TypeAXFR, dns.TypeMAILB, dns.TypeMAILA, dns.TypeANY, 128, 65280, 65535,
+		0, dns.TypeA, dns.TypeNS, dns.TypeCNAME, dns.TypeSOA, dns.TypeNULL, dns.TypeMX, dns.TypeTXT, dns.TypeAAAA, dns.TypeSRV, dns.TypeOPT,
+		dns.TypeDS, dns.TypeRRSIG, dns.TypeDNSKEY, dns.TypeHTTPS, dns.TypeTKEY, dns.TypeTSIG, dns.TypeIXFR, dns.TypeAXFR, dns.TypeMAILB,
+		dns.TypeMAILA, dns.TypeANY, 128, 65280, 65535,
 	} {
-		for _, name := range [][]byte{web, inDefault("web"), inDefault("ext"), wireName("cluster", "local")} {
-			packets = append(packets, namedPacket{fmt.Sprintf("type %d of %q", qtype, name), wireQuery(name, qtype)})
+		names := [][]byte{web, wireName("cluster", "local")}
+		for _, name := range []string{"web", "ext", "inside", "nowhere", "nodata", "circle", "self", "hop-1"} { // but the first, all are CNAMEs
+			names = append(names, inDefault(name))
+		}
+		for _, name := range names {
+			packets = append(packets, namedPacket{fmt.Sprintf("type %d of %q", qtype, name), wireQuery(name, qtype)},
+				namedPacket{fmt.Sprintf("type %d of %q with EDNS", qtype, name), wireQuery(name, qtype, wireOPT(1232, 0))})
 		}
 	}
 	for octet := range 256 {
@@ -229,11 +235,20 @@ func numberedPackets() []namedPacket {
 // hostileZones are the zones of the servers under attack.
 var hostileZones = []string{"cluster.local.", "in-addr.arpa.", "ip6.arpa."}
 
+// isHostileZone reports whether name is in one of them.
+func isHostileZone(name string) bool {
+	return slices.ContainsFunc(hostileZones, func(zone string) bool { return dns.IsSubDomain(zone, name) })
+}
+
 // isAnswered reports whether a server replies to a packet: to nothing that is too short for a header or is a reply itself.
 func isAnswered(packet []byte) bool { return len(packet) >= headerSize && packet[2]&0x80 == 0 }
 
-// replyFault returns what is wrong with the reply to a packet, or nil.
-func replyFault(tcp bool, packet, reply []byte) error {
+// neverStale is for servers that answer from no snapshot.
+func neverStale(*dns.Msg, *dns.Msg) bool { return false }
+
+// replyFault returns what is wrong with the reply to a packet, or nil. Of a query and an answer from our zones isStale tells whether
+// the answer is from a snapshot.
+func replyFault(tcp bool, packet, reply []byte, isStale func(r, m *dns.Msg) bool) error {
 	r, m := new(dns.Msg), new(dns.Msg)
 	malformed := r.Unpack(packet) != nil || len(r.Question) != 1
 	if err := m.Unpack(reply); err != nil {
@@ -271,11 +286,8 @@ func replyFault(tcp bool, packet, reply []byte) error {
 		return fmt.Errorf("an OPT in the query %v, in the reply %v", opt != nil, m.IsEdns0() != nil)
 	}
 	q := r.Question[0]
-	isOurs := func(name string) bool {
-		return slices.ContainsFunc(hostileZones, func(zone string) bool { return dns.IsSubDomain(zone, name) })
-	}
 	for _, rr := range slices.Concat(m.Answer, m.Ns, m.Extra) {
-		if rr.Header().Rrtype != dns.TypeOPT && !isOurs(rr.Header().Name) {
+		if rr.Header().Rrtype != dns.TypeOPT && !isHostileZone(rr.Header().Name) {
 			return fmt.Errorf("a record outside our zones: %v", rr)
 		}
 	}
@@ -285,14 +297,14 @@ func replyFault(tcp bool, packet, reply []byte) error {
 		if m.Rcode != dns.RcodeBadVers || m.IsEdns0().Version() != 0 {
 			return fmt.Errorf("%s for EDNS version %d", dns.RcodeToString[m.Rcode], opt.Version())
 		}
-	case q.Qclass != dns.ClassINET || !isOurs(q.Name) || isTransfer:
-		if m.Rcode != dns.RcodeRefused || m.Authoritative || len(m.Answer)+len(m.Ns) > 0 {
+	case q.Qclass != dns.ClassINET || !isHostileZone(q.Name) || isTransfer:
+		if m.Rcode != dns.RcodeRefused || m.Authoritative || len(m.Answer)+len(m.Ns)+len(extendedErrors(m)) > 0 {
 			return fmt.Errorf("not ours, and answered:\n%v", m)
 		}
 	case m.Rcode != noError && m.Rcode != nxName || !m.Authoritative || len(m.Answer)+len(m.Ns) == 0 && !m.Truncated:
 		return fmt.Errorf("a valid query, and the reply is:\n%v", m)
 	default:
-		return explanationFault(r, m, limit)
+		return explanationFault(r, m, limit, isStale(r, m))
 	}
 	return nil
 }
@@ -311,7 +323,7 @@ func sendPacket(conn net.Conn, tcp bool, packet []byte) error {
 	if len(packet) > 0 || tcp { // an empty datagram is not sent everywhere
 		reply, err := exchange(conn, tcp, packet, isAnswered(packet))
 		if err == nil && isAnswered(packet) {
-			err = replyFault(tcp, packet, reply)
+			err = replyFault(tcp, packet, reply, neverStale)
 		}
 		if err != nil {
 			return err
@@ -659,7 +671,7 @@ func TestAmplification(t *testing.T) {
 				_ = w.udp.SetDeadline(time.Now().Add(patience)) // a pipe
 				reply, err := exchange(w.udp, false, packet, true)
 				if err == nil {
-					err = replyFault(false, packet, reply) // longer than asked for, among others
+					err = replyFault(false, packet, reply, neverStale) // longer than asked for, among others
 				}
 				if err != nil {
 					t.Fatalf("%s %s with a buffer of %d octets: %v", name, dns.TypeToString[qtype], size, err)

@@ -91,7 +91,19 @@ type soakTruth struct {
 	epoch      int            // grows with each start and end of a server, and with each reload
 	isUp       bool           // a server has said that it is ready, and nobody has ended it
 	isReloaded bool           // a reload is under way; it ends connections
+	origin     soakOrigin
+	isAway     bool // so is the API server
 }
+
+// soakOrigin is what a server answers from. It begins with its snapshot, if that is of use, and says so in its answers; but once it
+// has listed the cluster it never does again.
+type soakOrigin int
+
+const (
+	anyOrigin    soakOrigin = iota // nobody knows
+	fromSnapshot                   // the API server has been away since before the server was started
+	fromCluster                    // an answer has shown it
+)
 
 // soakMoment is what a client knows when it sends a query.
 type soakMoment struct {
@@ -99,12 +111,35 @@ type soakMoment struct {
 	epoch      int
 	isUp       bool
 	isReloaded bool
+	origin     soakOrigin
 }
 
 func (s *soakTruth) now() soakMoment {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return soakMoment{maps.Clone(s.floor), s.epoch, s.isUp, s.isReloaded}
+	return soakMoment{maps.Clone(s.floor), s.epoch, s.isUp, s.isReloaded, s.origin}
+}
+
+// next begins the next epoch. The caller holds mu.
+func (s *soakTruth) next() {
+	s.epoch++
+	s.origin = anyOrigin
+}
+
+// isStale reports whether m, the answer to a query r that was sent at a moment, is from a snapshot. Where nobody knows it is as m says.
+func (s *soakTruth) isStale(r, m *dns.Msg, sent soakMoment) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	isMarked := slices.ContainsFunc(extendedErrors(m), func(e dns.EDNS0_EDE) bool { return e.InfoCode == dns.ExtendedErrorCodeStaleAnswer })
+	switch {
+	case sent.origin == fromCluster:
+		return false
+	case sent.origin == fromSnapshot && s.origin == fromSnapshot:
+		return true
+	case !isMarked && r.IsEdns0() != nil && s.epoch == sent.epoch && !s.isReloaded: // while there is a reload two servers answer
+		s.origin = fromCluster
+	}
+	return isMarked
 }
 
 // isOwed reports whether a query that was sent at a moment has to be answered.
@@ -422,6 +457,15 @@ func (s *soakSet) populate() {
 	for i := range soakClusterIPs {
 		s.setService(soakClusterIPKey(i), soakService{true, fmt.Sprintf("10.250.1.%d", i+1)})
 	}
+	s.api.put(stubNamespace("default"))
+	for name, target := range map[string]string{ // which hostile packets ask for
+		"ext": "www.example.com", "inside": "vip.ns.svc.cluster.local", "nowhere": "nobody.default.svc.cluster.local", "circle": "self.default.svc.cluster.local",
+		"self": "circle.default.svc.cluster.local", "hop-1": "inside.default.svc.cluster.local", "nodata": "_tcp.vip.ns.svc.cluster.local",
+	} {
+		s.api.put(changed(stubService(name, ""), func(o *corev1.Service) {
+			o.Namespace, o.Spec.Type, o.Spec.ExternalName = "default", corev1.ServiceTypeExternalName, target
+		}))
+	}
 	s.mark()
 }
 
@@ -515,7 +559,7 @@ func (s *soakSet) sees(c *soakClient, resource string, n int) bool {
 	case slicesResource:
 		name, want = "mark-slice.ns"+soakZone, markAddr(252, n)
 	}
-	m, _, err := c.exchange("udp", name, dns.TypeA, 1232)
+	m, _, err := c.exchange("udp", soakQuery(name, dns.TypeA, 1232))
 	if err != nil || m.Rcode != noError {
 		return false
 	}
@@ -606,8 +650,18 @@ func (c *soakClient) close() {
 
 const soakPatience = 5 * time.Second
 
+// soakQuery returns a query, with EDNS if size is not 0.
+func soakQuery(name string, qtype, size uint16) *dns.Msg {
+	r := new(dns.Msg)
+	r.SetQuestion(name, qtype)
+	if size > 0 {
+		r.SetEdns0(size, false)
+	}
+	return r
+}
+
 // exchange asks once. isFresh is set if the connection was a new one.
-func (c *soakClient) exchange(network, name string, qtype, size uint16) (m *dns.Msg, isFresh bool, err error) {
+func (c *soakClient) exchange(network string, r *dns.Msg) (m *dns.Msg, isFresh bool, err error) {
 	if c.used++; c.used%50 == 0 {
 		c.close()
 	}
@@ -629,11 +683,6 @@ func (c *soakClient) exchange(network, name string, qtype, size uint16) (m *dns.
 			delete(c.conns, network)
 		}
 	}()
-	r := new(dns.Msg)
-	r.SetQuestion(name, qtype)
-	if size > 0 {
-		r.SetEdns0(size, false)
-	}
 	if err := conn.SetDeadline(time.Now().Add(soakPatience)); err != nil {
 		return nil, isFresh, err
 	}
@@ -742,16 +791,20 @@ func (s *soakSet) askOne(c *soakClient, r *rand.Rand) {
 	q := s.question(r)
 	network := pickOne(r, []string{"udp", "udp", "udp", "tcp"})
 	size := pickOne(r, []uint16{0, 1232, 4096})
-	sent := s.now()
-	m, isFresh, err := c.exchange(network, q.name, q.qtype, size)
+	sent, query := s.now(), soakQuery(q.name, q.qtype, size)
+	m, isFresh, err := c.exchange(network, query)
 	if err != nil && network == "tcp" && !isFresh { // the server may have ended it
-		m, _, err = c.exchange(network, q.name, q.qtype, size)
+		m, _, err = c.exchange(network, query)
 	}
 	if err != nil || m.Rcode == dns.RcodeServerFailure {
 		s.count(func(n *soakTally) { n.unanswered++ })
-		if s.isOwed(network, sent) {
+		isExplained := err == nil && len(extendedErrors(m)) == 1 && extendedErrors(m)[0].InfoCode == dns.ExtendedErrorCodeNotReady
+		switch {
+		case s.isOwed(network, sent):
 			s.fail("%s over %s: no answer: %v", q, network, cmp.Or(err, errors.New("SERVFAIL")))
-		} else {
+		case err == nil && isExplained != (size > 0):
+			s.fail("%s over %s with a buffer of %d: SERVFAIL with the extended errors %v", q, network, size, extendedErrors(m))
+		default:
 			s.wait(5 * time.Millisecond)
 		}
 		return
@@ -760,7 +813,16 @@ func (s *soakSet) askOne(c *soakClient, r *rand.Rand) {
 	if s.now().epoch != sent.epoch {
 		return // which of the servers has answered is not known
 	}
-	if wrong := s.isWrong(q, m, sent); wrong != "" {
+	wrong := s.isWrong(q, m, sent)
+	if limit := max(dns.MinMsgSize, int(size)); wrong == "" {
+		if network == "tcp" {
+			limit = dns.MaxMsgSize
+		}
+		if err := explanationFault(query, m, limit, s.isStale(query, m, sent)); err != nil {
+			wrong = err.Error()
+		}
+	}
+	if wrong != "" {
 		s.fail("%s over %s with a buffer of %d: %s", q, network, size, wrong)
 	}
 }
@@ -852,7 +914,10 @@ func (s *soakSet) corefile(name, more string) string {
 func (s *soakSet) start() {
 	floor, usable := s.inSnapshot()
 	s.mu.Lock()
-	s.epoch++
+	s.next()
+	if s.isAway && usable {
+		s.origin = fromSnapshot
+	}
 	for _, resource := range everyResource {
 		s.floor[resource] = s.changes
 		if usable {
@@ -943,7 +1008,7 @@ func (s *soakSet) ready() {
 func (s *soakSet) endChild(sig syscall.Signal) {
 	s.mu.Lock()
 	s.isUp = false
-	s.epoch++
+	s.next()
 	s.mu.Unlock()
 	if err := s.child.process.Process.Signal(sig); err != nil {
 		s.t.Fatalf("the child has ended: %v\n%s", err, &s.child.log)
@@ -960,7 +1025,7 @@ func (s *soakSet) endChild(sig syscall.Signal) {
 func (s *soakSet) reload(path string, want bool) {
 	floor, _ := s.inSnapshot()
 	s.mu.Lock()
-	s.epoch++
+	s.next()
 	s.isReloaded = true
 	for _, resource := range everyResource { // without the API server the new plugin begins with the snapshot
 		s.floor[resource] = min(s.floor[resource], floor[resource])
@@ -975,7 +1040,7 @@ func (s *soakSet) reload(path string, want bool) {
 	}
 	s.mu.Lock()
 	s.isReloaded = false
-	s.epoch++
+	s.next()
 	s.mu.Unlock()
 }
 
@@ -1010,8 +1075,22 @@ func (s *soakSet) settle() {
 	}
 }
 
+// shut ends the API server.
+func (s *soakSet) shut() {
+	s.api.close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isAway = true
+}
+
 // reopen starts the API server again at its address.
 func (s *soakSet) reopen() {
+	s.mu.Lock()
+	s.isAway = false
+	if s.origin == fromSnapshot {
+		s.origin = anyOrigin
+	}
+	s.mu.Unlock()
 	var listener net.Listener
 	eventually(s.t, "the address is free", func() bool {
 		l, err := net.Listen("tcp", s.apiAddr)
@@ -1059,12 +1138,12 @@ func soakRefusal(code int) soakFault {
 // soakAPIFaults are those of the API server.
 var soakAPIFaults = []soakFault{
 	{"API server away", func(s *soakSet) {
-		s.api.close()
+		s.shut()
 		s.sleep(300*time.Millisecond, 4*time.Second)
 		s.reopen()
 	}, false},
 	{"API server restored from a backup", func(s *soakSet) {
-		s.api.close()
+		s.shut()
 		s.sleep(300*time.Millisecond, 2*time.Second)
 		s.editing.Lock()
 		s.api.mu.Lock()
@@ -1143,7 +1222,7 @@ var soakEnds = []soakFault{
 		s.ready()
 	}, false},
 	{"kill -9 while the API server is away", func(s *soakSet) {
-		s.api.close()
+		s.shut()
 		s.sleep(time.Millisecond, time.Second)
 		s.endChild(syscall.SIGKILL)
 		s.start()
@@ -1157,7 +1236,7 @@ var soakEnds = []soakFault{
 		s.ready()
 	}, false},
 	{"snapshot damaged while the child is down", func(s *soakSet) {
-		s.api.close()
+		s.shut()
 		s.endChild(syscall.SIGKILL)
 		b := readFile(s.t, s.snapshot)
 		b[s.rand.IntN(len(b))] ^= 1 << s.rand.IntN(8)
@@ -1248,7 +1327,8 @@ func (s *soakSet) attackOnce(r *rand.Rand, packets []namedPacket) {
 		case err != nil && isOwed:
 			s.fail("%s over %s: %x: %v", p.name, network, message, err)
 		case err == nil && isOwed && isAnswered(message):
-			if err := replyFault(network == "tcp", message, reply); err != nil {
+			isStale := func(r, m *dns.Msg) bool { return s.isStale(r, m, before) }
+			if err := replyFault(network == "tcp", message, reply, isStale); err != nil {
 				s.fail("%s over %s: %x: %v", p.name, network, message, err)
 			}
 		}
