@@ -1,6 +1,7 @@
 package headless
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,7 +125,11 @@ func (f inflight) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // patient is a RoundTripper that gives up a request when the server says nothing for maxSilence: neither its answer begins, nor
-// goes on. That is more than an API server takes to give up a list itself, or lets pass between two bookmarks of a watch.
+// goes on. That is more than an API server takes to give up a list itself, or lets pass between two bookmarks of a watch. But the first
+// one it sends only when its cache of the resource has got beyond the version at which the watch began, by a change, by a list that has
+// to be of the present, or by what etcd reports every 10 minutes unless it is told otherwise (kubeadm: 5 s). So a watch of what does
+// not change may be silent and well. Neither keepalives nor pings tell that from one that is dead, for they go no further than to the
+// next proxy. So it is given up, which clients do not notice.
 type patient struct {
 	next http.RoundTripper
 }
@@ -147,7 +152,7 @@ func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
 	timer := time.AfterFunc(maxSilence, func() { cancel(errSilent) })
 	resp, err := p.next.RoundTrip(r.WithContext(ctx))
 	if err == nil {
-		body := &patientBody{ReadCloser: resp.Body, timer: timer, cancel: cancel}
+		body := &patientBody{ReadCloser: resp.Body, timer: timer, cancel: cancel, cause: func() error { return context.Cause(ctx) }}
 		if r.URL.Query().Get("watch") == "true" {
 			body.watch, _ = ctx.Value(brokenKey{}).(*broken)
 		}
@@ -170,7 +175,8 @@ type patientBody struct {
 	io.ReadCloser
 	timer  *time.Timer
 	cancel context.CancelCauseFunc
-	watch  *broken // nil if it is none
+	cause  func() error // why it was cancelled
+	watch  *broken      // nil if it is none
 }
 
 // Read implements io.Reader. A watch ends in the middle, however it breaks: a reflector goes on where that happens, but lists
@@ -181,7 +187,7 @@ func (b *patientBody) Read(p []byte) (int, error) {
 		b.timer.Reset(maxSilence)
 	}
 	if b.watch != nil && err != nil && !errors.Is(err, io.EOF) {
-		b.watch.answer, err = err, io.ErrUnexpectedEOF
+		b.watch.answer, err = cmp.Or(b.cause(), err), io.ErrUnexpectedEOF
 	}
 	return n, err
 }

@@ -31,6 +31,8 @@ type listWatch struct {
 	watches pace // that began
 	lists   pace // that were answered, or began to be streamed
 	last    *countedWatch
+	silent  bool   // nothing came of the last watch, and the server has not been asked since
+	heard   func() // called when the server says that it has got to a version
 	report  report
 }
 
@@ -120,19 +122,22 @@ func (l *listWatch) ended() {
 	if since := l.last.since.Load(); since != nil && time.Since(*since) >= worthwhile {
 		l.lists.restart()
 	}
-	l.last = nil
+	l.silent, l.last = l.last.silent.Load(), nil
 }
 
-// open opens a watch. One that is to go on after an outage is opened only if the server has got to its version: after the restore
-// of a backup it may not have. It takes the watch all the same, and says nothing of what changes until it has got there.
+// open opens a watch. One that is to go on after an outage, or where nothing came, is opened only if the server has got to its version:
+// after the restore of a backup it may not have. It takes the watch all the same, and says nothing of what changes until it has got
+// there.
 func (l *listWatch) open(ctx context.Context, o metav1.ListOptions) (*countedWatch, error) {
-	if o.SendInitialEvents == nil && !l.report.since.IsZero() {
+	if o.SendInitialEvents == nil && (l.silent || !l.report.since.IsZero()) {
 		err := l.request(metav1.ListOptions{
 			ResourceVersion: o.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan, FieldSelector: noObject,
 		}).Do(ctx).Error()
 		if err != nil {
 			return nil, err
 		}
+		l.silent = false
+		l.heard()
 	}
 	b := new(broken)
 	o.Watch = true
@@ -151,12 +156,13 @@ type watchEnd string
 
 const (
 	watchClosed  watchEnd = "closed"  // the server ended it, as it does after some minutes
-	watchBroken  watchEnd = "broken"  // the connection broke, or nothing came for maxSilence
+	watchBroken  watchEnd = "broken"  // the connection broke
+	watchSilent  watchEnd = "silent"  // nothing came for maxSilence, which need not mean that something is wrong
 	watchExpired watchEnd = "expired" // the server has forgotten the version: everything is listed
 	watchFailed  watchEnd = "error"   // the server sent an error, or what cannot be read
 )
 
-var watchEnds = []watchEnd{watchClosed, watchBroken, watchExpired, watchFailed}
+var watchEnds = []watchEnd{watchClosed, watchBroken, watchSilent, watchExpired, watchFailed}
 
 // countedWatch is a watch that counts why it ended, unless whoever has it stopped it.
 type countedWatch struct {
@@ -164,6 +170,7 @@ type countedWatch struct {
 	events chan apiwatch.Event
 	cancel context.CancelFunc
 	since  atomic.Pointer[time.Time] // when it began to tell of changes; nil: it is still at the list that it begins with
+	silent atomic.Bool               // it was given up because nothing came
 }
 
 // newCountedWatch returns one that passes on the events of w, a watch of resource, until ctx ends. What breaks stands in b once
@@ -198,6 +205,9 @@ func newCountedWatch(ctx context.Context, w apiwatch.Interface, b *broken, resou
 		}
 		switch {
 		case failed || ctx.Err() != nil:
+		case errors.Is(b.answer, errSilent):
+			c.silent.Store(true)
+			count(watchSilent)
 		case b.answer != nil:
 			count(watchBroken)
 		default:

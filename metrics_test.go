@@ -267,6 +267,10 @@ func TestMetricsOfWatches(t *testing.T) { // not parallel: it reads counters
 		return counts
 	}
 	for isSecure, form := range forms {
+		dead := watchSilent // nothing else shows it
+		if isSecure {
+			dead = watchBroken // a ping of HTTP/2
+		}
 		synctest.Test(t, func(t *testing.T) {
 			n, s := newNetwork(t, isSecure)
 			h := n.watching(t)
@@ -277,11 +281,12 @@ func TestMetricsOfWatches(t *testing.T) { // not parallel: it reads counters
 			}{
 				{"the server ends it", s.end, watchClosed},
 				{"the connection breaks", s.cut, watchBroken},
-				{"nothing comes any more", func() {
+				{"the connection is dead", func() {
 					n.set(losing)
 					time.Sleep(2 * maxSilence)
 					n.set(noFault)
-				}, watchBroken},
+				}, dead},
+				{"the server has nothing to say", func() { time.Sleep(maxSilence + time.Second) }, watchSilent},
 				{"the version is forgotten", func() { s.fail(errExpired) }, watchExpired},
 				{"the version is not there yet", func() { s.fail(errTooLarge) }, watchExpired},
 				{"the server fails", func() { s.fail(apierrors.NewInternalError(errors.New("oops"))) }, watchFailed},

@@ -398,6 +398,41 @@ func TestQuietWatchIsNotEnded(t *testing.T) {
 	}
 }
 
+// TestSilentServerIsAsked has a server that sends no bookmarks, for nothing has changed since the watches began. It is asked whether it
+// has got to where they stand, and to go on from there; so it counts as heard of, and one that has not got there is listed.
+func TestSilentServerIsAsked(t *testing.T) {
+	t.Parallel()
+	for isSecure, form := range forms {
+		t.Run(form, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				n, s := newNetwork(t, isSecure)
+				h := n.watching(t)
+				const lasts = time.Hour
+				for began := time.Now(); time.Since(began) < lasts; time.Sleep(time.Second) {
+					if silence := time.Since(h.synced.confirmed()); silence > maxSilence+soon {
+						t.Fatalf("the server has not been heard of for %v", silence)
+					}
+				}
+				for _, resource := range everyResource {
+					verbs := map[string]int{}
+					for _, r := range s.seen(resource) {
+						verbs[r.verb]++
+					}
+					if most := 1 + int(lasts/maxSilence); s.syncs(resource) != 1 || verbs["watch"] < most/2 || verbs["watch"] > most || verbs["list of none"] != verbs["watch"]-1 {
+						t.Errorf("%s: synced %d times by the requests %v, want one, and up to %d watches, each but the first with a list of none", resource, s.syncs(resource), verbs, most)
+					}
+				}
+				putAll(s, "10.0.1.1")
+				untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.1", soon)
+				s.restore(50) // behind a load balancer: no connection breaks
+				s.put(stubSlice("event", "event", "10.0.1.2", "event-0"))
+				untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.2", maxSilence+soon)
+			})
+		})
+	}
+}
+
 // TestReplicasDoNotComeAsAHerd has many plugins wait for one server that they cannot reach.
 func TestReplicasDoNotComeAsAHerd(t *testing.T) {
 	t.Parallel()

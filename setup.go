@@ -84,7 +84,7 @@ func newHeadless(cfg *config, root string) (*Headless, error) {
 	if len(cfg.manifests) > 0 {
 		h.source, err = newManifests(cfg, root, feeds)
 	} else {
-		h.source, err = newAPIServer(cfg, feeds)
+		h.source, err = newAPIServer(cfg, feeds, h.synced)
 	}
 	return h, err
 }

@@ -269,6 +269,7 @@ type apiServer struct {
 	url        string // without credentials
 	access     access
 	feeds      map[string]cache.TransformingStore // by resource
+	synced     *latch                             // which the feeds tell what they hear
 	conns      *connrotation.Dialer
 	reflectors []*cache.Reflector
 	ctx        context.Context // ends with stop
@@ -276,8 +277,8 @@ type apiServer struct {
 	running    sync.WaitGroup
 }
 
-// newAPIServer prepares the reflectors that cfg asks for, without a connection yet.
-func newAPIServer(cfg *config, feeds map[string]cache.TransformingStore) (*apiServer, error) {
+// newAPIServer prepares the reflectors that cfg asks for, without a connection yet. l is the latch of feeds.
+func newAPIServer(cfg *config, feeds map[string]cache.TransformingStore, l *latch) (*apiServer, error) {
 	rc, err := cfg.clientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("cannot configure the Kubernetes client: %s", withoutUserinfo(err.Error()))
@@ -287,7 +288,8 @@ func newAPIServer(cfg *config, feeds map[string]cache.TransformingStore) (*apiSe
 		return nil, fmt.Errorf("cannot configure the Kubernetes client: %w", err)
 	}
 	a := &apiServer{
-		config: rc, url: server.Scheme + "://" + server.Host, access: cfg.access(), feeds: feeds, conns: connrotation.NewDialer(dialer.DialContext),
+		config: rc, url: server.Scheme + "://" + server.Host, access: cfg.access(), feeds: feeds, synced: l,
+		conns: connrotation.NewDialer(dialer.DialContext),
 	}
 	a.ctx, a.cancel = context.WithCancel(klog.NewContext(context.Background(), logr.Discard()))
 	rc.Dial = a.dial
@@ -323,6 +325,7 @@ const runningPods = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=
 // reflect adds the reflector of a resource, whose objects are like object.
 func (a *apiServer) reflect(resource string, object runtime.Object, l *listWatch) {
 	l.report.resource, l.path, l.access = resource, cmp.Or(l.path, resource), a.access
+	l.heard = func() { a.synced.heard(resource) }
 	l.failed.backoff, l.watches.backoff, l.lists.backoff = requestBackoff, requestBackoff, listBackoff
 	lw := &cache.ListWatch{ListWithContextFunc: l.list, WatchFuncWithContext: l.watch}
 	for _, end := range watchEnds {
