@@ -85,7 +85,7 @@ func (r *report) text() string {
 	}{
 		{"Deliberate differences of headless from kubernetes", r.Deliberate},
 		{"Transient differences, gone when asked again", r.Transient},
-		{"Differences that were not asked again", r.Unconfirmed},
+		{"Differences that were not asked again as often as -again says", r.Unconfirmed},
 		{"UNEXPECTED DIFFERENCES", r.Differences},
 	} {
 		if len(part.groups) == 0 {
@@ -96,7 +96,7 @@ func (r *report) text() string {
 			g.write(&b)
 		}
 	}
-	if len(r.Differences) == 0 {
+	if r.status() == statusSame {
 		b.WriteString("\nno unexpected differences\n")
 	}
 	return b.String()

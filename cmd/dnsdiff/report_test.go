@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -72,6 +73,9 @@ func TestTheStatusIsThatOfWhatIsUnexpected(t *testing.T) {
 	} {
 		if got := c.report.status(); got != c.want {
 			t.Errorf("%s: got %d, want %d", c.name, got, c.want)
+		}
+		if said := strings.HasSuffix(c.report.text(), "\nno unexpected differences\n"); said != (c.want == statusSame) {
+			t.Errorf("%s: got the text %q for status %d", c.name, c.report.text(), c.want)
 		}
 	}
 }
