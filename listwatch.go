@@ -113,8 +113,8 @@ func (l *listWatch) watch(ctx context.Context, o metav1.ListOptions) (apiwatch.I
 	return w, nil
 }
 
-// ended takes in that the last watch has ended, for a reflector has one at a time and asks for more at once. If it was worth its list,
-// the next list begins a new row: it does not wait because of what failed before.
+// ended takes in that the last watch has ended: a reflector has one at a time, and asks for the next list or watch as soon as it has
+// none. If it was worth its list, the next list begins a new row: it does not wait because of what was lost before.
 func (l *listWatch) ended() {
 	if l.last == nil {
 		return

@@ -248,15 +248,26 @@ func TestServerThatEndsWatches(t *testing.T) {
 			stub(w, r.WithContext(ctx))
 		})
 	}
-	half := func(s *stubAPI) {
-		forWatches(s, func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
-			ctx, cancel := context.WithCancel(r.Context())
-			cancel()
-			rec := httptest.NewRecorder()
-			stub(rec, r.WithContext(ctx))
-			w.Header().Set("Content-Type", rec.Header().Get("Content-Type"))
-			_, _ = w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
-		})
+	half := func(lasts time.Duration) func(*stubAPI) {
+		return func(s *stubAPI) {
+			forWatches(s, func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
+				if !newStubRequest(r).streamed {
+					http.Error(w, "expired", http.StatusGone)
+					return
+				}
+				ctx, cancel := context.WithCancel(r.Context())
+				cancel()
+				rec := httptest.NewRecorder()
+				stub(rec, r.WithContext(ctx))
+				w.Header().Set("Content-Type", rec.Header().Get("Content-Type"))
+				_, _ = w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
+				_ = http.NewResponseController(w).Flush()
+				select {
+				case <-time.After(lasts):
+				case <-r.Context().Done():
+				}
+			})
+		}
 	}
 	refused := func(code int) func(*stubAPI) {
 		return func(s *stubAPI) {
@@ -294,7 +305,8 @@ func TestServerThatEndsWatches(t *testing.T) {
 		{"after two seconds", after(2 * time.Second), mostRequests(lasts), 0, soon},
 		{"at once", after(0), mostRequests(lasts), mostLists(lasts), time.Minute},
 		{"after an event", afterEvent, mostRequests(lasts), 0, soon},
-		{"in the middle of a list", half, mostLists(lasts), mostLists(lasts), -1},
+		{"in the middle of a list", half(0), 1 + mostLists(lasts), mostLists(lasts), -1},
+		{"in the middle of a list, late", half(worthwhile), 1 + mostLists(lasts), mostLists(lasts), -1},
 		{"by 403", refused(http.StatusForbidden), mostRequests(lasts), mostLists(lasts), 2 * time.Minute},
 		{"by 503", refused(http.StatusServiceUnavailable), mostRequests(lasts), mostLists(lasts), 2 * time.Minute},
 		{"by 410", expired(lasts), 3 * mostLists(lasts), mostLists(lasts), time.Minute},

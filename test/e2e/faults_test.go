@@ -62,7 +62,7 @@ const (
 	deadHTTP2 = 45 * time.Second // what is dead behind a connection is noticed
 	tokenRead = time.Minute      // a token is read again
 
-	// busy is what a busy machine may add. Lists that pay for those before are later than that.
+	// busy is what a busy machine may add. A list that pays for five before it is later than that.
 	busy = 20 * time.Second
 	// worthwhile is for how long a watch has to last for the next list not to wait.
 	worthwhile = 10 * time.Second
