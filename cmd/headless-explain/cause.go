@@ -58,9 +58,6 @@ func (q *inquiry) nameCauses() []cause {
 		}
 		return q.outsideCauses()
 	}
-	if q.scope != "" && !q.option("zonal") {
-		return one("zonal-off", "in the Corefile, on all replicas: zonal", "names below _zone exist only with the option zonal, and the server's stanza does not have it")
-	}
 	if !q.invalid || isReverse(q.fqdn) || q.outcome() != nxdomain {
 		return nil
 	}

@@ -44,7 +44,11 @@ func (q *inquiry) sliceCauses() []cause {
 // hiddenSliceCauses: an option keeps the server from seeing the EndpointSlices.
 func (q *inquiry) hiddenSliceCauses() []cause {
 	if q.option("noendpoints") {
-		return one("endpoints-off", "in the Corefile: take out noendpoints",
+		fix := "in the Corefile: take out noendpoints"
+		if q.scope != "" {
+			fix = "in the Corefile, on all replicas: take out noendpoints, and add zonal" // which is refused beside it
+		}
+		return one("endpoints-off", fix,
 			"the server does without endpoints, for its stanza says `noendpoints`; headless Services do not exist then")
 	}
 	selector := labels.Everything()

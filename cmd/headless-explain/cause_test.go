@@ -346,6 +346,13 @@ func TestCausesAreNamed(t *testing.T) {
 
 		{"a zonal name without the option", zoned(""), "a.pin._zone.web.shop", 0, "zonal-off", "names below _zone exist only with the option zonal"},
 		{"a whole zonal name without the option", zoned(""), "a.prefer._zone." + whole, 0, "zonal-off", "in the Corefile, on all replicas: zonal"},
+		{"a zonal name on a server without endpoints", zoned("noendpoints"), "a.pin._zone.web.shop", 0, "endpoints-off", "in the Corefile, on all replicas: take out noendpoints, and add zonal"},
+		{"a zonal name of a ClusterIP Service, without the option", func(s *set) {
+			s.svc.Spec.ClusterIP, s.svc.Spec.ClusterIPs = "10.96.0.1", []string{"10.96.0.1"}
+		}, "a.pin._zone.web.shop", 0, "zonal-not-headless", "ask for web.shop.svc.cluster.local"},
+		{"a zonal name below an ExternalName, without the option", external("example.org"), "x.pin._zone.web.shop", 0, "external-name-below", "ask for web.shop.svc.cluster.local"},
+		{"a zonal name of a Service that is not there, without the option", nil, "a.pin._zone.nope.shop", 0, "no-service", "Namespace shop has no Service nope"},
+		{"a zonal name in a namespace that is not there, without the option", nil, "a.pin._zone.web.nowhere", 0, "no-namespace", "Service web is in shop; ask for a.pin._zone.web.shop.svc.cluster.local"},
 		{"a zonal name of a ClusterIP Service", func(s *set) {
 			zoned("zonal")(s)
 			s.svc.Spec.ClusterIP, s.svc.Spec.ClusterIPs = "10.96.0.1", []string{"10.96.0.1"}
