@@ -371,6 +371,15 @@ func TestCausesAreNamed(t *testing.T) {
 			unready(s)
 			*s.sts.Spec.Replicas = 1
 		}, "a.pin._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		{"a zone that no endpoint is in, of a Service without ready endpoints", func(s *set) {
+			zoned("zonal")(s)
+			unready(s)
+			*s.sts.Spec.Replicas = 1
+		}, "west.pin._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		{"a zone of endpoints in none, which are not ready", func(s *set) {
+			unready(s)
+			*s.sts.Spec.Replicas, s.corefile = 1, "zonal"
+		}, "a.pin._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
 		{"a zonal name without a zone, of a Service without ready endpoints", func(s *set) {
 			zoned("zonal")(s)
 			unready(s)

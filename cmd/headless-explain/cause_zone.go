@@ -25,7 +25,7 @@ func (q *inquiry) zoneCauses() []cause {
 			"Service %s/%s has a ClusterIP, and only headless Services have names below _zone", q.namespace, q.service)
 	case !q.option("zonal"):
 		return one("zonal-off", "in the Corefile, on all replicas: zonal", "names below _zone exist only with the option zonal, and the server's stanza does not have it")
-	case q.topology == "" && !anyReady || q.topology != "" && !q.isPinned():
+	case !anyReady || q.topology != "" && !q.isPinned():
 		return nil
 	case len(zones) == 0:
 		return one("no-zone", kubectl("", "get", "nodes", "-L", "topology.kubernetes.io/zone")+"   # a pod is in the zone of its node",
@@ -38,7 +38,7 @@ func (q *inquiry) zoneCauses() []cause {
 			fix = "did you mean " + list(near) + "? Or ask for " + prefer
 		}
 		return one("no-zone", fix, "no endpoint of Service %s/%s is in the topology zone %s; there are some in %s", q.namespace, q.service, q.topology, list(zones))
-	case anyReady && !slices.ContainsFunc(own, isReady):
+	case !slices.ContainsFunc(own, isReady):
 		notReady := q.notReadyCauses(own, fmt.Sprintf("Service %s/%s in zone %s", q.namespace, q.service, q.topology))[0]
 		return one("zone-not-ready", notReady.Fix+"\nor ask for "+prefer, "%s", notReady.Text)
 	}
