@@ -202,6 +202,14 @@ func TestCausesAreNamed(t *testing.T) {
 		{"an ExternalName to elsewhere, asked for services", external("example.org"), whole, dns.TypeSRV, "external-name-type", "ask for example.org"},
 		{"an ExternalName asked for services", chained(2, ""), whole, dns.TypeSRV, "external-name-type", "the answer for SRV is the CNAME alone; ask for end.shop.svc.cluster.local"},
 		{"an ExternalName to a Service that is not there", external("wbe.default.svc.cluster.local"), whole, 0, "external-name-dead", "does not exist (NXDOMAIN)"},
+		{"an ExternalName to a Service of the other IP family", chained(1, ""), whole, dns.TypeAAAA, "no-type", "end.shop.svc.cluster.local has no AAAA records, but A"},
+		{"an ExternalName to a Service, asked for text", chained(2, ""), whole, dns.TypeTXT, "no-type", "end.shop.svc.cluster.local has no TXT records, but A"},
+		{"an ExternalName to a Service of which only the pods' own names are there", func(s *set) {
+			unready(s)
+			*s.sts.Spec.Replicas, s.svc.Annotations = 1, map[string]string{hostnamesAnnotation: "all"}
+			s.objects = append(s.objects, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "ext"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: whole}})
+		}, "ext.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		{"an ExternalName to a Namespace", external("shop.svc.cluster.local"), whole, 0, "external-name-dead", "is a CNAME for shop.svc.cluster.local, and that name has no such records (NODATA)"},
 
 		{"slices of names", func(s *set) { s.es.AddressType = discoveryv1.AddressTypeFQDN }, whole, 0, "fqdn-slice", "they list names"},
 		{"no selector and no slices", func(s *set) {
