@@ -31,6 +31,7 @@ func (q *inquiry) protocolCauses() []cause {
 	if q.svc == nil || q.isExternal() || q.proto == "" || q.port != "" {
 		return nil
 	}
+	giveNames := "give the ports of the Service names, then ask for _PORT._PROTOCOL." + q.shown(q.hostname, q.service, q.namespace)
 	all := q.portNames(func(corev1.ServicePort) bool { return true })
 	switch alike := q.portNames(func(p corev1.ServicePort) bool { return strings.EqualFold(string(protocolOf(p.Protocol)), q.proto) }); {
 	case !isProtocol(q.proto):
@@ -38,14 +39,18 @@ func (q *inquiry) protocolCauses() []cause {
 		fix := "ask for " + strings.Join(called, " or ")
 		switch {
 		case len(all) == 0:
-			fix = "give the ports of the Service names, then ask for _PORT._PROTOCOL." + q.shown(q.hostname, q.service, q.namespace)
+			fix = giveNames
 		case len(called) == 0:
 			fix = "the names of its ports are " + list(all)
 		}
 		return one("missing-protocol", fix, "a port is asked for as _PORT._PROTOCOL, and here stands _%s alone", q.proto)
+	case len(q.svc.Spec.Ports) == 0:
+		return q.noPortsCauses()
+	case len(all) == 0:
+		return one("port-unnamed", giveNames, "no port of Service %s/%s has a name, and the names of ports, _NAME._PROTOCOL, are made of that", q.namespace, q.service)
 	case len(alike) > 0 && q.outcome() == nodata:
 		return one("no-records", "ask for "+list(alike), "the ports of a protocol have records, below _%s, and the protocol itself has none", q.proto)
-	case len(alike) == 0 && len(all) > 0:
+	case len(alike) == 0:
 		return one("no-port", "the names of its ports are "+list(all), "Service %s/%s has no %s port with a name", q.namespace, q.service, strings.ToUpper(q.proto))
 	}
 	return nil
@@ -77,7 +82,7 @@ func (q *inquiry) portCauses() []cause {
 		names = append(names, p.Name)
 	}
 	if len(names) == 0 {
-		return one("no-port", "add the port to the Service", "Service %s/%s has no ports", q.namespace, q.service)
+		return q.noPortsCauses()
 	}
 	fix := "ask for one of these"
 	if near := closest(q.port, names); len(near) > 0 || len(names) == 1 {
@@ -85,6 +90,11 @@ func (q *inquiry) portCauses() []cause {
 	}
 	return one("no-port", fix+", or add the port to the Service",
 		"Service %s/%s has no port called %s; it has %s", q.namespace, q.service, q.port, list(names))
+}
+
+// noPortsCauses: the Service has no ports at all.
+func (q *inquiry) noPortsCauses() []cause {
+	return one("no-port", "add the port to the Service", "Service %s/%s has no ports", q.namespace, q.service)
 }
 
 // targetPortCauses: the Service has the port, but no EndpointSlice has. The control plane leaves out a port whose targetPort is a

@@ -261,6 +261,12 @@ func TestCausesAreNamed(t *testing.T) {
 		{"a port without a name, by that of its program, without a protocol", func(s *set) { s.svc.Spec.Ports[0].Name = "" }, "_http.web.shop", 0, "missing-protocol", "give the ports of the Service names, then ask for _PORT._PROTOCOL.web.shop.svc.cluster.local"},
 		{"a protocol without a port", nil, "_tcp.web.shop", 0, "no-records", "ask for _http._tcp.web.shop.svc.cluster.local"},
 		{"another protocol without a port", nil, "_udp.web.shop", 0, "no-port", "Service shop/web has no UDP port with a name; the names of its ports are _http._tcp.web.shop.svc.cluster.local"},
+		{"a protocol without a port, of a Service without ready endpoints", func(s *set) {
+			unready(s)
+			*s.sts.Spec.Replicas = 1
+		}, "_tcp.web.shop", dns.TypeSRV, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		{"a protocol whose ports have no names", func(s *set) { s.svc.Spec.Ports[0].Name, s.es.Ports[0].Name = "", new("") }, "_tcp.web.shop", dns.TypeSRV, "port-unnamed", "no port of Service shop/web has a name, and the names of ports, _NAME._PROTOCOL, are made of that; give the ports of the Service names, then ask for _PORT._PROTOCOL.web.shop.svc.cluster.local"},
+		{"a protocol of a Service without ports", func(s *set) { s.svc.Spec.Ports, s.es.Ports = nil, nil }, "_tcp.web.shop", dns.TypeSRV, "no-port", "has no ports"},
 		{"a Service without ports", func(s *set) { s.svc.Spec.Ports, s.es.Ports = nil, nil }, "_http._tcp.web.shop", dns.TypeSRV, "no-port", "has no ports"},
 		{"a port of another protocol", nil, "_http._udp.web.shop", dns.TypeSRV, "wrong-protocol", "ask for _http._tcp.web.shop.svc.cluster.local"},
 		{"a port's number", nil, "_80._tcp.web.shop", dns.TypeSRV, "port-number", "ask for _http._tcp.web.shop.svc.cluster.local"},
