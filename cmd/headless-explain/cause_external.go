@@ -26,6 +26,9 @@ func (q *inquiry) externalCauses() []cause {
 			"Service %s/%s has the ExternalName %s, which is an address and not a name: no CNAME can lead to it", q.namespace, q.service, target)
 	case len(a.cnames) == 0:
 		return one("external-name-invalid", fix, "Service %s/%s has the ExternalName %q, which is not a name", q.namespace, q.service, target)
+	case q.longFor(target) != "":
+		return one("external-name-short", q.pointTo(q.longFor(target)),
+			"Service %s/%s has the ExternalName %s, which is taken as it is: an ExternalName is not searched, as a name in a pod is", q.namespace, q.service, target)
 	case a.Outside != "":
 		return one("external-name-outside", "say which name server to ask for it: -resolver ADDRESS",
 			"Service %s/%s leads to %s, outside the cluster; %s", q.namespace, q.service, trimmed(a.Outside), cmp.Or(a.Failure, "nobody was asked for that name"))
@@ -62,6 +65,17 @@ func (q *inquiry) externalCauses() []cause {
 		causes = append(causes, end.causes()...)
 	}
 	return causes
+}
+
+// longFor returns the whole name of the Service, or below it, that a pod of the Namespace would find by a short one; "" if there is none.
+func (q *inquiry) longFor(short string) string {
+	for _, suffix := range []string{q.below(q.namespace), q.below(), q.zone} {
+		long := newInquiry(q.s, q.c, trimmed(short)+"."+suffix, q.types)
+		if long.svc != nil && long.svc != q.svc && (long.hostname == "" || len(long.own()) > 0) {
+			return trimmed(long.fqdn)
+		}
+	}
+	return ""
 }
 
 // pointTo returns a command that gives the Service another ExternalName.

@@ -138,6 +138,8 @@ func stanza(lines string) func(*set) { return func(s *set) { s.corefile = lines 
 
 func TestCausesAreNamed(t *testing.T) {
 	const pod, whole = "web-0.web.shop", "web.shop.svc.cluster.local"
+	const toEnd = `kubectl -n shop patch service web --type=merge -p '{"spec":{"externalName":"end.shop.svc.cluster.local"}}'`
+	short := func(target string) func(*set) { return chained(1, target) } // beside Service end
 	for _, row := range []struct {
 		name  string
 		set   func(*set) // nil: all is well
@@ -194,6 +196,20 @@ func TestCausesAreNamed(t *testing.T) {
 		{"an ExternalName that is an address", external("192.0.2.1"), whole, 0, "external-name-address", "192.0.2.1, which is an address"},
 		{"an ExternalName that is no name", external("a..b"), whole, 0, "external-name-invalid", `"a..b", which is not a name`},
 		{"an ExternalName to elsewhere", external("example.org"), whole, 0, "external-name-outside", "leads to example.org, outside the cluster"},
+		{"an ExternalName to a short name, of its Namespace", short("end"), whole, 0, "external-name-short", "an ExternalName is not searched, as a name in a pod is; " + toEnd},
+		{"an ExternalName to a short name, with the Namespace", short("end.shop"), whole, 0, "external-name-short", toEnd},
+		{"an ExternalName to a short name, up to svc", short("end.shop.svc"), whole, dns.TypeSRV, "external-name-short", toEnd},
+		{"an ExternalName to a short name, where a Service is called like the Namespace", func(s *set) {
+			short("end.shop")(s)
+			namesake := s.svc.DeepCopy()
+			namesake.Name = "shop"
+			s.objects = append(s.objects, namesake)
+		}, whole, 0, "external-name-short", toEnd},
+		{"an ExternalName to the short name of a pod", func(s *set) {
+			s.objects = append(s.objects, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "ext"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: pod}})
+		}, "ext.shop", 0, "external-name-short", `{"externalName":"web-0.web.shop.svc.cluster.local"}`},
+		{"an ExternalName to a short name that is its own", short("web"), whole, 0, "external-name-outside", "leads to web, outside the cluster"},
+		{"an ExternalName to a short name that no Service has", short("wbe.shop"), whole, 0, "external-name-outside", "leads to wbe.shop, outside the cluster"},
 		{"an ExternalName to itself", external(whole), whole, 0, "external-name-loop", "leads in a circle: web.shop.svc.cluster.local → web.shop.svc.cluster.local"},
 		{"nine ExternalNames in a row", chained(9, ""), whole, 0, "external-name-chain", `leads through 9 CNAMEs to end.shop.svc.cluster.local; a server follows no more than 8 for one query, and the resolver of a pod does not go on from there; kubectl -n shop patch service web --type=merge -p '{"spec":{"externalName":"end.shop.svc.cluster.local"}}'`},
 		{"ExternalNames in a row that lead elsewhere", chained(20, "example.org"), whole, 0, "external-name-chain", `through 20 CNAMEs to example.org; `},
