@@ -49,8 +49,8 @@ func (q *inquiry) externalCauses() []cause {
 		return one("external-name-chain", q.pointTo(trimmed(last)),
 			"Service %s/%s leads through %d CNAMEs to %s; a server follows no more than %d for one query, and the resolver of a pod does not go on from there",
 			q.namespace, q.service, len(path)-1, trimmed(last), followed)
-	case end.outcome() == nodata && end.service != "": // the target is there, and the fault its own
-		return end.causes()
+	case end.outcome() == nodata && end.service != "", end.svc != nil && (end.hostname == "" || len(end.own()) > 0):
+		return end.causes() // the target is there, and the fault its own
 	}
 	rcode := a.Rcode
 	if end.zone != "" {

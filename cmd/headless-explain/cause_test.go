@@ -225,6 +225,10 @@ func TestCausesAreNamed(t *testing.T) {
 			*s.sts.Spec.Replicas, s.svc.Annotations = 1, map[string]string{hostnamesAnnotation: "all"}
 			s.objects = append(s.objects, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "ext"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: whole}})
 		}, "ext.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		{"an ExternalName to a Service without a ready pod", func(s *set) {
+			unready(s)
+			s.objects = append(s.objects, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "ext"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: whole}})
+		}, "ext.shop", 0, "publish-not-ready", "the pods of Service shop/web run, but none is ready"},
 		{"an ExternalName to a Namespace", external("shop.svc.cluster.local"), whole, 0, "external-name-dead", "is a CNAME for shop.svc.cluster.local, and that name has no such records (NODATA)"},
 
 		{"slices of names", func(s *set) { s.es.AddressType = discoveryv1.AddressTypeFQDN }, whole, 0, "fqdn-slice", "they list names"},
