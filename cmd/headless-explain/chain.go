@@ -164,9 +164,13 @@ func (q *inquiry) endpointsLink() link {
 
 // endpointDetails describes the first few endpoints: those that the name is of, then those that are not ready, then the others.
 func (q *inquiry) endpointDetails(own []endpoint) []string {
+	isOwn := make(map[endpoint]bool, len(own))
+	for _, e := range own {
+		isOwn[e] = true
+	}
 	rank := func(e endpoint) int {
 		switch {
-		case len(own) < len(q.endpoints) && slices.Contains(own, e):
+		case len(own) < len(q.endpoints) && isOwn[e]:
 			return 0
 		case !e.ready:
 			return 1
