@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/coredns-headless/headless"
 
@@ -198,6 +200,38 @@ func TestAPIServerFollowsCNAMEs(t *testing.T) {
 	}
 	if _, r := reported(t, "-kubeconfig", kubeconfig, "orders.front"); r.Verdict != resolves {
 		t.Errorf("got that it %s because of %+v, want that it resolves", r.Verdict, r.Causes)
+	}
+}
+
+// TestAPIServerFollowsCirclesOnce has two ExternalNames that lead to each other.
+func TestAPIServerFollowsCirclesOnce(t *testing.T) {
+	s, kubeconfig := newStub(t, "wrong-namespace.yaml")
+	for namespace, target := range map[string]string{"front": "data", "data": "front"} {
+		s.objects["services"] = append(s.objects["services"], &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "circle"},
+			Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "circle." + target + ".svc.cluster.local"},
+		})
+	}
+	ended := make(chan []byte, 1)
+	go func() {
+		var out bytes.Buffer
+		run(t.Context(), []string{"-o", "json", "-kubeconfig", kubeconfig, "circle.front.svc.cluster.local."}, strings.NewReader(""), &out, &out)
+		ended <- out.Bytes()
+	}()
+	var r report
+	select {
+	case out := <-ended:
+		if err := json.Unmarshal(out, &r); err != nil {
+			t.Fatalf("%v in %s", err, out)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("got no end")
+	}
+	if len(r.Causes) != 1 || r.Causes[0].ID != "external-name-loop" {
+		t.Errorf("%s because of %+v, want external-name-loop alone", r.Verdict, r.Causes)
+	}
+	if want := 1 + 2*4 + 1; len(s.requests) != want {
+		t.Errorf("got the requests %q, want %d: Namespaces, four lists for each of two, and Services of the name", s.requests, want)
 	}
 }
 
