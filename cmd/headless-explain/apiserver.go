@@ -37,6 +37,8 @@ type apiServer struct {
 	objects []runtime.Object
 	unknown map[string]string
 	listed  map[string]bool // by namespace, or by services/name
+	// noImports says that the API server does not have ServiceImports.
+	noImports bool
 }
 
 // newAPIServer returns the one that a kubeconfig file and its context, or else the current one, lead to. Without a file it is the one
@@ -118,8 +120,13 @@ func (a *apiServer) cluster(ctx context.Context, s *server, names []string) (*cl
 			parsed = append(parsed, target)
 		}
 	}
+	if s.hasImports() && !slices.ContainsFunc(parsed, func(n name) bool { return n.multicluster }) {
+		if err := a.listImports(ctx, metav1.NamespaceAll); err != nil {
+			return nil, err
+		}
+	}
 	c := newCluster(a.objects)
-	c.unknown = a.unknown
+	c.unknown, c.noImports = a.unknown, a.noImports
 	return c, nil
 }
 
@@ -159,22 +166,22 @@ func (a *apiServer) list(ctx context.Context, namespace string) error {
 	return a.add("statefulsets", namespace, statefulSets, err)
 }
 
-// listImports lists the ServiceImports of a namespace. There are none where the multi-cluster Services API is not installed.
+// listImports lists the ServiceImports of a namespace. Of all namespaces it lists one, which tells whether the API server has them.
 func (a *apiServer) listImports(ctx context.Context, namespace string) error {
-	if a.listed["serviceimports/"+namespace] {
+	if a.listed["serviceimports/"+namespace] || a.noImports {
 		return nil
 	}
 	a.listed["serviceimports/"+namespace] = true
-	imports, err := a.mcs.ServiceImports(namespace).List(ctx, metav1.ListOptions{})
-	if apierrors.IsNotFound(err) {
-		a.unknown[noImports] = fmt.Sprintf("the API server does not serve ServiceImports: %v", err)
+	options := metav1.ListOptions{}
+	if namespace == metav1.NamespaceAll {
+		options.Limit = 1
+	}
+	imports, err := a.mcs.ServiceImports(namespace).List(ctx, options)
+	if a.noImports = apierrors.IsNotFound(err); a.noImports {
 		return nil
 	}
 	return a.add("serviceimports", namespace, imports, err)
 }
-
-// noImports is the key in unknown for an API server that does not know of ServiceImports.
-const noImports = "the API of serviceimports"
 
 // listServices lists the Services of a name in all namespaces.
 func (a *apiServer) listServices(ctx context.Context, name string) error {

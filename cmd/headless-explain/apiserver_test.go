@@ -137,8 +137,8 @@ func TestAPIServerIsAskedForWhatBearsOnTheName(t *testing.T) {
 			}
 			seen := make(map[string]bool)
 			for _, request := range s.requests {
-				if seen[request] || !strings.HasPrefix(request, "GET ") {
-					t.Errorf("got the request %s, want each once, and only GET", request)
+				if seen[request] || !strings.HasPrefix(request, "GET ") || strings.Contains(request, "serviceimports") {
+					t.Errorf("got the request %s, want each once, only GET, and none for ServiceImports without multicluster", request)
 				}
 				seen[request] = true
 			}
@@ -146,12 +146,13 @@ func TestAPIServerIsAskedForWhatBearsOnTheName(t *testing.T) {
 	}
 }
 
-// TestServiceImportsAreListed asks for names of a multicluster zone, and once where that API is not installed.
+// TestServiceImportsAreListed asks for names of a multicluster zone and of others, also where that API is not installed.
 func TestServiceImportsAreListed(t *testing.T) {
 	corefile := filepath.Join(t.TempDir(), "Corefile")
-	if err := os.WriteFile(corefile, []byte("cluster.local clusterset.local {\n headless {\n multicluster clusterset.local\n }\n}\n"), 0o600); err != nil {
+	if err := os.WriteFile(corefile, []byte("cluster.local clusterset.local in-addr.arpa {\n headless {\n multicluster clusterset.local\n }\n}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	const noImports = "SERVFAIL for all names of all zones: the server waits for ServiceImports, which the API server does not have"
 	for _, row := range []struct {
 		name, word, forbidden string
 		status                int
@@ -162,12 +163,24 @@ func TestServiceImportsAreListed(t *testing.T) {
 		{"none", "nope.default.svc.clusterset.local", "", statusDoesNot, "unexplained", "the server says: there is no ServiceImport nope in namespace default"},
 		{"a Namespace that is not there", "db.nowhere.svc.clusterset.local", "", statusDoesNot, "no-namespace", "Namespace nowhere does not exist"},
 		{"those that may not be listed", "db.default.svc.clusterset.local", "serviceimports", statusUnknown, "not-permitted", "the serviceimports in default are not known"},
-		{"no such API", "db.default.svc.clusterset.local", "absent", statusDoesNot, "no-imports", "the API server does not serve ServiceImports"},
-		{"no such API, which Services do without", "db.default", "absent", statusDoesNot, "no-service", ""},
+		{"a Service", "web.default", "", statusResolves, "", ""},
+		{"a Service, while ServiceImports may not be listed", "web.default", "serviceimports", statusResolves, "", ""},
+		{"no such API", "db.default.svc.clusterset.local", "absent", statusDoesNot, "no-imports", noImports},
+		{"no such API, for a Service", "web.default", "absent", statusDoesNot, "no-imports", noImports},
+		{"no such API, for a Service that is not there", "nope.default", "absent", statusDoesNot, "no-imports", noImports},
+		{"no such API, for a Namespace that is not there", "web.nowhere.svc.cluster.local", "absent", statusDoesNot, "no-imports", noImports},
+		{"no such API, for a name of no form", "a.b.cluster.local", "absent", statusDoesNot, "no-imports", noImports},
+		{"no such API, for an address", "10.96.0.7", "absent", statusDoesNot, "no-imports", noImports},
+		{"no such API, for a name that the resolver also asks others for", "www.example.org", "absent", statusUnknown, "no-imports", noImports},
+		{"no such API, for a name of others", "www.example.org.", "absent", statusUnknown, "outside-zones", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s, kubeconfig := newStub(t, "../imports.yaml", strings.Fields(row.forbidden)...)
 			s.objects["namespaces"] = append(s.objects["namespaces"], &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+			s.objects["services"] = append(s.objects["services"], &corev1.Service{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
+				Spec:       corev1.ServiceSpec{ClusterIP: "10.96.0.7", ClusterIPs: []string{"10.96.0.7"}},
+			})
 			if row.forbidden == "absent" {
 				delete(s.objects, "serviceimports")
 				s.absent = "serviceimports"
@@ -180,8 +193,18 @@ func TestServiceImportsAreListed(t *testing.T) {
 			if status != row.status || id != row.id || !strings.Contains(text, row.text) {
 				t.Errorf("got status %d, %s: %s; want %d, %s: %s", status, id, text, row.status, row.id, row.text)
 			}
-			if want := strings.HasSuffix(row.word, "clusterset.local"); slices.ContainsFunc(s.requests, func(request string) bool { return strings.Contains(request, "serviceimports") }) != want {
-				t.Errorf("got the requests %q, want one for ServiceImports: %v", s.requests, want)
+			if id == "no-imports" && (r.Answers.outcome() != "SERVFAIL" || len(r.Causes) > 1 || len(r.Chain) > 2 || len(r.Notes) > 0) {
+				t.Errorf("got %s, the causes %+v, the steps %+v, the notes %q; want SERVFAIL, one cause, name and answer, no note",
+					r.Answers.outcome(), r.Causes, r.Chain, r.Notes)
+			}
+			const imports = "GET /apis/multicluster.x-k8s.io/v1alpha1/"
+			requests := slices.DeleteFunc(s.requests, func(request string) bool { return !strings.HasPrefix(request, imports) })
+			want := imports + "serviceimports?limit=1"
+			if before, ok := strings.CutSuffix(row.word, ".svc.clusterset.local"); ok {
+				want = imports + "namespaces/" + before[strings.LastIndexByte(before, '.')+1:] + "/serviceimports"
+			}
+			if !slices.Equal(requests, []string{want}) {
+				t.Errorf("got the requests %q for ServiceImports, want %s", requests, want)
 			}
 		})
 	}

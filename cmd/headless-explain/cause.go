@@ -96,10 +96,6 @@ func (q *inquiry) namespaceCauses() []cause {
 	if q.namespace == "" {
 		return nil
 	}
-	if why := q.c.unknown[noImports]; q.multicluster && why != "" {
-		return one("no-imports", "install the CustomResourceDefinitions of the multi-cluster Services API, or in the Corefile: take out multicluster",
-			"%s; a server with the option multicluster waits for them, and answers SERVFAIL until it has listed them", why)
-	}
 	if !q.c.hasNamespace(q.namespace) {
 		if where, fix := q.elsewhere(); where != "" {
 			return one("no-namespace", fix, "Namespace %s does not exist; %s", q.namespace, where)

@@ -40,6 +40,9 @@ func (q *inquiry) chain() []link {
 		state = bad
 	}
 	links := []link{{Step: "name", State: state, Text: q.String()}}
+	if q.s.waits { // what lies between does not matter
+		return append(links, q.answers.links()...)
+	}
 	if q.isService() || q.pod {
 		links = append(links, q.namespaceLink())
 	}

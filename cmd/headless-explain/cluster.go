@@ -25,6 +25,8 @@ type cluster struct {
 	statefulSets []*appsv1.StatefulSet
 	// unknown says why objects are not known, by resource or by resource/namespace.
 	unknown map[string]string
+	// noImports says that the API server does not have ServiceImports, so that a server that needs them waits for them.
+	noImports bool
 }
 
 // newCluster returns the cluster that has these objects. Of several versions of one the last is kept.

@@ -75,7 +75,13 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 	r.Name, r.Answers, r.Chain, r.Notes = about.fqdn, about.answers, about.chain(), c.notes(about.namespace)
 	leaves := r.Walk != nil && r.Walk.leaves()
 	isOurs := about.depth(q.word) >= known
-	switch r.Verdict = verdictOf(about.outcome(), leaves && !isOurs); {
+	r.Verdict = verdictOf(about.outcome(), leaves && !isOurs)
+	if s.waits && about.zone != "" {
+		r.Causes = one("no-imports", "install the CustomResourceDefinition of ServiceImports, or in the Corefile: take out multicluster",
+			"SERVFAIL for all names of all zones: the server waits for ServiceImports, which the API server does not have")
+		return r, nil
+	}
+	switch {
 	case r.Verdict != resolves:
 		r.Causes = about.causes()
 		if causes := about.notPermitted(); causes != nil {

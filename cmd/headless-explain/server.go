@@ -22,6 +22,8 @@ type server struct {
 	plugin *headless.Headless
 	// resolver is the host and port of a name server to ask for names outside the zones; "": nobody is asked.
 	resolver string
+	// waits says that it waits for ServiceImports, which the API server does not have: until it has listed them it answers nothing.
+	waits bool
 }
 
 // newServer returns the server that a stanza describes. The port of resolver is 53 if it has none.
@@ -33,7 +35,15 @@ func newServer(stanza *headless.Stanza, c *cluster, resolver string) (*server, e
 	if _, _, err := net.SplitHostPort(resolver); err != nil && resolver != "" {
 		resolver = net.JoinHostPort(strings.Trim(resolver, "[]"), "53")
 	}
-	return &server{stanza, h, resolver}, nil
+	s := &server{stanza: stanza, plugin: h, resolver: resolver}
+	s.waits = c.noImports && s.hasImports()
+	return s, nil
+}
+
+// hasImports reports whether there is a zone of ServiceImports.
+func (s *server) hasImports() bool {
+	zones, _ := s.stanza.Option("multicluster")
+	return len(zones) > 0
 }
 
 // stanzaOf returns the stanza of a Corefile that answers for name: the one with the longest zone that it is in, or else the
@@ -124,6 +134,9 @@ type answer struct {
 
 // ask asks the plugin for an FQDN, over TCP so that the answer is whole, and with EDNS so that a denial says why.
 func (s *server) ask(fqdn string, qtype uint16) answer {
+	if s.waits {
+		return answer{Name: fqdn, Type: dns.TypeToString[qtype], Rcode: servfail}
+	}
 	r := new(dns.Msg).SetQuestion(fqdn, qtype)
 	r.SetEdns0(dns.MaxMsgSize-1, false)
 	var w recorder
