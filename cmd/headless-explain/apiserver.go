@@ -116,7 +116,7 @@ func (a *apiServer) cluster(ctx context.Context, s *server, names []string) (*cl
 		if err := a.listServices(ctx, n.service); err != nil {
 			return nil, err
 		}
-		if target := s.parse(a.target(n)); target.isService() && !slices.Contains(parsed, target) {
+		if target := s.parse(a.target(n)); target.namespace != "" && !slices.Contains(parsed, target) {
 			parsed = append(parsed, target)
 		}
 	}

@@ -226,6 +226,24 @@ func TestAPIServerFollowsCNAMEs(t *testing.T) {
 	}
 }
 
+func TestAPIServerFollowsCNAMEsToServiceImports(t *testing.T) {
+	corefile := filepath.Join(t.TempDir(), "Corefile")
+	if err := os.WriteFile(corefile, []byte("cluster.local clusterset.local {\n headless {\n multicluster clusterset.local\n }\n}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, kubeconfig := newStub(t, "../imports.yaml")
+	for _, namespace := range []string{"default", "front"} {
+		s.objects["namespaces"] = append(s.objects["namespaces"], &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+	}
+	s.objects["services"] = []runtime.Object{&corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "front", Name: "db"},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "db.default.svc.clusterset.local"},
+	}}
+	if _, r := reported(t, "-kubeconfig", kubeconfig, "-corefile", corefile, "db.front.svc.cluster.local."); r.Verdict != resolves {
+		t.Errorf("got that it %s because of %+v, want that it resolves", r.Verdict, r.Causes)
+	}
+}
+
 // TestAPIServerFollowsCirclesOnce has two ExternalNames that lead to each other.
 func TestAPIServerFollowsCirclesOnce(t *testing.T) {
 	s, kubeconfig := newStub(t, "wrong-namespace.yaml")
