@@ -191,7 +191,7 @@ func TestHostileObjects(t *testing.T) { // not parallel: it reads counters
 			o.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: invalid}
 		}), "endpointslices address 1, endpointslices annotation 1, endpointslices name 2", "10-0-0-9.y A", "NOERROR 10.0.0.9"},
 		{"a slice whose name is no UTF-8", slice(func(o E) { o.Name = invalid }), "", "h.y A", "NOERROR 10.0.0.9"},
-		{"a slice of a Service whose name is none", slice(func(o E) { o.Labels[discoveryv1.LabelServiceName] = invalid }), "", "y A", "NXDOMAIN"},
+		{"a slice of a Service whose name is none", slice(func(o E) { o.Labels[discoveryv1.LabelServiceName] = invalid }), "endpointslices name 1", "y A", "NXDOMAIN"},
 		{"a slice without a namespace", slice(func(o E) { o.Namespace = "" }), "", "y A", "NXDOMAIN"},
 		{"a slice that is nothing", &discoveryv1.EndpointSlice{}, "endpointslices name 1", "y A", "NXDOMAIN"},
 		{"a slice with nothing set", slice(func(o E) {
@@ -435,6 +435,7 @@ func FuzzObjects(f *testing.F) {
 	for i, obj := range []fuzzObject{
 		stubService("x", "10.96.0.9"), stubSlice("y", "y", "10.0.0.9", "h"), stubNamespace("ns"),
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"}, Status: corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: "10.0.0.9"}}}},
+		stubService(".", "10.96.0.9"), stubSlice("y", ".", "10.0.0.9", "h"), // the first two kinds again, called what nothing can be
 	} {
 		protobuf, err := obj.Marshal()
 		if err != nil {

@@ -221,14 +221,19 @@ func (c *converter) sliceOf(es *wireSlice, service string) (spec *sliceSpec, ok 
 		c.skip(slicesResource, badName)
 		return nil, false
 	}
-	spec = &sliceSpec{objectKey: key(es.Namespace, es.Name), service: intern(service)}
+	spec = &sliceSpec{objectKey: key(es.Namespace, es.Name)}
 	switch {
-	case spec.service == "":
+	case service == "":
 		if es.Labels[mcsv1alpha1.LabelServiceName] == "" {
 			c.skip(slicesResource, noService)
 		}
 		return spec, true
-	case es.addressType == discoveryv1.AddressTypeFQDN:
+	case !validLabel(service): // which no Service can be called
+		c.skip(slicesResource, badName)
+		return spec, true
+	}
+	spec.service = intern(service)
+	if es.addressType == discoveryv1.AddressTypeFQDN {
 		c.skip(slicesResource, fqdnSlice)
 		return spec, true
 	}

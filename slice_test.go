@@ -504,7 +504,11 @@ func FuzzSlice(f *testing.F) {
 			if err := convertFault(spec); err != nil {
 				t.Errorf("%+v became %+v: %v", es, spec, err)
 			}
-			if got := (objectKey{es.Namespace, es.Name}); spec.objectKey != got || spec.service != es.Labels[discoveryv1.LabelServiceName] {
+			service := es.Labels[discoveryv1.LabelServiceName]
+			if !validLabel(service) {
+				service = ""
+			}
+			if spec.objectKey != (objectKey{es.Namespace, es.Name}) || spec.service != service {
 				t.Errorf("%+v became %+v: another slice, or of another Service", es, spec)
 			}
 			if !reflect.DeepEqual(es, before) {
