@@ -27,7 +27,7 @@ type listWatch struct {
 	fields string
 	access access
 
-	failed  pace // requests
+	failed  pace // requests, since one was answered
 	watches pace // that began
 	lists   pace // that were answered, or began to be streamed
 	last    *countedWatch
@@ -68,6 +68,7 @@ func (l *listWatch) list(ctx context.Context, o metav1.ListOptions) (runtime.Obj
 	case err != nil:
 		l.fail(ctx, "list", began, err)
 	case isFirst:
+		l.failed.restart()
 		l.lists.came(began, 0)
 		l.watches.restart() // what follows a list is spaced as lists are
 	}
@@ -107,6 +108,7 @@ func (l *listWatch) watch(ctx context.Context, o metav1.ListOptions) (apiwatch.I
 		}
 		return nil, err
 	}
+	l.failed.restart()
 	successes.came(began, 0)
 	l.report.success()
 	l.last = w

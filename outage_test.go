@@ -214,6 +214,24 @@ func TestOutagesInARow(t *testing.T) {
 }
 
 // TestServerThatEndsWatches has servers, or proxies, that do not let watches live.
+// TestShortOutages: an outage costs what it would if there had been none before.
+func TestShortOutages(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n, s := newNetwork(t, false)
+		h := n.watching(t)
+		for i := range 20 {
+			idle(s, 3*time.Second)
+			n.set(refusing)
+			time.Sleep(time.Second) // which three requests can fail in, and the last pause is 1.6 s at most
+			address := fmt.Sprintf("10.0.1.%d", i+1)
+			putAll(s, address)
+			n.set(noFault)
+			untilSaid(t, h, "event-0.event A", "NOERROR "+address, 2*time.Second)
+		}
+	})
+}
+
 func TestServerThatEndsWatches(t *testing.T) {
 	t.Parallel()
 	const lasts = 30 * time.Minute
