@@ -43,7 +43,7 @@ type fault struct {
 	begins func(*faultsRun)
 	// code is the label of requests that is counted while the fault lasts, which it does until then; "": none.
 	code string
-	// relists is set if the server lists everything after it.
+	// relists is set if the server lists everything after it, or may: one whose watches are cut at once does.
 	relists bool
 	// isAway is set if nobody reaches the API server meanwhile. Otherwise something changes, and is not seen until the end.
 	isAway bool
@@ -74,7 +74,7 @@ var clockFaults []fault
 // A backup is made when etcd is killed, and knows nothing of later tokens.
 var faults = []fault{
 	{
-		name: "token dead, and renewed", times: 1, code: "401", bound: tokenRead + soon,
+		name: "token dead, and renewed", times: 1, relists: true, code: "401", bound: tokenRead + soon,
 		begins: (*faultsRun).killToken,
 		ends:   (*faultsRun).renewToken,
 	},
@@ -132,7 +132,7 @@ var faults = []fault{
 		ends:   func(r *faultsRun) { r.harm(harm{}) },
 	},
 	{
-		name: "rights taken away", times: 1, code: "403", bound: soon,
+		name: "rights taken away", times: 1, relists: true, code: "403", bound: soon,
 		begins: (*faultsRun).revoke,
 		ends:   (*faultsRun).grant,
 	},
