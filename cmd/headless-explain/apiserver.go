@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -113,7 +114,7 @@ func (a *apiServer) cluster(ctx context.Context, s *server, names []string) (*cl
 			}
 			continue
 		}
-		if err := a.listServices(ctx, n.service); err != nil {
+		if err := a.listServices(ctx, cmp.Or(n.service, n.namespace)); err != nil { // people leave the Namespace out
 			return nil, err
 		}
 		if target := s.parse(a.target(n)); target.namespace != "" && !slices.Contains(parsed, target) {
@@ -185,7 +186,7 @@ func (a *apiServer) listImports(ctx context.Context, namespace string) error {
 
 // listServices lists the Services of a name in all namespaces.
 func (a *apiServer) listServices(ctx context.Context, name string) error {
-	if name == "" || a.listed["services/"+name] {
+	if a.listed["services/"+name] {
 		return nil
 	}
 	a.listed["services/"+name] = true

@@ -117,6 +117,8 @@ func TestAPIServerIsAskedForWhatBearsOnTheName(t *testing.T) {
 		{"wrong-service-name.yaml", "-context other web-0.web", "wrong-service-name"},
 		{"wrong-namespace.yaml", "-from front db", "wrong-namespace"},
 		{"wrong-namespace.yaml", "-from data db", ""},
+		{"wrong-namespace.yaml", "-from data db.svc", "missing-namespace"},
+		{"wrong-namespace.yaml", "-from front db.svc.cluster.local.", "missing-namespace"},
 		{"wrong-namespace.yaml", "10.244.1.61", ""},
 		{"selector-matches-nothing.yaml", "cache.shop", "selector-matches-nothing"},
 		{"external-name-dead.yaml", "orders.shop", "external-name-dead"},

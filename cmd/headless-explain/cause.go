@@ -96,6 +96,10 @@ func (q *inquiry) namespaceCauses() []cause {
 	if q.namespace == "" {
 		return nil
 	}
+	if where := q.namesakes(); len(where) > 0 {
+		return one("missing-namespace", fmt.Sprintf("ask for %s, or in a pod for %s.%s", q.shown(q.namespace, where[0]), q.namespace, where[0]),
+			"%s is the name of a Namespace, and has no records; Service %s is in %s", trimmed(q.fqdn), q.namespace, list(where))
+	}
 	if !q.c.hasNamespace(q.namespace) {
 		if where, fix := q.elsewhere(); where != "" {
 			return one("no-namespace", fix, "Namespace %s does not exist; %s", q.namespace, where)

@@ -166,6 +166,15 @@ func TestCausesAreNamed(t *testing.T) {
 		}, "web.shpo", 0, "no-namespace", "Service web is in api, shop; ask for web.shop.svc.cluster.local"},
 		{"a namespace that is not there, of an ExternalName that is somewhere", external("example.org"), "web.nowhere", 0, "no-namespace", "Namespace nowhere does not exist; Service web is in shop; ask for"},
 		{"a Service that is in another namespace", nil, "web.default", 0, "wrong-namespace", "there is no Service web in Namespace default; Service web is in shop; ask for"},
+		{"a Service whose namespace is forgotten", nil, "web.svc", 0, "missing-namespace", "Service web is in shop; ask for web.shop.svc.cluster.local, or in a pod for web.shop"},
+		{"a Service whose namespace is forgotten, as an FQDN", nil, "web.svc.cluster.local.", 0, "missing-namespace", "Service web is in shop"},
+		{"a Service whose namespace is forgotten, and called like one", func(s *set) {
+			other := s.svc.DeepCopy()
+			other.Name = "shop"
+			s.objects = append(s.objects, other)
+		}, "shop.svc", 0, "missing-namespace", "Service shop is in shop; ask for shop.shop.svc.cluster.local"},
+		{"a Namespace", nil, "shop.svc", 0, "no-records", "ask for a name below it"},
+		{"neither a Service nor a Namespace", nil, "nobody.svc", 0, "no-namespace", "Namespace nobody does not exist"},
 		{"a pod whose namespace is forgotten", nil, "web-0.web", 0, "wrong-namespace", "or in a pod for web-0.web.shop"},
 		{"a namespace hidden by its labels", stanza("namespace_labels dns in (on,yes),team!=web"), whole, 0, "namespace-filtered", "kubectl label namespace shop dns=on"},
 		{"a Service hidden by its labels", stanza("labels app=web"), whole, 0, "service-filtered", "its stanza says `labels app=web`"},

@@ -96,10 +96,15 @@ const (
 // depth says how far the name leads into the cluster, which tells what a person means by word, of which the search list makes several
 // names.
 func (q *inquiry) depth(word string) int {
-	if q.invalid && q.isBelowService() {
+	switch {
+	case q.invalid && q.isBelowService():
 		return depthForm + depthService
-	}
-	if !q.isService() || q.namespace == "svc" { // the end of word
+	case q.isNamespace() && strings.HasSuffix(strings.ToLower(word), ".svc"):
+		if len(q.namesakes()) > 0 {
+			return depthForm + depthSpelled + depthElsewhere
+		}
+		return depthForm + depthSpelled
+	case !q.isService() || q.namespace == "svc": // the end of word
 		return 0
 	}
 	n := depthForm
@@ -122,6 +127,15 @@ func (q *inquiry) depth(word string) int {
 		}
 	}
 	return n
+}
+
+// namesakes returns the Namespaces of the Services that are called like the Namespace whose name this is: theirs may have been
+// forgotten.
+func (q *inquiry) namesakes() []string {
+	if !q.isNamespace() {
+		return nil
+	}
+	return q.c.namespacesOf(q.namespace)
 }
 
 // isBelowService reports whether the last labels of the name, whatever stands before them, are a Service and its Namespace.

@@ -27,6 +27,11 @@ func (n *name) isService() bool {
 	return n.zone != "" && n.service != "" && !n.pod && !n.multicluster && !n.invalid
 }
 
+// isNamespace reports whether n is the name of a Namespace.
+func (n *name) isNamespace() bool {
+	return n.zone != "" && n.namespace != "" && n.service == "" && !n.pod && !n.multicluster
+}
+
 // isPinned reports whether n has the endpoints in its topology zone and no others.
 func (n *name) isPinned() bool {
 	return n.topology != "" && strings.HasPrefix(n.scope, n.topology+".pin.")

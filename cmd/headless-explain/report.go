@@ -91,7 +91,7 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 		case !leaves || about.zone == "":
 		case !isOurs:
 			r.Causes = append(asItIs.causes(), r.Causes...)
-		case about.isService() && !c.hasNamespace(about.namespace) && !strings.HasSuffix(fqdn, ".svc."):
+		case about.isService() && !c.hasNamespace(about.namespace):
 			r.Causes = append(r.Causes, asItIs.outsideCauses()...)
 		}
 	case r.Walk != nil:

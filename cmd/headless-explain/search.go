@@ -78,9 +78,12 @@ func step(outcome string, ends bool) string {
 	return goesOn
 }
 
-// leaves reports whether glibc's resolver tries a name that is in none of the zones. Of a single label nobody knows addresses.
+// leaves reports whether glibc's resolver tries a name that is in none of the zones. Of a single label nobody knows addresses, and
+// no name outside ends in svc.
 func (w *walk) leaves() bool {
-	return slices.ContainsFunc(w.Attempts, func(a attempt) bool { return a.Glibc == unknown && strings.Count(a.Name, ".") > 1 })
+	return slices.ContainsFunc(w.Attempts, func(a attempt) bool {
+		return a.Glibc == unknown && strings.Count(a.Name, ".") > 1 && !strings.HasSuffix(a.Name, ".svc.")
+	})
 }
 
 // resolves returns the attempt at which a resolver finds the name, or nil; resolver is the field of it.
