@@ -107,7 +107,7 @@ type wireSlice struct {
 // pointers they cost the garbage collector nothing.
 type wireEndpoint struct {
 	addr, hostname, zone span
-	target               span // a message: an ObjectReference
+	whole                span // a message: the Endpoint
 	conditions           conditions
 	further              bool // addr is a further address of the Endpoint before
 }
@@ -124,15 +124,22 @@ func (s *wireSlice) spanOf(part []byte) span {
 	return span{uint32(from), uint32(from + len(part))} //nolint:gosec // no message is so long
 }
 
-// podName returns the name of the object that e stands for.
+// podName returns the name of the object that e stands for. Few ask for it, so it is looked for only now.
 func (s *wireSlice) podName(e *wireEndpoint) string {
-	r := wireReader{rest: s.text(e.target)}
+	var name []byte
+	r := wireReader{rest: s.text(e.whole)}
 	for r.next() {
-		if r.number == targetName && r.isBytes() {
-			return string(r.value)
+		if r.number != endpointTargetRef || !r.isBytes() {
+			continue
+		}
+		target := wireReader{rest: r.value}
+		for target.next() {
+			if target.number == targetName && target.isBytes() {
+				name = target.value
+			}
 		}
 	}
-	return ""
+	return string(name)
 }
 
 // newWireSlice returns what is read of es.
@@ -259,7 +266,7 @@ func (s *wireSlice) Unmarshal(m []byte) error {
 
 // decodeEndpoint decodes an Endpoint.
 func (s *wireSlice) decodeEndpoint(m []byte) error {
-	e := wireEndpoint{}
+	e := wireEndpoint{whole: s.spanOf(m)}
 	addresses, more := 0, []span(nil)
 	r := wireReader{rest: m}
 	for r.next() {
@@ -277,8 +284,6 @@ func (s *wireSlice) decodeEndpoint(m []byte) error {
 			e.hostname = s.spanOf(r.value)
 		case r.number == endpointZone:
 			e.zone = s.spanOf(r.value)
-		case r.number == endpointTargetRef:
-			e.target = s.spanOf(r.value)
 		}
 	}
 	if addresses == 0 {

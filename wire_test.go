@@ -183,6 +183,8 @@ func FuzzWireSlice(f *testing.F) {
 		}
 		f.Add(sent)
 	}
+	// An Endpoint that has its target three times, and in the first of them the name twice: the last name counts.
+	f.Add([]byte("\x12\x14\x0a\x0210" + "\x22\x08\x1a\x01x\x1a\x03pod" + "\x22\x02\x0a\x00" + "\x22\x00"))
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		want, got := new(discoveryv1.EndpointSlice), new(wireSlice)
 		wantErr, err := want.Unmarshal(sent), got.Unmarshal(sent)
