@@ -213,7 +213,6 @@ func TestOutagesInARow(t *testing.T) {
 	}
 }
 
-// TestServerThatEndsWatches has servers, or proxies, that do not let watches live.
 // TestShortOutages: an outage costs what it would if there had been none before.
 func TestShortOutages(t *testing.T) {
 	t.Parallel()
@@ -232,6 +231,7 @@ func TestShortOutages(t *testing.T) {
 	})
 }
 
+// TestServerThatEndsWatches has servers, or proxies, that do not let watches live.
 func TestServerThatEndsWatches(t *testing.T) {
 	t.Parallel()
 	const lasts = 30 * time.Minute
