@@ -17,6 +17,7 @@ func (q *inquiry) externalCauses() []cause {
 	fix := q.pointTo("THE RIGHT NAME")
 	_, err := netip.ParseAddr(target)
 	a := &q.answers[0]
+	long := q.longFor(target)
 	switch {
 	case q.hostname+q.proto+q.scope != "":
 		return one("external-name-below", "ask for "+q.shown(q.service, q.namespace),
@@ -26,8 +27,8 @@ func (q *inquiry) externalCauses() []cause {
 			"Service %s/%s has the ExternalName %s, which is an address and not a name: no CNAME can lead to it", q.namespace, q.service, target)
 	case len(a.cnames) == 0:
 		return one("external-name-invalid", fix, "Service %s/%s has the ExternalName %q, which is not a name", q.namespace, q.service, target)
-	case q.longFor(target) != "":
-		return one("external-name-short", q.pointTo(q.longFor(target)),
+	case long != "":
+		return one("external-name-short", q.pointTo(long),
 			"Service %s/%s has the ExternalName %s, which is taken as it is: an ExternalName is not searched, as a name in a pod is", q.namespace, q.service, target)
 	case a.Outside != "":
 		return one("external-name-outside", "say which name server to ask for it: -resolver ADDRESS",

@@ -87,12 +87,13 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 		if causes := about.notPermitted(); causes != nil {
 			r.Verdict, r.Causes = couldNotTell, causes
 		}
-		switch asItIs := newInquiry(s, c, fqdn, q.types); {
-		case !leaves || about.zone == "":
-		case !isOurs:
-			r.Causes = append(asItIs.causes(), r.Causes...)
-		case about.isService() && !c.hasNamespace(about.namespace):
-			r.Causes = append(r.Causes, asItIs.outsideCauses()...)
+		if leaves && about.zone != "" {
+			switch asItIs := newInquiry(s, c, fqdn, q.types); {
+			case !isOurs:
+				r.Causes = append(asItIs.causes(), r.Causes...)
+			case about.isService() && !c.hasNamespace(about.namespace):
+				r.Causes = append(r.Causes, asItIs.outsideCauses()...)
+			}
 		}
 	case r.Walk != nil:
 		r.noteMusl()
