@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	headlessplugin "github.com/coredns-headless/headless"
 )
 
 // cluster is what names are made of. It is not modified while they are.
@@ -113,16 +115,7 @@ func (e *endpoint) called(label string) string {
 }
 
 // dashed returns the label that is made of an address: without a hyphen at either end.
-func dashed(addr netip.Addr) string {
-	label := strings.NewReplacer(".", "-", ":", "-").Replace(addr.String())
-	if label[0] == '-' {
-		label = "0" + label
-	}
-	if label[len(label)-1] == '-' {
-		label += "0"
-	}
-	return label
-}
+func dashed(addr netip.Addr) string { return headlessplugin.AddressLabel(addr.String()) }
 
 // stockDashed returns the label that CoreDNS's kubernetes plugin makes of the text of an address.
 func stockDashed(text string) string {

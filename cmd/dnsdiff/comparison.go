@@ -104,17 +104,18 @@ var outcomes = map[[2]string]cause{
 // differences returns what differs.
 func (c *comparison) differences() []difference {
 	var ds []difference
-	if was, is := outcome(c.old), outcome(c.new); was != is {
+	was, is := outcome(c.old), outcome(c.new)
+	if was != is {
 		why, ok := outcomes[[2]string{was, is}]
 		if !ok {
 			why = cause(fmt.Sprintf("the old server's outcome is %s, the new one's %s", was, is))
 		}
 		ds = append(ds, difference{cause: why})
-		if len(c.old.Answer) == 0 || len(c.new.Answer) == 0 {
-			return append(ds, c.additional()...)
-		}
 	}
 	ds = append(ds, c.additional()...)
+	if was != is && (len(c.old.Answer) == 0 || len(c.new.Answer) == 0) {
+		return ds
+	}
 	if c.old.Truncated || c.new.Truncated {
 		return append(ds, c.truncation()...)
 	}
