@@ -24,7 +24,7 @@ type reason string
 const (
 	badAddress    reason = "address"    // an address that is none, or has a zone
 	badPort       reason = "port"       // a port number outside 1–65535
-	badName       reason = "name"       // an object, a hostname, a port, a zone, an ExternalName or an ingress that is not a DNS name
+	badName       reason = "name"       // an object, the Service of a slice, a hostname, a port, a zone, an ExternalName or an ingress that is not a DNS name
 	badAnnotation reason = "annotation" // a hostnames annotation with an unknown word, or a time that is none
 	fqdnSlice     reason = "fqdn"       // a slice of address type FQDN
 	beyondLimit   reason = "limit"      // an object with more addresses or ports than are taken from one
