@@ -8,27 +8,41 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/miekg/dns"
 )
 
 // raceDetector says that the test runs under it: then slices.Grow allocates twice.
 var raceDetector bool
 
+// podsIndex returns an index with the ready pods web-0, web-1 … of a headless Service web in namespace n, 100 in a slice.
+func podsIndex(size int) *index.Index {
+	x := index.New(model.HostnamesReady, false, 0)
+	x.PutNamespace(&model.Namespace{Key: model.Key{Name: "n"}})
+	x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
+	for i := 0; i < size; i += 100 {
+		x.PutSlice(modeltest.BigSlice(i, min(size, i+100), model.Ready))
+	}
+	return x
+}
+
 // sizedIndex returns an index with a headless Service web of size ready endpoints, whose names have one length whatever the
 // size, and a ClusterIP Service vip.
-func sizedIndex(size int) *index {
-	x := newIndex(hostnamesReady, false)
-	x.putNamespace(&namespaceSpec{objectKey{name: "n"}})
-	x.putService(&serviceSpec{objectKey: objectKey{"n", "web"}, kind: headless})
-	x.putService(&serviceSpec{
-		objectKey: objectKey{"n", "vip"}, clusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.1")}, ports: []port{portOf("http", "tcp", 80)},
+func sizedIndex(size int) *index.Index {
+	x := index.New(model.HostnamesReady, false, 0)
+	x.PutNamespace(&model.Namespace{Key: model.Key{Name: "n"}})
+	x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
+	x.PutService(&model.Service{
+		Key: model.Key{Namespace: "n", Name: "vip"}, ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.1")}, Ports: []model.Port{model.PortOf("http", "tcp", 80)},
 	})
 	for lo := 0; lo < size; lo += 100 {
-		spec := bigSlice(lo, min(size, lo+100), ready)
-		for i := range spec.endpoints {
-			spec.endpoints[i].name = fmt.Sprintf("web-%04d", lo+i)
+		spec := modeltest.BigSlice(lo, min(size, lo+100), model.Ready)
+		for i := range spec.Endpoints {
+			spec.Endpoints[i].Name = fmt.Sprintf("web-%04d", lo+i)
 		}
-		x.putSlice(spec)
+		x.PutSlice(spec)
 	}
 	return x
 }

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/model"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -56,7 +58,7 @@ type stubAPI struct {
 	gates     map[string]chan struct{} // by resource; requests wait until the channel is closed
 	version   int                      // of the newest change
 	compacted int                      // the version up to which changes are forgotten
-	objects   map[string]map[objectKey]stubObject
+	objects   map[string]map[model.Key]stubObject
 	history   []stubChange
 	watches   map[*stubWatch]bool
 	requests  []*stubRequest
@@ -152,11 +154,11 @@ func newUnstartedStubAPI(t testing.TB) *stubAPI {
 		t:       t,
 		gates:   make(map[string]chan struct{}),
 		version: 100,
-		objects: make(map[string]map[objectKey]stubObject),
+		objects: make(map[string]map[model.Key]stubObject),
 		watches: make(map[*stubWatch]bool),
 	}
 	for resource := range stubKinds {
-		s.objects[resource] = make(map[objectKey]stubObject)
+		s.objects[resource] = make(map[model.Key]stubObject)
 	}
 	return s
 }
@@ -209,7 +211,7 @@ func (s *stubAPI) set(named, obj stubObject) {
 			resource = r
 		}
 	}
-	key := objectKey{named.GetNamespace(), named.GetName()}
+	key := model.Key{Namespace: named.GetNamespace(), Name: named.GetName()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.version++

@@ -3,6 +3,7 @@ package headless
 import (
 	"net/netip"
 
+	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
@@ -21,18 +22,18 @@ func (h *Headless) AutoPath(state request.Request) []string {
 		return nil
 	}
 	search := make([]string, 0, 4+len(h.hostSearch))
-	search = append(search, below(pod.namespace+".svc", zone), below("svc", zone), zone)
+	search = append(search, below(pod.Namespace+".svc", zone), below("svc", zone), zone)
 	search = append(search, h.hostSearch...)
 	return append(search, "")
 }
 
 // client returns the Pod that sent a query, or nil.
-func (h *Headless) client(state *request.Request) *podSpec {
+func (h *Headless) client(state *request.Request) *model.Pod {
 	addr, err := netip.ParseAddr(state.IP())
 	if err != nil {
 		return nil
 	}
-	return h.pods.at(addr.WithZone("").Unmap())
+	return h.pods.At(addr.WithZone("").Unmap())
 }
 
 // hostSearch returns the search list of this machine, which the kubelet puts behind the cluster's.

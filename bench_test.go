@@ -7,6 +7,9 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/test"
@@ -226,13 +229,13 @@ func BenchmarkServer(b *testing.B) {
 func BenchmarkFlip(b *testing.B) {
 	for _, n := range benchSizes {
 		b.Run(fmt.Sprintf("n=%d", n), func(b *testing.B) {
-			x := bigIndex(n)
-			up, down := bigSlice(0, min(n, 100), ready), bigSlice(0, min(n, 100), ready)
-			down.endpoints[n/2%100].state = notReady
+			x := podsIndex(n)
+			up, down := modeltest.BigSlice(0, min(n, 100), model.Ready), modeltest.BigSlice(0, min(n, 100), model.Ready)
+			down.Endpoints[n/2%100].State = model.NotReady
 			b.ReportAllocs()
 			for b.Loop() {
-				x.putSlice(down)
-				x.putSlice(up)
+				x.PutSlice(down)
+				x.PutSlice(up)
 			}
 		})
 	}
@@ -281,31 +284,33 @@ func BenchmarkSync(b *testing.B) {
 
 // BenchmarkShared is what someone pays who makes many things share one: a hostname, an address, endpoints or ports.
 func BenchmarkShared(b *testing.B) {
-	type maker func(x *index, n int) // of an index with n sharers
-	endpoints := func(n int, change func(int, *endpointSpec)) []endpointSpec {
-		list := make([]endpointSpec, n)
+	type maker func(x *index.Index, n int) // of an index with n sharers
+	endpoints := func(n int, change func(int, *model.Endpoint)) []model.Endpoint {
+		list := make([]model.Endpoint, n)
 		for i := range list {
-			list[i] = endpointSpec{addr: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), name: fmt.Sprint("h", i), state: ready}
+			list[i] = model.Endpoint{Addr: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), Name: fmt.Sprint("h", i), State: model.Ready}
 			change(i, &list[i])
 		}
 		return list
 	}
-	same := func(int, *endpointSpec) {}
-	put := func(x *index, i int, ports []port, list []endpointSpec) {
-		x.putSlice(&sliceSpec{objectKey: objectKey{"n", fmt.Sprint("web-", i)}, service: "web", ports: ports, endpoints: list})
+	same := func(int, *model.Endpoint) {}
+	others := 0 // ports of the slice put last, but one
+	put := func(x *index.Index, i int, ports []model.Port, list []model.Endpoint) {
+		others = len(ports) - 1
+		x.PutSlice(&model.Slice{Key: model.Key{Namespace: "n", Name: fmt.Sprint("web-", i)}, Service: "web", Ports: ports, Endpoints: list})
 	}
-	own := func(i, others int) []port { // the port i behind others that everyone has
-		var ports []port
+	own := func(i, others int) []model.Port { // the port i behind others that everyone has
+		var ports []model.Port
 		for j := range others {
-			ports = append(ports, portOf(fmt.Sprintf("a%04d", j), "tcp", uint16(j+1)))
+			ports = append(ports, model.PortOf(fmt.Sprintf("a%04d", j), "tcp", uint16(j+1)))
 		}
-		return append(ports, portOf(fmt.Sprintf("b%04d", i), "tcp", uint16(i+1)))
+		return append(ports, model.PortOf(fmt.Sprintf("b%04d", i), "tcp", uint16(i+1)))
 	}
-	services := func(x *index, n int) {
+	services := func(x *index.Index, n int) {
 		for i := range n {
-			key := objectKey{"n", fmt.Sprint("s", i)}
-			x.putService(&serviceSpec{objectKey: key, kind: headless})
-			x.putSlice(&sliceSpec{objectKey: key, service: key.name, endpoints: endpoints(1, same)})
+			key := model.Key{Namespace: "n", Name: fmt.Sprint("s", i)}
+			x.PutService(&model.Service{Key: key, Kind: model.Headless})
+			x.PutSlice(&model.Slice{Key: key, Service: key.Name, Endpoints: endpoints(1, same)})
 		}
 	}
 	for _, c := range []struct {
@@ -315,29 +320,29 @@ func BenchmarkShared(b *testing.B) {
 		qtype    uint16
 		sharers  []int
 	}{
-		{"addresses of a hostname", func(x *index, n int) {
-			put(x, 0, own(0, 100), endpoints(n, func(_ int, e *endpointSpec) { e.name = "h" }))
+		{"addresses of a hostname", func(x *index.Index, n int) {
+			put(x, 0, own(0, 100), endpoints(n, func(_ int, e *model.Endpoint) { e.Name = "h" }))
 		}, "h.web.n.svc.cluster.local.", dns.TypeA, []int{100, 1000, 10_000}},
 		{"Services at the server's address", services, "cluster.local.", dns.TypeNS, []int{100, 1000, 10_000}},
 		{"Services at an address", services, "0.0.0.10.in-addr.arpa.", dns.TypePTR, []int{100, 1000, 10_000}},
-		{"slices with other ports and the same endpoints", func(x *index, n int) {
+		{"slices with other ports and the same endpoints", func(x *index.Index, n int) {
 			for i := range n {
 				put(x, i, own(i, 0), endpoints(1000, same))
 			}
 		}, "", 0, []int{10, 100}},
-		{"slices with other ports behind 1,000 equal ones", func(x *index, n int) {
+		{"slices with other ports behind 1,000 equal ones", func(x *index.Index, n int) {
 			for i := range n {
-				put(x, i, own(i, 999), endpoints(1000, func(j int, e *endpointSpec) { e.name = fmt.Sprint("h", i, "-", j) }))
+				put(x, i, own(i, 999), endpoints(1000, func(j int, e *model.Endpoint) { e.Name = fmt.Sprint("h", i, "-", j) }))
 			}
 		}, "", 0, []int{10, 100}},
 	} {
 		for _, n := range c.sharers {
 			b.Run(fmt.Sprintf("%s/n=%d", c.name, n), func(b *testing.B) {
 				h := newTestHeadless(b, "")
-				h.index = newIndex(hostnamesReady, false)
+				h.index = index.New(model.HostnamesReady, false, 0)
 				h.local = []netip.Addr{netip.MustParseAddr("10.0.0.0")}
-				h.index.putNamespace(&namespaceSpec{objectKey{"", "n"}})
-				h.index.putService(&serviceSpec{objectKey: objectKey{"n", "web"}, kind: headless})
+				h.index.PutNamespace(&model.Namespace{Key: model.Key{Namespace: "", Name: "n"}})
+				h.index.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
 				c.fill(h.index, n)
 				r := new(dns.Msg)
 				r.SetQuestion(c.question, c.qtype)
@@ -351,7 +356,7 @@ func BenchmarkShared(b *testing.B) {
 						continue
 					}
 					i++
-					put(h.index, 0, own(i, len(h.index.slices.first(objectKey{"n", "web-0"}).ports)-1), endpoints(1000, same))
+					put(h.index, 0, own(i, others), endpoints(1000, same))
 				}
 			})
 		}

@@ -10,6 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -166,8 +170,8 @@ func TestDeployedResourcesAreEnough(t *testing.T) {
 // TestDeployedVolumeHoldsTheSnapshot writes the snapshot of 10,000 Services with 100,000 endpoints. The volume has to hold ten times
 // as much, for the kubelet evicts a pod that exceeds it, and all of it twice, for a file is written before another is removed.
 func TestDeployedVolumeHoldsTheSnapshot(t *testing.T) {
-	big := contents{[]*index{newIndex(hostnamesReady, false)}, newPods()}
-	bigCluster(big.indexes[0], 10_000, true)
+	big := contents{[]*index.Index{index.New(model.HostnamesReady, false, 0)}, index.NewPods()}
+	modeltest.BigCluster(big.indexes[0], 10_000, true)
 	path := filepath.Join(t.TempDir(), "snapshot")
 	if err := big.write(path, path+".new", snapshotHeader{Version: snapshotVersion, Endpoints: big.endpoints()}, time.Now()); err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/model"
 	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,11 +30,11 @@ type cluster struct {
 
 type clusterKey struct {
 	kind string
-	objectKey
+	model.Key
 }
 
 func clusterKeyOf(obj stubObject) clusterKey {
-	return clusterKey{fmt.Sprintf("%T", obj), objectKey{obj.GetNamespace(), obj.GetName()}}
+	return clusterKey{fmt.Sprintf("%T", obj), model.Key{Namespace: obj.GetNamespace(), Name: obj.GetName()}}
 }
 
 func (c *cluster) put(obj stubObject) { c.objects[clusterKeyOf(obj)] = obj }
@@ -43,7 +44,7 @@ func (c *cluster) clone() *cluster { return &cluster{maps.Clone(c.objects)} }
 // keys returns the keys in a fixed order, so that a seed always means the same cluster.
 func (c *cluster) keys() []clusterKey {
 	return slices.SortedFunc(maps.Keys(c.objects), func(a, b clusterKey) int {
-		return cmp.Or(strings.Compare(a.kind, b.kind), a.compare(b.objectKey))
+		return cmp.Or(strings.Compare(a.kind, b.kind), a.Compare(b.Key))
 	})
 }
 
@@ -226,16 +227,16 @@ func (g *generator) service(namespace, name string) stubObject {
 		svc.Annotations = map[string]string{hostnamesAnnotation: choose(g, someWords...)}
 	}
 	for _, p := range g.ports() {
-		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: p.name(), Protocol: corev1.Protocol(p.proto()), Port: int32(p.number)})
+		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: p.Name(), Protocol: corev1.Protocol(p.Proto()), Port: int32(p.Number)})
 	}
 	return svc
 }
 
-func (g *generator) ports() []port {
+func (g *generator) ports() []model.Port {
 	return choose(g,
-		nil, []port{portOf("", "TCP", 80)}, []port{portOf("http", "TCP", 80)}, []port{portOf("http", "TCP", 8080)}, []port{portOf("http", "TCP", 80)},
-		[]port{portOf("http", "TCP", 80), portOf("dns", "UDP", 53)}, []port{portOf("dns", "UDP", 53), portOf("dns-tcp", "TCP", 53)},
-		[]port{portOf("c", "SCTP", 9), portOf("svc", "TCP", 9)}, []port{portOf("http", "UDP", 80)},
+		nil, []model.Port{model.PortOf("", "TCP", 80)}, []model.Port{model.PortOf("http", "TCP", 80)}, []model.Port{model.PortOf("http", "TCP", 8080)}, []model.Port{model.PortOf("http", "TCP", 80)},
+		[]model.Port{model.PortOf("http", "TCP", 80), model.PortOf("dns", "UDP", 53)}, []model.Port{model.PortOf("dns", "UDP", 53), model.PortOf("dns-tcp", "TCP", 53)},
+		[]model.Port{model.PortOf("c", "SCTP", 9), model.PortOf("svc", "TCP", 9)}, []model.Port{model.PortOf("http", "UDP", 80)},
 	)
 }
 
@@ -254,8 +255,8 @@ func (g *generator) slice(namespace, name, service string) stubObject {
 		es.AddressType, addresses = discoveryv1.AddressTypeIPv6, some6
 	}
 	for _, p := range g.ports() {
-		proto := corev1.Protocol(p.proto())
-		es.Ports = append(es.Ports, discoveryv1.EndpointPort{Name: new(p.name()), Protocol: &proto, Port: new(int32(p.number))})
+		proto := corev1.Protocol(p.Proto())
+		es.Ports = append(es.Ports, discoveryv1.EndpointPort{Name: new(p.Name()), Protocol: &proto, Port: new(int32(p.Number))})
 	}
 	for range g.IntN(4) {
 		es.Endpoints = append(es.Endpoints, g.endpoint(addresses))
@@ -481,9 +482,9 @@ func (g *generator) names(cfg *config, c *cluster) []string {
 			}
 		}
 	}
-	services, ports, hosts, addresses := []objectKey{}, map[objectKey][]string{}, map[objectKey][]string{}, []string{"::5"}
+	services, ports, hosts, addresses := []model.Key{}, map[model.Key][]string{}, map[model.Key][]string{}, []string{"::5"}
 	for _, key := range c.keys() {
-		at := key.objectKey
+		at := key.Key
 		switch obj := c.objects[key].(type) {
 		case *corev1.Service:
 			services = append(services, at)
@@ -493,7 +494,7 @@ func (g *generator) names(cfg *config, c *cluster) []string {
 				ports[at] = append(ports[at], "_"+p.Name+"._"+strings.ToLower(string(p.Protocol)))
 			}
 		case *discoveryv1.EndpointSlice:
-			at.name = obj.Labels[discoveryv1.LabelServiceName]
+			at.Name = obj.Labels[discoveryv1.LabelServiceName]
 			services = append(services, at)
 			for _, p := range obj.Ports {
 				ports[at] = append(ports[at], "_"+*p.Name+"._"+strings.ToLower(string(*p.Protocol)))
@@ -535,8 +536,8 @@ func (g *generator) names(cfg *config, c *cluster) []string {
 			add(namespace + ".svc." + zone)
 		}
 		for _, at := range services {
-			base := at.name + "." + at.namespace + ".svc." + zone
-			if at.name == "" {
+			base := at.Name + "." + at.Namespace + ".svc." + zone
+			if at.Name == "" {
 				continue
 			}
 			add(base, "_._tcp."+base, "_http._."+base)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
 
@@ -68,7 +69,7 @@ func TestDifferentialPortEdit(t *testing.T) {
 		p.api.put(page(n, "web", order[n*perPage:(n+1)*perPage]))
 		p.settle()
 		eventually(t, "the plugin that holds has seen all changes", func() bool {
-			return slices.Contains(holding.index.sliceKeys(), objectKey{marker, marker}) == p.marked
+			return slices.Contains(holding.index.SliceKeys(), model.Key{Namespace: marker, Name: marker}) == p.marked
 		})
 		ask()
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/coredns/plugin/pkg/dnsutil"
 	"github.com/miekg/dns"
 )
@@ -40,32 +42,32 @@ var rules = []rule{
 		}
 	}},
 	{"an empty non-terminal exists", "1", "NXDOMAIN denies what is below it", func(c *comparison) {
-		if c.stockDenies() && !c.isReverse() && c.twin.outcome(c.name) == nonTerminal {
+		if c.stockDenies() && !c.isReverse() && c.twin.outcome(c.name) == index.NonTerminal {
 			c.become()
 		}
 	}},
 	{"an empty non-terminal of a reverse tree exists", "1", "NXDOMAIN denies what is below it", func(c *comparison) {
-		if c.stockDenies() && c.isReverse() && c.twin.outcome(c.name) == nonTerminal {
+		if c.stockDenies() && c.isReverse() && c.twin.outcome(c.name) == index.NonTerminal {
 			c.become()
 		}
 	}},
 	{"a name exists for every type", "1", "stock answers NXDOMAIN for types that the name has not", func(c *comparison) {
-		if c.stockDenies() && c.twin.outcome(c.name) == found && !c.twinHas(c.question.Qtype) && !c.isCNAME() && c.question.Qtype != dns.TypeANY {
+		if c.stockDenies() && c.twin.outcome(c.name) == index.Found && !c.twinHas(c.question.Qtype) && !c.isCNAME() && c.question.Qtype != dns.TypeANY {
 			c.become()
 		}
 	}},
 	{"a name that does not exist has no SOA either", "1", "stock answers NODATA to SOA whatever the name", func(c *comparison) {
-		if c.question.Qtype == dns.TypeSOA && c.stockIsNoData() && c.twin.outcome(c.name) == nameError {
+		if c.question.Qtype == dns.TypeSOA && c.stockIsNoData() && c.twin.outcome(c.name) == index.NameError {
 			c.become()
 		}
 	}},
 	{"an empty non-terminal falls through", "1", "a name that owns nothing goes to the next plugin", func(c *comparison) {
-		if c.stockIsNoData() && c.twin.outcome(c.name) == nonTerminal && c.twin.cfg.fall.Through(c.name) {
+		if c.stockIsNoData() && c.twin.outcome(c.name) == index.NonTerminal && c.twin.cfg.fall.Through(c.name) {
 			c.become()
 		}
 	}},
 	{"ANY gets one RRset", "1", "stock answers ANY like a type that no name has (RFC 8482 wants an answer)", func(c *comparison) {
-		if c.question.Qtype == dns.TypeANY && (c.stockIsNoData() || c.stockDenies()) && c.twin.outcome(c.name) == found && !c.isCNAME() {
+		if c.question.Qtype == dns.TypeANY && (c.stockIsNoData() || c.stockDenies()) && c.twin.outcome(c.name) == index.Found && !c.isCNAME() {
 			c.become()
 		}
 	}},
@@ -87,7 +89,7 @@ var rules = []rule{
 	}},
 	{"underscores are part of _port and _proto", "2", "stock takes http.tcp for _http._tcp", func(c *comparison) {
 		labels := c.below("svc")
-		if len(labels) != 4 || c.twin.outcome(c.name) != nameError || labels[0][0] == '_' && labels[1][0] == '_' {
+		if len(labels) != 4 || c.twin.outcome(c.name) != index.NameError || labels[0][0] == '_' && labels[1][0] == '_' {
 			return
 		}
 		for i := range 2 {
@@ -100,18 +102,18 @@ var rules = []rule{
 	}},
 	{"no label is a wildcard", "1", "stock takes _ for every port and protocol", func(c *comparison) {
 		labels := c.below("svc")
-		if len(labels) == 4 && (labels[0] == "_" || labels[1] == "_") && c.twin.outcome(c.name) == nameError {
+		if len(labels) == 4 && (labels[0] == "_" || labels[1] == "_") && c.twin.outcome(c.name) == index.NameError {
 			c.become()
 		}
 	}},
 	{"a hostname has its ports", "2", "stock knows no _port._proto below a hostname", func(c *comparison) {
 		labels := c.below("svc")
-		if len(labels) == 5 && labels[0][0] == '_' && labels[1][0] == '_' && c.stockDenies() && c.twin.outcome(c.name) == found {
+		if len(labels) == 5 && labels[0][0] == '_' && labels[1][0] == '_' && c.stockDenies() && c.twin.outcome(c.name) == index.Found {
 			c.become()
 		}
 	}},
 	{"nothing exists below a pod's name", "1", "stock ignores the labels below", func(c *comparison) {
-		if len(c.below("pod")) > 2 && !c.stockDenies() && c.twin.outcome(c.name) == nameError {
+		if len(c.below("pod")) > 2 && !c.stockDenies() && c.twin.outcome(c.name) == index.NameError {
 			c.become()
 		}
 	}},
@@ -132,7 +134,7 @@ var rules = []rule{
 				return e.answersTo(label) && slices.ContainsFunc(e.texts, func(text string) bool { return text != e.addr.String() })
 			}
 			if c.stockIsPartOf(c.want()) && slices.ContainsFunc(svc.ready(), both) || c.stockDenies() && slices.ContainsFunc(svc.ready(), canonical) ||
-				!c.stockDenies() && c.twin.outcome(c.name) == nameError && slices.ContainsFunc(svc.ready(), odd) {
+				!c.stockDenies() && c.twin.outcome(c.name) == index.NameError && slices.ContainsFunc(svc.ready(), odd) {
 				c.become()
 			}
 		}
@@ -149,7 +151,7 @@ var rules = []rule{
 	}},
 	{"the hostnames annotation shows endpoints that are not ready", "4", "stock does not know it", func(c *comparison) {
 		if svc, label := c.host(); svc != nil && c.stockDenies() && svc.spec != nil && svc.spec.Annotations[hostnamesAnnotation] != "" &&
-			slices.ContainsFunc(svc.endpoints, func(e *twinEndpoint) bool { return e.state != ready && e.answersTo(label) }) {
+			slices.ContainsFunc(svc.endpoints, func(e *twinEndpoint) bool { return e.state != model.Ready && e.answersTo(label) }) {
 			c.become()
 		}
 	}},
@@ -165,7 +167,7 @@ var rules = []rule{
 		}
 	}},
 	{"a reverse zone's name servers are the primary zone's", "2", "stock makes names for them in the reverse zone", func(c *comparison) {
-		if c.isReverse() && c.isNS() && c.twin.outcome(c.name) == nameError {
+		if c.isReverse() && c.isNS() && c.twin.outcome(c.name) == index.NameError {
 			c.become()
 		}
 		if c.isReverse() && c.isApex() && c.stockHas(dns.TypeNS) {
@@ -199,7 +201,7 @@ var rules = []rule{
 	}},
 	{"nothing exists below the reverse name of an address", "1", "stock ignores the labels below in ip6.arpa", func(c *comparison) {
 		_, parent, _ := strings.Cut(c.name, ".")
-		if c.stockHas(dns.TypePTR) && c.twin.outcome(c.name) == nameError && strings.HasSuffix(c.name, ".ip6.arpa.") && dns.CountLabel(parent) >= 34 {
+		if c.stockHas(dns.TypePTR) && c.twin.outcome(c.name) == index.NameError && strings.HasSuffix(c.name, ".ip6.arpa.") && dns.CountLabel(parent) >= 34 {
 			c.become()
 		}
 	}},
@@ -231,7 +233,7 @@ var rules = []rule{
 		c.stock.Answer, c.stock.Extra = dns.Dedup(c.stock.Answer, nil), dns.Dedup(c.stock.Extra, nil)
 	}},
 	{"every endpoint of a headless DNS service is a name server", "2", "stock names those of the slice that lists its address; behaviour.md does not say so", func(c *comparison) {
-		several := func(key objectKey) bool {
+		several := func(key model.Key) bool {
 			svc := c.twin.services[key]
 			return svc.isHeadless() && svc.slices > 1
 		}
@@ -375,7 +377,7 @@ func (c *comparison) below(label string) []string {
 func (tw *twin) at(name string) *twinService {
 	labels := dns.SplitDomainName(strings.TrimSuffix(name, tw.zoneOf(name)))
 	if n := len(labels); n >= 3 && labels[n-1] == "svc" {
-		if svc := tw.services[objectKey{labels[n-2], labels[n-3]}]; svc != nil {
+		if svc := tw.services[model.Key{Namespace: labels[n-2], Name: labels[n-3]}]; svc != nil {
 			return svc
 		}
 	}
@@ -470,7 +472,7 @@ func (c *comparison) dropPTRs(wrong func(addr netip.Addr, ptr *dns.PTR) bool) {
 		ptr, ok := rr.(*dns.PTR)
 		return ok && wrong(addr, ptr)
 	})
-	if len(c.stock.Answer) == 0 && c.twin.outcome(c.name) == nameError {
+	if len(c.stock.Answer) == 0 && c.twin.outcome(c.name) == index.NameError {
 		c.become()
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/kubernetes"
@@ -183,7 +184,7 @@ func (p *pair) settle() {
 	} else {
 		p.api.delete(ns, svc, es, pod)
 	}
-	key, at := objectKey{marker, marker}, marker+"."+marker
+	key, at := model.Key{Namespace: marker, Name: marker}, marker+"."+marker
 	eventually(p.t, "both plugins have seen all changes", func() bool {
 		_, err := p.stock.APIConn.GetNamespaceByName(marker)
 		verified := p.cfg.podMode == podsVerified
@@ -191,10 +192,10 @@ func (p *pair) settle() {
 			(len(p.stock.APIConn.SvcIndex(at)) > 0) == p.marked &&
 			(p.cfg.noEndpoints || (len(p.stock.APIConn.EpIndex(at)) > 0) == p.marked) &&
 			(!verified || (len(p.stock.APIConn.PodIndex("192.0.2.254")) > 0) == p.marked) &&
-			slices.Contains(p.ours.index.namespaceKeys(), objectKey{name: marker}) == p.marked &&
-			slices.Contains(p.ours.index.serviceKeys(), key) == p.marked &&
-			(p.cfg.noEndpoints || slices.Contains(p.ours.index.sliceKeys(), key) == p.marked) &&
-			(!verified || slices.Contains(p.ours.pods.keys(), key) == p.marked)
+			slices.Contains(p.ours.index.NamespaceKeys(), model.Key{Name: marker}) == p.marked &&
+			slices.Contains(p.ours.index.ServiceKeys(), key) == p.marked &&
+			(p.cfg.noEndpoints || slices.Contains(p.ours.index.SliceKeys(), key) == p.marked) &&
+			(!verified || slices.Contains(p.ours.pods.Keys(), key) == p.marked)
 	})
 }
 

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/coredns/plugin/pkg/dnsutil"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/coredns/coredns/request"
@@ -28,13 +30,13 @@ type twin struct {
 	owners   map[string]map[uint16][]dns.RR // by lower-case name
 	exists   map[string]bool
 	exposed  map[string]bool // namespaces
-	pods     map[objectKey]bool
-	services map[objectKey]*twinService
+	pods     map[model.Key]bool
+	services map[model.Key]*twinService
 }
 
 // twinService is a Service that exists in an exposed namespace, or for which there are slices: then spec is nil.
 type twinService struct {
-	objectKey
+	model.Key
 	spec      *corev1.Service
 	endpoints []*twinEndpoint
 	slices    int
@@ -47,8 +49,8 @@ type twinEndpoint struct {
 	name  string // "" for the dashed address
 	alias bool   // name is a pod's, so that the dashed address is a name too
 	real  bool   // name is a hostname
-	state state
-	ports []port
+	state model.State
+	ports []model.Port
 	// stock holds what the kubernetes plugin calls it, texts the address as the slices spell it.
 	stock, texts []string
 	// mixed says that one slice has it ready and another does not.
@@ -83,12 +85,12 @@ func (e *twinEndpoint) answersTo(label string) bool {
 func newTwin(cfg *config, local []netip.Addr, c *cluster) *twin {
 	tw := &twin{
 		cfg: cfg, local: local, owners: make(map[string]map[uint16][]dns.RR), exists: make(map[string]bool),
-		exposed: make(map[string]bool), pods: make(map[objectKey]bool), services: make(map[objectKey]*twinService),
+		exposed: make(map[string]bool), pods: make(map[model.Key]bool), services: make(map[model.Key]*twinService),
 	}
 	selected := func(s labels.Selector, set map[string]string) bool { return s == nil || s.Matches(labels.Set(set)) }
-	at := func(key objectKey) *twinService {
+	at := func(key model.Key) *twinService {
 		if tw.services[key] == nil {
-			tw.services[key] = &twinService{objectKey: key}
+			tw.services[key] = &twinService{Key: key}
 		}
 		return tw.services[key]
 	}
@@ -100,16 +102,16 @@ func newTwin(cfg *config, local []netip.Addr, c *cluster) *twin {
 			}
 		case *corev1.Service:
 			if selected(cfg.labels, o.Labels) {
-				at(objectKey{o.Namespace, o.Name}).spec = o
+				at(model.Key{Namespace: o.Namespace, Name: o.Name}).spec = o
 			}
 		case *discoveryv1.EndpointSlice:
 			if selected(cfg.labels, o.Labels) && !cfg.noEndpoints {
-				at(objectKey{o.Namespace, o.Labels[discoveryv1.LabelServiceName]}).read(o, cfg.podNames)
+				at(model.Key{Namespace: o.Namespace, Name: o.Labels[discoveryv1.LabelServiceName]}).read(o, cfg.podNames)
 			}
 		case *corev1.Pod:
 			if selected(cfg.labels, o.Labels) {
 				for _, ip := range o.Status.PodIPs {
-					tw.pods[objectKey{o.Namespace, netip.MustParseAddr(ip.IP).Unmap().String()}] = true
+					tw.pods[model.Key{Namespace: o.Namespace, Name: netip.MustParseAddr(ip.IP).Unmap().String()}] = true
 				}
 			}
 		}
@@ -127,7 +129,7 @@ func newTwin(cfg *config, local []netip.Addr, c *cluster) *twin {
 
 // shown reports whether svc may own anything.
 func (tw *twin) shown(svc *twinService) bool {
-	return svc != nil && svc.spec != nil && tw.exposed[svc.namespace]
+	return svc != nil && svc.spec != nil && tw.exposed[svc.Namespace]
 }
 
 func (svc *twinService) isHeadless() bool {
@@ -150,7 +152,7 @@ func (svc *twinService) read(o *discoveryv1.EndpointSlice, podNames bool) {
 		ep := &o.Endpoints[i]
 		for _, text := range ep.Addresses {
 			addr := netip.MustParseAddr(text).Unmap()
-			e := &twinEndpoint{addr: addr, state: notReady}
+			e := &twinEndpoint{addr: addr, state: model.NotReady}
 			hostname, podName := deref(ep.Hostname), ""
 			if podNames && ep.TargetRef != nil {
 				podName = ep.TargetRef.Name
@@ -165,12 +167,12 @@ func (svc *twinService) read(o *discoveryv1.EndpointSlice, podNames bool) {
 				e.name, e.real, e.alias = "", false, false
 			}
 			if ep.Conditions.Ready == nil || *ep.Conditions.Ready {
-				e.state = ready
+				e.state = model.Ready
 			} else if deref(ep.Conditions.Serving) && deref(ep.Conditions.Terminating) {
-				e.state = serving
+				e.state = model.Serving
 			}
 			for _, p := range o.Ports {
-				e.ports = append(e.ports, portOf(deref(p.Name), strings.ToLower(string(deref(p.Protocol))), uint16(deref(p.Port))))
+				e.ports = append(e.ports, model.PortOf(deref(p.Name), strings.ToLower(string(deref(p.Protocol))), uint16(deref(p.Port))))
 			}
 			e.stock, e.texts = []string{stockLabel(text, hostname, podName)}, []string{text}
 			here.add(e)
@@ -211,7 +213,7 @@ func stockLabel(text, hostname, podName string) string {
 }
 
 func (e *twinEndpoint) merge(o *twinEndpoint) {
-	e.mixed = e.mixed || (e.state == ready) != (o.state == ready)
+	e.mixed = e.mixed || (e.state == model.Ready) != (o.state == model.Ready)
 	e.state = max(e.state, o.state)
 	e.real = e.real || o.real
 	e.alias = (e.alias || o.alias) && !e.real // a hostname in any slice stands for the pod's name
@@ -223,7 +225,7 @@ func (e *twinEndpoint) merge(o *twinEndpoint) {
 func (svc *twinService) ready() []*twinEndpoint {
 	var list []*twinEndpoint
 	for _, e := range svc.endpoints {
-		if e.state == ready {
+		if e.state == model.Ready {
 			list = append(list, e)
 		}
 	}
@@ -232,14 +234,14 @@ func (svc *twinService) ready() []*twinEndpoint {
 
 // answering returns the endpoints that answer to label.
 func (tw *twin) answering(svc *twinService, label string) []*twinEndpoint {
-	least := map[policy]state{hostnamesReady: ready, hostnamesServing: serving, hostnamesAll: notReady}[tw.cfg.hostnames]
+	least := map[model.Policy]model.State{model.HostnamesReady: model.Ready, model.HostnamesServing: model.Serving, model.HostnamesAll: model.NotReady}[tw.cfg.hostnames]
 	switch svc.spec.Annotations["coredns-headless.github.io/hostnames"] {
 	case "ready":
-		least = ready
+		least = model.Ready
 	case "serving":
-		least = serving
+		least = model.Serving
 	case "all":
-		least = notReady
+		least = model.NotReady
 	}
 	var list []*twinEndpoint
 	for _, e := range svc.endpoints {
@@ -247,8 +249,8 @@ func (tw *twin) answering(svc *twinService, label string) []*twinEndpoint {
 			list = append(list, e)
 		}
 	}
-	if slices.ContainsFunc(list, func(e *twinEndpoint) bool { return e.state == ready }) {
-		list = slices.DeleteFunc(list, func(e *twinEndpoint) bool { return e.state != ready })
+	if slices.ContainsFunc(list, func(e *twinEndpoint) bool { return e.state == model.Ready }) {
+		list = slices.DeleteFunc(list, func(e *twinEndpoint) bool { return e.state != model.Ready })
 	}
 	return list
 }
@@ -342,7 +344,7 @@ func (tw *twin) fillZone(zone string) {
 		if !tw.shown(svc) {
 			continue
 		}
-		base := svc.name + "." + svc.namespace + ".svc." + zone
+		base := svc.Name + "." + svc.Namespace + ".svc." + zone
 		switch {
 		case svc.isExternal():
 			tw.fillExternalName(svc, base)
@@ -377,10 +379,10 @@ func (tw *twin) fillHeadless(svc *twinService, base string) {
 	for _, e := range svc.ready() {
 		tw.ownAddr(base, ttl, e.addr)
 		for _, p := range e.ports {
-			key := srvKey{e.label() + "." + base, p.number}
+			key := srvKey{e.label() + "." + base, p.Number}
 			srv[""][key] = true
-			if p.name() != "" {
-				prefix := "_" + p.name() + "._" + p.proto() + "."
+			if p.Name() != "" {
+				prefix := "_" + p.Name() + "._" + p.Proto() + "."
 				tw.ownAddr(prefix+base, ttl, e.addr)
 				if srv[prefix] == nil {
 					srv[prefix] = make(map[srvKey]bool)
@@ -441,10 +443,10 @@ func (tw *twin) fillHostnames(svc *twinService, base string) {
 		for _, e := range tw.answering(svc, label) {
 			tw.ownAddr(own, ttl, e.addr)
 			for _, p := range e.ports {
-				key := srvKey{own, p.number}
+				key := srvKey{own, p.Number}
 				srv[""][key] = true
-				if p.name() != "" {
-					prefix := "_" + p.name() + "._" + p.proto() + "."
+				if p.Name() != "" {
+					prefix := "_" + p.Name() + "._" + p.Proto() + "."
 					if srv[prefix] == nil {
 						srv[prefix] = make(map[srvKey]bool)
 					}
@@ -474,7 +476,7 @@ func (tw *twin) fillReverse() {
 	forEach := func(of func(svc *twinService, base string)) {
 		for _, svc := range tw.services {
 			if tw.shown(svc) && !svc.isExternal() {
-				of(svc, svc.name+"."+svc.namespace+".svc."+tw.cfg.primary)
+				of(svc, svc.Name+"."+svc.Namespace+".svc."+tw.cfg.primary)
 			}
 		}
 	}
@@ -521,7 +523,7 @@ func (tw *twin) nameservers(zone string) []namedServer {
 	var servers []namedServer
 	for _, key := range tw.dnsServices() {
 		svc := tw.services[key]
-		base := svc.name + "." + svc.namespace + ".svc." + zone
+		base := svc.Name + "." + svc.Namespace + ".svc." + zone
 		if !svc.isHeadless() {
 			if !tw.cfg.ignoreEmpty || len(svc.ready()) > 0 {
 				servers = append(servers, namedServer{base, svc.clusterIPs()})
@@ -543,8 +545,8 @@ func (tw *twin) nameservers(zone string) []namedServer {
 }
 
 // dnsServices returns the Services that have a local address.
-func (tw *twin) dnsServices() []objectKey {
-	var keys []objectKey
+func (tw *twin) dnsServices() []model.Key {
+	var keys []model.Key
 	for key, svc := range tw.services {
 		if !tw.shown(svc) || svc.isExternal() {
 			continue
@@ -555,7 +557,7 @@ func (tw *twin) dnsServices() []objectKey {
 			keys = append(keys, key)
 		}
 	}
-	slices.SortFunc(keys, objectKey.compare)
+	slices.SortFunc(keys, model.Key.Compare)
 	return keys
 }
 
@@ -575,21 +577,21 @@ func (tw *twin) podAddr(name string) (addr netip.Addr, ok bool) {
 		return netip.Addr{}, false
 	}
 	addr = addr.Unmap()
-	return addr, tw.cfg.podMode == podsInsecure || tw.pods[objectKey{parts[1], addr.String()}]
+	return addr, tw.cfg.podMode == podsInsecure || tw.pods[model.Key{Namespace: parts[1], Name: addr.String()}]
 }
 
 // outcome says whether a name in our zones exists.
-func (tw *twin) outcome(name string) outcome {
+func (tw *twin) outcome(name string) index.Outcome {
 	if _, ok := tw.podAddr(name); ok {
-		return found
+		return index.Found
 	}
 	switch {
 	case len(tw.owners[name]) > 0 || slices.Contains(tw.cfg.zones, name):
-		return found
+		return index.Found
 	case tw.exists[name]:
-		return nonTerminal
+		return index.NonTerminal
 	}
-	return nameError
+	return index.NameError
 }
 
 // rrset returns the records of name and type, owned by name as spelled.
@@ -666,11 +668,11 @@ func (tw *twin) answer(m, r *dns.Msg, spelled string, qtype uint16) {
 		return
 	}
 	outcome := tw.outcome(name)
-	if outcome != found && tw.cfg.fall.Through(name) {
+	if outcome != index.Found && tw.cfg.fall.Through(name) {
 		asked := new(dns.Msg)
 		asked.SetQuestion(spelled, qtype)
 		next := nextReply(asked)
-		if outcome == nonTerminal && next.Rcode == dns.RcodeNameError {
+		if outcome == index.NonTerminal && next.Rcode == dns.RcodeNameError {
 			next.Rcode, next.Authoritative = dns.RcodeSuccess, true
 			if len(next.Ns) == 0 {
 				next.Ns = []dns.RR{tw.soa(spelled[len(spelled)-len(zone):], zone, tw.cfg.negativeTTL)}
@@ -684,7 +686,7 @@ func (tw *twin) answer(m, r *dns.Msg, spelled string, qtype uint16) {
 		*m = *next
 		return
 	}
-	if outcome == nameError {
+	if outcome == index.NameError {
 		m.Rcode = dns.RcodeNameError
 	}
 	before := len(m.Answer)

@@ -4,6 +4,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/coredns/coredns/plugin/pkg/edns"
 	"github.com/miekg/dns"
 )
@@ -49,15 +52,15 @@ func addEDE(m, r *dns.Msg, code uint16, text string) {
 
 // explain says in m, a complete denial of q, why it denies.
 func (h *Headless) explain(r *dns.Msg, q *question, m *reply) {
-	d := denial{suggest: h.explains(r)}
-	h.why(&d, q, m.outcome)
-	if m.cause = d.cause; d.suggest {
-		h.sayWhy(r, q, m, &d)
+	d := index.Denial{Suggest: h.explains(r)}
+	h.deny(&d, q, m.outcome)
+	if m.reason = d.Reason; d.Suggest {
+		h.sayDenial(r, q, m, &d)
 	}
 }
 
-// sayWhy says what d says in m. It is a function of its own to keep the stack small while d is made.
-func (h *Headless) sayWhy(r *dns.Msg, q *question, m *reply, d *denial) {
+// sayDenial says what d says in m. It is a function of its own to keep the stack small while d is made.
+func (h *Headless) sayDenial(r *dns.Msg, q *question, m *reply, d *index.Denial) {
 	l := newLine(q, m)
 	if len(m.Answer) > 0 {
 		l.add("target ").name(q.name).add(": ")
@@ -68,7 +71,7 @@ func (h *Headless) sayWhy(r *dns.Msg, q *question, m *reply, d *denial) {
 
 // explainTarget says in m that the CNAMEs that lead to q lead no further, and why.
 func (h *Headless) explainTarget(r *dns.Msg, q *question, m *reply, why string) {
-	m.cause = causeTarget
+	m.reason = index.ReasonTarget
 	if h.explains(r) {
 		l := newLine(q, m)
 		l.add("target ").name(q.name).add(why)
@@ -161,88 +164,88 @@ func (l *line) names(more bool, names ...string) {
 	}
 }
 
-// why says in d why q, whose name has the outcome o, has no record.
-func (h *Headless) why(d *denial, q *question, o outcome) {
+// deny says in d why q, whose name has the outcome o, has no record.
+func (h *Headless) deny(d *index.Denial, q *question, o index.Outcome) {
 	switch {
-	case o == found:
-		d.cause = causeType
-	case q.kind == absent:
-		d.cause = causeSyntax
-	case q.kind == podsName || q.kind == podName:
-		d.cause = h.whyPod(q)
-	case q.kind == namespaceName || q.kind == serviceName || q.kind == reverseName:
-		h.indexOf(q.authority).why(d, &q.query)
+	case o == index.Found:
+		d.Reason = index.ReasonType
+	case q.Kind == qname.Absent:
+		d.Reason = index.ReasonSyntax
+	case q.Kind == qname.PodsName || q.Kind == qname.PodName:
+		d.Reason = h.denyPod(q)
+	case q.Kind == qname.NamespaceName || q.Kind == qname.ServiceName || q.Kind == qname.ReverseName:
+		h.indexOf(q.authority).Deny(d, &q.Name)
 	default:
-		d.cause = causeNonTerminal
+		d.Reason = index.ReasonNonTerminal
 	}
 }
 
-// whyPod returns why a name below pod does not own a record.
-func (h *Headless) whyPod(q *question) cause {
+// denyPod returns why a name below pod does not own a record.
+func (h *Headless) denyPod(q *question) index.Reason {
 	switch {
 	case h.podMode == podsDisabled:
-		return causePod
-	case !h.index.hasNamespace(q.namespace):
-		return causeNamespace
-	case q.kind == podsName:
-		return causeNonTerminal
+		return index.ReasonPod
+	case !h.index.HasNamespace(q.Namespace):
+		return index.ReasonNamespace
+	case q.Kind == qname.PodsName:
+		return index.ReasonNonTerminal
 	}
-	return causePod
+	return index.ReasonPod
 }
 
 // describe appends what d says of q, for people.
-func (h *Headless) describe(l *line, q *question, d *denial) {
-	switch d.cause {
-	case causeSyntax:
+func (h *Headless) describe(l *line, q *question, d *index.Denial) {
+	switch d.Reason {
+	case index.ReasonSyntax:
 		describeForm(l, q)
-	case causeNamespace:
-		l.add("there is no namespace ").name(q.namespace)
+	case index.ReasonNamespace:
+		l.add("there is no namespace ").name(q.Namespace)
 		if len(h.namespaces) > 0 || h.namespaceLabels != nil {
 			l.add(" that is served here") // whether there is one that is not, is nobody's business
 		}
-	case causeService:
+	case index.ReasonService:
 		l.add("there is no ").service(q)
 		if h.labels != nil {
 			l.add(" that is served here")
 		}
-	case causeExternal:
+	case index.ReasonExternal:
 		l.service(q).add(" is an ExternalName")
-		if q.hostname == "" && q.proto == "" && q.scope == everywhere {
+		if q.Hostname == "" && q.Proto == "" && q.Scope == qname.Everywhere {
 			l.add(" whose target is no domain name")
 		} else {
 			l.add(", and nothing is below it")
 		}
-	case causeClusterIP:
+	case index.ReasonClusterIP:
 		l.service(q).add(" has no ClusterIP")
-	case causeNoneReady:
+	case index.ReasonNoneReady:
 		h.describeNoneReady(l, q, d)
-	case causeHostname:
+	case index.ReasonHostname:
 		h.describeHostname(l, q, d)
-	case causeNotReady:
+	case index.ReasonNotReady:
 		state := "not ready"
-		if d.state == serving {
+		if d.State == model.Serving {
 			state = "terminating"
 		}
 		l.endpoint(q).add(" is ").add(state).add(", so it has no name (option hostnames)")
-	case causePort:
+	case index.ReasonPort:
 		describePort(l, q, d)
-	case causeZone:
-		if d.kind == headless {
-			l.service(q).add(" has no ready endpoint in zone ").name(q.query.zone)
+	case index.ReasonTopology:
+		if d.Kind == model.Headless {
+			l.service(q).add(" has no ready endpoint in zone ").name(q.Topology)
 		} else {
 			l.service(q).add(" is not headless, so it has no zonal names")
 		}
-	case causePod:
+	case index.ReasonPod:
 		h.describePod(l, q)
-	case causeReverse:
+	case index.ReasonReverse:
 		describeReverse(l, q, d)
-	case causeNonTerminal:
-		if q.kind == namespaceName {
-			l.add("namespace ").name(q.namespace).add(" has no records of its own, its Services have: SERVICE.").name(q.namespace).add(".svc")
+	case index.ReasonNonTerminal:
+		if q.Kind == qname.NamespaceName {
+			l.add("namespace ").name(q.Namespace).add(" has no records of its own, its Services have: SERVICE.").name(q.Namespace).add(".svc")
 		} else {
 			l.add("this name has no records of its own, only names below it have")
 		}
-	case causeType:
+	case index.ReasonType:
 		describeType(l, q)
 	default:
 		l.add("this has just changed, ask again")
@@ -251,17 +254,17 @@ func (h *Headless) describe(l *line, q *question, d *denial) {
 
 // service appends what people call the Service of q.
 func (l *line) service(q *question) *line {
-	if q.grammar == multicluster {
+	if q.grammar == qname.Multicluster {
 		l.add("ServiceImport ")
 	} else {
 		l.add("Service ")
 	}
-	return l.name(q.service).add(" in namespace ").name(q.namespace)
+	return l.name(q.Service).add(" in namespace ").name(q.Namespace)
 }
 
 // endpoint appends what people call the endpoint of q.
 func (l *line) endpoint(q *question) *line {
-	return l.add("endpoint ").name(q.hostname).add(" of ").service(q)
+	return l.add("endpoint ").name(q.Hostname).add(" of ").service(q)
 }
 
 // describeForm says which names there are, for one that is none.
@@ -271,9 +274,9 @@ func describeForm(l *line, q *question) {
 		return
 	}
 	l.add("no name has this form: ")
-	_, label := cutLast(strings.TrimSuffix(q.name[:len(q.name)-len(q.authority.zone)], "."))
+	_, label := qname.CutLast(strings.TrimSuffix(q.name[:len(q.name)-len(q.zone)], "."))
 	switch label = strings.ToLower(label); {
-	case label == "svc" && q.grammar == multicluster:
+	case label == "svc" && q.grammar == qname.Multicluster:
 		l.add("before svc stands SERVICE.NAMESPACE, before that HOSTNAME.CLUSTER, before that _PORT._PROTOCOL with underscores")
 	case label == "svc":
 		l.add("before svc stands SERVICE.NAMESPACE, before that HOSTNAME, before that _PORT._PROTOCOL with underscores")
@@ -282,12 +285,12 @@ func describeForm(l *line, q *question) {
 	case label == "dns":
 		l.add("before dns stands ns")
 	default:
-		l.add("a Service is SERVICE.NAMESPACE.svc.").name(strings.TrimPrefix(q.authority.zone, "."))
+		l.add("a Service is SERVICE.NAMESPACE.svc.").name(strings.TrimPrefix(q.zone, "."))
 	}
 }
 
 // describeNoneReady says how many endpoints there are, of which none is ready.
-func (h *Headless) describeNoneReady(l *line, q *question, d *denial) {
+func (h *Headless) describeNoneReady(l *line, q *question, d *index.Denial) {
 	l.service(q)
 	if h.noEndpoints {
 		l.add(": endpoints are not served here (option noendpoints)")
@@ -295,83 +298,83 @@ func (h *Headless) describeNoneReady(l *line, q *question, d *denial) {
 	}
 	l.add(" has ").endpoints(d)
 	switch {
-	case d.kind != headless:
+	case d.Kind != model.Headless:
 		l.add(" (option ignore)")
-	case d.states == [3]int32{} && d.byHand && q.grammar != multicluster:
+	case d.States == [3]int32{} && d.ByHand && q.grammar != qname.Multicluster:
 		l.add(", and no selector: its EndpointSlices are made by hand")
-	case d.states == [3]int32{} && q.grammar != multicluster:
+	case d.States == [3]int32{} && q.grammar != qname.Multicluster:
 		l.add(": does its selector match any Pods?")
 	}
 }
 
 // describeHostname says which endpoints there are.
-func (h *Headless) describeHostname(l *line, q *question, d *denial) {
+func (h *Headless) describeHostname(l *line, q *question, d *index.Denial) {
 	l.service(q)
 	switch {
 	case h.noEndpoints:
 		l.add(": endpoints are not served here (option noendpoints)")
 		return
-	case h.headlessOnly && d.kind != headless:
+	case h.headlessOnly && d.Kind != model.Headless:
 		l.add(": only endpoints of headless Services are served here (option endpoints)")
 		return
-	case q.cluster:
+	case q.Cluster:
 		l.add(" has no endpoint in cluster ")
 	default:
 		l.add(" has no endpoint ")
 	}
-	l.name(q.hostname).add("; it has ").endpoints(d)
-	var names [maxNear]string
-	for i, label := range d.names.all() {
-		if names[i] = label.name; label.name == "" {
-			names[i] = string(appendDashed(nil, label.addr))
+	l.name(q.Hostname).add("; it has ").endpoints(d)
+	var names [index.MaxNear]string
+	for i, label := range d.Names.All() {
+		if names[i] = label.Name; label.Name == "" {
+			names[i] = string(model.AppendDashed(nil, label.Addr))
 		}
 	}
-	l.names(d.names.more, names[:d.names.n]...)
+	l.names(d.Names.More, names[:d.Names.N]...)
 }
 
 // endpoints appends how many endpoints there are, and how many of them are ready.
-func (l *line) endpoints(d *denial) {
-	total := d.states[notReady] + d.states[serving] + d.states[ready]
+func (l *line) endpoints(d *index.Denial) {
+	total := d.States[model.NotReady] + d.States[model.Serving] + d.States[model.Ready]
 	switch {
 	case total == 0:
 		l.add("no endpoints")
-	case total == 1 && d.states[ready] == 1:
+	case total == 1 && d.States[model.Ready] == 1:
 		l.add("1 ready endpoint")
-	case total == 1 && d.states[serving] == 1:
+	case total == 1 && d.States[model.Serving] == 1:
 		l.add("1 endpoint, which is terminating")
 	case total == 1:
 		l.add("1 endpoint, which is not ready")
-	case d.states[ready] == total:
+	case d.States[model.Ready] == total:
 		l.number(total).add(" ready endpoints")
-	case d.states[ready] > 0:
-		l.number(total).add(" endpoints, ").number(d.states[ready]).add(" of them ready")
-	case d.states[serving] > 0:
-		l.number(total).add(" endpoints, none of them ready and ").number(d.states[serving]).add(" terminating")
+	case d.States[model.Ready] > 0:
+		l.number(total).add(" endpoints, ").number(d.States[model.Ready]).add(" of them ready")
+	case d.States[model.Serving] > 0:
+		l.number(total).add(" endpoints, none of them ready and ").number(d.States[model.Serving]).add(" terminating")
 	default:
 		l.number(total).add(" endpoints, none of them ready")
 	}
 }
 
 // describePort says which ports there are.
-func describePort(l *line, q *question, d *denial) {
-	if q.hostname != "" {
+func describePort(l *line, q *question, d *index.Denial) {
+	if q.Hostname != "" {
 		l.endpoint(q)
 	} else {
 		l.service(q)
 	}
 	l.add(" has no port ")
-	if q.port != "" {
-		l.add("_").name(q.port).add(".")
+	if q.Port != "" {
+		l.add("_").name(q.Port).add(".")
 	}
-	l.add("_").name(q.proto)
-	var names [maxNear]string
-	for i, p := range d.ports.all() {
-		names[i] = "_" + p.name + "._" + p.proto
+	l.add("_").name(q.Proto)
+	var names [index.MaxNear]string
+	for i, p := range d.Ports.All() {
+		names[i] = "_" + p.Name + "._" + p.Proto
 	}
 	switch {
-	case d.ports.n > 0:
-		l.add("; it has others").names(d.ports.more, names[:d.ports.n]...)
-	case d.unnamed:
+	case d.Ports.N > 0:
+		l.add("; it has others").names(d.Ports.More, names[:d.Ports.N]...)
+	case d.Unnamed:
 		l.add("; its ports have no names")
 	default:
 		l.add("; it has no ports")
@@ -380,53 +383,53 @@ func describePort(l *line, q *question, d *denial) {
 
 // describePod says why a name below pod is none.
 func (h *Headless) describePod(l *line, q *question) {
-	addr, ok := parsePodLabel(q.pod)
+	addr, ok := qname.ParsePodLabel(q.Pod)
 	switch {
 	case h.podMode == podsDisabled:
 		l.add("names of Pods are not served here (option pods)")
 	case !ok:
-		l.name(q.pod).add(" is not an address with hyphens, such as 10-244-1-21")
+		l.name(q.Pod).add(" is not an address with hyphens, such as 10-244-1-21")
 	default:
-		l.add("no Pod in namespace ").name(q.namespace).add(" has the address ").add(addr.String())
+		l.add("no Pod in namespace ").name(q.Namespace).add(" has the address ").add(addr.String())
 	}
 }
 
 // describeReverse says whose addresses have names.
-func describeReverse(l *line, q *question, d *denial) {
+func describeReverse(l *line, q *question, d *index.Denial) {
 	switch {
-	case !q.prefix.IsSingleIP():
-		l.add("no Service and no ready endpoint that is served here has an address in ").add(q.prefix.String())
-	case d.seen:
-		l.add("the endpoint that has the address ").add(q.prefix.Addr().String()).add(" is not ready")
+	case !q.Prefix.IsSingleIP():
+		l.add("no Service and no ready endpoint that is served here has an address in ").add(q.Prefix.String())
+	case d.Seen:
+		l.add("the endpoint that has the address ").add(q.Prefix.Addr().String()).add(" is not ready")
 	default:
-		l.add("no Service and no ready endpoint that is served here has the address ").add(q.prefix.Addr().String())
+		l.add("no Service and no ready endpoint that is served here has the address ").add(q.Prefix.Addr().String())
 	}
 }
 
 // describeType says which records a name has, for one that lacks those of q's type.
 func describeType(l *line, q *question) {
 	switch {
-	case q.kind != serviceName || q.scope != everywhere || q.proto != "":
+	case q.Kind != qname.ServiceName || q.Scope != qname.Everywhere || q.Proto != "":
 		l.add("this name")
-	case q.hostname != "":
+	case q.Hostname != "":
 		l.endpoint(q)
 	default:
 		l.service(q)
 	}
 	switch {
-	case q.kind == apex:
+	case q.Kind == qname.Apex:
 		l.add(" has only SOA and NS records")
-	case q.kind == versionName:
+	case q.Kind == qname.VersionName:
 		l.add(" has only a TXT record")
-	case q.kind == reverseName:
+	case q.Kind == qname.ReverseName:
 		l.add(" has only PTR records")
-	case q.hostname != "" && q.proto != "":
+	case q.Hostname != "" && q.Proto != "":
 		l.add(" has only SRV records")
 	case q.qtype == dns.TypeA:
 		l.add(" has only IPv6 addresses")
 	case q.qtype == dns.TypeAAAA:
 		l.add(" has only IPv4 addresses")
-	case q.qtype == dns.TypeSRV && q.kind == serviceName:
+	case q.qtype == dns.TypeSRV && q.Kind == qname.ServiceName:
 		l.add(" has no ports")
 	default:
 		l.add(" has no ").add(dns.Type(q.qtype).String()).add(" records")

@@ -4,10 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns/coredns/plugin/pkg/edns"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
@@ -24,7 +28,7 @@ func deny(t testing.TB, h *Headless, text string, size uint16) *reply {
 	}
 	qname := strings.ToLower(name)
 	q := question{authority: h.authority(qname), name: name, qtype: dns.StringToType[qtype]}
-	q.parse(qname, q.authority.zone, q.grammar)
+	q.Parse(qname, q.zone, q.grammar)
 	q.end = room(newDiscard("udp"), r)
 	m := newReply(r)
 	if h.resolve(&q, m); m.cname != "" {
@@ -119,7 +123,7 @@ func checkExplained(t *testing.T, h *Headless, rows []explained) {
 		question, want := explainedNames.Replace(row.question), explainedNames.Replace(row.text)
 		for _, size := range []uint16{0, 1232} {
 			m := deny(t, h, question, size)
-			if got := m.cause.String(); got != row.cause {
+			if got := m.reason.String(); got != row.cause {
 				t.Errorf("%s: %s: cause %q, want %q", row.name, question, got, row.cause)
 			}
 			errs := extendedErrors(&m.Msg)
@@ -369,13 +373,13 @@ func TestNamesThatComeMeanwhile(t *testing.T) {
 	for _, text := range []string{"web.$", "_http._tcp.web.$", "vip.$", "web-0.web.$", "_http._tcp.web-0.web.$", "1.0.0.10.in-addr.arpa.", "db-0.east.db.&"} {
 		name := explainedNames.Replace(text)
 		q := question{authority: h.authority(name), name: name, qtype: dns.TypeA, end: dns.MaxMsgSize}
-		q.parse(name, q.authority.zone, q.grammar)
+		q.Parse(name, q.zone, q.grammar)
 		r := new(dns.Msg)
 		r.SetQuestion(name, dns.TypeA).SetEdns0(1232, false)
 		m := newReply(r)
 		h.explain(r, &q, m) // of a name error
-		if errs := extendedErrors(&m.Msg); m.cause != causeChanged || len(errs) != 1 || errs[0].ExtraText != "this has just changed, ask again" {
-			t.Errorf("%s: %q, %v", text, m.cause, errs)
+		if errs := extendedErrors(&m.Msg); m.reason != index.ReasonChanged || len(errs) != 1 || errs[0].ExtraText != "this has just changed, ask again" {
+			t.Errorf("%s: %q, %v", text, m.reason, errs)
 		}
 	}
 }
@@ -386,15 +390,15 @@ func TestTextsOfHostileNames(t *testing.T) {
 	long := strings.Repeat("n", 63)
 	label := func(octets string) string { return strings.Repeat(octets, 63) }
 	h := newTestHeadlessFrom(t, "headless cluster.local in-addr.arpa {\nzonal\nmanifests testdata/cluster.yaml\n}")
-	h.index.putNamespace(&namespaceSpec{objectKey{name: long}})
-	h.index.putService(&serviceSpec{objectKey: objectKey{long, long}, kind: headless})
-	spec := &sliceSpec{objectKey: objectKey{long, "s"}, service: long}
+	h.index.PutNamespace(&model.Namespace{Key: model.Key{Name: long}})
+	h.index.PutService(&model.Service{Key: model.Key{Namespace: long, Name: long}, Kind: model.Headless})
+	spec := &model.Slice{Key: model.Key{Namespace: long, Name: "s"}, Service: long}
 	for i := range 20 {
-		spec.ports = append(spec.ports, portOf(fmt.Sprintf("%s%02d", long[2:], i), "tcp", uint16(i+1)))
-		spec.endpoints = append(spec.endpoints, endpointSpec{addr: podAddr(i), name: fmt.Sprintf("%s%02d", long[2:], i), state: ready})
+		spec.Ports = append(spec.Ports, model.PortOf(fmt.Sprintf("%s%02d", long[2:], i), "tcp", uint16(i+1)))
+		spec.Endpoints = append(spec.Endpoints, model.Endpoint{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), Name: fmt.Sprintf("%s%02d", long[2:], i), State: model.Ready})
 	}
-	h.index.putSlice(spec)
-	h.index.putService(&serviceSpec{objectKey: objectKey{long, "alias"}, kind: externalName, target: "x." + long + "." + long + ".svc.cluster.local."})
+	h.index.PutSlice(spec)
+	h.index.PutService(&model.Service{Key: model.Key{Namespace: long, Name: "alias"}, Kind: model.ExternalName, Target: "x." + long + "." + long + ".svc.cluster.local."})
 	for _, name := range []string{
 		label(`\000`) + ".svc.cluster.local.",
 		label(`\255`) + "." + label(`\128`) + ".default.svc.cluster.local.",
@@ -469,40 +473,6 @@ func TestTextsFitIntoTheMessage(t *testing.T) {
 	}
 }
 
-// TestSuggestionsCostTheSameWhateverTheSize: of 10,000 endpoints a denial looks at a few, and finds those near all the same.
-func TestSuggestionsCostTheSameWhateverTheSize(t *testing.T) {
-	h := newTestHeadless(t, "")
-	looks := make(map[int]int) // by the size of the Service
-	for _, size := range []int{100, 10000} {
-		x := bigIndex(size)
-		h.index = x
-		svc := x.peek("n", "web")
-		for _, g := range svc.groups {
-			for i := maxLooks; i < len(g.targets); i++ {
-				g.targets[i] = nil // to look at it is a fault
-			}
-		}
-		for _, asked := range []struct{ question, want string }{
-			{fmt.Sprintf("web-%d.web.n.svc.cluster.local. A", size), fmt.Sprintf(", e.g. web-%d, ", size-1)},
-			{"web-50x.web.n.svc.cluster.local. A", ", e.g. web-5, "},
-			{"10-0-0-9.web.n.svc.cluster.local. A", ", e.g. web-9, "},
-			{"nobody.web.n.svc.cluster.local. A", ", e.g. web-"},
-			{"_x._tcp.web.n.svc.cluster.local. SRV", "; it has others: _http._tcp"},
-		} {
-			key := x.byName.key
-			x.byName.key = func(e *endpoint) hostKey { looks[size]++; return key(e) }
-			m := deny(t, h, asked.question, 1232)
-			x.byName.key = key
-			if errs := extendedErrors(&m.Msg); len(errs) != 1 || !strings.Contains(errs[0].ExtraText, asked.want) {
-				t.Errorf("of %d: %s: %v, want %q", size, asked.question, errs, asked.want)
-			}
-		}
-	}
-	if looks[10000] > looks[100]+40 { // the chains of a table have random lengths
-		t.Errorf("%d endpoints were compared with a name in a Service of 10,000, %d in one of 100", looks[10000], looks[100])
-	}
-}
-
 // TestEachDenialHasOneExplanation asks for names of all forms, right and wrong.
 func TestEachDenialHasOneExplanation(t *testing.T) {
 	h := newTestHeadlessFrom(t, "headless cluster.local clusterset.local in-addr.arpa ip6.arpa {\nmulticluster clusterset.local\nzonal\n"+
@@ -511,18 +481,18 @@ func TestEachDenialHasOneExplanation(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	labels := strings.Fields("web web-0 web-9 vip vip-0 anon 10-0-2-1 fd00--0 _http _tcp _udp _x _zone pin prefer eu-1a db db-0 east ext nowhere circle " +
 		"empty starting starting-0.starting web-2.web us-1.pin._zone.zoned x.default.pod all default nobody svc pod dns ns dns-version x * 10 0 1 f \\000")
-	denials := make(map[cause]int)
+	denials := make(map[index.Reason]int)
 	for range 20000 {
 		var name []string
 		for range rnd.IntN(7) {
-			name = append(name, pickOne(rnd, labels))
+			name = append(name, modeltest.PickOne(rnd, labels))
 		}
 		if rnd.IntN(2) == 0 {
 			name = append(name, "default", "svc")
 		}
-		question := strings.Join(append(name, pickOne(rnd, h.zones)), ".")
-		qtype := pickOne(rnd, []string{"A", "AAAA", "SRV", "PTR", "TXT", "ANY", "NS"})
-		size := pickOne(rnd, []uint16{0, 512, 1232})
+		question := strings.Join(append(name, modeltest.PickOne(rnd, h.zones)), ".")
+		qtype := modeltest.PickOne(rnd, []string{"A", "AAAA", "SRV", "PTR", "TXT", "ANY", "NS"})
+		size := modeltest.PickOne(rnd, []uint16{0, 512, 1232})
 		r, m := new(dns.Msg), deny(t, h, question+" "+qtype, size)
 		if size > 0 {
 			r.SetEdns0(size, false)
@@ -530,38 +500,14 @@ func TestEachDenialHasOneExplanation(t *testing.T) {
 		if err := explanationFault(r, &m.Msg, max(dns.MinMsgSize, int(size)), false); err != nil {
 			t.Fatalf("%s %s: %v:\n%v", question, qtype, err, m)
 		}
-		if denies(&m.Msg) != (m.cause != noCause) {
-			t.Fatalf("%s %s: the cause is %q:\n%v", question, qtype, m.cause, m)
+		if denies(&m.Msg) != (m.reason != index.NoReason) {
+			t.Fatalf("%s %s: the cause is %q:\n%v", question, qtype, m.reason, m)
 		}
-		denials[m.cause]++
+		denials[m.reason]++
 	}
-	for c := range cause(len(causeTexts)) {
-		if denials[c] == 0 && c != causeClusterIP && c != causeChanged {
+	for c := range index.Reason(index.NumReasons) {
+		if denials[c] == 0 && c != index.ReasonClusterIP && c != index.ReasonChanged {
 			t.Errorf("nothing was denied because of %q", c)
-		}
-	}
-}
-
-func TestNearest(t *testing.T) {
-	for _, c := range []struct {
-		name, label string
-		offers      []string
-		want        []string
-		more        bool
-	}{
-		{"none", "a", nil, nil, false},
-		{"the most like comes first", "web-1", []string{"db-7", "web-2", "web-1x"}, []string{"web-1x", "web-2", "db-7"}, false},
-		{"of those alike the first", "web-9", []string{"web-0", "web-1", "web-2", "web-3"}, []string{"web-0", "web-1", "web-2"}, true},
-		{"each once", "web-9", []string{"web-0", "web-0", "web-0", "web-0"}, []string{"web-0"}, false},
-		{"a better one takes the place of the worst", "web-9", []string{"a", "b", "c", "web-8"}, []string{"web-8", "a", "b"}, true},
-		{"the start and the end count", "cassandra-1", []string{"casandra-1", "cassandra-2", "x"}, []string{"casandra-1", "cassandra-2", "x"}, false},
-	} {
-		var n nearest[string]
-		for _, o := range c.offers {
-			n.offer(o, likeness(o, c.label))
-		}
-		if !slices.Equal(n.all(), c.want) || n.more != c.more {
-			t.Errorf("%s: %q and more %v, want %q and %v", c.name, n.all(), n.more, c.want, c.more)
 		}
 	}
 }

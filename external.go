@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/etcd/msg"
@@ -62,33 +65,33 @@ func (h *Headless) External(state request.Request, headless bool) ([]msg.Service
 		return nil, dns.RcodeServerFailure
 	}
 	name := state.Name()
-	if inZone(name, reverse4) || inZone(name, reverse6) {
+	if qname.InZone(name, qname.Reverse4) || qname.InZone(name, qname.Reverse6) {
 		return h.externalReverse(name, state.QType())
 	}
-	var q query
-	q.parseService(strings.TrimSuffix(strings.TrimSuffix(name, state.Zone), "."), plain)
+	var q qname.Name
+	q.ParseService(strings.TrimSuffix(strings.TrimSuffix(name, state.Zone), "."), qname.Plain)
 	switch {
-	case q.kind == namespaceName && h.index.hasNamespace(q.namespace):
+	case q.Kind == qname.NamespaceName && h.index.HasNamespace(q.Namespace):
 		return nil, dns.RcodeSuccess
-	case q.kind != serviceName:
+	case q.Kind != qname.ServiceName:
 		return nil, dns.RcodeNameError
 	}
-	v := h.index.lookupExternal(&q, headless)
-	if v.outcome == nameError {
+	v := h.index.LookupExternal(&q, headless)
+	if v.Outcome == index.NameError {
 		return nil, dns.RcodeNameError
 	}
 	if state.QType() == dns.TypePTR { // k8s_external would make PTRs of whatever it gets
 		return nil, dns.RcodeSuccess
 	}
 	ttl := h.ttl
-	if v.headless {
+	if v.Headless {
 		ttl = h.headlessTTL
 	}
 	root := msg.Path(state.Zone, keyPrefix)
 	var services []msg.Service
-	for _, host := range v.hosts {
-		for _, number := range host.numbers(&q) {
-			services = append(services, msg.Service{Key: host.key(root), Host: host.text(), Port: number, TTL: h.lasting(ttl)})
+	for _, host := range v.Hosts {
+		for _, number := range host.Numbers(&q) {
+			services = append(services, msg.Service{Key: keyOf(host.Pointer, root), Host: hostText(&host), Port: number, TTL: h.lasting(ttl)})
 		}
 	}
 	return services, dns.RcodeSuccess
@@ -96,20 +99,20 @@ func (h *Headless) External(state request.Request, headless bool) ([]msg.Service
 
 // externalReverse returns the Services whose external address a reverse name stands for.
 func (h *Headless) externalReverse(name string, qtype uint16) ([]msg.Service, int) {
-	prefix, ok := parseReverse(name)
+	prefix, ok := qname.ParseReverse(name)
 	if !ok {
 		return nil, dns.RcodeNameError
 	}
-	o, pointers := h.index.lookupExternalReverse(prefix)
+	o, pointers := h.index.LookupExternalReverse(prefix)
 	switch {
-	case o == nameError:
+	case o == index.NameError:
 		return nil, dns.RcodeNameError
 	case qtype != dns.TypePTR:
 		return nil, dns.RcodeSuccess
 	}
 	services := make([]msg.Service, len(pointers))
 	for i, p := range pointers {
-		services[i] = msg.Service{Host: p.service + "." + p.namespace, TTL: h.lasting(h.ttl)}
+		services[i] = msg.Service{Host: p.Service + "." + p.Namespace, TTL: h.lasting(h.ttl)}
 	}
 	return services, dns.RcodeSuccess
 }
@@ -117,23 +120,23 @@ func (h *Headless) externalReverse(name string, qtype uint16) ([]msg.Service, in
 // ExternalAddress implements the interface of the k8s_external plugin: it returns the addresses of the DNS service as seen from
 // outside, each once, or those that the server listens on if it is no Service. The caller sets the times to live.
 func (h *Headless) ExternalAddress(state request.Request, headless bool) []dns.RR {
-	hosts, ok := h.index.externalNameservers(h.local, headless)
+	hosts, ok := h.index.ExternalNameservers(h.local, headless)
 	if !ok {
 		for _, addr := range h.local {
-			hosts = append(hosts, externalHost{addr: addr})
+			hosts = append(hosts, index.ExternalHost{Addr: addr})
 		}
 	}
 	root := msg.Path(state.Zone, keyPrefix)
 	var rrs []dns.RR
 	for i, host := range hosts {
-		if !host.addr.IsValid() || slices.ContainsFunc(hosts[:i], func(o externalHost) bool { return o.addr == host.addr }) {
+		if !host.Addr.IsValid() || slices.ContainsFunc(hosts[:i], func(o index.ExternalHost) bool { return o.Addr == host.Addr }) {
 			continue
 		}
 		name := below("ns.dns", state.Zone)
 		if ok {
-			name = msg.Domain(host.key(root))
+			name = msg.Domain(keyOf(host.Pointer, root))
 		}
-		rrs = append(rrs, addressRR(name, 0, host.addr))
+		rrs = append(rrs, addressRR(name, 0, host.Addr))
 	}
 	return rrs
 }
@@ -145,11 +148,11 @@ func (h *Headless) ExternalServices(zone string, headless bool) ([]msg.Service, 
 	var services []msg.Service
 	groups := make(map[string][]msg.Service)
 	root := msg.Path(zone, keyPrefix)
-	for _, host := range h.index.allExternalHosts(headless) {
-		key, base := host.key(root), strings.Join([]string{root, host.namespace, host.service}, "/")
-		isEndpoint := host.hostLabel != hostLabel{}
-		for _, number := range host.numbers(&query{}) {
-			s := msg.Service{Key: key, Host: host.text(), Port: number, TTL: h.ttl}
+	for _, host := range h.index.AllExternalHosts(headless) {
+		key, base := keyOf(host.Pointer, root), strings.Join([]string{root, host.Namespace, host.Service}, "/")
+		isEndpoint := host.Label != model.Label{}
+		for _, number := range host.Numbers(&qname.Name{}) {
+			s := msg.Service{Key: key, Host: hostText(&host), Port: number, TTL: h.ttl}
 			if !isEndpoint {
 				services = append(services, s)
 				continue
@@ -157,11 +160,11 @@ func (h *Headless) ExternalServices(zone string, headless bool) ([]msg.Service, 
 			s.TTL = h.headlessTTL
 			groups[base+"/endpoint"] = append(groups[base+"/endpoint"], s)
 		}
-		for _, p := range host.ports {
-			if p.name() == "" {
+		for _, p := range host.Ports {
+			if p.Name() == "" {
 				continue
 			}
-			s := msg.Service{Key: base + "/_" + p.proto() + "/_" + p.name(), Host: host.text(), Port: int(p.number), TTL: h.ttl}
+			s := msg.Service{Key: base + "/_" + p.Proto() + "/_" + p.Name(), Host: hostText(&host), Port: int(p.Number), TTL: h.ttl}
 			if !isEndpoint {
 				s.TargetStrip = 2 // its target is the Service
 				services = append(services, s)
@@ -181,40 +184,25 @@ func (h *Headless) ExternalSerial(string) uint32 {
 	if !h.isSynced() {
 		return 0
 	}
-	return h.index.externalSerial.Load()
+	return h.index.ExternalSerial.Load()
 }
 
 // keyPrefix stands before the path in the Key of every msg.Service.
 const keyPrefix = "c"
 
-// noPort stands for the port of a host without ports: it has addresses and no SRV records.
-const noPort = -1
-
-// key returns the Key of the name that p stands for in the zone whose path is root.
-func (p pointer) key(root string) string {
-	key := strings.Join([]string{root, p.namespace, p.service}, "/")
-	if label := p.append(nil); len(label) > 0 {
+// keyOf returns the Key of the name that p stands for in the zone whose path is root.
+func keyOf(p index.Pointer, root string) string {
+	key := strings.Join([]string{root, p.Namespace, p.Service}, "/")
+	if label := p.Append(nil); len(label) > 0 {
 		key += "/" + string(label)
 	}
 	return key
 }
 
-// numbers returns the distinct numbers of those ports that q asks for.
-func (h *externalHost) numbers(q *query) []int {
-	if len(h.ports) == 0 {
-		return []int{noPort}
+// hostText returns the address or name of h.
+func hostText(h *index.ExternalHost) string {
+	if h.Addr.IsValid() {
+		return h.Addr.String()
 	}
-	var numbers []int
-	for _, number := range match(h.ports, q) {
-		numbers = append(numbers, int(number))
-	}
-	return numbers
-}
-
-// text returns the address or name of h.
-func (h *externalHost) text() string {
-	if h.addr.IsValid() {
-		return h.addr.String()
-	}
-	return strings.TrimSuffix(h.name, ".")
+	return strings.TrimSuffix(h.Name, ".")
 }

@@ -1,9 +1,9 @@
 // Package headless implements a CoreDNS plugin that answers for the Services of a Kubernetes cluster, headless ones first.
 // It replaces CoreDNS's kubernetes plugin.
 //
-// An index (index.go) holds what DNS needs to know; what is read from it are views (view.go). Reflectors (watch.go) or files
-// (manifests.go) feed it, by way of converters (slice.go) that reduce API objects to what is kept (spec.go), and so does a
-// snapshot (snapshot.go) of what an earlier process knew. A query is taken apart (query.go), looked up in the index, and answered
+// An index (internal/index) holds what DNS needs to know; what is read from it are views. Reflectors (watch.go) or files
+// (manifests.go) feed it, by way of converters (slice.go) that reduce API objects to what is kept (internal/model), and so does a
+// snapshot (snapshot.go) of what an earlier process knew. A query is taken apart (internal/qname), looked up in the index, and answered
 // (handler.go, records.go).
 package headless
 
@@ -14,6 +14,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/edns"
@@ -27,9 +30,9 @@ type Headless struct {
 
 	*config
 	authorities []authority // of the zones, those with the longest names first
-	index       *index
-	imports     *index // of the multicluster zones; nil without any
-	pods        *pods
+	index       *index.Index
+	imports     *index.Index // of the multicluster zones; nil without any
+	pods        *index.Pods
 	converter   *converter
 	source      source
 	synced      *latch
@@ -51,7 +54,7 @@ type upstreamer interface {
 // authority is one of our zones.
 type authority struct {
 	zone    string // a lower-case FQDN
-	grammar grammar
+	grammar qname.Grammar
 	// primary is the zone that the names in its SOA and NS records are in: reverse zones have those of the primary zone.
 	primary      string
 	mname, rname string // of its SOA
@@ -67,9 +70,9 @@ func (cfg *config) authorities() []authority {
 		}
 		switch {
 		case slices.Contains(cfg.multicluster, zone):
-			a.grammar = multicluster
+			a.grammar = qname.Multicluster
 		case cfg.zonal:
-			a.grammar = zonal
+			a.grammar = qname.Zonal
 		}
 		a.mname, a.rname = below("ns.dns", a.primary), below("hostmaster", a.primary)
 		list = append(list, a)
@@ -80,7 +83,7 @@ func (cfg *config) authorities() []authority {
 
 // question is what a reply answers.
 type question struct {
-	query
+	qname.Name
 	*authority
 	name  string // the owner name, as the client spells it
 	qtype uint16
@@ -89,15 +92,15 @@ type question struct {
 }
 
 // apex returns the zone as the client spells it.
-func (q *question) apex() string { return q.name[len(q.name)-len(q.authority.zone):] }
+func (q *question) apex() string { return q.name[len(q.name)-len(q.zone):] }
 
 // reply is the answer to a question, under construction. At first it denies the name.
 type reply struct {
 	dns.Msg
-	outcome outcome
-	cause   cause  // of a denial, once it is complete
-	cname   string // the name owns only a CNAME, to this FQDN
-	ttl     uint32 // of that CNAME
+	outcome index.Outcome
+	reason  index.Reason // of a denial, once it is complete
+	cname   string       // the name owns only a CNAME, to this FQDN
+	ttl     uint32       // of that CNAME
 
 	// room is for the sections of most messages: one question, one record or else the SOA, and the OPT record that the server adds.
 	room struct {
@@ -132,8 +135,8 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	if len(r.Question) == 0 || r.Question[0].Qclass != dns.ClassINET {
 		return h.next(ctx, w, r)
 	}
-	qname := strings.ToLower(r.Question[0].Name)
-	q := question{authority: h.authority(qname), name: r.Question[0].Name, qtype: r.Question[0].Qtype}
+	name := strings.ToLower(r.Question[0].Name)
+	q := question{authority: h.authority(name), name: r.Question[0].Name, qtype: r.Question[0].Qtype}
 	if q.authority == nil {
 		return h.next(ctx, w, r)
 	}
@@ -141,9 +144,9 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		h.tally.add(w, answerRefused, 0)
 		return dns.RcodeRefused, nil
 	}
-	q.parse(qname, q.authority.zone, q.grammar)
+	q.Parse(name, q.zone, q.grammar)
 	if !h.Ready() {
-		if q.kind == reverseName && isPublic(q.prefix) && h.falls(qname) {
+		if q.Kind == qname.ReverseName && isPublic(q.Prefix) && h.falls(name) {
 			h.tally.add(w, answerPassed, 0)
 			return h.next(ctx, w, r)
 		}
@@ -160,9 +163,9 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	m := newReply(r)
 	h.resolve(&q, m)
 	switch {
-	case m.outcome != found && h.falls(qname):
+	case m.outcome != index.Found && h.falls(name):
 		h.tally.add(w, answerPassed, 0)
-		if m.outcome == nonTerminal {
+		if m.outcome == index.NonTerminal {
 			w = &ancestorWriter{w, h.soa(&q, h.denialTTL())}
 		}
 		return h.next(ctx, w, r)
@@ -185,29 +188,29 @@ func (h *Headless) next(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 }
 
 // falls reports whether a name that owns no record goes to the next plugin.
-func (h *Headless) falls(qname string) bool { return h.Next != nil && h.fall.Through(qname) }
+func (h *Headless) falls(name string) bool { return h.Next != nil && h.fall.Through(name) }
 
-// authority returns the one for the longest of our zones that qname is in, or nil.
-func (h *Headless) authority(qname string) *authority {
+// authority returns the one for the longest of our zones that name is in, or nil.
+func (h *Headless) authority(name string) *authority {
 	for i := range h.authorities {
-		if a := &h.authorities[i]; inZone(qname, a.zone) {
+		if a := &h.authorities[i]; qname.InZone(name, a.zone) {
 			return a
 		}
 	}
 	return nil
 }
 
-// zoneOf returns the longest of our zones that qname is in, or "".
-func (h *Headless) zoneOf(qname string) string {
-	if a := h.authority(qname); a != nil {
+// zoneOf returns the longest of our zones that name is in, or "".
+func (h *Headless) zoneOf(name string) string {
+	if a := h.authority(name); a != nil {
 		return a.zone
 	}
 	return ""
 }
 
 // indexOf returns the index that answers for a.
-func (h *Headless) indexOf(a *authority) *index {
-	if a.grammar == multicluster {
+func (h *Headless) indexOf(a *authority) *index.Index {
+	if a.grammar == qname.Multicluster {
 		return h.imports
 	}
 	return h.index
@@ -243,7 +246,7 @@ func room(w dns.ResponseWriter, r *dns.Msg) int {
 
 // finish completes m, to which the answer for q was added behind some CNAMEs: without one it is a denial.
 func (h *Headless) finish(r *dns.Msg, q *question, m *reply, cnames int) {
-	if m.outcome == nameError {
+	if m.outcome == index.NameError {
 		m.Rcode = dns.RcodeNameError
 	}
 	if len(m.Answer) == cnames && !m.Truncated {
@@ -345,7 +348,7 @@ var notPublic = []netip.Prefix{
 
 // soa returns the SOA of q's zone.
 func (h *Headless) soa(q *question, ttl uint32) dns.RR {
-	return soaRR(q.apex(), ttl, q.authority, h.indexOf(q.authority).serial(), h.denialTTL())
+	return soaRR(q.apex(), ttl, q.authority, h.indexOf(q.authority).Serial(), h.denialTTL())
 }
 
 // resolve adds to m what we hold for q. ANY is answered with one RRset (RFC 8482).
@@ -355,7 +358,7 @@ func (h *Headless) resolve(q *question, m *reply) {
 		return
 	}
 	for _, qtype := range []uint16{dns.TypeSOA, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT} {
-		if h.resolveType(q, qtype, m); len(m.Answer) > 0 || m.outcome != found {
+		if h.resolveType(q, qtype, m); len(m.Answer) > 0 || m.outcome != index.Found {
 			return
 		}
 	}
@@ -363,30 +366,30 @@ func (h *Headless) resolve(q *question, m *reply) {
 
 // resolveType does so as if q were for qtype.
 func (h *Headless) resolveType(q *question, qtype uint16, m *reply) {
-	switch q.kind {
-	case absent:
-	case apex:
+	switch q.Kind {
+	case qname.Absent:
+	case qname.Apex:
 		h.resolveApex(q, qtype, m)
-	case structural:
-		m.outcome = nonTerminal
-	case versionName:
-		m.outcome = found
+	case qname.Structural:
+		m.outcome = index.NonTerminal
+	case qname.VersionName:
+		m.outcome = index.Found
 		if qtype == dns.TypeTXT {
 			m.Answer = append(m.Answer, versionRR(q.name))
 		}
-	case nsName:
+	case qname.NSName:
 		h.resolveNS(q, qtype, m)
-	case podsName, podName:
+	case qname.PodsName, qname.PodName:
 		h.resolvePod(q, qtype, m)
-	case reverseName:
+	case qname.ReverseName:
 		h.resolveReverse(q, qtype, m)
-	case namespaceName, serviceName:
+	case qname.NamespaceName, qname.ServiceName:
 		h.resolveService(q, qtype, m)
 	}
 }
 
 func (h *Headless) resolveApex(q *question, qtype uint16, m *reply) {
-	m.outcome = found
+	m.outcome = index.Found
 	switch qtype {
 	case dns.TypeSOA:
 		m.Answer = append(m.Answer, h.soa(q, h.ttl))
@@ -410,8 +413,8 @@ type namedServer struct {
 // that the server listens on.
 func (h *Headless) nameservers(zone string) []namedServer {
 	var servers []namedServer
-	for _, s := range h.index.nameservers(h.local) {
-		servers = append(servers, namedServer{s.fqdn(zone), s.addrs})
+	for _, s := range h.index.Nameservers(h.local) {
+		servers = append(servers, namedServer{s.FQDN(zone), s.Addrs})
 	}
 	if len(servers) == 0 {
 		servers = []namedServer{{below("ns.dns", zone), h.local}}
@@ -421,12 +424,12 @@ func (h *Headless) nameservers(zone string) []namedServer {
 
 // resolveNS answers for ns.dns, the SOA's MNAME: it has the addresses of all name servers.
 func (h *Headless) resolveNS(q *question, qtype uint16, m *reply) {
-	m.outcome = nonTerminal
+	m.outcome = index.NonTerminal
 	seen := make(map[netip.Addr]bool)
-	for _, s := range h.nameservers(q.authority.zone) {
+	for _, s := range h.nameservers(q.zone) {
 		for _, addr := range s.addrs {
-			m.outcome = found
-			if !seen[addr] && qtype == rrtype(familyOf(addr)) {
+			m.outcome = index.Found
+			if !seen[addr] && qtype == rrtype(model.FamilyOf(addr)) {
 				m.Answer = append(m.Answer, addressRR(q.name, h.ttl, addr))
 			}
 			seen[addr] = true
@@ -436,70 +439,70 @@ func (h *Headless) resolveNS(q *question, qtype uint16, m *reply) {
 
 // resolvePod answers for names made of an address. Which of them exist, and whether any does, is what the option pods says.
 func (h *Headless) resolvePod(q *question, qtype uint16, m *reply) {
-	if h.podMode == podsDisabled || !h.index.hasNamespace(q.namespace) {
+	if h.podMode == podsDisabled || !h.index.HasNamespace(q.Namespace) {
 		return
 	}
-	if q.kind == podsName {
-		m.outcome = nonTerminal
+	if q.Kind == qname.PodsName {
+		m.outcome = index.NonTerminal
 		return
 	}
-	addr, ok := parsePodLabel(q.pod)
-	if !ok || h.podMode == podsVerified && !h.pods.in(q.namespace, addr) {
+	addr, ok := qname.ParsePodLabel(q.Pod)
+	if !ok || h.podMode == podsVerified && !h.pods.In(q.Namespace, addr) {
 		return
 	}
-	m.outcome = found
-	if qtype == rrtype(familyOf(addr)) {
+	m.outcome = index.Found
+	if qtype == rrtype(model.FamilyOf(addr)) {
 		m.Answer = append(m.Answer, addressRR(q.name, h.ttl, addr))
 	}
 }
 
 func (h *Headless) resolveReverse(q *question, qtype uint16, m *reply) {
-	v := h.index.lookup(&q.query, wantNothing, 0)
-	m.outcome = v.outcome
+	v := h.index.Lookup(&q.Name, index.WantNothing, 0)
+	m.outcome = v.Outcome
 	if qtype == dns.TypePTR {
-		m.Answer = appendPTRs(m.Answer, q.name, h.ttlOf(&v), v.pointers, h.primary)
+		m.Answer = appendPTRs(m.Answer, q.name, h.ttlOf(&v), v.Pointers, h.primary)
 	}
 }
 
 func (h *Headless) resolveService(q *question, qtype uint16, m *reply) {
-	w, limit := wantNothing, 0
+	w, limit := index.WantNothing, 0
 	left := max(0, q.end-q.offset) // a client may leave no room for an answer
 	switch qtype {
 	case dns.TypeA:
-		w, limit = wantA, left/addressRRSize(v4)
+		w, limit = index.WantA, left/addressRRSize(model.V4)
 	case dns.TypeAAAA:
-		w, limit = wantAAAA, left/addressRRSize(v6)
+		w, limit = index.WantAAAA, left/addressRRSize(model.V6)
 	case dns.TypeSRV:
-		w, limit = wantSRV, left/leastSRVSize(q.service, q.namespace, q.authority.zone)
+		w, limit = index.WantSRV, left/leastSRVSize(q.Service, q.Namespace, q.zone)
 	}
-	v := h.indexOf(q.authority).lookup(&q.query, w, limit)
-	m.outcome, m.cname, m.ttl = v.outcome, v.cname, h.ttlOf(&v)
+	v := h.indexOf(q.authority).Lookup(&q.Name, w, limit)
+	m.outcome, m.cname, m.ttl = v.Outcome, v.CNAME, h.ttlOf(&v)
 	before := len(m.Answer)
 	switch {
-	case len(v.targets) > 0:
+	case len(v.Targets) > 0:
 		addSRVs(q, &v, m)
-	case len(v.addrs) > 0:
-		m.Answer = appendAddressRRs(m.Answer, q.name, m.ttl, v.addrs, w.family())
+	case len(v.Addrs) > 0:
+		m.Answer = appendAddressRRs(m.Answer, q.name, m.ttl, v.Addrs, w.Family())
 	}
-	m.Truncated = len(m.Answer)-before < v.total
+	m.Truncated = len(m.Answer)-before < v.Total
 }
 
 // addSRVs adds to m the targets of v, and their addresses.
-func addSRVs(q *question, v *view, m *reply) {
+func addSRVs(q *question, v *index.View, m *reply) {
 	a := srvAnswer{
-		owner: q.name, ttl: m.ttl, service: serviceFQDN(q.service, q.namespace, q.authority.zone),
-		targets: v.targets, total: v.total, size: q.offset, end: q.end,
+		owner: q.name, ttl: m.ttl, service: qname.ServiceFQDN(q.Service, q.Namespace, q.zone),
+		targets: v.Targets, total: v.Total, size: q.offset, end: q.end,
 	}
 	m.Answer = a.appendAnswer(m.Answer)
 	m.Extra = a.appendExtra(m.Extra)
 }
 
 // rrtype returns the type of the address records of family f.
-func rrtype(f family) uint16 { return [...]uint16{dns.TypeA, dns.TypeAAAA}[f] }
+func rrtype(f model.Family) uint16 { return [...]uint16{dns.TypeA, dns.TypeAAAA}[f] }
 
 // ttlOf returns the time to live of what v holds.
-func (h *Headless) ttlOf(v *view) uint32 {
-	if v.headless {
+func (h *Headless) ttlOf(v *index.View) uint32 {
+	if v.Headless {
 		return h.headlessTTL
 	}
 	return h.ttl
@@ -528,9 +531,9 @@ func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 			h.chaseOutside(ctx, w, r, &hop, m)
 			return
 		}
-		hop.parse(m.cname, hop.authority.zone, hop.grammar)
+		hop.Parse(m.cname, hop.zone, hop.grammar)
 		q = &hop
-		m.outcome, m.cname = nameError, ""
+		m.outcome, m.cname = index.NameError, ""
 		cnames := len(m.Answer)
 		h.resolve(q, m)
 		switch {
@@ -538,7 +541,7 @@ func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 			h.explainTarget(r, q, m, " is not followed: too many ExternalNames lead to each other")
 			return
 		case m.cname != "":
-		case m.outcome != found && h.falls(q.name):
+		case m.outcome != index.Found && h.falls(q.name):
 			h.chaseOutside(ctx, w, r, q, m)
 			return
 		default:

@@ -804,7 +804,7 @@ func askSized(t *testing.T, h *Headless, question string, tcp bool, size uint16)
 
 func TestSizes(t *testing.T) {
 	h := newTestHeadless(t, "")
-	h.index = bigIndex(5000)
+	h.index = podsIndex(5000)
 	const zone = "n.svc.cluster.local."
 	for _, c := range []struct {
 		question      string
@@ -843,7 +843,7 @@ func TestSizes(t *testing.T) {
 
 func TestAClientWithoutRoomGetsAnEmptyTruncatedReply(t *testing.T) {
 	h := newTestHeadless(t, "")
-	h.index = bigIndex(100)
+	h.index = podsIndex(100)
 	edns.SetSupportedOption(65001)
 	for _, question := range []string{"web.n.svc.cluster.local. A", "web.n.svc.cluster.local. SRV", "web-1.web.n.svc.cluster.local. A"} {
 		m := ask(t, h, question, func(r *dns.Msg) {
@@ -867,7 +867,7 @@ func TestAClientWithoutRoomGetsAnEmptyTruncatedReply(t *testing.T) {
 
 func TestTCPAnswersAreComplete(t *testing.T) {
 	h := newTestHeadless(t, "")
-	h.index = bigIndex(1000)
+	h.index = podsIndex(1000)
 	for question, wantExtra := range map[string]bool{"web.n.svc.cluster.local. A": false, "_http._tcp.web.n.svc.cluster.local. SRV": true} {
 		m, octets := askSized(t, h, question, true, 0)
 		if len(m.Answer) != 1000 || m.Truncated || octets > dns.MaxMsgSize {
@@ -888,7 +888,7 @@ func TestTCPAnswersAreComplete(t *testing.T) {
 
 func TestTruncatedAnswersShowEveryEndpointInTurn(t *testing.T) {
 	h := newTestHeadless(t, "")
-	h.index = bigIndex(200)
+	h.index = podsIndex(200)
 	for _, question := range []string{"web.n.svc.cluster.local. A", "web.n.svc.cluster.local. SRV"} {
 		seen := make(map[string]bool)
 		for range 2000 {

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
 
@@ -54,19 +56,19 @@ func feedOf(feeds map[string]cache.TransformingStore, obj apiruntime.Object) cac
 // that can be sent.
 func checkAnswers(t testing.TB, h *Headless, limit int) {
 	t.Helper()
-	if err := h.index.check(); err != nil {
+	if err := h.index.Check(); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.imports.check(); err != nil {
+	if err := h.imports.Check(); err != nil {
 		t.Fatal(err)
 	}
 	names := []string{"ns.svc.cluster.local.", "1.0.0.10.in-addr.arpa.", "9.0.0.10.in-addr.arpa.", "9.0.96.10.in-addr.arpa.", "10-0-0-9.ns.pod.cluster.local."}
-	for zone, x := range map[string]*index{"cluster.local.": h.index, "clusterset.local.": h.imports} {
+	for zone, x := range map[string]*index.Index{"cluster.local.": h.index, "clusterset.local.": h.imports} {
 		left := limit
-		for q := range x.names() {
-			if q.namespace == "ns" && left > 0 {
+		for q := range x.Names() {
+			if q.Namespace == "ns" && left > 0 {
 				left--
-				names = append(names, parseRebuild(q, zone))
+				names = append(names, q.FQDN(zone))
 			}
 		}
 	}
@@ -133,7 +135,7 @@ func TestHostileObjects(t *testing.T) { // not parallel: it reads counters
 	address := func(texts ...string) func(E) { return func(o E) { o.Endpoints[0].Addresses = texts } }
 	h, feeds := fed(t)
 	feed(t, feeds[servicesResource], stubService("y", "None"))
-	start := h.index.counts()
+	start := h.index.Counts()
 	long, invalid := strings.Repeat("x", 1<<20), "a\xff\xfe\x00b"
 	for _, c := range []struct {
 		name     string
@@ -246,7 +248,7 @@ func TestHostileObjects(t *testing.T) { // not parallel: it reads counters
 				t.Errorf("%s: %.200s, want %s", c.question, got, c.want)
 			}
 			checkAnswers(t, h, 10)
-			if h.index.counts().endpoints < 1000 { // more take too long
+			if h.index.Counts().Endpoints < 1000 { // more take too long
 				for _, zone := range h.zones {
 					for _, line := range hiddenTransfer(t, h, zone) {
 						if _, err := dns.NewRR(line); err != nil {
@@ -259,10 +261,10 @@ func TestHostileObjects(t *testing.T) { // not parallel: it reads counters
 			if err := store.Delete(c.object); err != nil {
 				t.Errorf("the store returns %v", err)
 			}
-			if err := h.index.check(); err != nil {
+			if err := h.index.Check(); err != nil {
 				t.Error(err)
 			}
-			if got := h.index.counts(); got != start {
+			if got := h.index.Counts(); got != start {
 				t.Errorf("%+v stay behind, before it was %+v", got, start)
 			}
 		})
@@ -278,7 +280,7 @@ func TestHostileLists(t *testing.T) {
 		unserved{},
 		stubService("x", "10.96.0.1"), &corev1.Service{}, stubService("x", "10.96.0.9"), stubSlice("y", "y", "10.0.0.9", "h"),
 		struct{}{},
-		&namespaceSpec{}, stubService("", ""), stubService("z", "10.96.0.7"),
+		&model.Namespace{}, stubService("", ""), stubService("z", "10.96.0.7"),
 	}
 	if err := services.Replace(list, "-1"); err != nil {
 		t.Errorf("the store returns %v", err)
@@ -294,7 +296,7 @@ func TestHostileLists(t *testing.T) {
 			t.Errorf("the deletion of %v returns %v", obj, err)
 		}
 	}
-	if err := h.index.check(); err != nil {
+	if err := h.index.Check(); err != nil {
 		t.Error(err)
 	}
 }
@@ -375,7 +377,7 @@ func TestHostileAPIServer(t *testing.T) {
 			server.CloseClientConnections()
 			eventually(t, "synced", h.Ready)
 			checkWeb(t, h)
-			if err := h.index.check(); err != nil {
+			if err := h.index.Check(); err != nil {
 				t.Error(err)
 			}
 		})
@@ -399,7 +401,7 @@ func TestLargeListsLeaveNothing(t *testing.T) { // not parallel: it measures the
 	listed := s.syncs(slicesResource)
 	s.fail(errExpired)
 	eventually(t, "listed again", func() bool { return s.syncs(slicesResource) > listed })
-	eventually(t, "all are there", func() bool { return h.index.counts().endpoints == size+1 })
+	eventually(t, "all are there", func() bool { return h.index.Counts().Endpoints == size+1 })
 	checkWeb(t, h)
 
 	feed := stores(h.index, h.converter, newLatch())[slicesResource]
@@ -421,7 +423,7 @@ func TestLargeListsLeaveNothing(t *testing.T) { // not parallel: it measures the
 		t.Errorf("the heap grew from %d to %d octets", before, after)
 	}
 	checkWeb(t, h)
-	if err := h.index.check(); err != nil {
+	if err := h.index.Check(); err != nil {
 		t.Error(err)
 	}
 }
@@ -471,7 +473,7 @@ func FuzzObjects(f *testing.F) {
 				t.Errorf("the store returns %v", err)
 			}
 			feed(t, feeds[servicesResource], stubService("y", "None"))
-			if err := h.index.check(); err != nil {
+			if err := h.index.Check(); err != nil {
 				t.Fatal(err)
 			}
 		}

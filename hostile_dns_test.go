@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	_ "github.com/coredns/coredns/plugin/bufsize"
@@ -422,7 +424,7 @@ func TestMutatedPackets(t *testing.T) {
 	packets := hostilePackets()
 	r := rand.New(rand.NewPCG(5, 5))
 	for range 5000 {
-		p := pickOne(r, packets)
+		p := modeltest.PickOne(r, packets)
 		mutated := slices.Clone(p.packet)
 		for range r.IntN(4) {
 			at := r.IntN(len(mutated) + 1)
@@ -434,7 +436,7 @@ func TestMutatedPackets(t *testing.T) {
 			case 2: // what stands behind is gone
 				mutated = mutated[:at]
 			case 3: // another packet's end
-				other := pickOne(r, packets).packet
+				other := modeltest.PickOne(r, packets).packet
 				mutated = append(mutated[:at:at], other[min(at, len(other)):]...)
 			}
 		}
@@ -642,17 +644,17 @@ func FuzzPacket(f *testing.F) {
 // Service with the shortest of names.
 func TestAmplification(t *testing.T) {
 	h := newTestHeadlessFrom(t, "headless "+strings.Join(hostileZones, " ")+" {\nmanifests examples testdata/cluster.yaml\n}")
-	h.index.putNamespace(&namespaceSpec{objectKey{"", "n"}})
-	h.index.putService(&serviceSpec{objectKey: objectKey{"n", "s"}, kind: headless})
-	large := bigSlice(0, 5000, ready)
-	large.objectKey, large.service = objectKey{"n", "s-1"}, "s"
-	h.index.putSlice(large)
+	h.index.PutNamespace(&model.Namespace{Key: model.Key{Namespace: "", Name: "n"}})
+	h.index.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "s"}, Kind: model.Headless})
+	large := modeltest.BigSlice(0, 5000, model.Ready)
+	large.Key, large.Service = model.Key{Namespace: "n", Name: "s-1"}, "s"
+	h.index.PutSlice(large)
 	h.local = []netip.Addr{netip.MustParseAddr("192.0.2.53")} // no endpoint of s
 	w := newWireServer(t, h)
 	names := []string{"cluster.local.", "ns.dns.cluster.local.", "dns-version.cluster.local.", "nobody.default.svc.cluster.local.", "7.0.1.10.in-addr.arpa."}
-	for q := range h.index.names() {
-		if q.service != "s" || q.hostname == "" { // the endpoints of s are alike
-			names = append(names, parseRebuild(q, "cluster.local."))
+	for q := range h.index.Names() {
+		if q.Service != "s" || q.Hostname == "" { // the endpoints of s are alike
+			names = append(names, q.FQDN("cluster.local."))
 		}
 	}
 	for _, size := range []uint16{0, 512, 1232, 4096, 65535} {

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/model"
 	yaml2 "go.yaml.in/yaml/v2"
 	yaml3 "go.yaml.in/yaml/v3"
 
@@ -277,11 +278,11 @@ func (m *manifests) sort(objects []runtime.Object) map[string][]any {
 	lists := make(map[string][]any)
 	type identity struct {
 		resource string
-		key      objectKey
+		key      model.Key
 	}
 	at := make(map[identity]int)
 	add := func(resource string, o metav1.Object) {
-		id := identity{resource, objectKey{o.GetNamespace(), o.GetName()}}
+		id := identity{resource, model.Key{Namespace: o.GetNamespace(), Name: o.GetName()}}
 		if i, ok := at[id]; ok {
 			lists[resource][i] = o
 			return
@@ -311,7 +312,7 @@ func (m *manifests) sort(objects []runtime.Object) map[string][]any {
 		}
 	}
 	for name := range implied {
-		if _, declared := at[identity{namespacesResource, objectKey{"", name}}]; !declared {
+		if _, declared := at[identity{namespacesResource, model.Key{Namespace: "", Name: name}}]; !declared {
 			add(namespacesResource, labelled(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
 	"github.com/prometheus/client_golang/prometheus"
 
 	corev1 "k8s.io/api/core/v1"
@@ -348,11 +350,11 @@ func TestManifestsFillTheIndexAtStart(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		options string
-		want    counts
+		want    index.Counts
 	}{
-		{"everything", "", counts{1, 1, 1, 1}},
-		{"noendpoints does not wait for slices", "noendpoints", counts{1, 1, 0, 0}},
-		{"another namespace", "namespaces b", counts{}},
+		{"everything", "", index.Counts{Namespaces: 1, Services: 1, Slices: 1, Endpoints: 1}},
+		{"noendpoints does not wait for slices", "noendpoints", index.Counts{Namespaces: 1, Services: 1, Slices: 0, Endpoints: 0}},
+		{"another namespace", "namespaces b", index.Counts{}},
 	} {
 		dir := t.TempDir()
 		writeManifests(t, dir, 0, map[string]string{"a.yaml": manifestWeb + "---\n" + strings.Replace(manifestSlice, "name: web-1", "name: web-1, labels: {kubernetes.io/service-name: web}", 1)})
@@ -361,7 +363,7 @@ func TestManifestsFillTheIndexAtStart(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 			continue
 		}
-		if got := h.index.counts(); got != c.want || !h.Ready() {
+		if got := h.index.Counts(); got != c.want || !h.Ready() {
 			t.Errorf("%s: %+v, ready %v, missing %q, want %+v", c.name, got, h.Ready(), h.synced.missing(), c.want)
 		}
 	}
@@ -652,7 +654,7 @@ func TestManifestReloadChangesTheIndex(t *testing.T) {
 		writeManifests(t, dir, 1, map[string]string{"a.yaml": strings.ReplaceAll(manifestWeb, "web", "db")})
 		time.Sleep(2 * manifestInterval)
 		synctest.Wait()
-		if got, want := h.index.serviceKeys(), []objectKey{{"a", "db"}}; !slices.Equal(got, want) {
+		if got, want := h.index.ServiceKeys(), []model.Key{{Namespace: "a", Name: "db"}}; !slices.Equal(got, want) {
 			t.Errorf("Services %v, want %v", got, want)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/coredns/coredns/plugin/metadata"
 	"github.com/coredns/coredns/request"
 )
@@ -20,9 +21,9 @@ func (h *Headless) Metadata(ctx context.Context, state request.Request) context.
 		}
 	}
 	if pod := h.client(&state); pod != nil {
-		set("client-namespace", pod.namespace)
-		set("client-pod-name", pod.name)
-		for label, value := range pod.labels {
+		set("client-namespace", pod.Namespace)
+		set("client-pod-name", pod.Name)
+		for label, value := range pod.Labels {
 			set("client-label/"+label, value)
 		}
 	}
@@ -30,37 +31,37 @@ func (h *Headless) Metadata(ctx context.Context, state request.Request) context.
 	if a == nil {
 		return ctx
 	}
-	var q query
-	q.parse(state.Name(), a.zone, a.grammar)
+	var q qname.Name
+	q.Parse(state.Name(), a.zone, a.grammar)
 	kind := ""
-	switch q.kind {
-	case apex, structural:
-	case namespaceName, serviceName:
+	switch q.Kind {
+	case qname.Apex, qname.Structural:
+	case qname.NamespaceName, qname.ServiceName:
 		kind = "svc"
-	case podsName, podName:
+	case qname.PodsName, qname.PodName:
 		kind = "pod"
 	default:
 		set("parse-error", "invalid query name")
 		return ctx
 	}
-	set("port-name", q.port)
-	set("protocol", q.proto)
+	set("port-name", q.Port)
+	set("protocol", q.Proto)
 	switch a.grammar {
-	case multicluster:
-		endpoint, cluster, _ := strings.Cut(q.hostname, ".")
-		if q.cluster {
+	case qname.Multicluster:
+		endpoint, cluster, _ := strings.Cut(q.Hostname, ".")
+		if q.Cluster {
 			endpoint, cluster = cluster, endpoint
 		}
 		set("endpoint", endpoint)
 		set("cluster", cluster)
-	case zonal:
-		set("endpoint", q.hostname)
-		set("zone", q.zone)
+	case qname.Zonal:
+		set("endpoint", q.Hostname)
+		set("zone", q.Topology)
 	default:
-		set("endpoint", q.hostname)
+		set("endpoint", q.Hostname)
 	}
-	set("service", q.service+q.pod) // at most one of them is there
-	set("namespace", q.namespace)
+	set("service", q.Service+q.Pod) // at most one of them is there
+	set("namespace", q.Namespace)
 	set("kind", kind)
 	return ctx
 }

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
@@ -107,7 +109,7 @@ func answerOf(m *reply) answer {
 		return answerFailure
 	case m.Truncated:
 		return answerTruncated
-	case m.cause != noCause || len(m.Answer) == 0:
+	case m.reason != index.NoReason || len(m.Answer) == 0:
 		return answerNoData
 	}
 	return answerData
@@ -121,7 +123,7 @@ type tally struct {
 }
 
 // details is how many there are: those of an answer with records are its classes of size, those of one without are its causes.
-const details = len(causeTexts)
+const details = index.NumReasons
 
 // sizes is how many classes of size there are: no record fits, one, 2, up to 4, and so on up to 4096, more than one message holds, and
 // beyond.
@@ -146,7 +148,7 @@ func (t *tally) addReply(w dns.ResponseWriter, m *reply) {
 		t.add(w, a, sizeClass(len(m.Answer)))
 		t.records.Add(uint64(len(m.Answer)))
 	default:
-		t.add(w, a, int(m.cause))
+		t.add(w, a, int(m.reason))
 	}
 }
 
@@ -191,7 +193,7 @@ func (t *tally) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(answersDesc, prometheus.CounterValue, float64(queries), answerTexts[a], text)
 		}
 	}
-	for c := noCause + 1; int(c) < details; c++ {
+	for c := index.NoReason + 1; int(c) < details; c++ {
 		ch <- prometheus.MustNewConstMetric(negativesDesc, prometheus.CounterValue, float64(causes[c]), c.String())
 	}
 	total := classes[0]
@@ -209,25 +211,6 @@ func newDesc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, metricsSubsystem, name), help, labels, nil)
 }
 
-// metricKind returns what metrics call the kind of a Service. s may be nil.
-func (s *serviceSpec) metricKind() string {
-	switch {
-	case s == nil || s.kind == externalName:
-		return unservedKind
-	case s.kind == clusterIP:
-		return "cluster_ip"
-	case s.selector:
-		return "headless_with_selector"
-	}
-	return "headless_without_selector"
-}
-
-// unservedKind is what metrics call the kind of a Service that has no endpoints to serve, or is not there.
-const unservedKind = "none"
-
-// states are what metrics call the states of endpoints.
-var states = [...]string{notReady: "not_ready", serving: "serving", ready: "ready"}
-
 // init makes those counters known that have few labels: what is not there before it grows looks as if it had not grown.
 func init() {
 	for _, vector := range []*prometheus.CounterVec{manifestLoads, snapshotWrites} {
@@ -237,7 +220,7 @@ func init() {
 }
 
 // countSkipped counts something that was left out of a resource.
-func countSkipped(resource string, r reason) { skipped.WithLabelValues(resource, string(r)).Inc() }
+func countSkipped(resource string, r flaw) { skipped.WithLabelValues(resource, string(r)).Inc() }
 
 // stateCollector describes plugins, all of them together.
 type stateCollector struct {
@@ -290,9 +273,9 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	served, serial := 0.0, uint32(0)
 	var dated time.Time
-	var holds holdCounts
+	var holds index.HoldCounts
 	resources := make(map[string]*resourceState)
-	endpoints := map[string][len(states)]int{unservedKind: {}}
+	endpoints := map[string][model.NumStates]int{model.UnservedKind: {}}
 	for _, h := range c.plugins() {
 		if !h.isSynced() && h.Ready() {
 			served = 1
@@ -303,10 +286,10 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 		h.addResources(resources)
-		serial = max(serial, h.index.serial())
+		serial = max(serial, h.index.Serial())
 		for _, x := range h.indexes() {
-			x.addStates(endpoints)
-			holds.add(x.holding())
+			x.AddStates(endpoints)
+			holds.Add(x.Holding())
 		}
 	}
 	for name, r := range resources {
@@ -318,17 +301,17 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	for kind, counts := range endpoints {
-		for state, n := range counts {
-			gauge(c.endpoints, float64(n), kind, states[state])
+		for s, n := range counts {
+			gauge(c.endpoints, float64(n), kind, model.State(s).String())
 		}
 	}
 	gauge(c.serial, float64(serial))
 	gauge(c.served, served)
 	gauge(c.dated, float64(max(0, dated.Unix())))
-	gauge(c.held, float64(holds.now))
-	ch <- prometheus.MustNewConstMetric(c.holds, prometheus.CounterValue, float64(holds.total))
-	for why, n := range holds.ended {
-		ch <- prometheus.MustNewConstMetric(c.ended, prometheus.CounterValue, float64(n), holdEnd(why).String())
+	gauge(c.held, float64(holds.Now))
+	ch <- prometheus.MustNewConstMetric(c.holds, prometheus.CounterValue, float64(holds.Total))
+	for why, n := range holds.Ended {
+		ch <- prometheus.MustNewConstMetric(c.ended, prometheus.CounterValue, float64(n), index.HoldEnd(why).String())
 	}
 }
 
@@ -343,13 +326,13 @@ type resourceState struct {
 
 // addResources adds to all what there is to say of the resources of h.
 func (h *Headless) addResources(all map[string]*resourceState) {
-	n := h.index.counts()
+	n := h.index.Counts()
 	objects := map[string]int{
-		namespacesResource: n.namespaces, servicesResource: n.services, slicesResource: n.slices, podsResource: h.pods.count(),
+		namespacesResource: n.Namespaces, servicesResource: n.Services, slicesResource: n.Slices, podsResource: h.pods.Count(),
 	}
 	if h.imports != nil {
-		n := h.imports.counts()
-		objects[importsResource], objects[importedResource] = n.services, n.slices
+		n := h.imports.Counts()
+		objects[importsResource], objects[importedResource] = n.Services, n.Slices
 	}
 	for name, last := range h.synced.last {
 		r := all[name]
@@ -370,9 +353,9 @@ func (h *Headless) addResources(all map[string]*resourceState) {
 }
 
 // indexes returns those that h has.
-func (h *Headless) indexes() []*index {
+func (h *Headless) indexes() []*index.Index {
 	if h.imports == nil {
-		return []*index{h.index}
+		return []*index.Index{h.index}
 	}
-	return []*index{h.index, h.imports}
+	return []*index.Index{h.index, h.imports}
 }

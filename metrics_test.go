@@ -56,11 +56,11 @@ func TestMetricsOfHolds(t *testing.T) {
 	s := newWebAPI(t)
 	h := watching(t, s, "hold 1m")
 	s.delete(stubSlice("web-a", "web", "10.0.0.1", "web-0")) // its Service stands, so its endpoint is held
-	eventually(t, "the endpoint is held", func() bool { return h.index.holding().now == 1 })
+	eventually(t, "the endpoint is held", func() bool { return h.index.Holding().Now == 1 })
 	s.put(stubSlice("web-b", "web", "10.0.0.1", "web-0"))
-	eventually(t, "the endpoint is listed again", func() bool { return h.index.holding().now == 0 })
+	eventually(t, "the endpoint is listed again", func() bool { return h.index.Holding().Now == 0 })
 	s.delete(stubSlice("web-b", "web", "10.0.0.1", "web-0"))
-	eventually(t, "the endpoint is held again", func() bool { return h.index.holding().now == 1 })
+	eventually(t, "the endpoint is held again", func() bool { return h.index.Holding().Now == 1 })
 	checkSamples(t, samples(t, collectorOf(h), "held_endpoints", "holds_total", "holds_ended_total"),
 		"held_endpoints 1",
 		"holds_total 2",

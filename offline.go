@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/caddy"
 	"github.com/coredns/caddy/caddyfile"
 
@@ -99,5 +100,5 @@ func AddressLabel(address string) string {
 	if err != nil || addr.Zone() != "" {
 		return ""
 	}
-	return string(appendDashed(nil, addr.Unmap()))
+	return string(model.AppendDashed(nil, addr.Unmap()))
 }

@@ -3,61 +3,20 @@ package headless
 import (
 	"context"
 	"net"
-	"net/netip"
 	"slices"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns/coredns/plugin/metadata"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
 )
 
-func podAt(namespace, name string, addrs ...string) *podSpec {
-	spec := &podSpec{objectKey: objectKey{namespace, name}}
-	for _, addr := range addrs {
-		spec.addrs = append(spec.addrs, netip.MustParseAddr(addr))
-	}
-	return spec
-}
-
-func TestPods(t *testing.T) {
-	p := newPods()
-	at := func(addr string) string {
-		if spec := p.at(netip.MustParseAddr(addr)); spec != nil {
-			return spec.namespace + "/" + spec.name
-		}
-		return ""
-	}
-	for _, step := range []struct {
-		name string
-		do   func()
-		want [3]string // who has 10.0.0.1, 10.0.0.2 and fd00::1
-	}{
-		{"none", func() {}, [3]string{}},
-		{"a Pod of two families", func() { p.put(podAt("a", "web", "10.0.0.1", "fd00::1")) }, [3]string{"a/web", "", "a/web"}},
-		{"the same again", func() { p.put(podAt("a", "web", "10.0.0.1", "fd00::1")) }, [3]string{"a/web", "", "a/web"}},
-		{"another with its address comes later in order", func() { p.put(podAt("b", "web", "10.0.0.1")) }, [3]string{"a/web", "", "a/web"}},
-		{"another comes before it", func() { p.put(podAt("a", "db", "10.0.0.1")) }, [3]string{"a/db", "", "a/web"}},
-		{"a Pod moves", func() { p.put(podAt("a", "db", "10.0.0.2")) }, [3]string{"a/web", "a/db", "a/web"}},
-		{"a Pod goes", func() { p.drop(objectKey{"a", "web"}) }, [3]string{"b/web", "a/db", ""}},
-		{"a Pod nobody knows goes", func() { p.drop(objectKey{"a", "web"}) }, [3]string{"b/web", "a/db", ""}},
-		{"a Pod loses its address", func() { p.put(podAt("b", "web")) }, [3]string{"", "a/db", ""}},
-	} {
-		step.do()
-		if got := [3]string{at("10.0.0.1"), at("10.0.0.2"), at("fd00::1")}; got != step.want {
-			t.Errorf("%s: got %q, want %q", step.name, got, step.want)
-		}
-	}
-	if n := len(p.keys()); n != 2 || len(p.byAddr) != 1 {
-		t.Errorf("%d Pods and %d addresses are left, want 2 and 1", n, len(p.byAddr))
-	}
-}
-
 func TestVerifiedPods(t *testing.T) {
 	h := newTestHeadless(t, "pods verified")
-	h.pods.put(podAt("default", "web-0", "10.0.0.1", "fd00::1"))
-	h.pods.put(podAt("hidden", "web-0", "10.9.0.1"))
+	h.pods.Put(modeltest.PodAt("default", "web-0", "10.0.0.1", "fd00::1"))
+	h.pods.Put(modeltest.PodAt("hidden", "web-0", "10.9.0.1"))
 	checkRows(t, h, []row{
 		{"a Pod's address", "10-0-0-1.default.pod.cluster.local. A", noError, []string{"10-0-0-1.default.pod.cluster.local. 5 IN A 10.0.0.1"}, nil},
 		{"its other one", "fd00--1.default.pod.cluster.local. AAAA", noError, []string{"fd00--1.default.pod.cluster.local. 5 IN AAAA fd00::1"}, nil},
@@ -80,7 +39,7 @@ func (f *from) RemoteAddr() net.Addr { return &net.UDPAddr{IP: net.ParseIP(f.add
 func TestAutoPath(t *testing.T) {
 	h := newTestHeadless(t, "pods verified")
 	h.hostSearch = []string{"example.com."}
-	h.pods.put(podAt("default", "web-0", "10.0.0.1"))
+	h.pods.Put(modeltest.PodAt("default", "web-0", "10.0.0.1"))
 	for _, c := range []struct {
 		name, client, qname string
 		want                []string
@@ -99,9 +58,9 @@ func TestAutoPath(t *testing.T) {
 
 func TestMetadata(t *testing.T) {
 	h := newTestHeadless(t, "pods verified")
-	pod := podAt("default", "web-0", "10.0.0.1")
-	pod.labels = map[string]string{"app": "web"}
-	h.pods.put(pod)
+	pod := modeltest.PodAt("default", "web-0", "10.0.0.1")
+	pod.Labels = map[string]string{"app": "web"}
+	h.pods.Put(pod)
 	for _, c := range []struct {
 		name, client, qname string
 		want                map[string]string // of all names but those that are ""

@@ -3,25 +3,28 @@ package headless
 import (
 	"time"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
 // programming measures the DNS programming latency: the time from a change in the cluster, as the control plane dates it on the
 // EndpointSlice, until queries are answered from it. See dns_programming_latency.md of SIG Scalability.
 type programming struct {
-	index *index
+	index *index.Index
 	since time.Time        // the start; what is older was not for us to bring
 	now   func() time.Time // for tests
-	skip  func(resource string, r reason)
+	skip  func(resource string, r flaw)
 }
 
-func newProgramming(x *index, skip func(resource string, r reason)) *programming {
+func newProgramming(x *index.Index, skip func(resource string, r flaw)) *programming {
 	return &programming{index: x, since: time.Now(), now: time.Now, skip: skip}
 }
 
 // put notes that a watch brought es and that the index answers from it. A slice that is listed says nothing about how long the
 // change took, and one that is deleted is dated by the change before.
-func (p *programming) put(es *wireSlice, spec *sliceSpec) {
+func (p *programming) put(es *wireSlice, spec *model.Slice) {
 	text, ok := es.Annotations[corev1.EndpointsLastChangeTriggerTime]
 	if !ok {
 		return
@@ -31,8 +34,8 @@ func (p *programming) put(es *wireSlice, spec *sliceSpec) {
 		p.skip(slicesResource, badAnnotation)
 		return
 	}
-	kind := p.index.shownSpec(objectKey{spec.namespace, spec.service}).metricKind()
-	if kind == unservedKind || trigger.Before(p.since) {
+	kind := p.index.ShownSpec(model.Key{Namespace: spec.Namespace, Name: spec.Service}).MetricKind()
+	if kind == model.UnservedKind || trigger.Before(p.since) {
 		return
 	}
 	took := max(0, p.now().Sub(trigger)) // the clocks of two machines differ

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
 	"github.com/prometheus/client_golang/prometheus"
 
 	corev1 "k8s.io/api/core/v1"
@@ -71,16 +73,16 @@ func withSelector(svc *corev1.Service) *corev1.Service {
 func TestProgrammingLatencyOfAChange(t *testing.T) { // not parallel: it reads metrics
 	start := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	now := start.Add(time.Hour)
-	x := newIndex(hostnamesReady, false)
+	x := index.New(model.HostnamesReady, false, 0)
 	skipped := 0
-	c := &converter{skip: func(string, reason) { skipped++ }}
-	x.putNamespace(&namespaceSpec{objectKey{name: "ns"}})
+	c := &converter{skip: func(string, flaw) { skipped++ }}
+	x.PutNamespace(&model.Namespace{Key: model.Key{Name: "ns"}})
 	for _, svc := range []*corev1.Service{
 		stubService("byhand", "None"), withSelector(stubService("web", "None")), withSelector(stubService("db", "10.96.0.1")),
 		{ObjectMeta: stubService("ext", "").ObjectMeta, Spec: corev1.ServiceSpec{Type: "ExternalName", ExternalName: "example.org"}},
 	} {
 		spec, _ := c.service(svc)
-		x.putService(spec)
+		x.PutService(spec)
 	}
 	p := &programming{index: x, since: start, now: func() time.Time { return now }, skip: c.skip}
 	for _, tt := range []struct {
@@ -116,7 +118,7 @@ func TestProgrammingLatencyOfAChange(t *testing.T) { // not parallel: it reads m
 		}
 	}
 	before := histogram(t, programmingMetric)
-	p.put(mustWire(stubSlice("s", "web", "10.0.0.1", "h")), &sliceSpec{service: "web"})
+	p.put(mustWire(stubSlice("s", "web", "10.0.0.1", "h")), &model.Slice{Service: "web"})
 	if got := since(before, histogram(t, programmingMetric)); len(got) > 0 {
 		t.Errorf("without the annotation: observed %v, want nothing", got)
 	}
@@ -168,7 +170,7 @@ func TestProgrammingLatencyIsOfChangesThatAWatchBrings(t *testing.T) { // not pa
 
 			unselected := stubService("web", "None")
 			s.put(unselected)
-			eventually(t, "the Service has lost its selector", func() bool { return !h.index.shownSpec(objectKey{"ns", "web"}).selector })
+			eventually(t, "the Service has lost its selector", func() bool { return !h.index.ShownSpec(model.Key{Namespace: "ns", Name: "web"}).Selector })
 			s.put(slice("web", "10.0.4.1"))
 			eventuallySays(t, h, "h.web A", "NOERROR 10.0.4.1")
 			eventually(t, "the change without a selector is observed", func() bool {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns/caddy"
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -251,7 +252,10 @@ func TestReadmeNamesEveryMetric(t *testing.T) {
 
 func TestReadmeExplainsLabels(t *testing.T) {
 	section := readmeSection(t, "Metrics")
-	texts := slices.Concat(answerTexts[:], causeTexts[noCause+1:])
+	texts := slices.Clone(answerTexts[:])
+	for r := index.NoReason + 1; int(r) < index.NumReasons; r++ {
+		texts = append(texts, r.String())
+	}
 	for _, end := range watchEnds {
 		texts = append(texts, string(end))
 	}
@@ -264,7 +268,7 @@ func TestReadmeExplainsLabels(t *testing.T) {
 
 func TestReadmeNamesEveryReasonToSkip(t *testing.T) {
 	section := readmeSection(t, "Metrics")
-	for _, r := range []reason{badAddress, badPort, badName, badAnnotation, fqdnSlice, beyondLimit, noService, unknownKind, unexpected} {
+	for _, r := range []flaw{badAddress, badPort, badName, badAnnotation, fqdnSlice, beyondLimit, noService, unknownKind, unexpected} {
 		if !strings.Contains(section, "* `"+string(r)+"`: ") {
 			t.Errorf("got no line for reason %q in README.md", r)
 		}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
 	"github.com/miekg/dns"
 )
 
@@ -29,7 +31,7 @@ const (
 )
 
 // addressRRSize returns the size of an A or AAAA record whose owner name was in the message before.
-func addressRRSize(f family) int { return pointerSize + fixedSize + f.size() }
+func addressRRSize(f model.Family) int { return pointerSize + fixedSize + f.Size() }
 
 // nameSize returns the uncompressed size of an FQDN without escapes; with escapes it is larger than the true one.
 func nameSize(name string) int {
@@ -59,12 +61,12 @@ type aaaaRecord struct {
 
 // newAddressSlab returns a slab for n records of each family.
 func newAddressSlab(n [2]int) *addressSlab {
-	return &addressSlab{make([]aRecord, n[v4]), make([]aaaaRecord, n[v6])}
+	return &addressSlab{make([]aRecord, n[model.V4]), make([]aaaaRecord, n[model.V6])}
 }
 
 // take returns the next record, of the address that octets are.
 func (s *addressSlab) take(owner string, ttl uint32, octets []byte) dns.RR {
-	if len(octets) == v4.size() {
+	if len(octets) == model.V4.Size() {
 		r := &s.a[0]
 		s.a = s.a[1:]
 		setHeader(&r.Hdr, owner, dns.TypeA, ttl)
@@ -81,12 +83,12 @@ func (s *addressSlab) take(owner string, ttl uint32, octets []byte) dns.RR {
 }
 
 // appendAddressRRs appends a record for each of addrs, octets one behind the other.
-func appendAddressRRs(rrs []dns.RR, owner string, ttl uint32, addrs []byte, f family) []dns.RR {
+func appendAddressRRs(rrs []dns.RR, owner string, ttl uint32, addrs []byte, f model.Family) []dns.RR {
 	var n [2]int
-	n[f] = len(addrs) / f.size()
+	n[f] = len(addrs) / f.Size()
 	slab := newAddressSlab(n)
 	rrs = slices.Grow(rrs, n[f])
-	for octets := range slices.Chunk(addrs, f.size()) {
+	for octets := range slices.Chunk(addrs, f.Size()) {
 		rrs = append(rrs, slab.take(owner, ttl, octets))
 	}
 	return rrs
@@ -96,8 +98,8 @@ func appendAddressRRs(rrs []dns.RR, owner string, ttl uint32, addrs []byte, f fa
 func addressRR(owner string, ttl uint32, addr netip.Addr) dns.RR {
 	var octets [16]byte
 	var n [2]int
-	n[familyOf(addr)] = 1
-	return newAddressSlab(n).take(owner, ttl, appendAddr(octets[:0], addr))
+	n[model.FamilyOf(addr)] = 1
+	return newAddressSlab(n).take(owner, ttl, model.AppendAddr(octets[:0], addr))
 }
 
 func header(owner string, rrtype uint16, ttl uint32) (hdr dns.RR_Header) {
@@ -108,40 +110,6 @@ func header(owner string, rrtype uint16, ttl uint32) (hdr dns.RR_Header) {
 // setHeader sets the fields one by one: to copy a struct that holds pointers is slow while the garbage collector runs.
 func setHeader(hdr *dns.RR_Header, owner string, rrtype uint16, ttl uint32) {
 	hdr.Name, hdr.Rrtype, hdr.Class, hdr.Ttl = owner, rrtype, dns.ClassINET, ttl
-}
-
-// maxLen returns the most octets that append appends.
-func (h hostLabel) maxLen() int {
-	switch {
-	case h.name != "" || !h.addr.IsValid():
-		return len(h.name)
-	case h.addr.Is4():
-		return len("255-255-255-255")
-	}
-	return maxDashed
-}
-
-// append appends the label that h stands for.
-func (h hostLabel) append(b []byte) []byte {
-	if h.name != "" || !h.addr.IsValid() {
-		return append(b, h.name...)
-	}
-	return appendDashed(b, h.addr)
-}
-
-// fqdn returns the name that p points to in zone.
-func (p pointer) fqdn(zone string) string {
-	var room [64]byte
-	label := p.append(room[:0])
-	if len(label) > 0 {
-		label = append(label, '.')
-	}
-	return string(label) + serviceFQDN(p.service, p.namespace, zone)
-}
-
-// serviceFQDN returns the name of a Service in zone.
-func serviceFQDN(service, namespace, zone string) string {
-	return service + "." + namespace + ".svc." + strings.TrimPrefix(zone, ".")
 }
 
 // below returns the FQDN of name, relative to zone.
@@ -158,7 +126,7 @@ type srvAnswer struct {
 	owner   string
 	ttl     uint32
 	service string // the FQDN of the Service that all targets are in
-	targets []target
+	targets []index.Target
 	total   int // records in the whole RRset
 	size    int // of the message so far
 	end     int // of the message at most
@@ -174,12 +142,12 @@ func (a *srvAnswer) appendAnswer(rrs []dns.RR) []dns.RR {
 	weight := uint16(max(1, 100/max(1, a.total))) //nolint:gosec // at most 100
 	n := 0
 	for i := range a.targets {
-		n += len(a.targets[i].ports)
+		n += len(a.targets[i].Ports)
 	}
 	slab := make([]dns.SRV, n)
 	rrs = slices.Grow(rrs, n)
 	for i := range a.targets {
-		for _, number := range a.targets[i].ports {
+		for _, number := range a.targets[i].Ports {
 			// RFC 2782: the target is not compressed.
 			at := a.size + pointerSize + fixedSize + 6
 			if at+nameSize(a.names[i]) > a.end {
@@ -205,24 +173,24 @@ func (a *srvAnswer) appendAnswer(rrs []dns.RR) []dns.RR {
 func (a *srvAnswer) appendExtra(rrs []dns.RR) []dns.RR {
 	var n [2]int
 	for i := range a.targets[:a.shown] {
-		for _, addr := range a.targets[i].addrs {
-			n[familyOf(addr)]++
+		for _, addr := range a.targets[i].Addrs {
+			n[model.FamilyOf(addr)]++
 		}
 	}
 	slab := newAddressSlab(n)
-	rrs = slices.Grow(rrs, n[v4]+n[v6]+1) // the server adds an OPT record
+	rrs = slices.Grow(rrs, n[model.V4]+n[model.V6]+1) // the server adds an OPT record
 	var octets [16]byte
 	for i := range a.targets[:a.shown] {
 		owner := pointerSize
 		if i >= a.near {
 			owner = len(a.names[i]) - len(a.service) + pointerSize
 		}
-		for _, addr := range a.targets[i].addrs {
-			a.size += owner + fixedSize + familyOf(addr).size()
+		for _, addr := range a.targets[i].Addrs {
+			a.size += owner + fixedSize + model.FamilyOf(addr).Size()
 			if a.size > a.end {
 				return rrs
 			}
-			rrs = append(rrs, slab.take(a.names[i], a.ttl, appendAddr(octets[:0], addr)))
+			rrs = append(rrs, slab.take(a.names[i], a.ttl, model.AppendAddr(octets[:0], addr)))
 		}
 	}
 	return rrs
@@ -232,7 +200,7 @@ func (a *srvAnswer) appendExtra(rrs []dns.RR) []dns.RR {
 func (a *srvAnswer) nameTargets() {
 	size := 0
 	for i := range a.targets {
-		size += a.targets[i].maxLen() + len(".") + len(a.service)
+		size += a.targets[i].MaxLen() + len(".") + len(a.service)
 	}
 	var text strings.Builder
 	text.Grow(size)
@@ -240,7 +208,7 @@ func (a *srvAnswer) nameTargets() {
 	a.names = make([]string, len(a.targets))
 	for i := range a.targets {
 		start := text.Len()
-		if text.Write(a.targets[i].append(label[:0])); text.Len() > start {
+		if text.Write(a.targets[i].Append(label[:0])); text.Len() > start {
 			text.WriteByte('.')
 		}
 		text.WriteString(a.service)
@@ -249,9 +217,9 @@ func (a *srvAnswer) nameTargets() {
 }
 
 // appendPTRs appends a PTR for each of pointers.
-func appendPTRs(rrs []dns.RR, owner string, ttl uint32, pointers []pointer, zone string) []dns.RR {
+func appendPTRs(rrs []dns.RR, owner string, ttl uint32, pointers []index.Pointer, zone string) []dns.RR {
 	for _, p := range pointers {
-		rrs = append(rrs, &dns.PTR{Hdr: header(owner, dns.TypePTR, ttl), Ptr: p.fqdn(zone)})
+		rrs = append(rrs, &dns.PTR{Hdr: header(owner, dns.TypePTR, ttl), Ptr: p.FQDN(zone)})
 	}
 	return rrs
 }

@@ -13,6 +13,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
@@ -92,7 +95,7 @@ func newHeadless(cfg *config, root string) (*Headless, error) {
 // newWithoutSource makes the plugin that cfg describes, and the stores that its source has to feed, by resource.
 func newWithoutSource(cfg *config, root string) (*Headless, map[string]cache.TransformingStore) {
 	h := &Headless{
-		config: cfg, authorities: cfg.authorities(), index: newIndex(cfg.hostnames, cfg.ignoreEmpty), pods: newPods(),
+		config: cfg, authorities: cfg.authorities(), index: index.New(cfg.hostnames, cfg.ignoreEmpty, cfg.hold), pods: index.NewPods(),
 		upstream: upstream.New(), tally: &tallied, hostSearch: hostSearch(),
 	}
 	resources := []string{namespacesResource, servicesResource}
@@ -105,13 +108,11 @@ func newWithoutSource(cfg *config, root string) (*Headless, map[string]cache.Tra
 	if len(cfg.multicluster) > 0 {
 		resources = append(resources, importsResource, importedResource)
 	}
-	h.index.holds.time = cfg.hold
 	h.synced = newLatch(resources...)
 	h.converter = &converter{namespaces: cfg.namespaces, podNames: cfg.podNames, podLabels: len(cfg.manifests) > 0, zones: cfg.zonal, skip: countSkipped}
 	feeds := stores(h.index, h.converter, h.synced)
 	if len(cfg.multicluster) > 0 {
-		h.imports = newIndex(cfg.hostnames, cfg.ignoreEmpty)
-		h.imports.holds.time = cfg.hold
+		h.imports = index.New(cfg.hostnames, cfg.ignoreEmpty, cfg.hold)
 		importStores(feeds, h.imports, h.converter, h.synced)
 	}
 	if cfg.podMode == podsVerified {
@@ -271,7 +272,7 @@ type config struct {
 	podMode         podMode
 	zonal           bool
 	multicluster    []string // some of zones
-	hostnames       policy
+	hostnames       model.Policy
 	hold            time.Duration
 	noExplain       bool
 	fall            fall.F
@@ -462,7 +463,7 @@ const unsetTTL = maxTTL + 1
 func parseStanza(c *caddy.Controller) (*config, error) {
 	cfg := &config{
 		startupTimeout: defaultStartupTimeout,
-		hostnames:      hostnamesReady,
+		hostnames:      model.HostnamesReady,
 		hold:           defaultHold,
 		podMode:        podsDisabled,
 		ttl:            defaultTTL,
@@ -511,7 +512,9 @@ func (cfg *config) parseZones(c *caddy.Controller) error {
 }
 
 // isReverse reports whether zone is in-addr.arpa, ip6.arpa, or below one of them.
-func isReverse(zone string) bool { return inZone(zone, reverse4) || inZone(zone, reverse6) }
+func isReverse(zone string) bool {
+	return qname.InZone(zone, qname.Reverse4) || qname.InZone(zone, qname.Reverse6)
+}
 
 // parseOption reads one line of the stanza's block.
 func (cfg *config) parseOption(c *caddy.Controller) error {

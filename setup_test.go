@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin/pkg/fall"
 
@@ -27,7 +28,7 @@ func stanzaConfig(text string, keys ...string) (*config, error) {
 func stanzaDefaults() *config {
 	return &config{
 		zones: []string{"cluster.local."}, primary: "cluster.local.",
-		startupTimeout: 5 * time.Second, hostnames: hostnamesReady, hold: 5 * time.Second, podMode: podsDisabled,
+		startupTimeout: 5 * time.Second, hostnames: model.HostnamesReady, hold: 5 * time.Second, podMode: podsDisabled,
 		ttl: 5, headlessTTL: 5, negativeTTL: 5,
 	}
 }
@@ -90,8 +91,8 @@ func stanzaGood(t *testing.T) []stanzaOption {
 		{"ignore empty_service", "ignore empty_service", func(c *config) { c.ignoreEmpty = true }},
 		{"endpoint_pod_names", "endpoint_pod_names", func(c *config) { c.podNames = true }},
 		{"hostnames ready", "hostnames ready", func(*config) {}},
-		{"hostnames serving", "hostnames serving", func(c *config) { c.hostnames = hostnamesServing }},
-		{"hostnames all", "hostnames all", func(c *config) { c.hostnames = hostnamesAll }},
+		{"hostnames serving", "hostnames serving", func(c *config) { c.hostnames = model.HostnamesServing }},
+		{"hostnames all", "hostnames all", func(c *config) { c.hostnames = model.HostnamesAll }},
 		{"hold is 5 s unless set", "", func(c *config) { c.hold = 5 * time.Second }},
 		{"hold off", "hold 0", func(c *config) { c.hold = 0 }},
 		{"hold for the longest time", "hold 1m", func(c *config) { c.hold = time.Minute }},

@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,7 +21,7 @@ import (
 // convertSkips is what a converter reported to skip, in order.
 type convertSkips []string
 
-func (s *convertSkips) add(resource string, r reason) { *s = append(*s, resource+" "+string(r)) }
+func (s *convertSkips) add(resource string, r flaw) { *s = append(*s, resource+" "+string(r)) }
 
 func (s *convertSkips) String() string { return strings.Join(*s, ", ") }
 
@@ -32,51 +35,51 @@ func convertYAML[T any](t *testing.T, text string) *T {
 	return obj
 }
 
-func convertedPorts(ports []port) []string {
+func convertedPorts(ports []model.Port) []string {
 	var texts []string
 	for _, p := range ports {
-		texts = append(texts, fmt.Sprintf("%s/%s/%d", p.name(), p.proto(), p.number))
+		texts = append(texts, fmt.Sprintf("%s/%s/%d", p.Name(), p.Proto(), p.Number))
 	}
 	return texts
 }
 
 // convertedService writes s as: kind, addresses or target, ports as name/protocol/number, policy.
-func convertedService(s *serviceSpec) string {
+func convertedService(s *model.Service) string {
 	if s == nil {
 		return "not served"
 	}
-	fields := []string{[...]string{clusterIP: "cluster", headless: "headless", externalName: "external"}[s.kind]}
-	for _, addr := range s.clusterIPs {
+	fields := []string{[...]string{model.ClusterIP: "cluster", model.Headless: "headless", model.ExternalName: "external"}[s.Kind]}
+	for _, addr := range s.ClusterIPs {
 		fields = append(fields, addr.String())
 	}
-	if s.target != "" {
-		fields = append(fields, s.target)
+	if s.Target != "" {
+		fields = append(fields, s.Target)
 	}
-	fields = append(fields, convertedPorts(s.ports)...)
-	if s.external != nil {
-		fields = append(fields, fmt.Sprint("outside ", s.external.addrs, " ", s.external.names))
+	fields = append(fields, convertedPorts(s.Ports)...)
+	if s.External != nil {
+		fields = append(fields, fmt.Sprint("outside ", s.External.Addrs, " ", s.External.Names))
 	}
-	if s.policy != inherited {
-		fields = append(fields, [...]string{hostnamesReady: "ready", hostnamesServing: "serving", hostnamesAll: "all"}[s.policy])
+	if s.Policy != model.Inherited {
+		fields = append(fields, [...]string{model.HostnamesReady: "ready", model.HostnamesServing: "serving", model.HostnamesAll: "all"}[s.Policy])
 	}
 	return strings.Join(fields, " ")
 }
 
 // convertedSlice writes what s stands for as: Service, ports, then each endpoint as its name, "pod" if that is a pod's, address and
 // state.
-func convertedSlice(s *sliceSpec) string {
+func convertedSlice(s *model.Slice) string {
 	if s == nil {
 		return "not served"
 	}
-	head := strings.Join(append([]string{s.service}, convertedPorts(s.ports)...), " ")
+	head := strings.Join(append([]string{s.Service}, convertedPorts(s.Ports)...), " ")
 	texts := []string{head}
-	for _, e := range distinct(s).endpoints {
-		fields := []string{e.addr.String(), [...]string{notReady: "notready", serving: "serving", ready: "ready"}[e.state]}
-		if e.podName {
+	for _, e := range modeltest.Distinct(s).Endpoints {
+		fields := []string{e.Addr.String(), [...]string{model.NotReady: "notready", model.Serving: "serving", model.Ready: "ready"}[e.State]}
+		if e.PodName {
 			fields = append([]string{"pod"}, fields...)
 		}
-		if e.name != "" {
-			fields = append([]string{e.name}, fields...)
+		if e.Name != "" {
+			fields = append([]string{e.Name}, fields...)
 		}
 		texts = append(texts, strings.Join(fields, " "))
 	}
@@ -167,8 +170,8 @@ func TestConvertService(t *testing.T) {
 		if text := convertedService(got); text != c.want || !ok || skips.String() != c.skipped {
 			t.Errorf("%s: %s\ngot  %q, %v, skipped %q\nwant %q, true, skipped %q", c.name, c.spec, text, ok, &skips, c.want, c.skipped)
 		}
-		if want := (objectKey{"ns", "web"}); got.objectKey != want {
-			t.Errorf("%s: key %v, want %v", c.name, got.objectKey, want)
+		if want := (model.Key{Namespace: "ns", Name: "web"}); got.Key != want {
+			t.Errorf("%s: key %v, want %v", c.name, got.Key, want)
 		}
 		if !reflect.DeepEqual(svc, before) {
 			t.Errorf("%s: the Service was changed from %v to %v", c.name, before, svc)
@@ -228,7 +231,7 @@ func TestConvertNamespace(t *testing.T) {
 	} {
 		conv := &converter{namespaces: c.namespaces}
 		got, ok := conv.namespace(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.namespace}})
-		if want := (objectKey{name: c.namespace}); ok != c.want || got.objectKey != want {
+		if want := (model.Key{Name: c.namespace}); ok != c.want || got.Key != want {
 			t.Errorf("%s: namespace(%s) with %q = %v, %v, want %v, %v", c.name, c.namespace, c.namespaces, got, ok, want, c.want)
 		}
 	}
@@ -296,8 +299,8 @@ func TestConvertSlice(t *testing.T) {
 		if text := convertedSlice(got); text != c.want || !ok || skips.String() != c.skipped {
 			t.Errorf("%s: %s\ngot  %q, %v, skipped %q\nwant %q, true, skipped %q", c.name, c.slice, text, ok, &skips, c.want, c.skipped)
 		}
-		if want := (objectKey{"ns", "web-1"}); got.objectKey != want {
-			t.Errorf("%s: key %v, want %v", c.name, got.objectKey, want)
+		if want := (model.Key{Namespace: "ns", Name: "web-1"}); got.Key != want {
+			t.Errorf("%s: key %v, want %v", c.name, got.Key, want)
 		}
 		if !reflect.DeepEqual(es, before) {
 			t.Errorf("%s: the slice was changed from %v to %v", c.name, before, es)
@@ -333,22 +336,22 @@ func TestConvertConditions(t *testing.T) {
 	for _, c := range []struct {
 		name       string
 		conditions string
-		want       state
+		want       model.State
 	}{
-		{"no conditions mean ready", ``, ready},
-		{"ready", `ready: true`, ready},
-		{"not ready", `ready: false`, notReady},
-		{"serving alone is ready, for ready is unset", `serving: true`, ready},
-		{"not serving alone is ready, for ready is unset", `serving: false`, ready},
-		{"terminating alone is ready, for ready is unset", `terminating: true`, ready},
-		{"ready and terminating, as publishNotReadyAddresses makes it", `ready: true, serving: false, terminating: true`, ready},
-		{"ready, serving and terminating", `ready: true, serving: true, terminating: true`, ready},
-		{"terminating and still serving", `ready: false, serving: true, terminating: true`, serving},
-		{"terminating and no longer serving", `ready: false, serving: false, terminating: true`, notReady},
-		{"terminating, and serving means what ready means", `ready: false, terminating: true`, notReady},
-		{"serving, and terminating means false", `ready: false, serving: true`, notReady},
-		{"serving and not terminating", `ready: false, serving: true, terminating: false`, notReady},
-		{"nothing at all", `ready: false, serving: false, terminating: false`, notReady},
+		{"no conditions mean ready", ``, model.Ready},
+		{"ready", `ready: true`, model.Ready},
+		{"not ready", `ready: false`, model.NotReady},
+		{"serving alone is ready, for ready is unset", `serving: true`, model.Ready},
+		{"not serving alone is ready, for ready is unset", `serving: false`, model.Ready},
+		{"terminating alone is ready, for ready is unset", `terminating: true`, model.Ready},
+		{"ready and terminating, as publishNotReadyAddresses makes it", `ready: true, serving: false, terminating: true`, model.Ready},
+		{"ready, serving and terminating", `ready: true, serving: true, terminating: true`, model.Ready},
+		{"terminating and still serving", `ready: false, serving: true, terminating: true`, model.Serving},
+		{"terminating and no longer serving", `ready: false, serving: false, terminating: true`, model.NotReady},
+		{"terminating, and serving means what ready means", `ready: false, terminating: true`, model.NotReady},
+		{"serving, and terminating means false", `ready: false, serving: true`, model.NotReady},
+		{"serving and not terminating", `ready: false, serving: true, terminating: false`, model.NotReady},
+		{"nothing at all", `ready: false, serving: false, terminating: false`, model.NotReady},
 	} {
 		es := convertYAML[discoveryv1.EndpointSlice](t, "{endpoints: [{addresses: [10.0.0.1], conditions: {"+c.conditions+"}}]}")
 		if got := stateOf(mustWire(es).endpoints[0].conditions); got != c.want {
@@ -387,40 +390,40 @@ func TestConvertSliceWithPodNames(t *testing.T) {
 }
 
 // convertFault returns what is wrong with s: a violation of what sliceSpec and its parts promise.
-func convertFault(s *sliceSpec) error {
-	isPort := func(p port) bool {
-		return p.number > 0 && p.proto() != "" && p.name() == strings.ToLower(p.name()) && p.proto() == strings.ToLower(p.proto())
+func convertFault(s *model.Slice) error {
+	isPort := func(p model.Port) bool {
+		return p.Number > 0 && p.Proto() != "" && p.Name() == strings.ToLower(p.Name()) && p.Proto() == strings.ToLower(p.Proto())
 	}
-	less := func(a, b port) bool {
-		if a.name() != b.name() {
-			return a.name() < b.name()
+	less := func(a, b model.Port) bool {
+		if a.Name() != b.Name() {
+			return a.Name() < b.Name()
 		}
-		return a.proto() < b.proto() || a.proto() == b.proto() && a.number < b.number
+		return a.Proto() < b.Proto() || a.Proto() == b.Proto() && a.Number < b.Number
 	}
-	for i, p := range s.ports {
+	for i, p := range s.Ports {
 		if !isPort(p) {
 			return fmt.Errorf("%+v is no port", p)
 		}
-		if i > 0 && !less(s.ports[i-1], p) {
-			return fmt.Errorf("ports are not sorted or not distinct: %+v before %+v", s.ports[i-1], p)
+		if i > 0 && !less(s.Ports[i-1], p) {
+			return fmt.Errorf("ports are not sorted or not distinct: %+v before %+v", s.Ports[i-1], p)
 		}
 	}
-	for _, e := range s.endpoints {
+	for _, e := range s.Endpoints {
 		switch {
-		case !e.addr.IsValid() || e.addr.Is4In6() || e.addr.Zone() != "":
+		case !e.Addr.IsValid() || e.Addr.Is4In6() || e.Addr.Zone() != "":
 			return fmt.Errorf("%+v: not a plain address", e)
-		case e.name != "" && !validLabel(e.name):
+		case e.Name != "" && !model.ValidLabel(e.Name):
 			return fmt.Errorf("%+v: the name is no label", e)
-		case e.name != "" && e.name == string(appendDashed(nil, e.addr)):
+		case e.Name != "" && e.Name == string(model.AppendDashed(nil, e.Addr)):
 			return fmt.Errorf("%+v: the name is the dashed address", e)
-		case e.name == "" && e.podName:
+		case e.Name == "" && e.PodName:
 			return fmt.Errorf("%+v: no name, and it is a pod's", e)
-		case e.state > ready:
+		case e.State > model.Ready:
 			return fmt.Errorf("%+v: no such state", e)
 		}
 	}
-	if s.service == "" && (len(s.ports) > 0 || len(s.endpoints) > 0) {
-		return fmt.Errorf("no Service, and %d ports and %d endpoints", len(s.ports), len(s.endpoints))
+	if s.Service == "" && (len(s.Ports) > 0 || len(s.Endpoints) > 0) {
+		return fmt.Errorf("no Service, and %d ports and %d endpoints", len(s.Ports), len(s.Endpoints))
 	}
 	return nil
 }
@@ -493,7 +496,7 @@ func FuzzSlice(f *testing.F) {
 		}
 		for _, es := range from {
 			before := es.DeepCopy()
-			conv := &converter{podNames: podNames, skip: func(string, reason) {}}
+			conv := &converter{podNames: podNames, skip: func(string, flaw) {}}
 			spec, ok := conv.slice(mustWire(es))
 			if ok != (es.Name != "") {
 				t.Fatalf("%+v is served: %v", es, ok)
@@ -505,16 +508,16 @@ func FuzzSlice(f *testing.F) {
 				t.Errorf("%+v became %+v: %v", es, spec, err)
 			}
 			service := es.Labels[discoveryv1.LabelServiceName]
-			if !validLabel(service) {
+			if !model.ValidLabel(service) {
 				service = ""
 			}
-			if spec.objectKey != (objectKey{es.Namespace, es.Name}) || spec.service != service {
+			if spec.Key != (model.Key{Namespace: es.Namespace, Name: es.Name}) || spec.Service != service {
 				t.Errorf("%+v became %+v: another slice, or of another Service", es, spec)
 			}
 			if !reflect.DeepEqual(es, before) {
 				t.Errorf("the slice was changed from %+v to %+v", before, es)
 			}
-			if again, _ := conv.slice(mustWire(es)); again.service != spec.service || !slices.Equal(again.ports, spec.ports) || !slices.Equal(again.endpoints, spec.endpoints) {
+			if again, _ := conv.slice(mustWire(es)); again.Service != spec.Service || !slices.Equal(again.Ports, spec.Ports) || !slices.Equal(again.Endpoints, spec.Endpoints) {
 				t.Errorf("%+v became %+v, then %+v", es, spec, again)
 			}
 		}

@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
 	"github.com/fxamacker/cbor/v2"
 )
 
@@ -55,8 +57,8 @@ type (
 	}
 	snapshotSpec struct {
 		_             struct{} `cbor:",toarray"`
-		Kind          serviceKind
-		Policy        policy
+		Kind          model.Kind
+		Policy        model.Policy
 		Selector      bool
 		Target        string
 		ClusterIPs    []netip.Addr
@@ -93,8 +95,8 @@ const fromPod = 0x80
 
 // contents is what is written to a snapshot and read from one.
 type contents struct {
-	indexes []*index // the second, if any, is that of the multicluster zones
-	pods    *pods
+	indexes []*index.Index // the second, if any, is that of the multicluster zones
+	pods    *index.Pods
 }
 
 // write replaces the file at path by a snapshot in one step, by way of draft, a path that nobody else uses: whatever happens
@@ -153,8 +155,8 @@ func (c contents) encodeValues(to *cbor.Encoder, h snapshotHeader) error {
 	if err := to.Encode(h); err != nil {
 		return err
 	}
-	for _, key := range c.indexes[0].namespaceKeys() { // which is fed with the same as the other
-		if err := to.Encode(key.name); err != nil {
+	for _, key := range c.indexes[0].NamespaceKeys() { // which is fed with the same as the other
+		if err := to.Encode(key.Name); err != nil {
 			return err
 		}
 	}
@@ -162,7 +164,7 @@ func (c contents) encodeValues(to *cbor.Encoder, h snapshotHeader) error {
 		return err
 	}
 	for _, x := range c.indexes {
-		for s := range x.allContents() {
+		for s := range x.AllContents() {
 			if err := to.Encode(serviceToSnapshot(&s)); err != nil {
 				return err
 			}
@@ -171,38 +173,38 @@ func (c contents) encodeValues(to *cbor.Encoder, h snapshotHeader) error {
 			return err
 		}
 	}
-	for _, p := range c.pods.all() {
-		if err := to.Encode(snapshotPod{Namespace: p.namespace, Name: p.name, Addrs: p.addrs, Labels: p.labels}); err != nil {
+	for _, p := range c.pods.All() {
+		if err := to.Encode(snapshotPod{Namespace: p.Namespace, Name: p.Name, Addrs: p.Addrs, Labels: p.Labels}); err != nil {
 			return err
 		}
 	}
 	return to.Encode(nil)
 }
 
-func serviceToSnapshot(c *serviceContents) *snapshotService {
-	s := &snapshotService{Namespace: c.namespace, Name: c.name, Slices: make([]snapshotSlice, len(c.slices))}
-	if spec := c.service; spec != nil {
+func serviceToSnapshot(c *index.ServiceContents) *snapshotService {
+	s := &snapshotService{Namespace: c.Namespace, Name: c.Name, Slices: make([]snapshotSlice, len(c.Slices))}
+	if spec := c.Service; spec != nil {
 		s.Spec = &snapshotSpec{
-			Kind: spec.kind, Policy: spec.policy, Selector: spec.selector, Target: spec.target,
-			ClusterIPs: spec.clusterIPs, Ports: portsToSnapshot(spec.ports),
+			Kind: spec.Kind, Policy: spec.Policy, Selector: spec.Selector, Target: spec.Target,
+			ClusterIPs: spec.ClusterIPs, Ports: portsToSnapshot(spec.Ports),
 		}
-		if e := spec.external; e != nil {
-			s.Spec.External, s.Spec.ExternalAddrs, s.Spec.ExternalNames = true, e.addrs, e.names
+		if e := spec.External; e != nil {
+			s.Spec.External, s.Spec.ExternalAddrs, s.Spec.ExternalNames = true, e.Addrs, e.Names
 		}
 	}
-	for i, sl := range c.slices {
-		to, n := &s.Slices[i], len(sl.endpoints)
-		to.Name, to.Ports = sl.name, portsToSnapshot(sl.ports)
-		to.Addrs, to.States = make([]byte, 0, len(octets{})*n), make([]byte, n)
-		for j, e := range sl.endpoints {
-			ip := e.addr.As16()
+	for i, sl := range c.Slices {
+		to, n := &s.Slices[i], len(sl.Endpoints)
+		to.Name, to.Ports = sl.Name, portsToSnapshot(sl.Ports)
+		to.Addrs, to.States = make([]byte, 0, len(index.Octets{})*n), make([]byte, n)
+		for j, e := range sl.Endpoints {
+			ip := e.Addr.As16()
 			to.Addrs = append(to.Addrs, ip[:]...)
-			to.States[j] = byte(e.state)
-			if e.podName {
+			to.States[j] = byte(e.State)
+			if e.PodName {
 				to.States[j] |= fromPod
 			}
-			setColumn(&to.Names, n, j, e.name)
-			setColumn(&to.Zones, n, j, e.zone)
+			setColumn(&to.Names, n, j, e.Name)
+			setColumn(&to.Zones, n, j, e.Topology)
 		}
 	}
 	return s
@@ -219,10 +221,10 @@ func setColumn(column *[]string, n, i int, value string) {
 	(*column)[i] = value
 }
 
-func portsToSnapshot(ports []port) []snapshotPort {
+func portsToSnapshot(ports []model.Port) []snapshotPort {
 	s := make([]snapshotPort, len(ports))
 	for i, p := range ports {
-		s[i] = snapshotPort{Name: p.name(), Proto: p.proto(), Number: p.number}
+		s[i] = snapshotPort{Name: p.Name(), Proto: p.Proto(), Number: p.Number}
 	}
 	return s
 }
@@ -231,7 +233,7 @@ func portsToSnapshot(ports []port) []snapshotPort {
 func (c contents) endpoints() int {
 	n := 0
 	for _, x := range c.indexes {
-		n += x.counts().endpoints
+		n += x.Counts().Endpoints
 	}
 	return n
 }
@@ -302,26 +304,26 @@ var snapshotDecoding = func() cbor.DecMode {
 
 // decode puts what rest holds behind the header. endpoints is about how many there are.
 func (c contents) decode(rest []byte, endpoints int) error {
-	rest, err := each(rest, func(name *string) (*namespaceSpec, error) {
-		return &namespaceSpec{key("", *name)}, nil
-	}, func(spec *namespaceSpec) {
+	rest, err := each(rest, func(name *string) (*model.Namespace, error) {
+		return &model.Namespace{Key: model.KeyOf("", *name)}, nil
+	}, func(spec *model.Namespace) {
 		for _, x := range c.indexes {
-			x.putNamespace(spec)
+			x.PutNamespace(spec)
 		}
 	})
 	if err != nil {
 		return fmt.Errorf("namespaces: %w", err)
 	}
 	for i, x := range c.indexes {
-		x.reserve(endpoints)
-		rest, err = each(rest, func(s *snapshotService) (*serviceContents, error) {
+		x.Reserve(endpoints)
+		rest, err = each(rest, func(s *snapshotService) (*index.ServiceContents, error) {
 			return s.contents(i > 0)
-		}, x.putContents)
+		}, x.PutContents)
 		if err != nil {
 			return fmt.Errorf("services: %w", err)
 		}
 	}
-	if rest, err = each(rest, (*snapshotPod).spec, c.pods.put); err != nil {
+	if rest, err = each(rest, (*snapshotPod).spec, c.pods.Put); err != nil {
 		return fmt.Errorf("pods: %w", err)
 	}
 	if len(rest) > 0 {
@@ -355,43 +357,43 @@ func each[T, V any](sequence []byte, convert func(*T) (V, error), put func(V)) (
 }
 
 // contents returns what s stands for, an import if imported is set, or an error if no converter makes such a thing.
-func (s *snapshotService) contents(imported bool) (*serviceContents, error) {
-	c := &serviceContents{objectKey: key(s.Namespace, s.Name)}
+func (s *snapshotService) contents(imported bool) (*index.ServiceContents, error) {
+	c := &index.ServiceContents{Key: model.KeyOf(s.Namespace, s.Name)}
 	if spec := s.Spec; spec != nil {
-		c.service = &serviceSpec{
-			objectKey: c.objectKey, kind: spec.Kind, policy: spec.Policy, selector: spec.Selector, target: spec.Target,
-			clusterIPs: spec.ClusterIPs, ports: portsFromSnapshot(spec.Ports),
+		c.Service = &model.Service{
+			Key: c.Key, Kind: spec.Kind, Policy: spec.Policy, Selector: spec.Selector, Target: spec.Target,
+			ClusterIPs: spec.ClusterIPs, Ports: portsFromSnapshot(spec.Ports),
 		}
 		if spec.External {
-			c.service.external = &external{spec.ExternalAddrs, spec.ExternalNames}
+			c.Service.External = &model.External{Addrs: spec.ExternalAddrs, Names: spec.ExternalNames}
 		}
-		if !c.service.isValid() {
+		if !c.Service.IsValid() {
 			return nil, malformed(s.Namespace, s.Name)
 		}
 	}
 	for i := range s.Slices {
 		sl := &s.Slices[i]
 		n := len(sl.States)
-		if len(sl.Addrs) != len(octets{})*n || len(sl.Names) != 0 && len(sl.Names) != n || len(sl.Zones) != 0 && len(sl.Zones) != n {
+		if len(sl.Addrs) != len(index.Octets{})*n || len(sl.Names) != 0 && len(sl.Names) != n || len(sl.Zones) != 0 && len(sl.Zones) != n {
 			return nil, malformed(s.Namespace, s.Name)
 		}
-		spec := &sliceSpec{objectKey: objectKey{c.namespace, sl.Name}, service: c.name, ports: portsFromSnapshot(sl.Ports)}
-		spec.endpoints = make([]endpointSpec, n)
+		spec := &model.Slice{Key: model.Key{Namespace: c.Namespace, Name: sl.Name}, Service: c.Name, Ports: portsFromSnapshot(sl.Ports)}
+		spec.Endpoints = make([]model.Endpoint, n)
 		for j, said := range sl.States {
-			e := &spec.endpoints[j]
-			e.addr = netip.AddrFrom16(octets(sl.Addrs[len(octets{})*j:])).Unmap()
-			e.state, e.podName = state(said&^fromPod), said&fromPod != 0
+			e := &spec.Endpoints[j]
+			e.Addr = netip.AddrFrom16(index.Octets(sl.Addrs[len(index.Octets{})*j:])).Unmap()
+			e.State, e.PodName = model.State(said&^fromPod), said&fromPod != 0
 			if len(sl.Names) > 0 {
-				e.name = sl.Names[j]
+				e.Name = sl.Names[j]
 			}
 			if len(sl.Zones) > 0 {
-				e.zone = intern(sl.Zones[j])
+				e.Topology = model.Intern(sl.Zones[j])
 			}
 		}
-		if !spec.isValid(imported) {
+		if !spec.IsValid(imported) {
 			return nil, malformed(s.Namespace, s.Name)
 		}
-		c.slices = append(c.slices, spec)
+		c.Slices = append(c.Slices, spec)
 	}
 	return c, nil
 }
@@ -401,73 +403,20 @@ func malformed(namespace, name string) error {
 }
 
 // spec returns what p stands for, or an error if no converter makes such a thing.
-func (p *snapshotPod) spec() (*podSpec, error) {
-	if !areAddrs(p.Addrs) {
+func (p *snapshotPod) spec() (*model.Pod, error) {
+	if !model.AreAddrs(p.Addrs) {
 		return nil, malformed(p.Namespace, p.Name)
 	}
-	return &podSpec{objectKey: key(p.Namespace, p.Name), addrs: p.Addrs, labels: p.Labels}, nil
+	return &model.Pod{Key: model.KeyOf(p.Namespace, p.Name), Addrs: p.Addrs, Labels: p.Labels}, nil
 }
 
-func portsFromSnapshot(s []snapshotPort) []port {
-	ports := make([]port, len(s))
+func portsFromSnapshot(s []snapshotPort) []model.Port {
+	ports := make([]model.Port, len(s))
 	for i, p := range s {
-		ports[i] = portOf(p.Name, p.Proto, p.Number)
+		ports[i] = model.PortOf(p.Name, p.Proto, p.Number)
 	}
-	return sortedPorts(ports)
+	return model.SortedPorts(ports)
 }
-
-// isValid reports whether a converter may have made s, that of imports if imported is set.
-func (s *sliceSpec) isValid(imported bool) bool {
-	isNone := func(e endpointSpec) bool { return !e.isValid(imported) }
-	return s.name != "" && s.service != "" && arePorts(s.ports) && !slices.ContainsFunc(s.endpoints, isNone)
-}
-
-func (e *endpointSpec) isValid(imported bool) bool {
-	switch hostname, cluster, _ := strings.Cut(e.name, "."); {
-	case e.state > ready:
-		return false
-	case imported:
-		return validLabel(hostname) && validLabel(cluster) && !e.podName
-	case e.name == "":
-		return !e.podName
-	}
-	var dashed [maxDashed]byte
-	return validLabel(e.name) && string(appendDashed(dashed[:0], e.addr)) != e.name
-}
-
-func (s *serviceSpec) isValid() bool {
-	return validLabel(s.namespace) && validLabel(s.name) && s.kind <= externalName && s.policy <= hostnamesAll &&
-		(s.kind == clusterIP || len(s.clusterIPs) == 0) && areAddrs(s.clusterIPs) && arePorts(s.ports) &&
-		(s.target == "" || s.kind == externalName && isTarget(s.target)) && (s.external == nil || s.external.isValid())
-}
-
-func (e *external) isValid() bool {
-	isNone := func(name string) bool { return !isTarget(name) }
-	return len(e.addrs)+len(e.names) > 0 && areAddrs(e.addrs) && areDistinct(e.names) && !slices.ContainsFunc(e.names, isNone)
-}
-
-// isTarget reports whether name is one that a CNAME may point to.
-func isTarget(name string) bool {
-	c := converter{skip: func(string, reason) {}}
-	return name != "" && c.externalName(name) == name
-}
-
-// arePorts reports whether ports have numbers, and names that fit into a label behind an underscore.
-func arePorts(ports []port) bool {
-	isNone := func(p port) bool {
-		return p.number == 0 || p.name() != "" && !validLabel(p.name()) || !validLabel(p.proto()) || max(len(p.name()), len(p.proto())) > maxPortName
-	}
-	return !slices.ContainsFunc(ports, isNone)
-}
-
-// areAddrs reports whether addrs are distinct addresses without zones, none of them IPv4-mapped.
-func areAddrs(addrs []netip.Addr) bool {
-	isNone := func(addr netip.Addr) bool { return !addr.IsValid() || addr.Zone() != "" || addr.Is4In6() }
-	return areDistinct(addrs) && !slices.ContainsFunc(addrs, isNone)
-}
-
-// areDistinct reports whether no two of s are equal.
-func areDistinct[E comparable](s []E) bool { return len(unrepeated(slices.Clone(s))) == len(s) }
 
 // snapshotter keeps a snapshot of what a plugin holds.
 type snapshotter struct {
@@ -652,9 +601,9 @@ func (h *Headless) fingerprint() string {
 
 // version returns a number that changes with what c holds.
 func (c contents) version() uint64 {
-	n := c.pods.version()
+	n := c.pods.Version()
 	for _, x := range c.indexes {
-		n += x.version()
+		n += x.Version()
 	}
 	return n
 }

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/coredns-headless/headless/internal/model"
 )
 
 var snapshotKills = flag.Int("snapshot.kills", 50, "how many processes that write snapshots are killed")
@@ -161,13 +163,13 @@ const (
 // killedEnv holds the path of the child's snapshot and its first generation.
 const killedEnv = "HEADLESS_SNAPSHOT_CHILD"
 
-func killedSlice(service, generation int) *sliceSpec {
+func killedSlice(service, generation int) *model.Slice {
 	name := fmt.Sprint("service-", service)
-	s := &sliceSpec{objectKey: key("ns", name), service: name}
+	s := &model.Slice{Key: model.KeyOf("ns", name), Service: name}
 	for i := range killedPods {
-		s.endpoints = append(s.endpoints, endpointSpec{
-			addr: netip.AddrFrom4([4]byte{byte(10 + i), byte(generation >> 16), byte(generation >> 8), byte(generation)}),
-			name: fmt.Sprintf("g-%d-%d", generation, i), state: ready,
+		s.Endpoints = append(s.Endpoints, model.Endpoint{
+			Addr: netip.AddrFrom4([4]byte{byte(10 + i), byte(generation >> 16), byte(generation >> 8), byte(generation)}),
+			Name: fmt.Sprintf("g-%d-%d", generation, i), State: model.Ready,
 		})
 	}
 	return s
@@ -188,17 +190,17 @@ func TestSnapshotChild(t *testing.T) {
 	s := h.snapshot
 	s.synced, s.confirmed = func() bool { return true }, time.Now
 	s.load()
-	h.index.putNamespace(&namespaceSpec{key("", "ns")})
+	h.index.PutNamespace(&model.Namespace{Key: model.KeyOf("", "ns")})
 	for i := range killedServices {
-		h.index.putService(&serviceSpec{objectKey: key("ns", fmt.Sprint("service-", i)), kind: headless})
-		h.index.putSlice(killedSlice(i, generation))
+		h.index.PutService(&model.Service{Key: model.KeyOf("ns", fmt.Sprint("service-", i)), Kind: model.Headless})
+		h.index.PutSlice(killedSlice(i, generation))
 	}
 	var reached atomic.Int64
 	reached.Store(int64(generation))
 	go func() {
 		for g := generation + 1; ; g++ {
 			for i := range killedServices {
-				h.index.putSlice(killedSlice(i, g))
+				h.index.PutSlice(killedSlice(i, g))
 			}
 			reached.Store(int64(g))
 		}
@@ -287,28 +289,28 @@ func checkKilled(t *testing.T, path string, written int) int {
 	if err := c.read(path, anyHeaderAndTime); err != nil {
 		t.Fatalf("after generation %d was written: %v", written, err)
 	}
-	if err := c.indexes[0].check(); err != nil {
+	if err := c.indexes[0].Check(); err != nil {
 		t.Fatal(err)
 	}
 	greatest, services := 0, 0
-	for s := range c.indexes[0].allContents() {
+	for s := range c.indexes[0].AllContents() {
 		services++
 		var generation int
-		if len(s.slices) != 1 || s.service == nil || len(s.slices[0].endpoints) != killedPods {
-			t.Fatalf("%s has %+v", s.name, s)
+		if len(s.Slices) != 1 || s.Service == nil || len(s.Slices[0].Endpoints) != killedPods {
+			t.Fatalf("%s has %+v", s.Name, s)
 		}
-		for i, e := range s.slices[0].endpoints {
+		for i, e := range s.Slices[0].Endpoints {
 			if i == 0 {
-				if _, err := fmt.Sscanf(e.name, "g-%d-0", &generation); err != nil {
-					t.Fatalf("%s has %q: %v", s.name, e.name, err)
+				if _, err := fmt.Sscanf(e.Name, "g-%d-0", &generation); err != nil {
+					t.Fatalf("%s has %q: %v", s.Name, e.Name, err)
 				}
 			}
-			if want := killedSlice(0, generation).endpoints[i]; e != want {
-				t.Fatalf("%s has %+v among its endpoints of generation %d, want %+v", s.name, e, generation, want)
+			if want := killedSlice(0, generation).Endpoints[i]; e != want {
+				t.Fatalf("%s has %+v among its endpoints of generation %d, want %+v", s.Name, e, generation, want)
 			}
 		}
 		if generation < written {
-			t.Errorf("%s is of generation %d, and %d was written", s.name, generation, written)
+			t.Errorf("%s is of generation %d, and %d was written", s.Name, generation, written)
 		}
 		greatest = max(greatest, generation)
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -18,6 +17,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
+	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/fxamacker/cbor/v2"
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -28,7 +31,7 @@ import (
 
 // newContents returns contents without anything in them, with the index of multicluster zones.
 func newContents() contents {
-	return contents{[]*index{newIndex(hostnamesReady, false), newIndex(hostnamesReady, false)}, newPods()}
+	return contents{[]*index.Index{index.New(model.HostnamesReady, false, 0), index.New(model.HostnamesReady, false, 0)}, index.NewPods()}
 }
 
 // testHeader is a header that readAll accepts.
@@ -97,88 +100,95 @@ func sealedBody(body []byte) []byte {
 func (c contents) facts() []string {
 	var facts []string
 	for i, x := range c.indexes {
-		for _, key := range x.namespaceKeys() {
-			facts = append(facts, fmt.Sprintf("%d namespace %s", i, key.name))
+		for _, key := range x.NamespaceKeys() {
+			facts = append(facts, fmt.Sprintf("%d namespace %s", i, key.Name))
 		}
-		for s := range x.allContents() {
-			if spec := s.service; spec != nil {
+		for s := range x.AllContents() {
+			if spec := s.Service; spec != nil {
 				facts = append(facts, fmt.Sprintf("%d service %v: kind %d, policy %d, selector %v, target %q, IPs %v, ports %v, external %v", i,
-					s.objectKey, spec.kind, spec.policy, spec.selector, spec.target, spec.clusterIPs, portTexts(spec.ports), externalText(spec.external)))
+					s.Key, spec.Kind, spec.Policy, spec.Selector, spec.Target, spec.ClusterIPs, portTexts(spec.Ports), externalText(spec.External)))
 			}
-			for _, sl := range s.slices {
-				text := fmt.Sprintf("%d slice %v of %s: ports %v", i, sl.objectKey, s.name, portTexts(sl.ports))
-				for _, e := range sl.endpoints {
-					text += fmt.Sprintf(", %v %q pod %v zone %q state %d", e.addr, e.name, e.podName, e.zone, e.state)
+			for _, sl := range s.Slices {
+				text := fmt.Sprintf("%d slice %v of %s: ports %v", i, sl.Key, s.Name, portTexts(sl.Ports))
+				for _, e := range sl.Endpoints {
+					text += fmt.Sprintf(", %v %q pod %v zone %q state %d", e.Addr, e.Name, e.PodName, e.Topology, e.State)
 				}
 				facts = append(facts, text)
 			}
 		}
 	}
-	for _, p := range c.pods.all() {
-		facts = append(facts, fmt.Sprintf("pod %v: %v %v", p.objectKey, p.addrs, p.labels))
+	for _, p := range c.pods.All() {
+		facts = append(facts, fmt.Sprintf("pod %v: %v %v", p.Key, p.Addrs, p.Labels))
 	}
 	slices.Sort(facts)
 	return facts
 }
 
-func externalText(e *external) string {
+func externalText(e *model.External) string {
 	if e == nil {
 		return "none"
 	}
-	return fmt.Sprint(e.addrs, e.names)
+	return fmt.Sprint(e.Addrs, e.Names)
 }
 
-func portTexts(ports []port) (texts []string) {
+func portTexts(ports []model.Port) (texts []string) {
 	for _, p := range ports {
-		texts = append(texts, fmt.Sprintf("%s/%s/%d", p.name(), p.proto(), p.number))
+		texts = append(texts, fmt.Sprintf("%s/%s/%d", p.Name(), p.Proto(), p.Number))
 	}
 	return texts
 }
 
 // randomContents returns contents after a random history, some endpoints of which are held.
 func randomContents(r *rand.Rand) contents {
-	c := newContents()
-	x, imports := c.indexes[0], c.indexes[1]
-	x.holds.time = time.Hour
-	m := newModel(hostnamesReady, false)
+	x, imports := index.New(model.HostnamesReady, false, time.Hour), index.New(model.HostnamesReady, false, 0)
+	c := contents{[]*index.Index{x, imports}, index.NewPods()}
 	for range r.IntN(60) {
-		step(r, x, m)
+		switch r.IntN(8) {
+		case 0:
+			x.DropService(modeltest.RandomKey(r, modeltest.Universe.Services))
+		case 1, 2:
+			x.PutService(modeltest.RandomService(r))
+		case 3:
+			x.DropSlice(modeltest.RandomKey(r, modeltest.Universe.Slices))
+		default:
+			x.PutSlice(modeltest.RandomSlice(r))
+		}
 	}
-	for _, name := range pickSome(r, universe.namespaces) {
-		x.putNamespace(&namespaceSpec{key("", name)})
+	for _, name := range modeltest.PickSome(r, modeltest.Universe.Namespaces) {
+		x.PutNamespace(&model.Namespace{Key: model.KeyOf("", name)})
 	}
-	for _, key := range x.namespaceKeys() { // which both are told
-		imports.putNamespace(&namespaceSpec{key})
+	for _, key := range x.NamespaceKeys() { // which both are told
+		imports.PutNamespace(&model.Namespace{Key: key})
 	}
 	for range r.IntN(10) {
-		s := randomService(r)
-		if s.kind != externalName {
-			imports.putService(s)
+		s := modeltest.RandomService(r)
+		if s.Kind != model.ExternalName {
+			imports.PutService(s)
 		}
-		sl := randomSlice(r)
-		for i := range sl.endpoints {
-			e := &sl.endpoints[i]
-			e.name, e.podName = cmp.Or(e.name, "d")+"."+pickOne(r, []string{"east", "west"}), false
+		sl := modeltest.RandomSlice(r)
+		for i := range sl.Endpoints {
+			e := &sl.Endpoints[i]
+			e.Name, e.PodName = cmp.Or(e.Name, "d")+"."+modeltest.PickOne(r, []string{"east", "west"}), false
 		}
-		imports.putSlice(sl)
+		imports.PutSlice(sl)
 	}
 	for i := range r.IntN(5) {
-		p := &podSpec{objectKey: objectKey{pickOne(r, universe.namespaces), fmt.Sprint("pod-", i)}, addrs: pickSome(r, universe.addrs)}
+		p := &model.Pod{Key: model.Key{Namespace: modeltest.PickOne(r, modeltest.Universe.Namespaces), Name: fmt.Sprint("pod-", i)}, Addrs: modeltest.PickSome(r, modeltest.Universe.Addrs)}
 		if r.IntN(2) == 0 {
-			p.labels = map[string]string{"app": pickOne(r, universe.services), "": "\xff"}
+			p.Labels = map[string]string{"app": modeltest.PickOne(r, modeltest.Universe.Services), "": "\xff"}
 		}
-		c.pods.put(p)
+		c.pods.Put(p)
 	}
 	return c
 }
 
 func TestSnapshotHoldsAllThatTheIndexesDo(t *testing.T) {
-	qs := questions()
+	qs := modeltest.Questions()
 	held := 0
 	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		written, read := randomContents(r), newContents()
-		held += written.indexes[0].holding().now
+		held += written.indexes[0].Holding().Now
 		if err := read.parse(snapshotOf(t, written), anyHeader); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -186,14 +196,14 @@ func TestSnapshotHoldsAllThatTheIndexesDo(t *testing.T) {
 			t.Fatalf("seed %d: read\n%s\nwritten\n%s", seed, strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 		for i, x := range read.indexes {
-			if err := x.check(); err != nil {
+			if err := x.Check(); err != nil {
 				t.Fatalf("seed %d: index %d: %v", seed, i, err)
 			}
 			for j := range qs {
 				checkSameAnswers(t, &qs[j], x, written.indexes[i])
 			}
 		}
-		if n := read.indexes[0].holding(); n != (holdCounts{}) {
+		if n := read.indexes[0].Holding(); n != (index.HoldCounts{}) {
 			t.Errorf("seed %d: endpoints that were read are held: %+v", seed, n)
 		}
 	}
@@ -202,44 +212,57 @@ func TestSnapshotHoldsAllThatTheIndexesDo(t *testing.T) {
 	}
 }
 
-func checkSameAnswers(t *testing.T, q *query, a, b *index) {
+func checkSameAnswers(t *testing.T, q *qname.Name, a, b *index.Index) {
 	t.Helper()
-	for w := wantNothing; w <= wantSRV; w++ {
-		outcomeA, recordsA, errA := got(a, q, w)
-		outcomeB, recordsB, errB := got(b, q, w)
-		if outcomeA != outcomeB || !maps.Equal(recordsA, recordsB) || errA != nil || errB != nil {
-			t.Fatalf("%+v want %d: %d %v %v read, %d %v %v written", *q, w, outcomeA, recordsA, errA, outcomeB, recordsB, errB)
+	for w := index.WantNothing; w <= index.WantSRV; w++ {
+		if read, written := answerText(a, q, w), answerText(b, q, w); read != written {
+			t.Fatalf("%+v want %d: %s read, %s written", *q, w, read, written)
 		}
 	}
-	outcomeA, recordsA, errA := gotExternal(a, q, true)
-	outcomeB, recordsB, errB := gotExternal(b, q, true)
-	if outcomeA != outcomeB || !maps.Equal(recordsA, recordsB) || errA != nil || errB != nil {
-		t.Fatalf("%+v outside: %d %v %v read, %d %v %v written", *q, outcomeA, recordsA, errA, outcomeB, recordsB, errB)
+}
+
+// answerText returns what x says of q, inside the cluster and outside, in an order that does not depend on chance.
+func answerText(x *index.Index, q *qname.Name, w index.Want) string {
+	v, e := x.Lookup(q, w, 1<<20), x.LookupExternal(q, true)
+	var texts []string
+	if w == index.WantA || w == index.WantAAAA {
+		for addr := range slices.Chunk(v.Addrs, w.Family().Size()) {
+			texts = append(texts, fmt.Sprintf("%x", addr))
+		}
 	}
+	for _, target := range v.Targets {
+		slices.SortFunc(target.Addrs, netip.Addr.Compare)
+		texts = append(texts, fmt.Sprintf("%s %v %v", target.Append(nil), target.Ports, target.Addrs))
+	}
+	for _, host := range e.Hosts {
+		texts = append(texts, fmt.Sprintf("%s.%s %v %s %v", host.Append(nil), host.Service, host.Addr, host.Name, host.Ports))
+	}
+	slices.Sort(texts)
+	return fmt.Sprint(v.Outcome, v.Headless, v.CNAME, v.Total, v.Pointers, e.Outcome, e.Headless, texts)
 }
 
 // smallContents returns a little of everything.
 func smallContents() contents {
 	c := newContents()
 	for _, x := range c.indexes {
-		x.putNamespace(&namespaceSpec{key("", "ns")})
+		x.PutNamespace(&model.Namespace{Key: model.KeyOf("", "ns")})
 	}
-	http := []port{portOf("http", "tcp", 80)}
+	http := []model.Port{model.PortOf("http", "tcp", 80)}
 	addr := netip.MustParseAddr
-	c.indexes[0].putService(&serviceSpec{objectKey: key("ns", "web"), kind: headless, ports: http, policy: hostnamesAll})
-	c.indexes[0].putService(&serviceSpec{
-		objectKey: key("ns", "lb"), clusterIPs: []netip.Addr{addr("10.96.0.1")}, ports: http, selector: true,
-		external: &external{[]netip.Addr{addr("192.0.2.1")}, []string{"lb.example.org."}},
+	c.indexes[0].PutService(&model.Service{Key: model.KeyOf("ns", "web"), Kind: model.Headless, Ports: http, Policy: model.HostnamesAll})
+	c.indexes[0].PutService(&model.Service{
+		Key: model.KeyOf("ns", "lb"), ClusterIPs: []netip.Addr{addr("10.96.0.1")}, Ports: http, Selector: true,
+		External: &model.External{Addrs: []netip.Addr{addr("192.0.2.1")}, Names: []string{"lb.example.org."}},
 	})
-	c.indexes[0].putService(&serviceSpec{objectKey: key("ns", "out"), kind: externalName, target: "example.org."})
-	c.indexes[0].putSlice(&sliceSpec{objectKey: key("ns", "web-a"), service: "web", ports: http, endpoints: []endpointSpec{
-		{addr: addr("10.0.0.1"), name: "web-0", state: ready, podName: true, zone: "z"}, {addr: addr("fd00::1"), state: serving},
+	c.indexes[0].PutService(&model.Service{Key: model.KeyOf("ns", "out"), Kind: model.ExternalName, Target: "example.org."})
+	c.indexes[0].PutSlice(&model.Slice{Key: model.KeyOf("ns", "web-a"), Service: "web", Ports: http, Endpoints: []model.Endpoint{
+		{Addr: addr("10.0.0.1"), Name: "web-0", State: model.Ready, PodName: true, Topology: "z"}, {Addr: addr("fd00::1"), State: model.Serving},
 	}})
-	c.indexes[1].putService(&serviceSpec{objectKey: key("ns", "all"), kind: headless})
-	c.indexes[1].putSlice(&sliceSpec{objectKey: key("ns", "all-a"), service: "all", endpoints: []endpointSpec{
-		{addr: addr("10.0.0.1"), name: "web-0.east", state: ready},
+	c.indexes[1].PutService(&model.Service{Key: model.KeyOf("ns", "all"), Kind: model.Headless})
+	c.indexes[1].PutSlice(&model.Slice{Key: model.KeyOf("ns", "all-a"), Service: "all", Endpoints: []model.Endpoint{
+		{Addr: addr("10.0.0.1"), Name: "web-0.east", State: model.Ready},
 	}})
-	c.pods.put(&podSpec{objectKey: key("ns", "web-0"), addrs: []netip.Addr{addr("10.0.0.1")}, labels: map[string]string{"app": "web"}})
+	c.pods.Put(&model.Pod{Key: model.KeyOf("ns", "web-0"), Addrs: []netip.Addr{addr("10.0.0.1")}, Labels: map[string]string{"app": "web"}})
 	return c
 }
 
@@ -281,19 +304,19 @@ func snapshotMalformed() map[string]snapshotService {
 		"a name with a dot":               service("a.b", snapshotSpec{}),
 		"no name":                         service("", snapshotSpec{}),
 		"a namespace that is none":        {Namespace: "n s", Name: "web", Spec: &snapshotSpec{}},
-		"an unknown kind":                 service("web", snapshotSpec{Kind: externalName + 1}),
-		"an unknown policy":               service("web", snapshotSpec{Policy: hostnamesAll + 1}),
+		"an unknown kind":                 service("web", snapshotSpec{Kind: model.ExternalName + 1}),
+		"an unknown policy":               service("web", snapshotSpec{Policy: model.HostnamesAll + 1}),
 		"no address":                      service("web", snapshotSpec{ClusterIPs: []netip.Addr{{}}}),
 		"an IPv4-mapped address":          service("web", snapshotSpec{ClusterIPs: []netip.Addr{netip.MustParseAddr("::ffff:10.0.0.1")}}),
 		"an address with a zone":          service("web", snapshotSpec{ClusterIPs: []netip.Addr{netip.MustParseAddr("fe80::1%eth0")}}),
 		"an address twice":                service("web", snapshotSpec{ClusterIPs: []netip.Addr{a, a}}),
-		"a headless one with a ClusterIP": service("web", snapshotSpec{Kind: headless, ClusterIPs: []netip.Addr{a}}),
-		"a target that is no name":        service("web", snapshotSpec{Kind: externalName, Target: "a b."}),
-		"a target in upper case":          service("web", snapshotSpec{Kind: externalName, Target: "Example.org."}),
-		"a target without its dot":        service("web", snapshotSpec{Kind: externalName, Target: "example.org"}),
-		"a target that is an address":     service("web", snapshotSpec{Kind: externalName, Target: "10.0.0.1."}),
-		"a target that is too long":       service("web", snapshotSpec{Kind: externalName, Target: strings.Repeat("a.", 127) + "a."}),
-		"a target of a headless one":      service("web", snapshotSpec{Kind: headless, Target: "example.org."}),
+		"a headless one with a ClusterIP": service("web", snapshotSpec{Kind: model.Headless, ClusterIPs: []netip.Addr{a}}),
+		"a target that is no name":        service("web", snapshotSpec{Kind: model.ExternalName, Target: "a b."}),
+		"a target in upper case":          service("web", snapshotSpec{Kind: model.ExternalName, Target: "Example.org."}),
+		"a target without its dot":        service("web", snapshotSpec{Kind: model.ExternalName, Target: "example.org"}),
+		"a target that is an address":     service("web", snapshotSpec{Kind: model.ExternalName, Target: "10.0.0.1."}),
+		"a target that is too long":       service("web", snapshotSpec{Kind: model.ExternalName, Target: strings.Repeat("a.", 127) + "a."}),
+		"a target of a headless one":      service("web", snapshotSpec{Kind: model.Headless, Target: "example.org."}),
 		"port 0":                          service("web", snapshotSpec{Ports: []snapshotPort{{Name: "http", Proto: "tcp"}}}),
 		"a port in upper case":            service("web", snapshotSpec{Ports: []snapshotPort{{Name: "HTTP", Proto: "tcp", Number: 80}}}),
 		"a port without a protocol":       service("web", snapshotSpec{Ports: []snapshotPort{{Name: "http", Number: 80}}}),
@@ -305,7 +328,7 @@ func snapshotMalformed() map[string]snapshotService {
 		"a slice without a name":          slice(snapshotSlice{}),
 		"a slice of no Service":           {Namespace: "ns", Slices: []snapshotSlice{{Name: "a"}}},
 		"a slice with port 0":             slice(snapshotSlice{Name: "a", Ports: []snapshotPort{{Proto: "tcp"}}}),
-		"an unknown state":                slice(snapshotSlice{Name: "a", Addrs: one("10.0.0.1"), States: []byte{byte(ready) + 1}}),
+		"an unknown state":                slice(snapshotSlice{Name: "a", Addrs: one("10.0.0.1"), States: []byte{byte(model.Ready) + 1}}),
 		"an unknown bit in the state":     slice(snapshotSlice{Name: "a", Addrs: one("10.0.0.1"), States: []byte{0x40}}),
 		"too few addresses":               slice(snapshotSlice{Name: "a", Addrs: one("10.0.0.1"), States: make([]byte, 2)}),
 		"too many addresses":              slice(snapshotSlice{Name: "a", Addrs: one("10.0.0.1")}),
@@ -422,7 +445,7 @@ func FuzzSnapshot(f *testing.F) {
 		h := &Headless{config: cfg, authorities: cfg.authorities(), index: c.indexes[0], imports: c.indexes[1], pods: c.pods, synced: newLatch()}
 		h.synced.listed("")
 		for i, x := range c.indexes {
-			if err := x.check(); err != nil {
+			if err := x.Check(); err != nil {
 				t.Error(err)
 			}
 			checkPackable(t, h, cfg.zones[i])

@@ -14,6 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns/caddy"
 	_ "github.com/coredns/coredns/plugin/ready"
 	_ "github.com/coredns/coredns/plugin/root"
@@ -49,7 +52,7 @@ func TestSnapshotIsKept(t *testing.T) { // not parallel: it reads counters
 		s.synced = synced.Load
 		s.confirmed = func() time.Time { return time.Unix(0, confirmed.Load()) }
 		change := func(i int) {
-			h.index.putNamespace(&namespaceSpec{key("", fmt.Sprint("ns-", i))})
+			h.index.PutNamespace(&model.Namespace{Key: model.KeyOf("", fmt.Sprint("ns-", i))})
 		}
 		before, failed := snapshotWritten()
 		writes := func(what string, least, most int) {
@@ -114,13 +117,13 @@ func TestSnapshotIsKept(t *testing.T) { // not parallel: it reads counters
 		pass(5 * time.Second)
 		writes("in a minute with a change each 100 ms", 12, 13)
 
-		h.index.putSlice(&sliceSpec{objectKey: key("ns-0", "a"), service: "absent"})
+		h.index.PutSlice(&model.Slice{Key: model.KeyOf("ns-0", "a"), Service: "absent"})
 		pass(5 * time.Second)
 		writes("after a change that no transfer would see", 1, 1)
-		h.pods.put(&podSpec{objectKey: key("ns-0", "a")})
+		h.pods.Put(&model.Pod{Key: model.KeyOf("ns-0", "a")})
 		pass(5 * time.Second)
 		writes("after a change of a Pod", 1, 1)
-		h.pods.put(&podSpec{objectKey: key("ns-0", "a")})
+		h.pods.Put(&model.Pod{Key: model.KeyOf("ns-0", "a")})
 		pass(5 * time.Second)
 		writes("after a change of a Pod that changes nothing for us", 0, 0)
 
@@ -212,7 +215,7 @@ func checkWriteFault(t *testing.T, api *stubAPI, path string, harm, relieve func
 	generation := 0
 	change := func() {
 		generation++
-		h.index.putNamespace(&namespaceSpec{key("", fmt.Sprint("changed-", generation))})
+		h.index.PutNamespace(&model.Namespace{Key: model.KeyOf("", fmt.Sprint("changed-", generation))})
 	}
 	h.snapshot.keep()
 	old := readBack(t, path)
@@ -505,8 +508,8 @@ func TestServerBlocksNeedSnapshotsOfTheirOwn(t *testing.T) {
 
 // BenchmarkSnapshot writes and reads a snapshot of 10,000 Services with ten endpoints each.
 func BenchmarkSnapshot(b *testing.B) {
-	big := contents{[]*index{newIndex(hostnamesReady, false)}, newPods()}
-	bigCluster(big.indexes[0], 10_000, true)
+	big := contents{[]*index.Index{index.New(model.HostnamesReady, false, 0)}, index.NewPods()}
+	modeltest.BigCluster(big.indexes[0], 10_000, true)
 	path := filepath.Join(b.TempDir(), "snapshot")
 	write := func(b *testing.B) {
 		header := snapshotHeader{Version: snapshotVersion, Endpoints: big.endpoints()}
@@ -526,7 +529,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	b.Run("read", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			c := contents{[]*index{newIndex(hostnamesReady, false)}, newPods()}
+			c := contents{[]*index.Index{index.New(model.HostnamesReady, false, 0)}, index.NewPods()}
 			if err := c.read(path, anyHeaderAndTime); err != nil {
 				b.Fatal(err)
 			}
@@ -536,7 +539,7 @@ func BenchmarkSnapshot(b *testing.B) {
 
 // heapPeak returns by how many octets what is in use on the heap grows at most while do runs.
 func heapPeak(do func()) float64 {
-	before := heapInUse()
+	before := modeltest.HeapInUse()
 	most := before
 	done := make(chan struct{})
 	go func() {
@@ -548,7 +551,7 @@ func heapPeak(do func()) float64 {
 		case <-done:
 			return most - before
 		default:
-			most = max(most, heapInUse())
+			most = max(most, modeltest.HeapInUse())
 		}
 	}
 }

@@ -29,6 +29,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
@@ -84,8 +86,8 @@ type soakTruth struct {
 	mu         sync.Mutex // guards the fields below
 	changes    int
 	namespaces map[string]*soakHistory[bool]
-	services   map[objectKey]*soakHistory[soakService]
-	pods       map[objectKey]*soakHistory[[]soakPod]
+	services   map[model.Key]*soakHistory[soakService]
+	pods       map[model.Key]*soakHistory[[]soakPod]
 	marks      []int          // the number of changes before each mark
 	floor      map[string]int // by resource
 	epoch      int            // grows with each start and end of a server, and with each reload
@@ -151,7 +153,7 @@ func (s *soakTruth) isOwed(network string, sent soakMoment) bool {
 type soakQuestion struct {
 	name  string
 	qtype uint16
-	of    objectKey
+	of    model.Key
 	// answer returns what the answer is: whether the name exists, and the records, each as text. It is called only if the
 	// Namespace and the Service exist.
 	answer func(soakService, []soakPod) (exists bool, records []string)
@@ -179,7 +181,7 @@ func (s *soakTruth) isWrong(q *soakQuestion, m *dns.Msg, sent soakMoment) string
 	}
 	services, namespaces := []soakService{{}}, []bool{false}
 	pods := [][]soakPod{nil}
-	if h := s.namespaces[q.of.namespace]; h != nil {
+	if h := s.namespaces[q.of.Namespace]; h != nil {
 		namespaces = h.since(sent.floor[namespacesResource])
 	}
 	if h := s.services[q.of]; h != nil {
@@ -373,8 +375,8 @@ func (s *soakSet) setNamespace(name string, exists bool) {
 	s.change(noted(s.namespaces, name, true), stubNamespace(name))
 }
 
-func (s *soakSet) setService(of objectKey, state soakService) {
-	object := changed(stubService(of.name, cmp.Or(state.clusterIP, corev1.ClusterIPNone)), func(o *corev1.Service) { o.Namespace = of.namespace })
+func (s *soakSet) setService(of model.Key, state soakService) {
+	object := changed(stubService(of.Name, cmp.Or(state.clusterIP, corev1.ClusterIPNone)), func(o *corev1.Service) { o.Namespace = of.Namespace })
 	if !state.exists {
 		s.change(noted(s.services, of, state))
 		s.api.delete(object)
@@ -384,7 +386,7 @@ func (s *soakSet) setService(of objectKey, state soakService) {
 }
 
 // setPods sets the pods of a Service, whose slices are called 0, 1 and so on. The changed ones are put in order.
-func (s *soakSet) setPods(of objectKey, pods []soakPod, order ...int) {
+func (s *soakSet) setPods(of model.Key, pods []soakPod, order ...int) {
 	var objects []apiruntime.Object
 	for _, i := range order {
 		objects = append(objects, soakSlice(of, i, "http", pods))
@@ -392,9 +394,9 @@ func (s *soakSet) setPods(of objectKey, pods []soakPod, order ...int) {
 	s.change(noted(s.pods, of, pods), objects...)
 }
 
-func soakSlice(of objectKey, i int, port string, pods []soakPod) *discoveryv1.EndpointSlice {
-	return changed(emptySlice(fmt.Sprint(of.name, "-", i), of.name), func(o *discoveryv1.EndpointSlice) {
-		o.Namespace = of.namespace
+func soakSlice(of model.Key, i int, port string, pods []soakPod) *discoveryv1.EndpointSlice {
+	return changed(emptySlice(fmt.Sprint(of.Name, "-", i), of.Name), func(o *discoveryv1.EndpointSlice) {
+		o.Namespace = of.Namespace
 		o.Ports[0].Name = new(port)
 		for _, p := range pods {
 			if p.slice == i {
@@ -412,7 +414,7 @@ func (s *soakSet) ip() string {
 	return netip.AddrFrom4([4]byte{10, byte(s.nextIP >> 16), byte(s.nextIP >> 8), byte(s.nextIP)}).String()
 }
 
-func (s *soakSet) podsOf(of objectKey) []soakPod {
+func (s *soakSet) podsOf(of model.Key) []soakPod {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.pods[of].last())
@@ -426,19 +428,19 @@ func (s *soakSet) newPods(n, each int) (pods []soakPod) {
 }
 
 var (
-	soakStillKey  = key("ns", "still")
-	soakEditedKey = key("ns", "edited")
-	soakVIPKey    = key("ns", "vip")
+	soakStillKey  = model.KeyOf("ns", "still")
+	soakEditedKey = model.KeyOf("ns", "edited")
+	soakVIPKey    = model.KeyOf("ns", "vip")
 )
 
-func soakChangingKey(i int) objectKey {
+func soakChangingKey(i int) model.Key {
 	if i == 0 {
-		return key("comes-and-goes", "h-0")
+		return model.KeyOf("comes-and-goes", "h-0")
 	}
-	return key("ns", fmt.Sprint("h-", i))
+	return model.KeyOf("ns", fmt.Sprint("h-", i))
 }
 
-func soakClusterIPKey(i int) objectKey { return key("ns", fmt.Sprint("c-", i)) }
+func soakClusterIPKey(i int) model.Key { return model.KeyOf("ns", fmt.Sprint("c-", i)) }
 
 // populate makes the cluster.
 func (s *soakSet) populate() {
@@ -699,11 +701,11 @@ func (c *soakClient) exchange(network string, r *dns.Msg) (m *dns.Msg, isFresh b
 
 // question returns one at random.
 func (s *soakSet) question(r *rand.Rand) *soakQuestion {
-	of := pickOne(r, []objectKey{
-		soakStillKey, soakStillKey, soakEditedKey, soakVIPKey, key("ns", "nobody"), key("nowhere", "still"),
+	of := modeltest.PickOne(r, []model.Key{
+		soakStillKey, soakStillKey, soakEditedKey, soakVIPKey, model.KeyOf("ns", "nobody"), model.KeyOf("nowhere", "still"),
 		soakChangingKey(r.IntN(soakChanging)), soakChangingKey(r.IntN(soakChanging)), soakClusterIPKey(r.IntN(soakClusterIPs)),
 	})
-	q := &soakQuestion{name: of.name + "." + of.namespace + soakZone, qtype: dns.TypeA, of: of}
+	q := &soakQuestion{name: of.Name + "." + of.Namespace + soakZone, qtype: dns.TypeA, of: of}
 	ready := func(pods []soakPod, selected func(soakPod) bool, text func(soakPod) string) (texts []string) {
 		for _, p := range pods {
 			if p.ready && selected(p) {
@@ -714,7 +716,7 @@ func (s *soakSet) question(r *rand.Rand) *soakQuestion {
 	}
 	all := func(soakPod) bool { return true }
 	ip := func(p soakPod) string { return p.ip }
-	target := func(p soakPod) string { return p.hostname + "." + of.name + "." + of.namespace + soakZone }
+	target := func(p soakPod) string { return p.hostname + "." + of.Name + "." + of.Namespace + soakZone }
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	history := s.services[of]
@@ -723,7 +725,7 @@ func (s *soakSet) question(r *rand.Rand) *soakQuestion {
 		return q
 	}
 	if pods := s.pods[of]; pods != nil {
-		known := pickOne(r, pods.states[max(0, len(pods.states)-5):])
+		known := modeltest.PickOne(r, pods.states[max(0, len(pods.states)-5):])
 		switch kind := r.IntN(8); {
 		case kind == 0:
 			q.qtype = dns.TypeAAAA
@@ -742,7 +744,7 @@ func (s *soakSet) question(r *rand.Rand) *soakQuestion {
 				return len(records) > 0, records
 			}
 		case kind == 4 && len(known) > 0:
-			addr := pickOne(r, known).ip
+			addr := modeltest.PickOne(r, known).ip
 			q.name, _ = dns.ReverseAddr(addr)
 			q.qtype = dns.TypePTR
 			q.answer = func(_ soakService, pods []soakPod) (bool, []string) {
@@ -764,7 +766,7 @@ func (s *soakSet) question(r *rand.Rand) *soakQuestion {
 	case 1:
 		q.name, q.qtype = "_http._tcp."+q.name, dns.TypeSRV
 		q.answer = func(soakService, []soakPod) (bool, []string) {
-			return true, []string{"80 " + of.name + "." + of.namespace + soakZone}
+			return true, []string{"80 " + of.Name + "." + of.Namespace + soakZone}
 		}
 	default:
 		q.answer = func(service soakService, _ []soakPod) (bool, []string) { return true, []string{service.clusterIP} }
@@ -789,8 +791,8 @@ func (s *soakSet) ask(seed uint64) {
 
 func (s *soakSet) askOne(c *soakClient, r *rand.Rand) {
 	q := s.question(r)
-	network := pickOne(r, []string{"udp", "udp", "udp", "tcp"})
-	size := pickOne(r, []uint16{0, 1232, 4096})
+	network := modeltest.PickOne(r, []string{"udp", "udp", "udp", "tcp"})
+	size := modeltest.PickOne(r, []uint16{0, 1232, 4096})
 	sent, query := s.now(), soakQuery(q.name, q.qtype, size)
 	m, isFresh, err := c.exchange(network, query)
 	if err != nil && network == "tcp" && !isFresh { // the server may have ended it
@@ -949,8 +951,8 @@ func (s *soakSet) inSnapshot() (floor map[string]int, usable bool) {
 	}
 	marks := map[string]int{}
 	note := func(resource string, n int) { marks[resource] = max(marks[resource], n) }
-	for _, ns := range c.indexes[0].namespaceKeys() {
-		if n, ok := strings.CutPrefix(ns.name, "mark-"); ok {
+	for _, ns := range c.indexes[0].NamespaceKeys() {
+		if n, ok := strings.CutPrefix(ns.Name, "mark-"); ok {
 			number, err := strconv.Atoi(n)
 			if err != nil {
 				s.t.Fatal(err)
@@ -959,14 +961,14 @@ func (s *soakSet) inSnapshot() (floor map[string]int, usable bool) {
 		}
 	}
 	number := func(addr netip.Addr) int { return int(addr.As4()[2])<<8 | int(addr.As4()[3]) }
-	for content := range c.indexes[0].allContents() {
+	for content := range c.indexes[0].AllContents() {
 		switch {
-		case content.name == "mark-service" && content.service != nil:
-			note(servicesResource, number(content.service.clusterIPs[0]))
-		case content.name == "mark-slice":
-			for _, sl := range content.slices {
-				for _, e := range sl.endpoints {
-					note(slicesResource, number(e.addr))
+		case content.Name == "mark-service" && content.Service != nil:
+			note(servicesResource, number(content.Service.ClusterIPs[0]))
+		case content.Name == "mark-slice":
+			for _, sl := range content.Slices {
+				for _, e := range sl.Endpoints {
+					note(slicesResource, number(e.Addr))
 				}
 			}
 		}
@@ -1167,7 +1169,7 @@ var soakAPIFaults = []soakFault{
 		release()
 	}, true},
 	{"garbage on watches", func(s *soakSet) {
-		s.api.inject(pickOne(s.rand, everyResource), pickOne(s.rand, soakGarbage))
+		s.api.inject(modeltest.PickOne(s.rand, everyResource), modeltest.PickOne(s.rand, soakGarbage))
 	}, true},
 	soakRefusal(http.StatusForbidden), soakRefusal(http.StatusTooManyRequests), soakRefusal(http.StatusInternalServerError),
 	soakRefusal(http.StatusServiceUnavailable),
@@ -1179,10 +1181,10 @@ const soakVersions = 1 << 20
 // soakReloads are the faults that a child survives, besides those.
 var soakReloads = []soakFault{
 	{"reload", func(s *soakSet) {
-		s.reload(s.corefile("Corefile.next", pickOne(s.rand, []string{"", "errors\n", "loadbalance\n"})), true)
+		s.reload(s.corefile("Corefile.next", modeltest.PickOne(s.rand, []string{"", "errors\n", "loadbalance\n"})), true)
 	}, true},
 	{"reload of a broken Corefile", func(s *soakSet) {
-		s.reload(s.corefile("Corefile.broken", pickOne(s.rand, []string{"bind 192.0.2.1\n", "nonsense\n", "headless\n"})), false)
+		s.reload(s.corefile("Corefile.broken", modeltest.PickOne(s.rand, []string{"bind 192.0.2.1\n", "nonsense\n", "headless\n"})), false)
 	}, false},
 }
 
@@ -1264,12 +1266,12 @@ func (s *soakSet) isWritten() bool {
 // survive injects faults until a time, but none that ends the child.
 func (s *soakSet) survive(until time.Time) {
 	for time.Now().Before(until) && !s.isHopeless() {
-		f := pickOne(s.rand, soakAPIFaults)
+		f := modeltest.PickOne(s.rand, soakAPIFaults)
 		switch n := s.rand.IntN(10); {
 		case n == 0:
-			f = pickOne(s.rand, soakReloads)
+			f = modeltest.PickOne(s.rand, soakReloads)
 		case n < 3:
-			f = pickOne(s.rand, soakEdits)
+			f = modeltest.PickOne(s.rand, soakEdits)
 		}
 		isEdit := slices.ContainsFunc(soakEdits, func(e soakFault) bool { return e.name == f.name })
 		if (f.lists || isEdit) && !s.isCaughtUp(2*time.Second) {
@@ -1298,7 +1300,7 @@ func (s *soakSet) attack(seed uint64) {
 
 // attackOnce sends some packets over one connection.
 func (s *soakSet) attackOnce(r *rand.Rand, packets []namedPacket) {
-	network := pickOne(r, []string{"udp", "tcp"})
+	network := modeltest.PickOne(r, []string{"udp", "tcp"})
 	epoch := s.now().epoch
 	conn, err := net.DialTimeout(network, s.dnsAddr, soakPatience)
 	if err != nil {
@@ -1307,7 +1309,7 @@ func (s *soakSet) attackOnce(r *rand.Rand, packets []namedPacket) {
 	}
 	defer func() { _ = conn.Close() }() // all is said
 	for range 20 {
-		p := pickOne(r, packets)
+		p := modeltest.PickOne(r, packets)
 		message := p.packet
 		if network == "udp" {
 			if message = message[:min(len(message), dns.MinMsgSize)]; len(message) == 0 {
@@ -1387,8 +1389,8 @@ func TestSoak(t *testing.T) { // not parallel: it wants all of the machine
 	api.restore(1 << 40)
 	s := &soakSet{
 		soakTruth: &soakTruth{
-			namespaces: make(map[string]*soakHistory[bool]), services: make(map[objectKey]*soakHistory[soakService]),
-			pods: make(map[objectKey]*soakHistory[[]soakPod]), floor: make(map[string]int),
+			namespaces: make(map[string]*soakHistory[bool]), services: make(map[model.Key]*soakHistory[soakService]),
+			pods: make(map[model.Key]*soakHistory[[]soakPod]), floor: make(map[string]int),
 		},
 		t: t, api: api, apiAddr: strings.TrimPrefix(api.url, "http://"), dnsAddr: freeAddr(t), readyAddr: freeAddr(t),
 		snapshot: filepath.Join(t.TempDir(), "snapshot"), began: time.Now(), rand: rand.New(rand.NewPCG(0, *soakSeed)),
@@ -1421,7 +1423,7 @@ func TestSoak(t *testing.T) { // not parallel: it wants all of the machine
 	s.settle()
 	for half := s.began.Add(*soakDuration * 2 / 5); time.Now().Before(half) && !s.isHopeless(); {
 		s.survive(time.Now().Add(time.Duration(s.rand.Int64N(int64(4 * time.Second)))))
-		f := pickOne(s.rand, soakEnds)
+		f := modeltest.PickOne(s.rand, soakEnds)
 		end := s.fault(f.name)
 		f.does(s)
 		end()

@@ -61,7 +61,7 @@ func (h *Headless) contents() string {
 	}
 	endpoints := 0
 	for _, x := range h.indexes() {
-		endpoints += x.counts().endpoints
+		endpoints += x.Counts().Endpoints
 	}
 	return strings.Join(append(list, fmt.Sprint(endpoints, " endpoints")), ", ")
 }

@@ -2,8 +2,10 @@ package headless
 
 import (
 	"math"
+	"net/netip"
 	"slices"
 
+	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/coredns/coredns/plugin/transfer"
 	"github.com/miekg/dns"
 )
@@ -16,24 +18,24 @@ func (h *Headless) Transfer(zone string, serial uint32) (<-chan []dns.RR, error)
 		return nil, transfer.ErrNotAuthoritative
 	}
 	a := h.authority(zone)
-	current := h.indexOf(a).serial()
+	current := h.indexOf(a).Serial()
 	if serial != 0 && int32(serial-current) >= 0 { //nolint:gosec // RFC 1982
 		ch := make(chan []dns.RR, 1)
-		ch <- h.rrset(a, zone, query{kind: apex}, dns.TypeSOA)
+		ch <- h.rrset(a, zone, qname.Name{Kind: qname.Apex}, dns.TypeSOA)
 		close(ch)
 		return ch, nil
 	}
 	frozen := *h
-	frozen.index = h.index.clone()
+	frozen.index = h.index.Clone()
 	if h.imports != nil {
-		frozen.imports = h.imports.clone()
+		frozen.imports = h.imports.Clone()
 	}
 	ch := make(chan []dns.RR)
 	go func() { // ends when the transfer plugin has read everything, as it always does
 		defer close(ch)
-		soa := frozen.rrset(a, zone, query{kind: apex}, dns.TypeSOA)
+		soa := frozen.rrset(a, zone, qname.Name{Kind: qname.Apex}, dns.TypeSOA)
 		ch <- soa
-		ch <- frozen.rrset(a, zone, query{kind: apex}, dns.TypeNS)
+		ch <- frozen.rrset(a, zone, qname.Name{Kind: qname.Apex}, dns.TypeNS)
 		if isReverse(zone) {
 			frozen.transferReverse(a, ch)
 		} else {
@@ -46,18 +48,12 @@ func (h *Headless) Transfer(zone string, serial uint32) (<-chan []dns.RR, error)
 
 // transferForward sends what is below a zone that is not a reverse one.
 func (h *Headless) transferForward(a *authority, ch chan<- []dns.RR) {
-	ch <- h.rrset(a, below("dns-version", a.zone), query{kind: versionName}, dns.TypeTXT)
+	ch <- h.rrset(a, below("dns-version", a.zone), qname.Name{Kind: qname.VersionName}, dns.TypeTXT)
 	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
-		ch <- h.rrset(a, below("ns.dns", a.zone), query{kind: nsName}, qtype)
+		ch <- h.rrset(a, below("ns.dns", a.zone), qname.Name{Kind: qname.NSName}, qtype)
 	}
-	for q := range h.indexOf(a).names() {
-		name := serviceFQDN(q.service, q.namespace, a.zone)
-		if q.hostname != "" {
-			name = q.hostname + "." + name
-		}
-		if q.proto != "" {
-			name = "_" + q.port + "._" + q.proto + "." + name
-		}
+	for q := range h.indexOf(a).Names() {
+		name := q.FQDN(a.zone)
 		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypeCNAME} {
 			ch <- h.rrset(a, name, q, qtype)
 		}
@@ -66,20 +62,20 @@ func (h *Headless) transferForward(a *authority, ch chan<- []dns.RR) {
 
 // transferReverse sends the PTRs in a reverse zone.
 func (h *Headless) transferReverse(a *authority, ch chan<- []dns.RR) {
-	for addr := range h.index.owned() {
-		name, err := dns.ReverseAddr(addr.String())
-		if err != nil || !inZone(name, a.zone) {
+	for addr := range h.index.Owned() {
+		prefix := netip.PrefixFrom(addr, addr.BitLen())
+		name := qname.Reverse(prefix)
+		if !qname.InZone(name, a.zone) {
 			continue
 		}
-		prefix, _ := parseReverse(name)
-		ch <- h.rrset(a, name, query{kind: reverseName, prefix: prefix}, dns.TypePTR)
+		ch <- h.rrset(a, name, qname.Name{Kind: qname.ReverseName, Prefix: prefix}, dns.TypePTR)
 	}
 }
 
 // rrset returns the whole RRset of name and qtype.
-func (h *Headless) rrset(a *authority, name string, q query, qtype uint16) []dns.RR {
+func (h *Headless) rrset(a *authority, name string, q qname.Name, qtype uint16) []dns.RR {
 	m := new(reply)
-	h.resolve(&question{query: q, authority: a, name: name, qtype: qtype, end: math.MaxInt32}, m)
+	h.resolve(&question{Name: q, authority: a, name: name, qtype: qtype, end: math.MaxInt32}, m)
 	if m.cname != "" && qtype == dns.TypeCNAME {
 		return []dns.RR{cnameRR(name, m.ttl, m.cname)}
 	}

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
 	"github.com/go-logr/logr"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,7 +42,7 @@ const (
 )
 
 // spec is what we keep of an object of some resource.
-type spec interface{ id() objectKey }
+type spec interface{ ID() model.Key }
 
 // store feeds the objects of one resource, of type O, into the index as specs and keeps nothing itself. It is a
 // cache.TransformingStore. Its methods return no errors: a reflector would log them and go on without the object.
@@ -49,10 +51,10 @@ type store[O any, S spec] struct {
 	adapt    func(obj any) (o O, ok bool) // takes an object of another type that stands for an O; nil: there is none
 	convert  func(O) (s S, ok bool)       // ok is false for an object that is not served
 	put      func(S)
-	drop     func(objectKey)
-	keys     func() []objectKey // of the objects that the index holds
+	drop     func(model.Key)
+	keys     func() []model.Key // of the objects that the index holds
 	replace  func(iter.Seq[S])  // makes these all there are; nil: by put, keys and drop
-	skip     func(resource string, r reason)
+	skip     func(resource string, r flaw)
 	synced   *latch
 	brought  func(O, S) // called after the put of what a watch brought; nil: nothing is
 }
@@ -74,7 +76,7 @@ func (s *store[O, S]) Update(obj any) error { return s.Add(obj) }
 // Delete implements cache.ReflectorStore.
 func (s *store[O, S]) Delete(obj any) error {
 	if o, err := meta.Accessor(obj); err == nil {
-		s.drop(objectKey{o.GetNamespace(), o.GetName()})
+		s.drop(model.Key{Namespace: o.GetNamespace(), Name: o.GetName()})
 	}
 	return nil
 }
@@ -100,10 +102,10 @@ func (s *store[O, S]) Replace(list []any, _ string) error {
 }
 
 func (s *store[O, S]) replaceEach(specs iter.Seq[S]) {
-	listed := make(map[objectKey]bool)
+	listed := make(map[model.Key]bool)
 	for spec := range specs {
 		s.put(spec)
-		listed[spec.id()] = true
+		listed[spec.ID()] = true
 	}
 	for _, key := range s.keys() {
 		if !listed[key] {
@@ -156,43 +158,43 @@ func (s *store[O, S]) object(obj any) (o O, ok bool) {
 }
 
 // stores returns the stores that feed x, by resource. They tell l what they hear.
-func stores(x *index, c *converter, l *latch) map[string]cache.TransformingStore {
+func stores(x *index.Index, c *converter, l *latch) map[string]cache.TransformingStore {
 	return map[string]cache.TransformingStore{
-		namespacesResource: &store[*corev1.Namespace, *namespaceSpec]{
-			namespacesResource, nil, c.namespace, x.putNamespace, x.dropNamespace, x.namespaceKeys, nil, c.skip, l, nil,
+		namespacesResource: &store[*corev1.Namespace, *model.Namespace]{
+			namespacesResource, nil, c.namespace, x.PutNamespace, x.DropNamespace, x.NamespaceKeys, nil, c.skip, l, nil,
 		},
-		servicesResource: &store[*corev1.Service, *serviceSpec]{
-			servicesResource, wireServiceOf, c.service, x.putService, x.dropService, x.serviceKeys, nil, c.skip, l, nil,
+		servicesResource: &store[*corev1.Service, *model.Service]{
+			servicesResource, wireServiceOf, c.service, x.PutService, x.DropService, x.ServiceKeys, nil, c.skip, l, nil,
 		},
-		slicesResource: &store[*wireSlice, *sliceSpec]{
-			slicesResource, wireSliceOf, c.slice, x.putSlice, x.dropSlice, nil, x.replaceSlices, c.skip, l, newProgramming(x, c.skip).put,
+		slicesResource: &store[*wireSlice, *model.Slice]{
+			slicesResource, wireSliceOf, c.slice, x.PutSlice, x.DropSlice, nil, x.ReplaceSlices, c.skip, l, newProgramming(x, c.skip).put,
 		},
 	}
 }
 
 // importStores adds the stores that feed x, the index of the multicluster zones, to feeds. The Namespaces feed both indexes.
-func importStores(feeds map[string]cache.TransformingStore, x *index, c *converter, l *latch) {
-	namespaces := feeds[namespacesResource].(*store[*corev1.Namespace, *namespaceSpec])
+func importStores(feeds map[string]cache.TransformingStore, x *index.Index, c *converter, l *latch) {
+	namespaces := feeds[namespacesResource].(*store[*corev1.Namespace, *model.Namespace])
 	put, drop := namespaces.put, namespaces.drop
-	namespaces.put = func(s *namespaceSpec) {
+	namespaces.put = func(s *model.Namespace) {
 		put(s)
-		x.putNamespace(s)
+		x.PutNamespace(s)
 	}
-	namespaces.drop = func(key objectKey) {
+	namespaces.drop = func(key model.Key) {
 		drop(key)
-		x.dropNamespace(key)
+		x.DropNamespace(key)
 	}
-	feeds[importsResource] = &store[*mcsv1alpha1.ServiceImport, *serviceSpec]{
-		importsResource, nil, c.serviceImport, x.putService, x.dropService, x.serviceKeys, nil, c.skip, l, nil,
+	feeds[importsResource] = &store[*mcsv1alpha1.ServiceImport, *model.Service]{
+		importsResource, nil, c.serviceImport, x.PutService, x.DropService, x.ServiceKeys, nil, c.skip, l, nil,
 	}
-	feeds[importedResource] = &store[*wireSlice, *sliceSpec]{
-		importedResource, wireSliceOf, c.importedSlice, x.putSlice, x.dropSlice, nil, x.replaceSlices, c.skip, l, nil,
+	feeds[importedResource] = &store[*wireSlice, *model.Slice]{
+		importedResource, wireSliceOf, c.importedSlice, x.PutSlice, x.DropSlice, nil, x.ReplaceSlices, c.skip, l, nil,
 	}
 }
 
 // podStore returns the store that feeds p.
-func podStore(p *pods, c *converter, l *latch) cache.TransformingStore {
-	return &store[*corev1.Pod, *podSpec]{podsResource, nil, c.pod, p.put, p.drop, p.keys, nil, c.skip, l, nil}
+func podStore(p *index.Pods, c *converter, l *latch) cache.TransformingStore {
+	return &store[*corev1.Pod, *model.Pod]{podsResource, nil, c.pod, p.Put, p.Drop, p.Keys, nil, c.skip, l, nil}
 }
 
 // latch is open once every resource it waits for has been listed. It also knows when each was heard of last.

@@ -214,7 +214,7 @@ func TestWatchServesWhatTheAPIServerHas(t *testing.T) {
 			s.put(emptySlice("web-a", "web"))
 			eventuallySays(t, h, "web A", "NXDOMAIN")
 			s.delete(emptySlice("web-a", ""))
-			eventually(t, "the slice is gone", func() bool { return h.index.counts().slices == 0 })
+			eventually(t, "the slice is gone", func() bool { return h.index.Counts().Slices == 0 })
 			s.delete(stubNamespace("ns"))
 			eventuallySays(t, h, "new A", "NXDOMAIN")
 			s.put(stubNamespace("ns"))
@@ -282,7 +282,7 @@ func TestWatchNeverDeniesWhatStays(t *testing.T) {
 			s.put(stubService("added", "10.96.1.2"), stubNamespace("new"))
 			s.put(stubSlice("app-a", "app", "10.0.1.3", "app-0"))
 			s.put(stubSlice("web-b", "web", "10.0.0.1", "web-0"), emptySlice("app-b", "app"))
-			before := h.index.counts().slices
+			before := h.index.Counts().Slices
 			s.delete(stubService("gone", ""), stubNamespace("other"), emptySlice("web-a", ""), emptySlice("event", ""))
 			tt.while(s)
 			checkWeb(t, h)
@@ -295,7 +295,7 @@ func TestWatchNeverDeniesWhatStays(t *testing.T) {
 			eventuallySays(t, h, "1.1.0.10.in-addr.arpa. PTR", "NXDOMAIN")
 			eventuallySays(t, h, "new.svc.cluster.local. A", "NOERROR")
 			eventuallySays(t, h, "other.svc.cluster.local. A", "NXDOMAIN")
-			eventually(t, "slices are gone", func() bool { return h.index.counts().slices == before-1 })
+			eventually(t, "slices are gone", func() bool { return h.index.Counts().Slices == before-1 })
 			for i := range 20 { // one slice takes over from the other, and back
 				names := [...]string{"web-a", "web-b"}
 				s.put(stubSlice(names[i%2], "web", "10.0.0.1", "web-0"))
@@ -431,7 +431,7 @@ func TestMalformedObjectsAreSkippedAndCounted(t *testing.T) { // not parallel: i
 	for _, tt := range []struct {
 		name     string
 		object   apiruntime.Object
-		reason   reason // "": nothing is skipped
+		reason   flaw // "": nothing is skipped
 		question string
 		want     string
 	}{

@@ -1,4 +1,4 @@
-package headless
+package index
 
 import (
 	"hash/maphash"

@@ -1,69 +1,69 @@
-package headless
+package qname
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/model"
 	"github.com/miekg/dns"
 )
 
 func TestParse(t *testing.T) {
 	const zone = "cluster.local."
-	web := query{kind: serviceName, namespace: "ns", service: "web"}
-	below := func(hostname, port, proto string) query {
+	web := Name{Kind: ServiceName, Namespace: "ns", Service: "web"}
+	below := func(hostname, port, proto string) Name {
 		q := web
-		q.hostname, q.port, q.proto = hostname, port, proto
+		q.Hostname, q.Port, q.Proto = hostname, port, proto
 		return q
 	}
-	at := func(hostname, addr string) query {
+	at := func(hostname, addr string) Name {
 		q := web
-		q.hostname, q.addr = hostname, netip.MustParseAddr(addr)
+		q.Hostname, q.Addr = hostname, netip.MustParseAddr(addr)
 		return q
 	}
-	pod := func(namespace, label string) query { return query{kind: podName, namespace: namespace, pod: label} }
-	reverse := func(prefix string) query { return query{kind: reverseName, prefix: netip.MustParsePrefix(prefix)} }
+	pod := func(namespace, label string) Name { return Name{Kind: PodName, Namespace: namespace, Pod: label} }
+	reverse := func(prefix string) Name { return Name{Kind: ReverseName, Prefix: netip.MustParsePrefix(prefix)} }
 
 	for _, c := range []struct {
 		name  string
 		qname string
 		zone  string
-		want  query
+		want  Name
 	}{
-		{"the zone itself is the apex", "cluster.local.", zone, query{kind: apex}},
-		{"svc stands alone", "svc.cluster.local.", zone, query{kind: structural}},
-		{"pod stands alone", "pod.cluster.local.", zone, query{kind: structural}},
-		{"dns stands alone", "dns.cluster.local.", zone, query{kind: structural}},
-		{"dns-version is a name of its own", "dns-version.cluster.local.", zone, query{kind: versionName}},
-		{"nothing is below dns-version", "x.dns-version.cluster.local.", zone, query{}},
-		{"ns.dns is a name of its own", "ns.dns.cluster.local.", zone, query{kind: nsName}},
-		{"nothing is below ns.dns", "x.ns.dns.cluster.local.", zone, query{}},
-		{"nothing else is below dns", "x.dns.cluster.local.", zone, query{}},
-		{"nothing else is below the zone", "x.cluster.local.", zone, query{}},
-		{"a label that ends in svc is another", "mysvc.cluster.local.", zone, query{}},
-		{"an escaped dot does not separate svc", `web.ns\.svc.cluster.local.`, zone, query{}},
+		{"the zone itself is the apex", "cluster.local.", zone, Name{Kind: Apex}},
+		{"svc stands alone", "svc.cluster.local.", zone, Name{Kind: Structural}},
+		{"pod stands alone", "pod.cluster.local.", zone, Name{Kind: Structural}},
+		{"dns stands alone", "dns.cluster.local.", zone, Name{Kind: Structural}},
+		{"dns-version is a name of its own", "dns-version.cluster.local.", zone, Name{Kind: VersionName}},
+		{"nothing is below dns-version", "x.dns-version.cluster.local.", zone, Name{}},
+		{"ns.dns is a name of its own", "ns.dns.cluster.local.", zone, Name{Kind: NSName}},
+		{"nothing is below ns.dns", "x.ns.dns.cluster.local.", zone, Name{}},
+		{"nothing else is below dns", "x.dns.cluster.local.", zone, Name{}},
+		{"nothing else is below the zone", "x.cluster.local.", zone, Name{}},
+		{"a label that ends in svc is another", "mysvc.cluster.local.", zone, Name{}},
+		{"an escaped dot does not separate svc", `web.ns\.svc.cluster.local.`, zone, Name{}},
 
-		{"a namespace", "ns.svc.cluster.local.", zone, query{kind: namespaceName, namespace: "ns"}},
-		{"a namespace called svc", "svc.svc.cluster.local.", zone, query{kind: namespaceName, namespace: "svc"}},
-		{"a star is a namespace like others", "*.svc.cluster.local.", zone, query{kind: namespaceName, namespace: "*"}},
+		{"a namespace", "ns.svc.cluster.local.", zone, Name{Kind: NamespaceName, Namespace: "ns"}},
+		{"a namespace called svc", "svc.svc.cluster.local.", zone, Name{Kind: NamespaceName, Namespace: "svc"}},
+		{"a star is a namespace like others", "*.svc.cluster.local.", zone, Name{Kind: NamespaceName, Namespace: "*"}},
 		{"a Service", "web.ns.svc.cluster.local.", zone, web},
-		{"any is a Service like others", "any.any.svc.cluster.local.", zone, query{kind: serviceName, namespace: "any", service: "any"}},
-		{"a Service called pod", "pod.ns.svc.cluster.local.", zone, query{kind: serviceName, namespace: "ns", service: "pod"}},
-		{"a Service with an underscore", "_web.ns.svc.cluster.local.", zone, query{kind: serviceName, namespace: "ns", service: "_web"}},
+		{"any is a Service like others", "any.any.svc.cluster.local.", zone, Name{Kind: ServiceName, Namespace: "any", Service: "any"}},
+		{"a Service called pod", "pod.ns.svc.cluster.local.", zone, Name{Kind: ServiceName, Namespace: "ns", Service: "pod"}},
+		{"a Service with an underscore", "_web.ns.svc.cluster.local.", zone, Name{Kind: ServiceName, Namespace: "ns", Service: "_web"}},
 		{"a hostname", "web-0.web.ns.svc.cluster.local.", zone, below("web-0", "", "")},
 		{"a star is a hostname like others", "*.web.ns.svc.cluster.local.", zone, below("*", "", "")},
-		{"an escaped dot belongs to its label", `web-0\.web.ns.svc.cluster.local.`, zone, query{kind: serviceName, namespace: "ns", service: `web-0\.web`}},
+		{"an escaped dot belongs to its label", `web-0\.web.ns.svc.cluster.local.`, zone, Name{Kind: ServiceName, Namespace: "ns", Service: `web-0\.web`}},
 		{"an escaped backslash does not escape the dot", `web-0\\.web.ns.svc.cluster.local.`, zone, below(`web-0\\`, "", "")},
-		{"a backslash and a dot, both escaped", `web-0\\\.web.ns.svc.cluster.local.`, zone, query{kind: serviceName, namespace: "ns", service: `web-0\\\.web`}},
+		{"a backslash and a dot, both escaped", `web-0\\\.web.ns.svc.cluster.local.`, zone, Name{Kind: ServiceName, Namespace: "ns", Service: `web-0\\\.web`}},
 		{"a dashed IPv4 address", "10-0-0-1.web.ns.svc.cluster.local.", zone, at("10-0-0-1", "10.0.0.1")},
 		{"a dashed IPv6 address", "fd00--a-1.web.ns.svc.cluster.local.", zone, at("fd00--a-1", "fd00::a:1")},
 		{"a dashed address that starts with a zero", "0--5.web.ns.svc.cluster.local.", zone, at("0--5", "::5")},
 		{"a dashed address in another spelling is a hostname", "fd00-0--1.web.ns.svc.cluster.local.", zone, below("fd00-0--1", "", "")},
-		{"a dashed address below a protocol is none", "_tcp.10-0-0-1.web.ns.svc.cluster.local.", zone, func() query {
+		{"a dashed address below a protocol is none", "_tcp.10-0-0-1.web.ns.svc.cluster.local.", zone, func() Name {
 			q := at("10-0-0-1", "10.0.0.1")
-			q.proto = "tcp"
+			q.Proto = "tcp"
 			return q
 		}()},
 
@@ -73,52 +73,52 @@ func TestParse(t *testing.T) {
 		{"a protocol of a hostname", "_tcp.web-0.web.ns.svc.cluster.local.", zone, below("web-0", "", "tcp")},
 		{"a port of a hostname", "_http._tcp.web-0.web.ns.svc.cluster.local.", zone, below("web-0", "http", "tcp")},
 		{"a port with an escaped dot", `_a\.b._tcp.web.ns.svc.cluster.local.`, zone, below("", `a\.b`, "tcp")},
-		{"a port and protocol without underscores", "http.tcp.web.ns.svc.cluster.local.", zone, query{}},
-		{"a port without underscore", "http._tcp.web.ns.svc.cluster.local.", zone, query{}},
+		{"a port and protocol without underscores", "http.tcp.web.ns.svc.cluster.local.", zone, Name{}},
+		{"a port without underscore", "http._tcp.web.ns.svc.cluster.local.", zone, Name{}},
 		{"a protocol without underscore is a hostname", "_http.tcp.web.ns.svc.cluster.local.", zone, below("tcp", "", "http")},
-		{"an underscore alone is no protocol", "_.web.ns.svc.cluster.local.", zone, query{}},
-		{"an underscore alone is no port", "_._tcp.web.ns.svc.cluster.local.", zone, query{}},
-		{"an underscore alone is no protocol of a hostname", "_.web-0.web.ns.svc.cluster.local.", zone, query{}},
-		{"an underscore alone is no port of a hostname", "_._tcp.web-0.web.ns.svc.cluster.local.", zone, query{}},
-		{"a hostname below a hostname", "a.web-0.web.ns.svc.cluster.local.", zone, query{}},
-		{"a port two labels below the Service", "_http._tcp.a.web-0.web.ns.svc.cluster.local.", zone, query{}},
-		{"a label below a port", "a._http._tcp.web.ns.svc.cluster.local.", zone, query{}},
-		{"a third label with underscore", "_a._http._tcp.web.ns.svc.cluster.local.", zone, query{}},
-		{"a label below a port of a hostname", "_a._http._tcp.web-0.web.ns.svc.cluster.local.", zone, query{}},
+		{"an underscore alone is no protocol", "_.web.ns.svc.cluster.local.", zone, Name{}},
+		{"an underscore alone is no port", "_._tcp.web.ns.svc.cluster.local.", zone, Name{}},
+		{"an underscore alone is no protocol of a hostname", "_.web-0.web.ns.svc.cluster.local.", zone, Name{}},
+		{"an underscore alone is no port of a hostname", "_._tcp.web-0.web.ns.svc.cluster.local.", zone, Name{}},
+		{"a hostname below a hostname", "a.web-0.web.ns.svc.cluster.local.", zone, Name{}},
+		{"a port two labels below the Service", "_http._tcp.a.web-0.web.ns.svc.cluster.local.", zone, Name{}},
+		{"a label below a port", "a._http._tcp.web.ns.svc.cluster.local.", zone, Name{}},
+		{"a third label with underscore", "_a._http._tcp.web.ns.svc.cluster.local.", zone, Name{}},
+		{"a label below a port of a hostname", "_a._http._tcp.web-0.web.ns.svc.cluster.local.", zone, Name{}},
 
-		{"a namespace of pods", "ns.pod.cluster.local.", zone, query{kind: podsName, namespace: "ns"}},
+		{"a namespace of pods", "ns.pod.cluster.local.", zone, Name{Kind: PodsName, Namespace: "ns"}},
 		{"a pod", "10-0-0-1.ns.pod.cluster.local.", zone, pod("ns", "10-0-0-1")},
 		{"any label of a pod", "x.ns.pod.cluster.local.", zone, pod("ns", "x")},
-		{"nothing is below a pod", "x.10-0-0-1.ns.pod.cluster.local.", zone, query{}},
+		{"nothing is below a pod", "x.10-0-0-1.ns.pod.cluster.local.", zone, Name{}},
 		{"an escaped dot in a pod", `a\.b.ns.pod.cluster.local.`, zone, pod("ns", `a\.b`)},
 
 		{"a zone of one label", "web.ns.svc.k8s.", "k8s.", web},
 		{"a zone called svc", "web.ns.svc.svc.", "svc.", web},
-		{"a zone called svc, and nothing in it", "ns.svc.", "svc.", query{}},
-		{"the root is an apex", ".", ".", query{kind: apex}},
-		{"svc below the root", "svc.", ".", query{kind: structural}},
+		{"a zone called svc, and nothing in it", "ns.svc.", "svc.", Name{}},
+		{"the root is an apex", ".", ".", Name{Kind: Apex}},
+		{"svc below the root", "svc.", ".", Name{Kind: Structural}},
 		{"a Service below the root", "web.ns.svc.", ".", web},
 		{"a port below the root", "_http._tcp.web-0.web.ns.svc.", ".", below("web-0", "http", "tcp")},
 		{"a pod below the root", "10-0-0-1.ns.pod.", ".", pod("ns", "10-0-0-1")},
-		{"another name below the root", "example.com.", ".", query{}},
-		{"an escaped dot right below the root", `svc\..`, ".", query{}},
+		{"another name below the root", "example.com.", ".", Name{}},
+		{"an escaped dot right below the root", `svc\..`, ".", Name{}},
 		{"a reverse name below the root", "1.0.0.10.in-addr.arpa.", ".", reverse("10.0.0.1/32")},
 		{"a reverse tree below the root", "in-addr.arpa.", ".", reverse("0.0.0.0/0")},
-		{"arpa below the root", "arpa.", ".", query{}},
+		{"arpa below the root", "arpa.", ".", Name{}},
 		{"a reverse name in arpa", "10.in-addr.arpa.", "arpa.", reverse("10.0.0.0/8")},
 		{"a forward name in arpa", "web.ns.svc.arpa.", "arpa.", web},
 
-		{"a reverse tree is an apex", "in-addr.arpa.", "in-addr.arpa.", query{kind: apex}},
-		{"a reverse zone is an apex", "0.10.in-addr.arpa.", "0.10.in-addr.arpa.", query{kind: apex}},
+		{"a reverse tree is an apex", "in-addr.arpa.", "in-addr.arpa.", Name{Kind: Apex}},
+		{"a reverse zone is an apex", "0.10.in-addr.arpa.", "0.10.in-addr.arpa.", Name{Kind: Apex}},
 		{"an IPv4 address", "4.3.2.1.in-addr.arpa.", "in-addr.arpa.", reverse("1.2.3.4/32")},
 		{"an IPv4 address in a smaller zone", "4.3.2.1.in-addr.arpa.", "2.1.in-addr.arpa.", reverse("1.2.3.4/32")},
 		{"an ancestor of IPv4 addresses", "2.1.in-addr.arpa.", "in-addr.arpa.", reverse("1.2.0.0/16")},
 		{"an ancestor of IPv6 addresses", "0.d.f.ip6.arpa.", "d.f.ip6.arpa.", reverse("fd00::/12")},
-		{"a word in a reverse zone", "x.10.in-addr.arpa.", "10.in-addr.arpa.", query{}},
-		{"a forward name in a reverse zone", "web.ns.svc.in-addr.arpa.", "in-addr.arpa.", query{}},
-		{"dns-version in a reverse zone", "dns-version.ip6.arpa.", "ip6.arpa.", query{}},
-		{"a label below an address", "5.4.3.2.1.in-addr.arpa.", "in-addr.arpa.", query{}},
-		{"a classless delegation is no reverse zone's name", "4.0/25.3.2.1.in-addr.arpa.", "0/25.3.2.1.in-addr.arpa.", query{}},
+		{"a word in a reverse zone", "x.10.in-addr.arpa.", "10.in-addr.arpa.", Name{}},
+		{"a forward name in a reverse zone", "web.ns.svc.in-addr.arpa.", "in-addr.arpa.", Name{}},
+		{"dns-version in a reverse zone", "dns-version.ip6.arpa.", "ip6.arpa.", Name{}},
+		{"a label below an address", "5.4.3.2.1.in-addr.arpa.", "in-addr.arpa.", Name{}},
+		{"a classless delegation is no reverse zone's name", "4.0/25.3.2.1.in-addr.arpa.", "0/25.3.2.1.in-addr.arpa.", Name{}},
 	} {
 		if got := parse(c.qname, c.zone); got != c.want {
 			t.Errorf("%s: parse(%q, %q) = %+v, want %+v", c.name, c.qname, c.zone, got, c.want)
@@ -143,42 +143,22 @@ func TestParseAllocates(t *testing.T) {
 		{"nothing for a pod", "10-0-0-1.ns.pod.cluster.local.", 0},
 		{"nothing for an unknown name", "a.b.c.d.e.f.cluster.local.", 0},
 	} {
-		var q query
+		var q Name
 		if got := testing.AllocsPerRun(100, func() { q = parse(c.qname, "cluster.local.") }); got > c.most {
 			t.Errorf("%s: parse(%q) = %+v with %v allocations, want at most %v", c.name, c.qname, q, got, c.most)
 		}
 	}
 	var prefix netip.Prefix
 	for _, name := range []string{"4.3.2.1.in-addr.arpa.", "x.in-addr.arpa.", parseReverseAddr(netip.MustParseAddr("fd00::1"))} {
-		if got := testing.AllocsPerRun(100, func() { prefix, _ = parseReverse(name) }); got > 0 {
-			t.Errorf("parseReverse(%q) = %v with %v allocations, want none", name, prefix, got)
+		if got := testing.AllocsPerRun(100, func() { prefix, _ = ParseReverse(name) }); got > 0 {
+			t.Errorf("ParseReverse(%q) = %v with %v allocations, want none", name, prefix, got)
 		}
 	}
 }
 
 // parseReverseAddr returns the reverse name of addr.
 func parseReverseAddr(addr netip.Addr) string {
-	return parseReverseName(netip.PrefixFrom(addr, addr.BitLen()))
-}
-
-// parseReverseName returns the reverse name that p stands for: the inverse of parseReverse.
-func parseReverseName(p netip.Prefix) string {
-	name, bits := "in-addr.arpa.", 8
-	if p.Addr().Is6() {
-		name, bits = "ip6.arpa.", 4
-	}
-	octets := p.Addr().AsSlice()
-	for at := 0; at < p.Bits(); at += bits {
-		switch octet := octets[at/8]; {
-		case bits == 8:
-			name = fmt.Sprintf("%d.%s", octet, name)
-		case at%8 == 0:
-			name = fmt.Sprintf("%x.%s", octet>>4, name)
-		default:
-			name = fmt.Sprintf("%x.%s", octet&0xf, name)
-		}
-	}
-	return name
+	return Reverse(netip.PrefixFrom(addr, addr.BitLen()))
 }
 
 func TestParseReverse(t *testing.T) {
@@ -230,8 +210,8 @@ func TestParseReverse(t *testing.T) {
 		if c.want != "" {
 			want = netip.MustParsePrefix(c.want)
 		}
-		if got, ok := parseReverse(c.qname); got != want || ok != want.IsValid() {
-			t.Errorf("%s: parseReverse(%q) = %v, %v, want %v, %v", c.name, c.qname, got, ok, want, want.IsValid())
+		if got, ok := ParseReverse(c.qname); got != want || ok != want.IsValid() {
+			t.Errorf("%s: ParseReverse(%q) = %v, %v, want %v, %v", c.name, c.qname, got, ok, want, want.IsValid())
 		}
 	}
 }
@@ -255,7 +235,7 @@ func TestParent(t *testing.T) {
 		if c.want != "" {
 			want = netip.MustParsePrefix(c.want)
 		}
-		if got := parent(netip.MustParsePrefix(c.prefix)); got != want {
+		if got := Parent(netip.MustParsePrefix(c.prefix)); got != want {
 			t.Errorf("%s: parent(%s) = %v, want %v", c.name, c.prefix, got, want)
 		}
 	}
@@ -271,18 +251,18 @@ func TestParseReverseFollowsLabelsUpToTheTree(t *testing.T) {
 		}
 		want := netip.PrefixFrom(addr, addr.BitLen())
 		for {
-			got, ok := parseReverse(name)
+			got, ok := ParseReverse(name)
 			if !ok || got != want {
-				t.Fatalf("%s: parseReverse(%q) = %v, %v, want %v", addr, name, got, ok, want)
+				t.Fatalf("%s: ParseReverse(%q) = %v, %v, want %v", addr, name, got, ok, want)
 			}
 			if want.Bits() == 0 {
 				break
 			}
-			want = parent(want)
+			want = Parent(want)
 			_, name, _ = strings.Cut(name, ".")
 		}
-		if name != reverse4 && name != reverse6 {
-			t.Errorf("%s: the way up ends at %q, want %q or %q", addr, name, reverse4, reverse6)
+		if name != Reverse4 && name != Reverse6 {
+			t.Errorf("%s: the way up ends at %q, want %q or %q", addr, name, Reverse4, Reverse6)
 		}
 	}
 }
@@ -330,14 +310,14 @@ func TestDashedAddresses(t *testing.T) {
 		{"one that looks like a mapped address written as groups", "::ffff:1:2:3:4", "0--ffff-1-2-3-4"},
 	} {
 		addr := netip.MustParseAddr(c.addr)
-		if got := string(appendDashed(nil, addr)); got != c.label {
-			t.Errorf("%s: appendDashed(%s) = %q, want %q", c.name, addr, got, c.label)
+		if got := string(model.AppendDashed(nil, addr)); got != c.label {
+			t.Errorf("%s: AppendDashed(%s) = %q, want %q", c.name, addr, got, c.label)
 		}
-		if got := string(appendDashed([]byte("x."), addr)); got != "x."+c.label {
-			t.Errorf("%s: appendDashed(%q, %s) = %q, want %q", c.name, "x.", addr, got, "x."+c.label)
+		if got := string(model.AppendDashed([]byte("x."), addr)); got != "x."+c.label {
+			t.Errorf("%s: AppendDashed(%q, %s) = %q, want %q", c.name, "x.", addr, got, "x."+c.label)
 		}
-		if got, ok := parseDashed(c.label); !ok || got != addr {
-			t.Errorf("%s: parseDashed(%q) = %v, %v, want %v", c.name, c.label, got, ok, addr)
+		if got, ok := model.ParseDashed(c.label); !ok || got != addr {
+			t.Errorf("%s: ParseDashed(%q) = %v, %v, want %v", c.name, c.label, got, ok, addr)
 		}
 	}
 }
@@ -381,8 +361,8 @@ func TestParseDashedRefuses(t *testing.T) {
 		{"an IPv4-mapped address", "0--ffff-a00-1"},
 		{"a label too long", strings.Repeat("ffff-", 8) + "ffff"},
 	} {
-		if got, ok := parseDashed(c.label); ok || got.IsValid() {
-			t.Errorf("%s: parseDashed(%q) = %v, %v, want no address", c.name, c.label, got, ok)
+		if got, ok := model.ParseDashed(c.label); ok || got.IsValid() {
+			t.Errorf("%s: ParseDashed(%q) = %v, %v, want no address", c.name, c.label, got, ok)
 		}
 	}
 }
@@ -391,14 +371,14 @@ func TestDashedAddressesRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 20000 {
 		addr := parseRandomAddr(r)
-		label := string(appendDashed(nil, addr))
-		if got, ok := parseDashed(label); !ok || got != addr {
-			t.Fatalf("%s: parseDashed(%q) = %v, %v", addr, label, got, ok)
+		label := string(model.AppendDashed(nil, addr))
+		if got, ok := model.ParseDashed(label); !ok || got != addr {
+			t.Fatalf("%s: ParseDashed(%q) = %v, %v", addr, label, got, ok)
 		}
-		if !validLabel(label) || len(label) > maxDashed {
-			t.Errorf("%s: %q is not a label of at most %d octets", addr, label, maxDashed)
+		if !model.ValidLabel(label) || len(label) > model.MaxDashed {
+			t.Errorf("%s: %q is not a label of at most %d octets", addr, label, model.MaxDashed)
 		}
-		if got, ok := parsePodLabel(label); !ok || got != addr {
+		if got, ok := ParsePodLabel(label); !ok || got != addr {
 			t.Errorf("%s: parsePodLabel(%q) = %v, %v", addr, label, got, ok)
 		}
 		for _, other := range []string{
@@ -407,8 +387,8 @@ func TestDashedAddressesRoundTrip(t *testing.T) {
 			if other == label {
 				continue
 			}
-			if got, ok := parseDashed(other); ok {
-				t.Errorf("%s: parseDashed(%q) = %v, want no address: its label is %q", addr, other, got, label)
+			if got, ok := model.ParseDashed(other); ok {
+				t.Errorf("%s: ParseDashed(%q) = %v, want no address: its label is %q", addr, other, got, label)
 			}
 		}
 	}
@@ -440,7 +420,7 @@ func TestParsePodLabel(t *testing.T) {
 		if c.want != "" {
 			want = netip.MustParseAddr(c.want)
 		}
-		if got, ok := parsePodLabel(c.label); got != want || ok != want.IsValid() {
+		if got, ok := ParsePodLabel(c.label); got != want || ok != want.IsValid() {
 			t.Errorf("%s: parsePodLabel(%q) = %v, %v, want %v, %v", c.name, c.label, got, ok, want, want.IsValid())
 		}
 	}
@@ -467,7 +447,7 @@ func TestValidLabel(t *testing.T) {
 		{"a space", "web 0", false},
 		{"a zero octet", "web\x000", false},
 	} {
-		if got := validLabel(c.label); got != c.want {
+		if got := model.ValidLabel(c.label); got != c.want {
 			t.Errorf("%s: validLabel(%q) = %v, want %v", c.name, c.label, got, c.want)
 		}
 	}
@@ -491,47 +471,10 @@ func TestInZone(t *testing.T) {
 		{"any name in the root", "example.com.", ".", true},
 		{"the root in a zone", ".", "cluster.local.", false},
 	} {
-		if got := inZone(c.qname, c.zone); got != c.want {
-			t.Errorf("%s: inZone(%q, %q) = %v, want %v", c.name, c.qname, c.zone, got, c.want)
+		if got := InZone(c.qname, c.zone); got != c.want {
+			t.Errorf("%s: InZone(%q, %q) = %v, want %v", c.name, c.qname, c.zone, got, c.want)
 		}
 	}
-}
-
-// parseRebuild returns the name that q was parsed from, "" for a form that does not tell.
-func parseRebuild(q query, zone string) string {
-	var labels []string
-	add := func(prefix, label string) {
-		if label != "" {
-			labels = append(labels, prefix+label)
-		}
-	}
-	switch q.kind {
-	case apex:
-		return zone
-	case versionName:
-		add("", "dns-version")
-	case nsName:
-		add("", "ns.dns")
-	case namespaceName, serviceName:
-		add("_", q.port)
-		add("_", q.proto)
-		add("", q.hostname)
-		add("", q.service)
-		add("", q.namespace)
-		add("", "svc")
-	case podsName, podName:
-		add("", q.pod)
-		add("", q.namespace)
-		add("", "pod")
-	case reverseName:
-		return parseReverseName(q.prefix)
-	default:
-		return ""
-	}
-	if zone != "." {
-		labels = append(labels, strings.TrimSuffix(zone, "."))
-	}
-	return strings.Join(labels, ".") + "."
 }
 
 func FuzzParse(f *testing.F) {
@@ -555,34 +498,34 @@ func FuzzParse(f *testing.F) {
 		default:
 			qname = rel + "." + zone
 		}
-		if _, ok := dns.IsDomainName(qname); !ok || !inZone(qname, zone) {
+		if _, ok := dns.IsDomainName(qname); !ok || !InZone(qname, zone) {
 			t.Skip("not a name in the zone")
 		}
 		q := parse(qname, zone)
-		for _, part := range []string{q.namespace, q.service, q.hostname, q.port, q.proto, q.pod} {
+		for _, part := range []string{q.Namespace, q.Service, q.Hostname, q.Port, q.Proto, q.Pod} {
 			if !strings.Contains(qname, part) {
 				t.Errorf("parse(%q, %q) = %+v: %q is no part of the name", qname, zone, q, part)
 			}
 		}
-		if back := parseRebuild(q, zone); back != "" && back != qname {
+		if back := q.FQDN(zone); back != "" && back != qname {
 			t.Errorf("parse(%q, %q) = %+v: that is %q", qname, zone, q, back)
 		}
-		if q.addr.IsValid() {
-			if label := string(appendDashed(nil, q.addr)); label != q.hostname || q.addr.Is4In6() || q.addr.Zone() != "" {
-				t.Errorf("parse(%q, %q): hostname %q read as %v, whose label is %q", qname, zone, q.hostname, q.addr, label)
+		if q.Addr.IsValid() {
+			if label := string(model.AppendDashed(nil, q.Addr)); label != q.Hostname || q.Addr.Is4In6() || q.Addr.Zone() != "" {
+				t.Errorf("parse(%q, %q): hostname %q read as %v, whose label is %q", qname, zone, q.Hostname, q.Addr, label)
 			}
 		}
-		if q.prefix.IsValid() != (q.kind == reverseName) || q.prefix != q.prefix.Masked() {
+		if q.Prefix.IsValid() != (q.Kind == ReverseName) || q.Prefix != q.Prefix.Masked() {
 			t.Errorf("parse(%q, %q) = %+v: the prefix does not fit", qname, zone, q)
 		}
-		if addr, ok := parsePodLabel(q.pod); ok && (addr.Is4In6() || addr.Zone() != "") {
-			t.Errorf("parsePodLabel(%q) = %v, want an address without zone, not IPv4-mapped", q.pod, addr)
+		if addr, ok := ParsePodLabel(q.Pod); ok && (addr.Is4In6() || addr.Zone() != "") {
+			t.Errorf("parsePodLabel(%q) = %v, want an address without zone, not IPv4-mapped", q.Pod, addr)
 		}
 	})
 }
 
 // parse takes apart qname, a lower-case FQDN at or below zone, in a zone without further names.
-func parse(qname, zone string) (q query) {
-	q.parse(qname, zone, plain)
+func parse(qname, zone string) (q Name) {
+	q.Parse(qname, zone, Plain)
 	return q
 }

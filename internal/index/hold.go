@@ -1,8 +1,10 @@
-package headless
+package index
 
 import (
 	"slices"
 	"time"
+
+	"github.com/coredns-headless/headless/internal/model"
 )
 
 // holds are the endpoints that the index goes on serving although no slice lists them: the control plane took them away by
@@ -12,7 +14,7 @@ type holds struct {
 	time   time.Duration // how long each is held; 0: none is
 	queue  []*hold       // the oldest first
 	timer  *time.Timer   // runs while the queue is not empty
-	counts holdCounts
+	counts HoldCounts
 }
 
 // hold is what one change took away.
@@ -21,44 +23,45 @@ type hold struct {
 	until time.Time
 }
 
-// holdEnd says why an endpoint is held no longer.
-type holdEnd int
+// HoldEnd says why an endpoint is held no longer.
+type HoldEnd int
 
 const (
-	holdReturned   holdEnd = iota // a slice of its Service lists it again
+	holdReturned   HoldEnd = iota // a slice of its Service lists it again
 	holdExpired                   // nothing came
 	holdSuperseded                // a new endpoint has its hostname in its Service, or its address in any
 	holdOrphaned                  // its Service is gone
 )
 
 // String returns what metrics call w.
-func (w holdEnd) String() string {
+func (w HoldEnd) String() string {
 	return [...]string{"returned", "expired", "superseded", "orphaned"}[w]
 }
 
-// holdCounts counts endpoints.
-type holdCounts struct {
-	now, total int
-	ended      [holdOrphaned + 1]int // by the reason
+// HoldCounts counts endpoints.
+type HoldCounts struct {
+	Now, Total int
+	Ended      [holdOrphaned + 1]int // by the reason
 }
 
-func (n *holdCounts) add(o holdCounts) {
-	n.now += o.now
-	n.total += o.total
-	for why := range n.ended {
-		n.ended[why] += o.ended[why]
+// Add adds o to n.
+func (n *HoldCounts) Add(o HoldCounts) {
+	n.Now += o.Now
+	n.Total += o.Total
+	for why := range n.Ended {
+		n.Ended[why] += o.Ended[why]
 	}
 }
 
-// holding returns how many endpoints x holds, and held.
-func (x *index) holding() holdCounts {
+// Holding returns how many endpoints x holds, and held.
+func (x *Index) Holding() HoldCounts {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.holds.counts
 }
 
 // newHold returns a hold for those endpoints that sl is about to lose, or nil if they are not to be held.
-func (x *index) newHold(sl *slice) *hold {
+func (x *Index) newHold(sl *slice) *hold {
 	if x.holds.time == 0 || sl == nil || sl.moved || sl.svc.spec == nil {
 		return nil
 	}
@@ -67,7 +70,7 @@ func (x *index) newHold(sl *slice) *hold {
 
 // add holds e, which no slice lists any more and of which the last one said o, if it was ready.
 func (h *hold) add(e *endpoint, o occurrence) {
-	if h == nil || e.in.slice != nil || o.state != ready {
+	if h == nil || e.in.slice != nil || o.state != model.Ready {
 		return
 	}
 	o.slice, o.next, o.held = &h.slice, nil, true
@@ -76,12 +79,12 @@ func (h *hold) add(e *endpoint, o occurrence) {
 }
 
 // startHold lets the time of h, which may be nil, begin.
-func (x *index) startHold(h *hold) {
+func (x *Index) startHold(h *hold) {
 	if h == nil || len(h.endpoints) == 0 {
 		return
 	}
-	x.holds.counts.now += len(h.endpoints)
-	x.holds.counts.total += len(h.endpoints)
+	x.holds.counts.Now += len(h.endpoints)
+	x.holds.counts.Total += len(h.endpoints)
 	h.link()
 	h.until = time.Now().Add(x.holds.time)
 	if x.holds.queue = append(x.holds.queue, h); len(x.holds.queue) == 1 {
@@ -90,15 +93,15 @@ func (x *index) startHold(h *hold) {
 }
 
 // endHold ends that e is held. The change at hand has still to settle e.
-func (x *index) endHold(e *endpoint, why holdEnd) {
+func (x *Index) endHold(e *endpoint, why HoldEnd) {
 	e.in = occurrence{}
 	x.touch(e)
-	x.holds.counts.now--
-	x.holds.counts.ended[why]++
+	x.holds.counts.Now--
+	x.holds.counts.Ended[why]++
 }
 
 // endHolds ends what h still holds.
-func (x *index) endHolds(h *hold, why holdEnd) {
+func (x *Index) endHolds(h *hold, why HoldEnd) {
 	if h.endpoints == nil {
 		return // that was before
 	}
@@ -115,8 +118,8 @@ func (x *index) endHolds(h *hold, why holdEnd) {
 // supersede ends the holds that e, a new endpoint, makes implausible: its hostname has a new address in its Service, or its
 // address a new name anywhere. An endpoint that was there before says nothing: one pod may be in several Services, and have an
 // address of each family.
-func (x *index) supersede(e *endpoint) {
-	if x.holds.counts.now == 0 {
+func (x *Index) supersede(e *endpoint) {
+	if x.holds.counts.Now == 0 {
 		return
 	}
 	var stale []*endpoint
@@ -139,7 +142,7 @@ func (x *index) supersede(e *endpoint) {
 }
 
 // orphanHolds ends the holds of svc, which is gone.
-func (x *index) orphanHolds(svc *service) {
+func (x *Index) orphanHolds(svc *service) {
 	for _, h := range x.holds.queue {
 		if h.svc == svc {
 			x.endHolds(h, holdOrphaned)
@@ -148,7 +151,7 @@ func (x *index) orphanHolds(svc *service) {
 }
 
 // expireHolds ends the holds whose time is over.
-func (x *index) expireHolds() {
+func (x *Index) expireHolds() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	now, n := time.Now(), 0

@@ -1,9 +1,11 @@
-package headless
+package index
 
 import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/coredns-headless/headless/internal/model"
 )
 
 func TestPickGivesEveryAddressFirstEquallyOften(t *testing.T) {
@@ -14,23 +16,23 @@ func TestPickGivesEveryAddressFirstEquallyOften(t *testing.T) {
 	const rounds = 3000
 	for _, c := range []struct {
 		name         string
-		f            family
+		f            model.Family
 		limit, total int
 	}{
-		{"all of IPv4", v4, 9, 4},
-		{"some of IPv4", v4, 3, 4},
-		{"none of IPv4", v4, 0, 4},
-		{"all of IPv6", v6, 3, 3},
-		{"some of IPv6", v6, 2, 3},
+		{"all of IPv4", model.V4, 9, 4},
+		{"some of IPv4", model.V4, 3, 4},
+		{"none of IPv4", model.V4, 0, 4},
+		{"all of IPv6", model.V6, 3, 3},
+		{"some of IPv6", model.V6, 2, 3},
 	} {
-		own := slices.DeleteFunc(slices.Clone(addrs), func(addr netip.Addr) bool { return familyOf(addr) != c.f })
+		own := slices.DeleteFunc(slices.Clone(addrs), func(addr netip.Addr) bool { return model.FamilyOf(addr) != c.f })
 		first := make([]int, len(own))
 		for range rounds {
 			window, total := pick(addrs, c.f, c.limit)
-			if n := len(window) / c.f.size(); total != c.total || n != min(c.limit, c.total) {
+			if n := len(window) / c.f.Size(); total != c.total || n != min(c.limit, c.total) {
 				t.Fatalf("%s: got %d addresses of %d, want %d of %d", c.name, n, total, min(c.limit, c.total), c.total)
 			}
-			for i := range len(window) / c.f.size() {
+			for i := range len(window) / c.f.Size() {
 				at := slices.Index(own, addressSet(window).at(i, c.f))
 				if i == 0 {
 					first[at]++
@@ -47,7 +49,7 @@ func TestPickGivesEveryAddressFirstEquallyOften(t *testing.T) {
 			}
 		}
 	}
-	if window, total := pick(addrs[:1], v4, 9); window != nil || total != 0 {
+	if window, total := pick(addrs[:1], model.V4, 9); window != nil || total != 0 {
 		t.Errorf("got %d octets of %d addresses, want none where the family has none", len(window), total)
 	}
 }

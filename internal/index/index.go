@@ -1,4 +1,6 @@
-package headless
+// Package index holds what DNS needs to know of a cluster, and answers lookups of names from it: whether the name exists, what it
+// owns, and if nothing, why not.
+package index
 
 import (
 	"iter"
@@ -10,9 +12,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
 )
 
-// index holds what DNS needs to know of a cluster's Services, EndpointSlices and Namespaces.
+// Index holds what DNS needs to know of a cluster's Services, EndpointSlices and Namespaces.
 //
 //   - To change it: put and drop, from any goroutine; the cost is that of the object that changed.
 //   - To read it: lookup, nameservers, serial, and their counterparts for external names, from any goroutine. What they return
@@ -20,21 +25,21 @@ import (
 //
 // Its content depends on the objects that were put and not dropped, never on the order in which they came: a slice may come
 // before its Service, and either before their Namespace.
-type index struct {
-	policy      policy           // of Services without an annotation; never notReady
+type Index struct {
+	policy      model.Policy     // of Services without an annotation; never notReady
 	ignoreEmpty bool             // ClusterIP Services without ready endpoints have no name
 	now         func() time.Time // for the serials
 
 	soaSerial      atomic.Uint32
-	externalSerial atomic.Uint32 // of the zones with external names
+	ExternalSerial atomic.Uint32 // of the zones with external names
 	changes        atomic.Uint64 // so far
 
 	mu         sync.RWMutex // guards the fields below
 	namespaces map[string]*namespace
 	// slices holds the slices by their own keys.
-	slices table[objectKey, slice]
+	slices table[model.Key, slice]
 	// byAddr holds the endpoints by their addresses.
-	byAddr table[octets, endpoint]
+	byAddr table[Octets, endpoint]
 	// byName holds the endpoints that have names by their Services and names.
 	byName table[hostKey, endpoint]
 	// clusterIPs holds the Services that have an address as ClusterIP, whether they answer for it or not.
@@ -47,10 +52,10 @@ type index struct {
 	externalReverse reverseTree
 	// clusters counts the endpoints by state that are named <hostname>.<cluster>, by their Services and clusters.
 	clusters map[hostKey][3]int32
-	// zones holds the topology zones of endpoints, zoneIDs their positions in it. The first is "", none.
-	zones   []string
-	zoneIDs map[string]uint16
-	holds   holds
+	// topologies holds the topology zones of endpoints, topologyIDs their positions in it. The first is "", none.
+	topologies  []string
+	topologyIDs map[string]uint16
+	holds       holds
 	// touched and created are scratch space for changes: the endpoints that the change at hand may have affected, and those that
 	// were not there before.
 	touched, created []*endpoint
@@ -64,10 +69,11 @@ type index struct {
 // exist.
 type reverseTree map[netip.Prefix]int
 
-// newIndex returns an empty index that holds nothing. Endpoints answer to their own names as p says, unless their Service's annotation says
-// otherwise.
-func newIndex(p policy, ignoreEmpty bool) *index {
-	x := &index{
+// New returns an empty index that holds nothing. Endpoints answer to their own names as p says, unless their Service's annotation says
+// otherwise. It
+// holds an endpoint for the time hold (behaviour section 4).
+func New(p model.Policy, ignoreEmpty bool, hold time.Duration) *Index {
+	x := &Index{
 		policy:          p,
 		ignoreEmpty:     ignoreEmpty,
 		now:             time.Now,
@@ -80,11 +86,12 @@ func newIndex(p policy, ignoreEmpty bool) *index {
 		reverse:         make(reverseTree),
 		externals:       make(map[netip.Addr][]*service),
 		externalReverse: make(reverseTree),
-		zones:           []string{""},
-		zoneIDs:         map[string]uint16{"": 0},
+		topologies:      []string{""},
+		topologyIDs:     map[string]uint16{"": 0},
+		holds:           holds{time: hold},
 	}
 	x.bump(&x.soaSerial)
-	x.bump(&x.externalSerial)
+	x.bump(&x.ExternalSerial)
 	return x
 }
 
@@ -99,7 +106,7 @@ type namespace struct {
 type service struct {
 	ns   *namespace
 	name string
-	spec *serviceSpec // nil while the Service is absent; replaced, never modified
+	spec *model.Service // nil while the Service is absent; replaced, never modified
 	// shown says that the Service and its Namespace exist: only then does the Service own names and addresses.
 	shown bool
 	// ownsIPs says that the reverse names of the ClusterIPs exist because of this Service.
@@ -118,16 +125,16 @@ type service struct {
 
 // group is a set of SRV targets that have the same ports.
 type group struct {
-	ports   []port // sorted, distinct; never modified
-	sum     uint64 // of ports
+	ports   []model.Port // sorted, distinct; never modified
+	sum     uint64       // of ports
 	targets []*endpoint
 }
 
 // slice is an EndpointSlice.
 type slice struct {
 	svc       *service
-	name      string // "" for one that no list or watch knows by a name: a hold's, or one about to be removed
-	ports     []port // sorted, distinct; never modified
+	name      string       // "" for one that no list or watch knows by a name: a hold's, or one about to be removed
+	ports     []model.Port // sorted, distinct; never modified
 	endpoints []*endpoint
 	next      *slice // of its chain in the index's slices
 	sibling   *slice // the next of its Service
@@ -135,10 +142,10 @@ type slice struct {
 }
 
 // id returns the key of sl, which is in the namespace of its Service.
-func (sl *slice) id() objectKey { return objectKey{sl.svc.ns.name, sl.name} }
+func (sl *slice) id() model.Key { return model.Key{Namespace: sl.svc.ns.name, Name: sl.name} }
 
-// octets is an address, IPv4-mapped if it is an IPv4 address.
-type octets [16]byte
+// Octets is an address, IPv4-mapped if it is an IPv4 address.
+type Octets [16]byte
 
 // hostKey is a name below that of a Service.
 type hostKey struct {
@@ -149,60 +156,60 @@ type hostKey struct {
 // endpoint is one address under one name in one Service, in however many slices.
 type endpoint struct {
 	svc      *service
-	ip       octets
-	name     string     // "" when the endpoint is named by its dashed address
-	sameAddr *endpoint  // the next of its chain in byAddr
-	sameName *endpoint  // the next of its chain in byName
-	in       occurrence // the first of the slices that list this endpoint
-	readyAt  int32      // the position of addr in svc.ready, or -1: one endpoint of the Service with this address holds it
-	targetAt int32      // the position in its group's targets, or -1: one endpoint of the Service with this name holds it
-	state    state      // the best of its occurrences'
-	mixed    bool       // targetAt is not -1, and some endpoint of that name lacks a port of the group
-	shared   bool       // another endpoint of the Service has, or had, the name
-	owns     bool       // readyAt is not -1, and the address's reverse name exists because of it
-	listed   bool       // the new version of the slice at hand lists it
-	dirty    bool       // the change at hand has still to settle its name
+	ip       Octets
+	name     string      // "" when the endpoint is named by its dashed address
+	sameAddr *endpoint   // the next of its chain in byAddr
+	sameName *endpoint   // the next of its chain in byName
+	in       occurrence  // the first of the slices that list this endpoint
+	readyAt  int32       // the position of addr in svc.ready, or -1: one endpoint of the Service with this address holds it
+	targetAt int32       // the position in its group's targets, or -1: one endpoint of the Service with this name holds it
+	state    model.State // the best of its occurrences'
+	mixed    bool        // targetAt is not -1, and some endpoint of that name lacks a port of the group
+	shared   bool        // another endpoint of the Service has, or had, the name
+	owns     bool        // readyAt is not -1, and the address's reverse name exists because of it
+	listed   bool        // the new version of the slice at hand lists it
+	dirty    bool        // the change at hand has still to settle its name
 }
 
 // occurrence is one slice's word on an endpoint.
 type occurrence struct {
-	slice   *slice // nil when the endpoint is in no slice
-	next    *occurrence
-	state   state
-	podName bool   // the name is a pod's name, not a hostname, and the dashed address names the endpoint as well
-	held    bool   // slice is a hold's, and lists the endpoint alone
-	zone    uint16 // the position of the topology zone in the index's zones
+	slice    *slice // nil when the endpoint is in no slice
+	next     *occurrence
+	state    model.State
+	podName  bool   // the name is a pod's name, not a hostname, and the dashed address names the endpoint as well
+	held     bool   // slice is a hold's, and lists the endpoint alone
+	topology uint16 // the position of the topology zone in the index's zones
 }
 
 // addressSet holds addresses of one family as octets, one address behind the other, in no order.
 type addressSet []byte
 
 // at returns the address at position i.
-func (s addressSet) at(i int, f family) netip.Addr {
-	addr, _ := netip.AddrFromSlice(s[i*f.size() : (i+1)*f.size()])
+func (s addressSet) at(i int, f model.Family) netip.Addr {
+	addr, _ := netip.AddrFromSlice(s[i*f.Size() : (i+1)*f.Size()])
 	return addr
 }
 
 // window returns a copy of up to limit addresses from a random position on, wrapping around.
-func (s addressSet) window(f family, limit int) []byte {
-	n := len(s) / f.size()
+func (s addressSet) window(f model.Family, limit int) []byte {
+	n := len(s) / f.Size()
 	if n == 0 {
 		return nil
 	}
-	from, size := rand.IntN(n)*f.size(), min(limit, n)*f.size()
+	from, size := rand.IntN(n)*f.Size(), min(limit, n)*f.Size()
 	w := make([]byte, size)
 	copy(w[copy(w, s[from:]):], s)
 	return w
 }
 
-// serial returns the zones' SOA serial.
-func (x *index) serial() uint32 { return x.soaSerial.Load() }
+// Serial returns the zones' SOA serial.
+func (x *Index) Serial() uint32 { return x.soaSerial.Load() }
 
-// version returns a number that grows with each change, also with one that a transfer could not see.
-func (x *index) version() uint64 { return x.changes.Load() }
+// Version returns a number that grows with each change, also with one that a transfer could not see.
+func (x *Index) Version() uint64 { return x.changes.Load() }
 
 // bump raises a serial to the Unix time, or by one if that is not later (RFC 1982 order).
-func (x *index) bump(serial *atomic.Uint32) {
+func (x *Index) bump(serial *atomic.Uint32) {
 	next := serial.Load() + 1
 	if now := uint32(x.now().Unix()); int32(now-next) > 0 { //nolint:gosec // serial arithmetic wraps around
 		next = now
@@ -211,7 +218,7 @@ func (x *index) bump(serial *atomic.Uint32) {
 }
 
 // commit ends a change.
-func (x *index) commit() {
+func (x *Index) commit() {
 	x.changes.Add(1)
 	if x.changed {
 		x.changed = false
@@ -219,14 +226,14 @@ func (x *index) commit() {
 	}
 	if x.changedExternally {
 		x.changedExternally = false
-		x.bump(&x.externalSerial)
+		x.bump(&x.ExternalSerial)
 	}
 }
 
-// putNamespace makes the Services of a namespace visible. Readers wait no longer than for one Service of it.
-func (x *index) putNamespace(spec *namespaceSpec) {
+// PutNamespace makes the Services of a namespace visible. Readers wait no longer than for one Service of it.
+func (x *Index) PutNamespace(spec *model.Namespace) {
 	x.mu.Lock()
-	ns := x.namespace(spec.name)
+	ns := x.namespace(spec.Name)
 	if ns.exists {
 		x.mu.Unlock()
 		return
@@ -238,10 +245,10 @@ func (x *index) putNamespace(spec *namespaceSpec) {
 	x.showAll(ns)
 }
 
-// dropNamespace hides the Services of a namespace.
-func (x *index) dropNamespace(key objectKey) {
+// DropNamespace hides the Services of a namespace.
+func (x *Index) DropNamespace(key model.Key) {
 	x.mu.Lock()
-	ns := x.namespaces[key.name]
+	ns := x.namespaces[key.Name]
 	if ns == nil || !ns.exists {
 		x.mu.Unlock()
 		return
@@ -255,7 +262,7 @@ func (x *index) dropNamespace(key objectKey) {
 }
 
 // showAll brings the Services of a namespace in line with its existence, one Service at a time.
-func (x *index) showAll(ns *namespace) {
+func (x *Index) showAll(ns *namespace) {
 	x.mu.RLock()
 	services := make([]*service, 0, len(ns.services))
 	for _, svc := range ns.services {
@@ -270,21 +277,21 @@ func (x *index) showAll(ns *namespace) {
 	}
 }
 
-// putService adds a Service or replaces it.
-func (x *index) putService(spec *serviceSpec) {
+// PutService adds a Service or replaces it.
+func (x *Index) PutService(spec *model.Service) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if svc := x.service(spec.objectKey); svc.spec == nil || !svc.spec.equal(spec) {
+	if svc := x.service(spec.Key); svc.spec == nil || !svc.spec.Equal(spec) {
 		x.respec(svc, spec)
 		x.commit()
 	}
 }
 
-// dropService removes a Service. Its slices' endpoints wait for its return.
-func (x *index) dropService(key objectKey) {
+// DropService removes a Service. Its slices' endpoints wait for its return.
+func (x *Index) DropService(key model.Key) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if svc := x.peek(key.namespace, key.name); svc != nil {
+	if svc := x.peek(key.Namespace, key.Name); svc != nil {
 		x.respec(svc, nil)
 		x.commit()
 		x.orphanHolds(svc)
@@ -293,23 +300,23 @@ func (x *index) dropService(key objectKey) {
 }
 
 // respec gives svc a new spec and brings in line what depends on it and on the Namespace.
-func (x *index) respec(svc *service, spec *serviceSpec) {
+func (x *Index) respec(svc *service, spec *model.Service) {
 	claimed := svc.claimsEndpoints()
 	x.ownIPs(svc, false)
-	for _, addr := range svc.spec.addresses() {
+	for _, addr := range svc.spec.Addresses() {
 		x.clusterIPs[addr] = without(x.clusterIPs[addr], svc)
 		if len(x.clusterIPs[addr]) == 0 {
 			delete(x.clusterIPs, addr)
 		}
 	}
 	shown := spec != nil && svc.ns.exists
-	x.changed = x.changed || svc.shown != shown || shown && !svc.spec.equalInside(spec)
+	x.changed = x.changed || svc.shown != shown || shown && !svc.spec.EqualInside(spec)
 	wasOutside, was := svc.isOutside(), svc.spec
 	x.unlinkExternal(svc)
 	svc.spec, svc.shown = spec, shown
 	x.linkExternal(svc)
-	x.changedExternally = wasOutside != svc.isOutside() || wasOutside && !was.equal(spec)
-	for _, addr := range spec.addresses() {
+	x.changedExternally = wasOutside != svc.isOutside() || wasOutside && !was.Equal(spec)
+	for _, addr := range spec.Addresses() {
 		x.clusterIPs[addr] = append(x.clusterIPs[addr], svc)
 	}
 	x.ownIPs(svc, len(svc.claimedIPs(x.ignoreEmpty)) > 0)
@@ -317,31 +324,31 @@ func (x *index) respec(svc *service, spec *serviceSpec) {
 		return
 	}
 	for f, set := range svc.ready {
-		for i := range len(set) / family(f).size() {
-			x.ownAddress(x.holder(svc, set.at(i, family(f))), !claimed)
+		for i := range len(set) / model.Family(f).Size() {
+			x.ownAddress(x.holder(svc, set.at(i, model.Family(f))), !claimed)
 		}
 	}
 }
 
 // claimsEndpoints reports whether svc owns the names and addresses of its ready endpoints.
-func (svc *service) claimsEndpoints() bool { return svc.shown && svc.spec.kind != externalName }
+func (svc *service) claimsEndpoints() bool { return svc.shown && svc.spec.Kind != model.ExternalName }
 
 // claimedIPs returns the ClusterIPs to which svc resolves now.
 func (svc *service) claimedIPs(ignoreEmpty bool) []netip.Addr {
-	if !svc.shown || ignoreEmpty && svc.states[ready] == 0 {
+	if !svc.shown || ignoreEmpty && svc.states[model.Ready] == 0 {
 		return nil
 	}
-	return svc.spec.clusterIPs
+	return svc.spec.ClusterIPs
 }
 
 // isOutside reports whether a transfer of external names may have some of svc: its external addresses and names or, if there
 // are none and it is headless, its endpoints.
 func (svc *service) isOutside() bool {
-	return svc.shown && (svc.spec.external != nil || svc.spec.kind == headless)
+	return svc.shown && (svc.spec.External != nil || svc.spec.Kind == model.Headless)
 }
 
 // linkExternal lets svc, if it is shown, own its external addresses.
-func (x *index) linkExternal(svc *service) {
+func (x *Index) linkExternal(svc *service) {
 	for _, addr := range svc.externalAddrs() {
 		if x.externals[addr] = append(x.externals[addr], svc); len(x.externals[addr]) == 1 {
 			x.externalReverse.grow(addr, +1)
@@ -350,7 +357,7 @@ func (x *index) linkExternal(svc *service) {
 }
 
 // unlinkExternal is the inverse of linkExternal.
-func (x *index) unlinkExternal(svc *service) {
+func (x *Index) unlinkExternal(svc *service) {
 	for _, addr := range svc.externalAddrs() {
 		if x.externals[addr] = without(x.externals[addr], svc); len(x.externals[addr]) == 0 {
 			delete(x.externals, addr)
@@ -361,33 +368,33 @@ func (x *index) unlinkExternal(svc *service) {
 
 // externalAddrs returns the external addresses that svc owns.
 func (svc *service) externalAddrs() []netip.Addr {
-	if !svc.shown || svc.spec.external == nil {
+	if !svc.shown || svc.spec.External == nil {
 		return nil
 	}
-	return svc.spec.external.addrs
+	return svc.spec.External.Addrs
 }
 
 // hostnames returns the policy that holds for svc.
-func (x *index) hostnames(svc *service) policy {
-	if svc.spec != nil && svc.spec.policy != inherited {
-		return svc.spec.policy
+func (x *Index) hostnames(svc *service) model.Policy {
+	if svc.spec != nil && svc.spec.Policy != model.Inherited {
+		return svc.spec.Policy
 	}
 	return x.policy
 }
 
 // ownIPs says whether the reverse names of svc's ClusterIPs exist because of svc.
-func (x *index) ownIPs(svc *service, owns bool) {
+func (x *Index) ownIPs(svc *service, owns bool) {
 	if svc.ownsIPs == owns {
 		return
 	}
 	svc.ownsIPs = owns
-	for _, addr := range svc.spec.addresses() {
+	for _, addr := range svc.spec.Addresses() {
 		x.ownersChanged(addr, owns)
 	}
 }
 
 // ownAddress says whether the reverse name of e's address exists because of e, which holds the address for its Service.
-func (x *index) ownAddress(e *endpoint, owns bool) {
+func (x *Index) ownAddress(e *endpoint, owns bool) {
 	if e.owns == owns {
 		return
 	}
@@ -396,7 +403,7 @@ func (x *index) ownAddress(e *endpoint, owns bool) {
 }
 
 // ownersChanged notes that addr has one owner more, or less. Its reverse name comes with the first and goes with the last.
-func (x *index) ownersChanged(addr netip.Addr, more bool) {
+func (x *Index) ownersChanged(addr netip.Addr, more bool) {
 	switch n := x.owners(addr); {
 	case more && n == 1:
 		x.reverse.grow(addr, +1)
@@ -406,7 +413,7 @@ func (x *index) ownersChanged(addr netip.Addr, more bool) {
 }
 
 // owners returns how many Services and endpoints there are because of which addr has a reverse name.
-func (x *index) owners(addr netip.Addr) int {
+func (x *Index) owners(addr netip.Addr) int {
 	n := 0
 	for e := x.byAddr.first(addr.As16()); e != nil; e = x.byAddr.after(e) {
 		if e.owns {
@@ -424,7 +431,7 @@ func (x *index) owners(addr netip.Addr) int {
 // grow counts that the reverse name of addr comes (by is +1) or goes (-1), and with it perhaps some of those above it.
 func (t reverseTree) grow(addr netip.Addr, by int) {
 	for p := netip.PrefixFrom(addr, addr.BitLen()); p.Bits() > 0; {
-		p = parent(p)
+		p = qname.Parent(p)
 		n := t[p] + by
 		if n == 0 {
 			delete(t, p)
@@ -437,35 +444,35 @@ func (t reverseTree) grow(addr netip.Addr, by int) {
 	}
 }
 
-// putSlice adds a slice or replaces it. An endpoint that is in the old version and the new, or in another slice, is
+// PutSlice adds a slice or replaces it. An endpoint that is in the old version and the new, or in another slice, is
 // present throughout: what the new version lists is retained before what the old one listed is released.
-func (x *index) putSlice(spec *sliceSpec) {
+func (x *Index) PutSlice(spec *model.Slice) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	old := x.slices.first(spec.objectKey)
-	if old == nil || old.svc != x.peek(spec.namespace, spec.service) {
+	old := x.slices.first(spec.Key)
+	if old == nil || old.svc != x.peek(spec.Namespace, spec.Service) {
 		x.addSlice(spec, old)
 		x.removeSlice(old, nil)
 		return
 	}
 	var h *hold
-	if len(spec.ports) > 0 && !slices.Equal(old.ports, spec.ports) {
+	if len(spec.Ports) > 0 && !slices.Equal(old.ports, spec.Ports) {
 		h = x.newHold(old)
 	}
 	x.fill(old, spec, h)
 }
 
-// dropSlice removes a slice.
-func (x *index) dropSlice(key objectKey) {
+// DropSlice removes a slice.
+func (x *Index) DropSlice(key model.Key) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	sl := x.slices.first(key)
 	x.removeSlice(sl, x.newHold(sl))
 }
 
-// replaceSlices makes specs all the slices there are. An endpoint that was present and is in specs is present throughout: the
+// ReplaceSlices makes specs all the slices there are. An endpoint that was present and is in specs is present throughout: the
 // slices that change or go are released when all of specs are put. Readers wait no longer than for one slice.
-func (x *index) replaceSlices(specs iter.Seq[*sliceSpec]) {
+func (x *Index) ReplaceSlices(specs iter.Seq[*model.Slice]) {
 	var stale []*slice
 	retire := func(sl *slice) {
 		x.slices.remove(sl)
@@ -473,11 +480,11 @@ func (x *index) replaceSlices(specs iter.Seq[*sliceSpec]) {
 		x.slices.add(sl)
 		stale = append(stale, sl)
 	}
-	listed := make(map[objectKey]bool)
+	listed := make(map[model.Key]bool)
 	for spec := range specs {
-		listed[spec.objectKey] = true
+		listed[spec.Key] = true
 		x.mu.Lock()
-		old := x.slices.first(spec.objectKey)
+		old := x.slices.first(spec.Key)
 		if old == nil || !x.isMadeOf(old, spec) {
 			if old != nil {
 				retire(old)
@@ -501,11 +508,11 @@ func (x *index) replaceSlices(specs iter.Seq[*sliceSpec]) {
 }
 
 // addSlice adds a slice, unless it belongs to no Service. It takes the place of old, which may be nil.
-func (x *index) addSlice(spec *sliceSpec, old *slice) {
-	if spec.service == "" {
+func (x *Index) addSlice(spec *model.Slice, old *slice) {
+	if spec.Service == "" {
 		return
 	}
-	sl := &slice{svc: x.service(objectKey{spec.namespace, spec.service}), name: spec.name}
+	sl := &slice{svc: x.service(model.Key{Namespace: spec.Namespace, Name: spec.Service}), name: spec.Name}
 	sl.link()
 	x.slices.add(sl)
 	sl.moved = old != nil && (old.moved || old.svc != sl.svc)
@@ -514,13 +521,13 @@ func (x *index) addSlice(spec *sliceSpec, old *slice) {
 
 // removeSlice takes back all that sl says, but for what h holds, and forgets its Service if nothing else is known of it. sl and h
 // may be nil.
-func (x *index) removeSlice(sl *slice, h *hold) {
+func (x *Index) removeSlice(sl *slice, h *hold) {
 	if sl == nil {
 		return
 	}
 	x.slices.remove(sl)
 	sl.unlink()
-	x.fill(sl, &sliceSpec{}, h)
+	x.fill(sl, &model.Slice{}, h)
 	x.forgetService(sl.svc)
 }
 
@@ -537,24 +544,24 @@ func (sl *slice) unlink() {
 }
 
 // fill gives sl the content of spec. h, which may be nil, holds those endpoints that no slice lists any more.
-func (x *index) fill(sl *slice, spec *sliceSpec, h *hold) {
-	unchanged := samePorts(sl.ports, spec.ports)
+func (x *Index) fill(sl *slice, spec *model.Slice, h *hold) {
+	unchanged := model.SamePorts(sl.ports, spec.Ports)
 	if !unchanged {
-		sl.ports = spec.ports
+		sl.ports = spec.Ports
 	}
 	was := sl.endpoints
-	sl.endpoints = make([]*endpoint, 0, len(spec.endpoints))
-	for i, es := range spec.endpoints {
+	sl.endpoints = make([]*endpoint, 0, len(spec.Endpoints))
+	for i, es := range spec.Endpoints {
 		var e *endpoint
-		if i < len(was) && was[i].ip == es.addr.As16() && was[i].name == es.name {
+		if i < len(was) && was[i].ip == es.Addr.As16() && was[i].name == es.Name {
 			e = was[i] // as most are: a change is one of a few endpoints
 		} else {
-			e = x.endpoint(sl.svc, es.addr, es.name)
+			e = x.endpoint(sl.svc, es.Addr, es.Name)
 		}
 		if e.in.held {
 			x.endHold(e, holdReturned)
 		}
-		if e.retain(sl, es, x.zoneID(es.zone)) || !unchanged {
+		if e.retain(sl, es, x.topologyID(es.Topology)) || !unchanged {
 			x.touch(e)
 		}
 		if !e.listed {
@@ -581,7 +588,7 @@ func (x *index) fill(sl *slice, spec *sliceSpec, h *hold) {
 }
 
 // touch notes that e has to be settled.
-func (x *index) touch(e *endpoint) {
+func (x *Index) touch(e *endpoint) {
 	if !e.dirty {
 		e.dirty = true
 		x.touched = append(x.touched, e)
@@ -589,7 +596,7 @@ func (x *index) touch(e *endpoint) {
 }
 
 // settle derives what follows from the occurrences of the endpoints touched, all of them endpoints of svc.
-func (x *index) settle(svc *service) {
+func (x *Index) settle(svc *service) {
 	for i, e := range x.touched {
 		x.settleState(e, len(x.touched)-i)
 	}
@@ -606,20 +613,20 @@ func (x *index) settle(svc *service) {
 	clear(x.touched)
 	x.touched = x.touched[:0]
 	x.ownIPs(svc, len(svc.claimedIPs(x.ignoreEmpty)) > 0)
-	x.changedExternally = x.changed && svc.isOutside() && svc.spec.external == nil
+	x.changedExternally = x.changed && svc.isOutside() && svc.spec.External == nil
 	x.commit()
 }
 
 // settleState derives the state of e, counts it, and lets its Service have or lose its address. left is how many endpoints there
 // are to settle, e among them.
-func (x *index) settleState(e *endpoint, left int) {
+func (x *Index) settleState(e *endpoint, left int) {
 	svc, was := e.svc, e.state
 	x.count(e, -1)
 	e.state = e.best()
 	if e.in.slice != nil {
 		x.count(e, +1)
 	}
-	if svc.shown && ((was == ready) != (e.state == ready) || x.hostnames(svc) != hostnamesReady) {
+	if svc.shown && ((was == model.Ready) != (e.state == model.Ready) || x.hostnames(svc) != model.HostnamesReady) {
 		x.changed = true
 	}
 
@@ -634,40 +641,40 @@ func (x *index) settleState(e *endpoint, left int) {
 		if o.readyAt >= 0 {
 			holder = o
 		}
-		if o.state == ready {
+		if o.state == model.Ready {
 			heir = o
 		}
 	}
 	switch {
 	case holder == nil && heir != nil:
-		f := familyOf(e.addr())
-		heir.readyAt = int32(len(svc.ready[f]) / f.size()) //nolint:gosec // fewer than 2^31 addresses
-		svc.ready[f] = appendAddr(fit(svc.ready[f], f.size(), left), e.addr())
+		f := model.FamilyOf(e.addr())
+		heir.readyAt = int32(len(svc.ready[f]) / f.Size()) //nolint:gosec // fewer than 2^31 addresses
+		svc.ready[f] = model.AppendAddr(fit(svc.ready[f], f.Size(), left), e.addr())
 		x.ownAddress(heir, svc.claimsEndpoints())
 	case holder != nil && heir == nil:
 		x.ownAddress(holder, false)
 		x.loseAddress(holder)
-	case holder != nil && holder.state != ready:
+	case holder != nil && holder.state != model.Ready:
 		heir.readyAt, holder.readyAt = holder.readyAt, -1
 		heir.owns, holder.owns = holder.owns, false
 	}
 }
 
 // loseAddress takes the address of e out of its Service's ready set; the last address takes its place.
-func (x *index) loseAddress(e *endpoint) {
-	svc, f := e.svc, familyOf(e.addr())
+func (x *Index) loseAddress(e *endpoint) {
+	svc, f := e.svc, model.FamilyOf(e.addr())
 	set, i := svc.ready[f], int(e.readyAt)
-	last := len(set)/f.size() - 1
+	last := len(set)/f.Size() - 1
 	if i != last {
 		x.holder(svc, set.at(last, f)).readyAt = e.readyAt
-		copy(set[i*f.size():], set[last*f.size():])
+		copy(set[i*f.Size():], set[last*f.Size():])
 	}
 	e.readyAt = -1
-	svc.ready[f] = shrink(set[:last*f.size()])
+	svc.ready[f] = shrink(set[:last*f.Size()])
 }
 
 // holder returns the endpoint that holds addr, one of svc's ready addresses.
-func (x *index) holder(svc *service, addr netip.Addr) *endpoint {
+func (x *Index) holder(svc *service, addr netip.Addr) *endpoint {
 	e := x.byAddr.first(addr.As16())
 	for e.svc != svc || e.readyAt < 0 {
 		e = x.byAddr.after(e)
@@ -697,24 +704,24 @@ func shrink[S ~[]E, E any](s S) S {
 
 // settleTarget derives the SRV target and ports of the endpoints that share e's name. left is how many endpoints there are to
 // settle, e among them.
-func (x *index) settleTarget(e *endpoint, left int) {
+func (x *Index) settleTarget(e *endpoint, left int) {
 	svc := e.svc
 	var holder, heir *endpoint
-	var ports []port
+	var ports []model.Port
 	mixed := false
 	member := func(o *endpoint) {
 		o.dirty = false
 		if o.targetAt >= 0 {
 			holder = o
 		}
-		if o.state != ready {
+		if o.state != model.Ready {
 			return
 		}
 		own := o.ports()
 		if heir == nil {
 			heir, ports = o, own
-		} else if !samePorts(ports, own) {
-			mixed, ports = true, union(ports, own)
+		} else if !model.SamePorts(ports, own) {
+			mixed, ports = true, model.Union(ports, own)
 		}
 	}
 	if e.name == "" {
@@ -725,11 +732,11 @@ func (x *index) settleTarget(e *endpoint, left int) {
 		}
 	}
 	if holder != nil {
-		if holder.state == ready {
+		if holder.state == model.Ready {
 			heir = holder
 		}
 		g := svc.groupOf(holder)
-		if holder == heir && holder.mixed == mixed && samePorts(g.ports, ports) {
+		if holder == heir && holder.mixed == mixed && model.SamePorts(g.ports, ports) {
 			return
 		}
 		svc.leave(g, holder)
@@ -751,14 +758,14 @@ func (svc *service) groupOf(e *endpoint) *group {
 }
 
 // join makes e a target with ports. left is how many endpoints may follow it, e among them.
-func (svc *service) join(ports []port, e *endpoint, mixed bool, left int) {
+func (svc *service) join(ports []model.Port, e *endpoint, mixed bool, left int) {
 	if e.mixed = mixed; mixed {
 		svc.mixed++
 	}
 	// Most often they are the ports of one slice. Else the sum spares us long comparisons with every group.
-	i := slices.IndexFunc(svc.groups, func(g *group) bool { return identical(g.ports, ports) })
+	i := slices.IndexFunc(svc.groups, func(g *group) bool { return model.Identical(g.ports, ports) })
 	if i < 0 {
-		sum := sumOf(ports)
+		sum := model.SumOf(ports)
 		i = slices.IndexFunc(svc.groups, func(g *group) bool { return g.sum == sum && slices.Equal(g.ports, ports) })
 		if i < 0 {
 			i = len(svc.groups)
@@ -793,18 +800,18 @@ func without[E comparable](s []E, e E) []E {
 }
 
 // service returns the service at key, a new one if there is none.
-func (x *index) service(key objectKey) *service {
-	ns := x.namespace(key.namespace)
-	svc := ns.services[key.name]
+func (x *Index) service(key model.Key) *service {
+	ns := x.namespace(key.Namespace)
+	svc := ns.services[key.Name]
 	if svc == nil {
-		svc = &service{ns: ns, name: key.name}
-		ns.services[key.name] = svc
+		svc = &service{ns: ns, name: key.Name}
+		ns.services[key.Name] = svc
 	}
 	return svc
 }
 
 // peek returns the service at key, or nil.
-func (x *index) peek(namespace, name string) *service {
+func (x *Index) peek(namespace, name string) *service {
 	if ns := x.namespaces[namespace]; ns != nil {
 		return ns.services[name]
 	}
@@ -812,7 +819,7 @@ func (x *index) peek(namespace, name string) *service {
 }
 
 // forgetService forgets svc if neither the Service nor a slice of it is left.
-func (x *index) forgetService(svc *service) {
+func (x *Index) forgetService(svc *service) {
 	if svc.spec == nil && svc.slices == nil {
 		delete(svc.ns.services, svc.name)
 		x.forgetNamespace(svc.ns)
@@ -820,14 +827,14 @@ func (x *index) forgetService(svc *service) {
 }
 
 // forgetNamespace forgets ns if neither the Namespace nor anything in it is left.
-func (x *index) forgetNamespace(ns *namespace) {
+func (x *Index) forgetNamespace(ns *namespace) {
 	if !ns.exists && len(ns.services) == 0 {
 		delete(x.namespaces, ns.name)
 	}
 }
 
 // endpoint returns svc's endpoint with this address and name, a new one if there is none.
-func (x *index) endpoint(svc *service, addr netip.Addr, name string) *endpoint {
+func (x *Index) endpoint(svc *service, addr netip.Addr, name string) *endpoint {
 	for e := x.byAddr.first(addr.As16()); e != nil; e = x.byAddr.after(e) {
 		if e.svc == svc && e.name == name {
 			return e
@@ -847,7 +854,7 @@ func (x *index) endpoint(svc *service, addr netip.Addr, name string) *endpoint {
 }
 
 // forget takes e, which is in no slice any more, out of the tables.
-func (x *index) forget(e *endpoint) {
+func (x *Index) forget(e *endpoint) {
 	x.byAddr.remove(e)
 	if e.name != "" {
 		x.byName.remove(e)
@@ -855,7 +862,7 @@ func (x *index) forget(e *endpoint) {
 }
 
 // count adds by to the number of endpoints in e's state.
-func (x *index) count(e *endpoint, by int32) {
+func (x *Index) count(e *endpoint, by int32) {
 	e.svc.states[e.state] += by
 	_, cluster, ok := strings.Cut(e.name, ".")
 	if !ok {
@@ -870,19 +877,19 @@ func (x *index) count(e *endpoint, by int32) {
 	}
 }
 
-// zoneID returns the position of a topology zone in x.zones. Past 65,535 zones it is that of none.
-func (x *index) zoneID(zone string) uint16 {
-	id, ok := x.zoneIDs[zone]
-	if !ok && len(x.zones) <= math.MaxUint16 {
-		id = uint16(len(x.zones)) //nolint:gosec // it fits, see above
-		x.zones = append(x.zones, zone)
-		x.zoneIDs[zone] = id
+// topologyID returns the position of a topology zone in x.zones. Past 65,535 zones it is that of none.
+func (x *Index) topologyID(zone string) uint16 {
+	id, ok := x.topologyIDs[zone]
+	if !ok && len(x.topologies) <= math.MaxUint16 {
+		id = uint16(len(x.topologies)) //nolint:gosec // it fits, see above
+		x.topologies = append(x.topologies, zone)
+		x.topologyIDs[zone] = id
 	}
 	return id
 }
 
 // retain records what sl says of e, and reports whether that is news.
-func (e *endpoint) retain(sl *slice, es endpointSpec, zone uint16) bool {
+func (e *endpoint) retain(sl *slice, es model.Endpoint, zone uint16) bool {
 	o := &e.in
 	for o.slice != sl && o.next != nil {
 		o = o.next
@@ -893,10 +900,10 @@ func (e *endpoint) retain(sl *slice, es endpointSpec, zone uint16) bool {
 		o = o.next
 	}
 	if e.listed { // sl lists it more than once
-		es.state, es.podName, zone = max(es.state, o.state), es.podName && o.podName, o.zone
+		es.State, es.PodName, zone = max(es.State, o.state), es.PodName && o.podName, o.topology
 	}
-	isNew = isNew || o.state != es.state || o.podName != es.podName
-	o.slice, o.state, o.podName, o.zone = sl, es.state, es.podName, zone
+	isNew = isNew || o.state != es.State || o.podName != es.PodName
+	o.slice, o.state, o.podName, o.topology = sl, es.State, es.PodName, zone
 	return isNew
 }
 
@@ -919,8 +926,8 @@ func (e *endpoint) release(sl *slice) occurrence {
 }
 
 // best returns the best state that a slice gives e.
-func (e *endpoint) best() state {
-	s := notReady
+func (e *endpoint) best() model.State {
+	s := model.NotReady
 	for o := &e.in; o != nil; o = o.next {
 		s = max(s, o.state)
 	}
@@ -928,12 +935,12 @@ func (e *endpoint) best() state {
 }
 
 // ports returns the ports that e has in any slice.
-func (e *endpoint) ports() []port {
-	var ports []port
+func (e *endpoint) ports() []model.Port {
+	var ports []model.Port
 	several := false // ports is a list of our own, not sorted yet
 	for o := &e.in; o != nil; o = o.next {
 		switch {
-		case o.slice == nil || samePorts(ports, o.slice.ports):
+		case o.slice == nil || model.SamePorts(ports, o.slice.ports):
 		case several:
 			ports = append(ports, o.slice.ports...)
 		case len(ports) == 0:
@@ -943,7 +950,7 @@ func (e *endpoint) ports() []port {
 		}
 	}
 	if several {
-		return sortedPorts(ports)
+		return model.SortedPorts(ports)
 	}
 	return ports
 }
@@ -961,10 +968,10 @@ func (e *endpoint) hasHostname() bool {
 	return false
 }
 
-// inZone reports whether a slice says that e is in a topology zone.
-func (e *endpoint) inZone(zone uint16) bool {
+// inTopology reports whether a slice says that e is in a topology zone.
+func (e *endpoint) inTopology(zone uint16) bool {
 	for o := &e.in; o != nil; o = o.next {
-		if o.slice != nil && o.zone == zone {
+		if o.slice != nil && o.topology == zone {
 			return true
 		}
 	}
@@ -972,18 +979,18 @@ func (e *endpoint) inZone(zone uint16) bool {
 }
 
 // label returns e's own label.
-func (e *endpoint) label() hostLabel { return hostLabel{e.name, e.addr()} }
+func (e *endpoint) label() model.Label { return model.Label{Name: e.name, Addr: e.addr()} }
 
 // addr returns e's address.
 func (e *endpoint) addr() netip.Addr { return netip.AddrFrom16(e.ip).Unmap() }
 
 // octets returns e's key in byAddr, hostKey the one in byName.
-func (e *endpoint) octets() octets { return e.ip }
+func (e *endpoint) octets() Octets { return e.ip }
 
 func (e *endpoint) hostKey() hostKey { return hostKey{e.svc, e.name} }
 
-// reserve makes room for about so many endpoints, to put them faster.
-func (x *index) reserve(endpoints int) {
+// Reserve makes room for about so many endpoints, to put them faster.
+func (x *Index) Reserve(endpoints int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.byAddr.reserve(endpoints)

@@ -1,0 +1,302 @@
+package index
+
+import (
+	"fmt"
+	"iter"
+	"net/netip"
+	"slices"
+
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
+)
+
+// namespace returns the namespace called name, a new one if there is none.
+func (x *Index) namespace(name string) *namespace {
+	ns := x.namespaces[name]
+	if ns == nil {
+		ns = &namespace{name: name, services: make(map[string]*service)}
+		x.namespaces[name] = ns
+	}
+	return ns
+}
+
+// Counts says how many objects an index holds.
+type Counts struct{ Namespaces, Services, Slices, Endpoints int }
+
+// Counts returns how many objects x holds.
+func (x *Index) Counts() Counts {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	n := Counts{Slices: x.slices.n}
+	for _, ns := range x.namespaces {
+		if ns.exists {
+			n.Namespaces++
+		}
+		for _, svc := range ns.services {
+			if svc.spec != nil {
+				n.Services++
+			}
+			for _, endpoints := range svc.states {
+				n.Endpoints += int(endpoints)
+			}
+		}
+	}
+	return n
+}
+
+// AddStates adds to n how many endpoints x holds, by what metrics call the kind of their Service, and by state.
+func (x *Index) AddStates(n map[string][model.NumStates]int) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	kind, counts := model.UnservedKind, n[model.UnservedKind] // most Services are of the kind of the one before
+	for _, ns := range x.namespaces {
+		for _, svc := range ns.services {
+			if k := svc.spec.MetricKind(); k != kind {
+				n[kind] = counts
+				kind, counts = k, n[k]
+			}
+			for state, endpoints := range svc.states {
+				counts[state] += int(endpoints)
+			}
+		}
+	}
+	n[kind] = counts
+}
+
+// Clone returns an index of its own with what x holds at one moment. Readers and writers of x wait only while the endpoints
+// are copied.
+func (x *Index) Clone() *Index {
+	c := New(x.policy, x.ignoreEmpty, 0)
+	var namespaces []*model.Namespace
+	var contents []ServiceContents
+	x.mu.RLock()
+	for _, ns := range x.namespaces {
+		if ns.exists {
+			namespaces = append(namespaces, &model.Namespace{Key: model.Key{Name: ns.name}})
+		}
+		for _, svc := range ns.services {
+			contents = append(contents, x.contents(svc))
+		}
+	}
+	serial, externalSerial := x.Serial(), x.ExternalSerial.Load()
+	x.mu.RUnlock()
+	for _, spec := range namespaces {
+		c.PutNamespace(spec)
+	}
+	for i := range contents {
+		c.PutContents(&contents[i])
+	}
+	c.soaSerial.Store(serial)
+	c.ExternalSerial.Store(externalSerial)
+	return c
+}
+
+// ServiceContents is what an index knows of one Service.
+type ServiceContents struct {
+	model.Key
+	Service *model.Service // nil while the Service is absent
+	Slices  []*model.Slice
+}
+
+// AllContents yields what x knows of each Service, of each at one moment, and not all at the same.
+func (x *Index) AllContents() iter.Seq[ServiceContents] {
+	return func(yield func(ServiceContents) bool) {
+		for _, key := range x.knownKeys() {
+			x.mu.RLock()
+			svc := x.peek(key.Namespace, key.Name)
+			var c ServiceContents
+			if svc != nil {
+				c = x.contents(svc)
+			}
+			x.mu.RUnlock()
+			if svc != nil && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// knownKeys returns the keys of the Services and of those that are absent and have slices.
+func (x *Index) knownKeys() []model.Key {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var keys []model.Key
+	for _, ns := range x.namespaces {
+		for name := range ns.services {
+			keys = append(keys, model.Key{Namespace: ns.name, Name: name})
+		}
+	}
+	return keys
+}
+
+// contents returns what x knows of svc at one moment. Slices without a name of their own get one that no cluster has.
+func (x *Index) contents(svc *service) ServiceContents {
+	c := ServiceContents{Key: model.Key{Namespace: svc.ns.name, Name: svc.name}, Service: svc.spec}
+	for sl := svc.slices; sl != nil; sl = sl.sibling {
+		spec := x.sliceSpec(sl)
+		if spec.Name == "" {
+			spec.Name = fmt.Sprintf("%s %d", svc.name, len(c.Slices))
+		}
+		c.Slices = append(c.Slices, spec)
+	}
+	return c
+}
+
+// PutContents puts what another index knows of a Service.
+func (x *Index) PutContents(c *ServiceContents) {
+	if c.Service != nil {
+		x.PutService(c.Service)
+	}
+	for _, spec := range c.Slices {
+		x.PutSlice(spec)
+	}
+}
+
+// isMadeOf reports whether spec says what sl says already.
+func (x *Index) isMadeOf(sl *slice, spec *model.Slice) bool {
+	if sl.svc.name != spec.Service || len(sl.endpoints) != len(spec.Endpoints) || !slices.Equal(sl.ports, spec.Ports) {
+		return false
+	}
+	for i, e := range sl.endpoints {
+		if x.endpointSpec(e, sl) != spec.Endpoints[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// slice spec returns the spec that sl was made of or, if it is a hold's, what it still holds.
+func (x *Index) sliceSpec(sl *slice) *model.Slice {
+	spec := &model.Slice{Key: sl.id(), Service: sl.svc.name, Ports: sl.ports, Endpoints: make([]model.Endpoint, 0, len(sl.endpoints))}
+	for _, e := range sl.endpoints {
+		if s := x.endpointSpec(e, sl); s.Addr.IsValid() {
+			spec.Endpoints = append(spec.Endpoints, s)
+		}
+	}
+	return spec
+}
+
+// endpointSpec returns what sl says of e, the zero value if nothing.
+func (x *Index) endpointSpec(e *endpoint, sl *slice) model.Endpoint {
+	for o := &e.in; o != nil; o = o.next {
+		if o.slice == sl {
+			return model.Endpoint{Addr: e.addr(), Name: e.name, PodName: o.podName, Topology: x.topologies[o.topology], State: o.state}
+		}
+	}
+	return model.Endpoint{}
+}
+
+// Names yields a query for every name that may own records of a Service or of an endpoint, each once: not all of them do. x must
+// not change meanwhile.
+func (x *Index) Names() iter.Seq[qname.Name] {
+	labels := make(map[*service]map[string]netip.Addr) // the address is set for dashed ones
+	ports := make(map[*service]map[model.PortLabels]bool)
+	known := func(svc *service) {
+		if labels[svc] == nil {
+			labels[svc], ports[svc] = map[string]netip.Addr{"": {}}, map[model.PortLabels]bool{{}: true}
+		}
+	}
+	named := func(svc *service, list []model.Port) {
+		for _, p := range list {
+			if p.Name() != "" {
+				ports[svc][p.Labels.Value()] = true
+			}
+		}
+	}
+	for sl := range x.slices.all() {
+		known(sl.svc)
+		named(sl.svc, sl.ports)
+		for _, e := range sl.endpoints {
+			if e.name != "" {
+				labels[sl.svc][e.name] = netip.Addr{}
+			}
+			if e.dashed() {
+				labels[sl.svc][string(model.AppendDashed(nil, e.addr()))] = e.addr()
+			}
+		}
+	}
+	for _, ns := range x.namespaces {
+		for _, svc := range ns.services {
+			if svc.spec != nil {
+				known(svc)
+				named(svc, svc.spec.Ports)
+			}
+		}
+	}
+	return func(yield func(qname.Name) bool) {
+		for svc := range labels {
+			for label, addr := range labels[svc] {
+				for p := range ports[svc] {
+					q := qname.Name{
+						Kind: qname.ServiceName, Namespace: svc.ns.name, Service: svc.name, Hostname: label, Addr: addr,
+						Port: p.Name, Proto: p.Proto,
+					}
+					if !yield(q) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// Owned yields the addresses that have a PTR, each once. x must not change meanwhile.
+func (x *Index) Owned() iter.Seq[netip.Addr] {
+	owner := func(addr netip.Addr) *endpoint {
+		e := x.byAddr.first(addr.As16())
+		for e != nil && !e.owns {
+			e = x.byAddr.after(e)
+		}
+		return e
+	}
+	return func(yield func(netip.Addr) bool) {
+		for e := range x.byAddr.all() {
+			if owner(e.addr()) == e && !yield(e.addr()) {
+				return
+			}
+		}
+		for addr := range x.clusterIPs {
+			if owner(addr) == nil && x.owners(addr) > 0 && !yield(addr) {
+				return
+			}
+		}
+	}
+}
+
+// ServiceKeys returns the keys of the Services: to find those that a new list lacks.
+func (x *Index) ServiceKeys() []model.Key {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var keys []model.Key
+	for _, ns := range x.namespaces {
+		for _, svc := range ns.services {
+			if svc.spec != nil {
+				keys = append(keys, svc.spec.Key)
+			}
+		}
+	}
+	return keys
+}
+
+// NamespaceKeys returns the keys of the Namespaces.
+func (x *Index) NamespaceKeys() []model.Key {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var keys []model.Key
+	for _, ns := range x.namespaces {
+		if ns.exists {
+			keys = append(keys, model.Key{Name: ns.name})
+		}
+	}
+	return keys
+}
+
+// SliceKeys returns the keys of the slices.
+func (x *Index) SliceKeys() (keys []model.Key) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for sl := range x.slices.all() {
+		keys = append(keys, sl.id())
+	}
+	return keys
+}

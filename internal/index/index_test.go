@@ -1,0 +1,1004 @@
+package index
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
+	"github.com/coredns-headless/headless/internal/qname"
+)
+
+// dumbIndex is an index that holds the objects and derives each answer from all of them.
+type dumbIndex struct {
+	policy      model.Policy
+	ignoreEmpty bool
+	namespaces  map[string]bool
+	services    map[model.Key]*model.Service
+	slices      map[model.Key]*model.Slice
+	moved       map[model.Key]bool // those that have been another Service's
+	hold        time.Duration
+	held        map[modelID]modelHold
+}
+
+func newModel(p model.Policy, ignoreEmpty bool) *dumbIndex {
+	return &dumbIndex{
+		policy: p, ignoreEmpty: ignoreEmpty, namespaces: make(map[string]bool),
+		services: make(map[model.Key]*model.Service), slices: make(map[model.Key]*model.Slice), moved: make(map[model.Key]bool),
+		held: make(map[modelID]modelHold),
+	}
+}
+
+// modelID is an endpoint of a Service.
+type modelID struct {
+	service model.Key
+	model.Label
+}
+
+// modelHold is what was said of an endpoint that is held.
+type modelHold struct {
+	model.Endpoint
+	ports []model.Port
+	until time.Time
+}
+
+// listed returns the endpoints that slices list.
+func (m *dumbIndex) listed() map[modelID]bool {
+	all := make(map[modelID]bool)
+	for _, sl := range m.slices {
+		for _, e := range sl.Endpoints {
+			all[modelID{model.Key{Namespace: sl.Namespace, Name: sl.Service}, model.Label{Name: e.Name, Addr: e.Addr}}] = true
+		}
+	}
+	return all
+}
+
+// putSlice is what a watch says of a slice that is there.
+func (m *dumbIndex) putSlice(spec *model.Slice) {
+	old, before := m.slices[spec.Key], m.listed()
+	m.move(old, spec)
+	delete(m.slices, spec.Key)
+	if spec.Service != "" {
+		m.slices[spec.Key] = modeltest.Distinct(spec)
+	}
+	m.settle(before)
+	if old != nil && old.Service == spec.Service && len(spec.Ports) > 0 && !slices.Equal(spec.Ports, old.Ports) {
+		m.holdFrom(old, spec, before)
+	}
+}
+
+// move notes whether spec, which takes the place of old, has been another Service's.
+func (m *dumbIndex) move(old, spec *model.Slice) {
+	m.moved[spec.Key] = old != nil && spec.Service != "" && (m.moved[spec.Key] || old.Service != spec.Service)
+}
+
+// dropSlice is what a watch says of a slice that is gone.
+func (m *dumbIndex) dropSlice(key model.Key) {
+	old, before := m.slices[key], m.listed()
+	delete(m.slices, key)
+	if old != nil {
+		m.holdFrom(old, &model.Slice{}, before)
+	}
+}
+
+// holdFrom holds what old listed, before spec took its place. before is what slices listed until then.
+func (m *dumbIndex) holdFrom(old, spec *model.Slice, before map[modelID]bool) {
+	if m.hold == 0 || m.moved[old.Key] {
+		return
+	}
+	key := model.Key{Namespace: old.Namespace, Name: old.Service}
+	after := m.listed()
+	for _, e := range old.Endpoints {
+		id := modelID{key, model.Label{Name: e.Name, Addr: e.Addr}}
+		if e.State != model.Ready || after[id] || m.services[key] == nil || slices.ContainsFunc(spec.Endpoints, func(o model.Endpoint) bool {
+			created := !before[modelID{key, model.Label{Name: o.Name, Addr: o.Addr}}]
+			return created && (o.Addr == e.Addr || o.Name == e.Name && e.Name != "")
+		}) {
+			continue
+		}
+		m.held[id] = modelHold{e, old.Ports, time.Now().Add(m.hold)}
+	}
+}
+
+// settle ends the holds of endpoints that are listed again, and of those whose name or address a new one has, which was not listed
+// before and not held.
+func (m *dumbIndex) settle(before map[modelID]bool) {
+	after := m.listed()
+	var created []modelID
+	for id := range after {
+		if _, held := m.held[id]; !held && !before[id] {
+			created = append(created, id)
+		}
+		delete(m.held, id)
+	}
+	for _, id := range created {
+		for o := range m.held {
+			if o.Addr == id.Addr || o.Name == id.Name && o.Name != "" && o.service == id.service {
+				delete(m.held, o)
+			}
+		}
+	}
+}
+
+// replace is what a list says of all slices.
+func (m *dumbIndex) replace(specs []*model.Slice) {
+	before, old := m.listed(), maps.Clone(m.slices)
+	clear(m.slices)
+	for _, s := range specs {
+		m.move(old[s.Key], s)
+		m.slices[s.Key], old[s.Key] = modeltest.Distinct(s), s
+		if s.Service == "" {
+			delete(m.slices, s.Key)
+			delete(old, s.Key)
+		}
+	}
+	m.settle(before)
+}
+
+// dropService is what a watch says of a Service that is gone.
+func (m *dumbIndex) dropService(key model.Key) {
+	delete(m.services, key)
+	maps.DeleteFunc(m.held, func(id modelID, _ modelHold) bool { return id.service == key })
+}
+
+// expire ends the holds whose time is over.
+func (m *dumbIndex) expire() {
+	maps.DeleteFunc(m.held, func(_ modelID, h modelHold) bool { return !h.until.After(time.Now()) })
+}
+
+// modelEndpoint is what all slices together say of one endpoint.
+type modelEndpoint struct {
+	model.Endpoint
+	hostname bool // one says that the name is a hostname
+	ports    map[model.Port]bool
+	zones    map[string]bool
+}
+
+// endpoints returns the endpoints of a Service, by address and name.
+func (m *dumbIndex) endpoints(key model.Key) map[model.Label]*modelEndpoint {
+	all := make(map[model.Label]*modelEndpoint)
+	for _, sl := range m.slices {
+		if sl.Namespace != key.Namespace || sl.Service != key.Name {
+			continue
+		}
+		for _, e := range sl.Endpoints {
+			id := model.Label{Name: e.Name, Addr: e.Addr}
+			if all[id] == nil {
+				all[id] = &modelEndpoint{Endpoint: e, ports: make(map[model.Port]bool), zones: make(map[string]bool)}
+			}
+			all[id].zones[e.Topology] = true
+			all[id].State = max(all[id].State, e.State)
+			all[id].hostname = all[id].hostname || e.Name != "" && !e.PodName
+			for _, p := range sl.Ports {
+				all[id].ports[p] = true
+			}
+		}
+	}
+	for id, h := range m.held {
+		if id.service != key {
+			continue
+		}
+		e := &modelEndpoint{h.Endpoint, h.Name != "" && !h.PodName, make(map[model.Port]bool), map[string]bool{h.Topology: true}}
+		for _, p := range h.ports {
+			e.ports[p] = true
+		}
+		all[id.Label] = e
+	}
+	return all
+}
+
+// shown returns the Service at key if it and its Namespace exist.
+func (m *dumbIndex) shown(key model.Key) *model.Service {
+	if !m.namespaces[key.Namespace] {
+		return nil
+	}
+	return m.services[key]
+}
+
+func (m *dumbIndex) policyOf(spec *model.Service) model.Policy {
+	if spec.Policy != model.Inherited {
+		return spec.Policy
+	}
+	return m.policy
+}
+
+// answers returns those of the endpoints that answer to hostname.
+func (m *dumbIndex) answers(key model.Key, hostname string) []*modelEndpoint {
+	spec := m.shown(key)
+	if spec == nil || spec.Kind == model.ExternalName {
+		return nil
+	}
+	least := map[model.Policy]model.State{model.HostnamesReady: model.Ready, model.HostnamesServing: model.Serving, model.HostnamesAll: model.NotReady}[m.policyOf(spec)]
+	var candidates []*modelEndpoint
+	for _, e := range m.endpoints(key) {
+		dashed := string(model.AppendDashed(nil, e.Addr))
+		if e.Name == hostname || !e.hostname && dashed == hostname {
+			candidates = append(candidates, e)
+			if e.State == model.Ready {
+				least = model.Ready
+			}
+		}
+	}
+	return slices.DeleteFunc(candidates, func(e *modelEndpoint) bool { return e.State < least })
+}
+
+// record describes one fact that a lookup may show. Sets of records are compared.
+type record string
+
+func addrRecord(addr netip.Addr) record { return record(addr.String()) }
+
+func srvRecord(host string, number uint16) record { return record(fmt.Sprintf("%s:%d", host, number)) }
+
+func hostOf(name string, addr netip.Addr) string {
+	if name != "" || !addr.IsValid() {
+		return name
+	}
+	return string(model.AppendDashed(nil, addr))
+}
+
+// expect returns the outcome and the records for q.
+func (m *dumbIndex) expect(q *qname.Name, w Want) (Outcome, map[record]bool) {
+	records := make(map[record]bool)
+	if q.Kind == qname.NamespaceName {
+		if m.namespaces[q.Namespace] {
+			return NonTerminal, records
+		}
+		return NameError, records
+	}
+	if q.Kind == qname.ReverseName {
+		return m.expectReverse(q.Prefix)
+	}
+	key := model.Key{Namespace: q.Namespace, Name: q.Service}
+	spec := m.shown(key)
+	if spec == nil {
+		return NameError, records
+	}
+	if q.Scope != qname.Everywhere {
+		return m.expectScope(q, w)
+	}
+	type fact struct {
+		host  string
+		addr  netip.Addr
+		ports map[model.Port]bool
+	}
+	var facts []fact // the endpoints, or ClusterIPs, that the name is made of
+	below := NameError
+	switch {
+	case q.Hostname != "":
+		for _, e := range m.answers(key, q.Hostname) {
+			facts = append(facts, fact{host: q.Hostname, addr: e.Addr, ports: e.ports})
+		}
+	case spec.Kind == model.ExternalName:
+		if spec.Target != "" && q.Proto == "" {
+			records[record(spec.Target)] = true
+			return Found, records
+		}
+		return NameError, records
+	default:
+		anyReady := false
+		for id, e := range m.endpoints(key) {
+			anyReady = anyReady || e.State == model.Ready
+			if spec.Kind == model.Headless && e.State == model.Ready {
+				facts = append(facts, fact{host: hostOf(e.Name, e.Addr), addr: e.Addr, ports: e.ports})
+			}
+			if len(m.answers(key, hostOf(id.Name, id.Addr))) > 0 && q.Proto == "" {
+				below = NonTerminal
+			}
+		}
+		if spec.Kind == model.ClusterIP && (anyReady || !m.ignoreEmpty) {
+			ports := make(map[model.Port]bool)
+			for _, p := range spec.Ports {
+				ports[p] = true
+			}
+			for _, ip := range spec.ClusterIPs {
+				facts = append(facts, fact{host: "", addr: ip, ports: ports})
+			}
+		}
+	}
+	if len(facts) == 0 {
+		return below, records
+	}
+	result := NameError
+	if q.Proto == "" {
+		result = Found
+	}
+	for _, f := range facts {
+		hasPort := q.Proto == ""
+		for p := range f.ports {
+			if q.Proto == "" || p.Proto() == q.Proto && p.Name() == q.Port && p.Name() != "" {
+				result, hasPort = Found, true
+				if w == WantSRV {
+					records[srvRecord(f.host, p.Number)] = true
+				}
+			} else if p.Proto() == q.Proto && q.Port == "" && p.Name() != "" {
+				result = max(result, NonTerminal)
+			}
+		}
+		isWanted := w == WantA && f.addr.Is4() || w == WantAAAA && f.addr.Is6()
+		if isWanted && hasPort && (q.Hostname == "" || q.Proto == "") {
+			records[addrRecord(f.addr)] = true
+		}
+	}
+	return result, records
+}
+
+// expectScope returns the outcome and the records for a name below _zone.
+func (m *dumbIndex) expectScope(q *qname.Name, w Want) (Outcome, map[record]bool) {
+	records := make(map[record]bool)
+	own := &qname.Name{Kind: qname.ServiceName, Namespace: q.Namespace, Service: q.Service}
+	exists, all := m.expect(own, w)
+	if m.shown(model.Key{Namespace: q.Namespace, Name: q.Service}).Kind != model.Headless || exists == NameError {
+		return NameError, records
+	}
+	result := NonTerminal
+	for _, e := range m.endpoints(model.Key{Namespace: q.Namespace, Name: q.Service}) {
+		if q.Scope == qname.ScopeName || e.State != model.Ready || !e.zones[q.Topology] {
+			continue
+		}
+		result = Found
+		if w == WantA && e.Addr.Is4() || w == WantAAAA && e.Addr.Is6() {
+			records[addrRecord(e.Addr)] = true
+		}
+		for p := range e.ports {
+			if w == WantSRV {
+				records[srvRecord(hostOf(e.Name, e.Addr), p.Number)] = true
+			}
+		}
+	}
+	if result == NonTerminal && q.Scope == qname.Prefer {
+		return exists, all
+	}
+	return result, records
+}
+
+func (m *dumbIndex) expectReverse(p netip.Prefix) (Outcome, map[record]bool) {
+	records := make(map[record]bool)
+	best, below := rankClusterIP, NameError
+	pointers := make(map[record]int)
+	for key := range m.services {
+		spec := m.shown(key)
+		if spec == nil {
+			continue
+		}
+		if o, _ := m.expect(&qname.Name{Kind: qname.ServiceName, Namespace: key.Namespace, Service: key.Name}, WantNothing); o == Found && spec.Kind == model.ClusterIP {
+			for _, ip := range spec.ClusterIPs {
+				if p.Contains(ip) {
+					below = NonTerminal
+				}
+				if p.IsSingleIP() && ip == p.Addr() {
+					pointers[record(key.Name+"."+key.Namespace)], best = -1, -1
+				}
+			}
+		}
+		if spec.Kind == model.ExternalName {
+			continue
+		}
+		for _, e := range m.endpoints(key) {
+			if e.State != model.Ready || !p.Contains(e.Addr) {
+				continue
+			}
+			below = NonTerminal
+			rank := rankClusterIP
+			if spec.Kind == model.Headless {
+				rank = rankHeadless
+			}
+			pointers[record(hostOf(e.Name, e.Addr)+"."+key.Name+"."+key.Namespace)] = rank
+			best = min(best, rank)
+		}
+	}
+	if !p.IsSingleIP() {
+		return below, records
+	}
+	for r, rank := range pointers {
+		if rank == best {
+			records[r] = true
+		}
+	}
+	if len(records) == 0 {
+		return NameError, records
+	}
+	return Found, records
+}
+
+// externalRecord is a record of one port of a host.
+func externalRecord(label, host string, number int) record {
+	return record(fmt.Sprintf("%s %s:%d", label, host, number))
+}
+
+// expectExternal is expect for the external name that q stands for.
+func (m *dumbIndex) expectExternal(q *qname.Name, endpoints bool) (Outcome, map[record]bool) {
+	records := make(map[record]bool)
+	key := model.Key{Namespace: q.Namespace, Name: q.Service}
+	spec := m.shown(key)
+	if spec == nil {
+		return NameError, records
+	}
+	type fact struct {
+		label, host string
+		ports       map[model.Port]bool
+	}
+	var facts []fact
+	below := NameError
+	switch {
+	case spec.External != nil && q.Hostname == "":
+		ports := make(map[model.Port]bool)
+		for _, p := range spec.Ports {
+			ports[p] = true
+		}
+		for _, addr := range spec.External.Addrs {
+			facts = append(facts, fact{label: "", host: addr.String(), ports: ports})
+		}
+		for _, name := range spec.External.Names {
+			facts = append(facts, fact{label: "", host: name, ports: ports})
+		}
+	case spec.External != nil || !endpoints || spec.Kind == model.ExternalName:
+	case q.Hostname != "":
+		ports := make(map[netip.Addr]map[model.Port]bool)
+		for _, e := range m.answers(key, q.Hostname) {
+			if ports[e.Addr] == nil {
+				ports[e.Addr] = make(map[model.Port]bool)
+			}
+			maps.Copy(ports[e.Addr], e.ports)
+		}
+		for addr := range ports {
+			if q.Proto == "" {
+				facts = append(facts, fact{label: q.Hostname, host: addr.String(), ports: ports[addr]})
+			}
+		}
+	default:
+		for id, e := range m.endpoints(key) {
+			if spec.Kind == model.Headless && e.State == model.Ready {
+				facts = append(facts, fact{label: hostOf(e.Name, e.Addr), host: e.Addr.String(), ports: e.ports})
+			}
+			if len(m.answers(key, hostOf(id.Name, id.Addr))) > 0 && q.Proto == "" {
+				below = NonTerminal
+			}
+		}
+	}
+	result := below
+	for _, f := range facts {
+		if q.Proto == "" {
+			result = Found
+		}
+		for p := range f.ports {
+			if q.Proto == "" || p.Proto() == q.Proto && p.Name() == q.Port && p.Name() != "" {
+				result = Found
+				records[externalRecord(f.label, f.host, int(p.Number))] = true
+			} else if p.Proto() == q.Proto && q.Port == "" && p.Name() != "" {
+				result = max(result, NonTerminal)
+			}
+		}
+		if len(f.ports) == 0 && q.Proto == "" {
+			records[externalRecord(f.label, f.host, noPort)] = true
+		}
+	}
+	return result, records
+}
+
+// expectExternalReverse is expect for the reverse name of external addresses.
+func (m *dumbIndex) expectExternalReverse(p netip.Prefix) (Outcome, map[record]bool) {
+	records := make(map[record]bool)
+	below := NameError
+	for key := range m.services {
+		spec := m.shown(key)
+		if spec == nil || spec.External == nil {
+			continue
+		}
+		for _, addr := range spec.External.Addrs {
+			if p.Contains(addr) {
+				below = NonTerminal
+			}
+			if p.IsSingleIP() && p.Addr() == addr {
+				records[record(key.Name+"."+key.Namespace)] = true
+			}
+		}
+	}
+	switch {
+	case !p.IsSingleIP():
+		return below, records
+	case len(records) > 0:
+		return Found, records
+	}
+	return NameError, records
+}
+
+// gotExternal returns what the index says of the external name that q stands for, in the terms of the model.
+func gotExternal(x *Index, q *qname.Name, endpoints bool) (Outcome, map[record]bool, error) {
+	records := make(map[record]bool)
+	n := 0
+	add := func(r record) {
+		n++
+		records[r] = true
+	}
+	var o Outcome
+	if q.Kind == qname.ReverseName {
+		var pointers []Pointer
+		o, pointers = x.LookupExternalReverse(q.Prefix)
+		for _, p := range pointers {
+			add(record(p.Service + "." + p.Namespace))
+		}
+	} else {
+		v := x.LookupExternal(q, endpoints)
+		o = v.Outcome
+		for _, h := range v.Hosts {
+			host := h.Name
+			if h.Addr.IsValid() {
+				host = h.Addr.String()
+			}
+			for _, number := range h.Numbers(q) {
+				add(externalRecord(hostOf(h.Label.Name, h.Label.Addr), host, number))
+			}
+		}
+	}
+	if n != len(records) {
+		return o, records, fmt.Errorf("%d of %d records are repetitions", n-len(records), n)
+	}
+	return o, records, nil
+}
+
+// transferred describes what a transfer of external names has, with endpoints and without.
+func transferred(x *Index) (text string) {
+	for _, endpoints := range []bool{true, false} {
+		var hosts []string
+		for _, h := range x.AllExternalHosts(endpoints) {
+			hosts = append(hosts, fmt.Sprint(h))
+		}
+		slices.Sort(hosts)
+		text += strings.Join(hosts, "\n") + "\n--\n"
+	}
+	return text
+}
+
+// got returns what the index says of q, in the terms of the model.
+func got(x *Index, q *qname.Name, w Want) (Outcome, map[record]bool, error) {
+	v := x.Lookup(q, w, 1<<20)
+	records := make(map[record]bool)
+	n := 0
+	add := func(r record) {
+		n++
+		records[r] = true
+	}
+	if v.CNAME != "" {
+		add(record(v.CNAME))
+	}
+	if w == WantA || w == WantAAAA {
+		f := w.Family()
+		for i := range len(v.Addrs) / f.Size() {
+			add(addrRecord(addressSet(v.Addrs).at(i, f)))
+		}
+	}
+	for _, t := range v.Targets {
+		for _, number := range t.Ports {
+			add(srvRecord(hostOf(t.Name, t.Addr), number))
+		}
+		if len(t.Addrs) == 0 {
+			return v.Outcome, records, fmt.Errorf("SRV target %v has no address", t.Label)
+		}
+	}
+	if len(v.Addrs)+len(v.Targets) > 0 && v.Total != n {
+		return v.Outcome, records, fmt.Errorf("total is %d for %d records", v.Total, n)
+	}
+	for _, p := range v.Pointers {
+		add(record(strings.TrimSuffix(p.FQDN("zone."), ".svc.zone.")))
+	}
+	if n != len(records) {
+		return v.Outcome, records, fmt.Errorf("%d of %d records are repetitions", n-len(records), n)
+	}
+	return v.Outcome, records, nil
+}
+
+// step changes the index and the model in the same random way, and says how.
+func step(r *rand.Rand, x *Index, m *dumbIndex) string {
+	switch r.IntN(16) {
+	case 0:
+		name := modeltest.PickOne(r, modeltest.Universe.Namespaces)
+		x.DropNamespace(model.Key{Name: name})
+		delete(m.namespaces, name)
+		return "drop namespace " + name
+	case 1, 2:
+		name := modeltest.PickOne(r, modeltest.Universe.Namespaces)
+		x.PutNamespace(&model.Namespace{Key: model.Key{Name: name}})
+		m.namespaces[name] = true
+		return "put namespace " + name
+	case 3:
+		key := modeltest.RandomKey(r, modeltest.Universe.Services)
+		x.DropService(key)
+		m.dropService(key)
+		return fmt.Sprint("drop service ", key)
+	case 4, 5:
+		s := modeltest.RandomService(r)
+		x.PutService(s)
+		m.services[s.Key] = s
+		return fmt.Sprintf("put service %+v", *s)
+	case 6:
+		key := modeltest.RandomKey(r, modeltest.Universe.Slices)
+		x.DropSlice(key)
+		m.dropSlice(key)
+		return fmt.Sprint("drop slice ", key)
+	case 7:
+		specs := make([]*model.Slice, r.IntN(8))
+		for i := range specs {
+			specs[i] = modeltest.RandomSlice(r)
+		}
+		m.replace(specs)
+		x.ReplaceSlices(slices.Values(specs))
+		return fmt.Sprintf("replace slices by %d", len(specs))
+	default:
+		s := modeltest.RandomSlice(r)
+		if len(m.slices) > 0 && r.IntN(2) == 0 {
+			// As the control plane edits: the ports change, and some endpoints go or, from another slice or a hold, come.
+			s = new(*modeltest.PickOne(r, slices.SortedFunc(maps.Values(m.slices), func(a, b *model.Slice) int { return a.Compare(b.Key) })))
+			s.Ports = modeltest.PickSome(r, modeltest.Universe.Ports)
+			var all []model.Endpoint
+			for _, e := range m.endpoints(model.Key{Namespace: s.Namespace, Name: s.Service}) {
+				all = append(all, e.Endpoint)
+			}
+			slices.SortFunc(all, func(a, b model.Endpoint) int {
+				return model.Label{Name: a.Name, Addr: a.Addr}.Compare(model.Label{Name: b.Name, Addr: b.Addr})
+			})
+			s.Endpoints = modeltest.PickSome(r, all)
+		}
+		x.PutSlice(s)
+		m.putSlice(s)
+		return fmt.Sprintf("put slice %+v", *s)
+	}
+}
+
+// history changes x and m in the same random ways, calls pause after each, and holds the answers of x against those of m.
+func history(t *testing.T, r *rand.Rand, x *Index, m *dumbIndex, pause func() string) {
+	const (
+		steps  = 300
+		sample = 20 // one in so many questions is asked after each step
+	)
+	qs := modeltest.Questions()
+	var done []string
+	for range steps {
+		before, serial := transferred(x), x.ExternalSerial.Load()
+		done = append(done, step(r, x, m), pause())
+		if err := x.Check(); err != nil {
+			t.Fatalf("after\n%s\n%v", strings.Join(done, "\n"), err)
+		}
+		if transferred(x) != before && x.ExternalSerial.Load() == serial {
+			t.Fatalf("after\n%s\nexternal names changed and their serial did not", strings.Join(done, "\n"))
+		}
+		for i := range qs {
+			if r.IntN(sample) > 0 {
+				continue
+			}
+			for _, endpoints := range []bool{false, true} {
+				wantOutcome, wantRecords := m.expectExternal(&qs[i], endpoints)
+				if qs[i].Kind == qname.ReverseName {
+					wantOutcome, wantRecords = m.expectExternalReverse(qs[i].Prefix)
+				}
+				gotOutcome, gotRecords, err := gotExternal(x, &qs[i], endpoints)
+				if err != nil || gotOutcome != wantOutcome || !maps.Equal(gotRecords, wantRecords) {
+					t.Fatalf("after\n%s\n%+v outside, endpoints %v:\ngot  %d %v %v\nwant %d %v", strings.Join(done, "\n"), qs[i], endpoints,
+						gotOutcome, slices.Sorted(maps.Keys(gotRecords)), err, wantOutcome, slices.Sorted(maps.Keys(wantRecords)))
+				}
+			}
+			for w := WantNothing; w <= WantSRV; w++ {
+				wantOutcome, wantRecords := m.expect(&qs[i], w)
+				gotOutcome, gotRecords, err := got(x, &qs[i], w)
+				if err != nil || gotOutcome != wantOutcome || !maps.Equal(gotRecords, wantRecords) {
+					t.Fatalf("after\n%s\n%+v want %d:\ngot  %d %v %v\nwant %d %v", strings.Join(done, "\n"), qs[i], w,
+						gotOutcome, slices.Sorted(maps.Keys(gotRecords)), err, wantOutcome, slices.Sorted(maps.Keys(wantRecords)))
+				}
+			}
+		}
+	}
+}
+
+func TestIndexAgreesWithModelOverRandomHistories(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewPCG(seed, 1))
+			p, ignoreEmpty := model.Policy(1+r.IntN(3)), r.IntN(2) == 0
+			x := New(p, ignoreEmpty, 0)
+			qs := modeltest.Questions()
+
+			var readers sync.WaitGroup
+			var stop atomic.Bool
+			defer readers.Wait()
+			defer stop.Store(true)
+			readers.Go(func() {
+				for i := 0; !stop.Load(); i = (i + 1) % len(qs) {
+					x.Lookup(&qs[i], Want(i%4), 2)
+					x.Nameservers(modeltest.Universe.Addrs[:1])
+					x.LookupExternal(&qs[i], i%2 == 0)
+					x.ExternalNameservers(modeltest.Universe.Addrs[:1], i%2 == 0)
+				}
+			})
+			history(t, r, x, newModel(p, ignoreEmpty), func() string { return "" })
+		})
+	}
+}
+
+func TestIndexDependsOnObjectsNotOnTheirOrder(t *testing.T) {
+	qs := modeltest.Questions()
+	for seed := range uint64(50) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		var puts []func(*Index)
+		seen := make(map[model.Key]bool)
+		for range 6 {
+			if s := modeltest.RandomSlice(r); !seen[s.Key] {
+				seen[s.Key] = true
+				puts = append(puts, func(x *Index) { x.PutSlice(s) })
+			}
+			if s := modeltest.RandomService(r); !seen[s.Key] {
+				seen[s.Key] = true
+				puts = append(puts, func(x *Index) { x.PutService(s) })
+			}
+		}
+		for _, name := range modeltest.Universe.Namespaces {
+			puts = append(puts, func(x *Index) { x.PutNamespace(&model.Namespace{Key: model.Key{Name: name}}) })
+		}
+		fill := func() *Index {
+			x := New(model.HostnamesReady, false, 0)
+			r.Shuffle(len(puts), func(i, j int) { puts[i], puts[j] = puts[j], puts[i] })
+			for _, put := range puts {
+				put(x)
+			}
+			return x
+		}
+		a, b := fill(), fill()
+		for i := range qs {
+			outcomeA, recordsA, errA := gotExternal(a, &qs[i], true)
+			outcomeB, recordsB, errB := gotExternal(b, &qs[i], true)
+			if outcomeA != outcomeB || !maps.Equal(recordsA, recordsB) || errA != nil || errB != nil {
+				t.Fatalf("seed %d, %+v outside: %d %v %v in one order, %d %v %v in another",
+					seed, qs[i], outcomeA, recordsA, errA, outcomeB, recordsB, errB)
+			}
+			for w := WantNothing; w <= WantSRV; w++ {
+				outcomeA, recordsA, errA := got(a, &qs[i], w)
+				outcomeB, recordsB, errB := got(b, &qs[i], w)
+				if outcomeA != outcomeB || !maps.Equal(recordsA, recordsB) || errA != nil || errB != nil {
+					t.Fatalf("seed %d, %+v want %d: %d %v %v in one order, %d %v %v in another",
+						seed, qs[i], w, outcomeA, recordsA, errA, outcomeB, recordsB, errB)
+				}
+			}
+		}
+	}
+}
+
+// bigIndex returns an index with one headless Service web in namespace n that has size ready pods web-0, web-1 and so on,
+// 100 in a slice.
+func bigIndex(size int) *Index {
+	x := New(model.HostnamesReady, false, 0)
+	x.PutNamespace(&model.Namespace{Key: model.Key{Name: "n"}})
+	x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
+	for i := 0; i < size; i += 100 {
+		x.PutSlice(modeltest.BigSlice(i, min(size, i+100), model.Ready))
+	}
+	return x
+}
+
+func TestIndexGivesEveryEndpointFirstEquallyOften(t *testing.T) {
+	const n, rounds = 20, 20000
+	x := bigIndex(n)
+	q := &qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web"}
+	for _, w := range []Want{WantA, WantSRV} {
+		first := make(map[string]int)
+		for range rounds {
+			v := x.Lookup(q, w, 3)
+			if w == WantA {
+				first[addressSet(v.Addrs).at(0, model.V4).String()]++
+			} else {
+				first[v.Targets[0].Name]++
+			}
+		}
+		// 1,000 each on average, with a standard deviation of 31: six of them happen once in 10^9 runs.
+		for name, times := range first {
+			if times < 800 || times > 1200 {
+				t.Errorf("want %d: %s came first %d times in %d, want about %d", w, name, times, rounds, rounds/n)
+			}
+		}
+		if len(first) != n {
+			t.Errorf("want %d: %d endpoints came first at least once, want %d", w, len(first), n)
+		}
+	}
+}
+
+func TestIndexKeepsAMovingEndpointThroughout(t *testing.T) {
+	x := bigIndex(1)
+	q := &qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web", Hostname: "web-0"}
+	var denied atomic.Int64
+	var stop atomic.Bool
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for !stop.Load() {
+			if v := x.Lookup(q, WantA, 1); v.Outcome != Found || len(v.Addrs) != 4 {
+				denied.Add(1)
+			}
+		}
+	})
+	// The endpoint goes from slice to slice, always present in one; then its slice is replaced by a list with another.
+	here, there := modeltest.BigSlice(0, 1, model.Ready), modeltest.BigSlice(0, 1, model.Ready)
+	there.Name = "other"
+	for range 2000 {
+		x.PutSlice(there)
+		x.DropSlice(here.Key)
+		x.PutSlice(here)
+		x.DropSlice(there.Key)
+		for _, sl := range []*model.Slice{there, here} {
+			x.ReplaceSlices(slices.Values([]*model.Slice{sl}))
+		}
+	}
+	stop.Store(true)
+	reader.Wait()
+	if n := denied.Load(); n > 0 {
+		t.Errorf("a present endpoint was denied %d times", n)
+	}
+}
+
+func TestIndexKeepsEndpointsThroughoutAList(t *testing.T) {
+	x := bigIndex(300)
+	swapped := []*model.Slice{modeltest.BigSlice(0, 100, model.Ready), modeltest.BigSlice(100, 200, model.Ready)}
+	swapped[0].Endpoints, swapped[1].Endpoints = swapped[1].Endpoints, swapped[0].Endpoints
+	swapped = append(swapped, modeltest.BigSlice(100, 200, model.NotReady))
+	swapped[2].Key = model.Key{Namespace: "n", Name: "new"}
+	checkAll := func(when string, x *Index, want int) {
+		t.Helper()
+		if err := x.Check(); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+		if v := x.Lookup(&qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web"}, WantA, 0); v.Total != want {
+			t.Errorf("%s: %d addresses, want %d", when, v.Total, want)
+		}
+	}
+	serial := x.Serial()
+	x.ReplaceSlices(func(yield func(*model.Slice) bool) {
+		for i, s := range swapped {
+			yield(s)
+			checkAll(fmt.Sprint("after slice ", i), x, 300)
+			checkAll(fmt.Sprint("in a transfer after slice ", i), x.Clone(), 300)
+		}
+	})
+	checkAll("after all", x, 200)
+	if got, want := len(x.SliceKeys()), len(swapped); got != want {
+		t.Errorf("%d slices, want %d", got, want)
+	}
+	if x.Serial() == serial {
+		t.Error("100 endpoints went and the serial did not grow")
+	}
+	serial = x.Serial()
+	x.ReplaceSlices(slices.Values(swapped))
+	if x.Serial() != serial {
+		t.Error("the serial grew with a list that says nothing new")
+	}
+}
+
+func TestIndexSerialGrowsWithVisibleChangesOnly(t *testing.T) {
+	x := bigIndex(1)
+	clock := time.Unix(2_000_000_000, 0)
+	x.now = func() time.Time { return clock }
+	changed := modeltest.BigSlice(0, 1, model.Ready)
+	changed.Ports = []model.Port{model.PortOf("http", "tcp", 8080)}
+	for _, step := range []struct {
+		name string
+		do   func()
+		want uint32
+	}{
+		{"a change takes the time as serial", func() { x.PutSlice(modeltest.BigSlice(0, 1, model.NotReady)) }, 2_000_000_000},
+		{"the next in the same second adds one", func() { x.PutSlice(modeltest.BigSlice(0, 1, model.Ready)) }, 2_000_000_001},
+		{"the same slice again changes nothing", func() { x.PutSlice(modeltest.BigSlice(0, 1, model.Ready)) }, 2_000_000_001},
+		{"a clock that is behind adds one", func() { clock = clock.Add(-time.Hour); x.PutSlice(changed) }, 2_000_000_002},
+		{"a slice of no Service changes nothing", func() {
+			x.PutSlice(&model.Slice{Key: model.Key{Namespace: "n", Name: "z"}, Service: "none", Endpoints: changed.Endpoints})
+		}, 2_000_000_002},
+		{"nor does a Service in no Namespace", func() {
+			x.PutService(&model.Service{Key: model.Key{Namespace: "none", Name: "web"}, Kind: model.Headless})
+		}, 2_000_000_002},
+		{"nor the same Service again", func() {
+			x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
+		}, 2_000_000_002},
+		{"a later clock is taken again", func() { clock = time.Unix(2_000_000_100, 0); x.DropService(model.Key{Namespace: "n", Name: "web"}) }, 2_000_000_100},
+		{"a namespace counts", func() { x.PutNamespace(&model.Namespace{Key: model.Key{Name: "new"}}) }, 2_000_000_101},
+		{"one that is there does not", func() { x.PutNamespace(&model.Namespace{Key: model.Key{Name: "new"}}) }, 2_000_000_101},
+		{"the serial wraps around", func() {
+			x.soaSerial.Store(1<<32 - 1)
+			clock = time.Unix(1<<31-1, 0)
+			x.DropNamespace(model.Key{Name: "new"})
+		}, 1<<31 - 1},
+	} {
+		step.do()
+		if got := x.Serial(); got != step.want {
+			t.Errorf("%s: serial %d, want %d", step.name, got, step.want)
+		}
+	}
+}
+
+func TestIndexSerialsGrowEachWithItsOwnChanges(t *testing.T) {
+	x := bigIndex(1)
+	key := model.Key{Namespace: "n", Name: "lb"}
+	withExternal := func(addr string, ip string) func() {
+		return func() {
+			s := &model.Service{Key: key, ClusterIPs: []netip.Addr{netip.MustParseAddr(ip)}}
+			if addr != "" {
+				s.External = &model.External{Addrs: []netip.Addr{netip.MustParseAddr(addr)}}
+			}
+			x.PutService(s)
+		}
+	}
+	pod := func(s model.State) func() {
+		return func() {
+			x.PutSlice(&model.Slice{Key: key, Service: "lb", Endpoints: []model.Endpoint{{Addr: netip.MustParseAddr("10.9.0.1"), State: s}}})
+		}
+	}
+	for _, c := range []struct {
+		name             string
+		do               func()
+		inside, external bool
+	}{
+		{"a Service without external address", withExternal("", "10.96.0.1"), true, false},
+		{"it gets one", withExternal("192.0.2.1", "10.96.0.1"), false, true},
+		{"it gets another", withExternal("192.0.2.2", "10.96.0.1"), false, true},
+		{"the same again", withExternal("192.0.2.2", "10.96.0.1"), false, false},
+		{"a pod of it comes", pod(model.Ready), true, false},
+		{"the pod is not ready", pod(model.NotReady), true, false},
+		{"a pod of a headless Service is not ready", func() { x.PutSlice(modeltest.BigSlice(0, 1, model.NotReady)) }, true, true},
+		{"its namespace goes", func() { x.DropNamespace(model.Key{Name: "n"}) }, true, true},
+		{"an external address in a hidden namespace", withExternal("192.0.2.3", "10.96.0.1"), false, false},
+		{"its namespace comes back", func() { x.PutNamespace(&model.Namespace{Key: model.Key{Name: "n"}}) }, true, true},
+		{"another namespace", func() { x.PutNamespace(&model.Namespace{Key: model.Key{Name: "o"}}) }, true, false},
+		{"the Service goes", func() { x.DropService(key) }, true, true},
+	} {
+		inside, outside := x.Serial(), x.ExternalSerial.Load()
+		c.do()
+		if grew := int32(x.Serial()-inside) > 0; grew != c.inside {
+			t.Errorf("%s: the serial grew: %v, want %v", c.name, grew, c.inside)
+		}
+		if grew := int32(x.ExternalSerial.Load()-outside) > 0; grew != c.external {
+			t.Errorf("%s: the external serial grew: %v, want %v", c.name, grew, c.external)
+		}
+	}
+}
+
+func TestIndexNameservers(t *testing.T) {
+	x := New(model.HostnamesReady, false, 0)
+	pod, ip := netip.MustParseAddr("10.0.0.53"), netip.MustParseAddr("10.96.0.10")
+	x.PutNamespace(&model.Namespace{Key: model.Key{Name: "kube-system"}})
+	x.PutService(&model.Service{Key: model.Key{Namespace: "kube-system", Name: "dns"}, ClusterIPs: []netip.Addr{ip}})
+	x.PutService(&model.Service{Key: model.Key{Namespace: "kube-system", Name: "peers"}, Kind: model.Headless})
+	x.PutService(&model.Service{Key: model.Key{Namespace: "hidden", Name: "dns"}, Kind: model.Headless})
+	for _, key := range []model.Key{{Namespace: "kube-system", Name: "dns"}, {Namespace: "kube-system", Name: "peers"}, {Namespace: "hidden", Name: "dns"}} {
+		x.PutSlice(&model.Slice{Key: model.Key{Namespace: key.Namespace, Name: key.Name}, Service: key.Name, Endpoints: []model.Endpoint{{Addr: pod, State: model.Ready}}})
+	}
+	for _, c := range []struct {
+		name  string
+		local netip.Addr
+		want  []string
+	}{
+		{"a pod's address leads to all its Services that are exposed", pod, []string{
+			"dns.kube-system.svc.z. [10.96.0.10]", "10-0-0-53.peers.kube-system.svc.z. [10.0.0.53]",
+		}},
+		{"a ClusterIP leads to its Service", ip, []string{"dns.kube-system.svc.z. [10.96.0.10]"}},
+		{"another address leads nowhere", netip.MustParseAddr("10.0.0.54"), nil},
+	} {
+		var got []string
+		for _, s := range x.Nameservers([]netip.Addr{c.local}) {
+			got = append(got, fmt.Sprint(s.FQDN("z."), " ", s.Addrs))
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestSortedPorts(t *testing.T) {
+	a, b := model.PortOf("a", "tcp", 1), model.PortOf("a", "udp", 1)
+	if got := model.SortedPorts([]model.Port{b, a, b}); !slices.Equal(got, []model.Port{a, b}) {
+		t.Errorf("got %v, want %v", got, []model.Port{a, b})
+	}
+	if got := model.Union([]model.Port{a}, []model.Port{b}); !slices.Equal(got, []model.Port{a, b}) {
+		t.Errorf("union: got %v, want %v", got, []model.Port{a, b})
+	}
+}

@@ -1,0 +1,109 @@
+package index
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/coredns-headless/headless/internal/model"
+)
+
+// Pods holds the Pods of a cluster by address: for their names below pod, and for what other plugins ask about a client. Its
+// methods are safe for concurrent use.
+type Pods struct {
+	mu      sync.RWMutex // guards the fields below
+	byKey   map[model.Key]*model.Pod
+	byAddr  map[netip.Addr][]*model.Pod // no list is empty
+	changes uint64                      // so far
+}
+
+// NewPods returns a Pods that holds none.
+func NewPods() *Pods {
+	return &Pods{byKey: make(map[model.Key]*model.Pod), byAddr: make(map[netip.Addr][]*model.Pod)}
+}
+
+// Put adds a Pod or replaces it.
+func (p *Pods) Put(spec *model.Pod) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.byKey[spec.Key]
+	if old != nil && slices.Equal(old.Addrs, spec.Addrs) && maps.Equal(old.Labels, spec.Labels) {
+		return
+	}
+	p.changes++
+	p.byKey[spec.Key] = spec
+	for _, addr := range spec.Addrs {
+		p.byAddr[addr] = append(p.byAddr[addr], spec)
+	}
+	p.forget(old)
+}
+
+// Drop removes a Pod.
+func (p *Pods) Drop(key model.Key) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.changes++
+	p.forget(p.byKey[key])
+	delete(p.byKey, key)
+}
+
+// forget takes spec, which may be nil, from the addresses that it has.
+func (p *Pods) forget(spec *model.Pod) {
+	if spec == nil {
+		return
+	}
+	for _, addr := range spec.Addrs {
+		if p.byAddr[addr] = without(p.byAddr[addr], spec); len(p.byAddr[addr]) == 0 {
+			delete(p.byAddr, addr)
+		}
+	}
+}
+
+// Version returns a number that grows with each change.
+func (p *Pods) Version() uint64 {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.changes
+}
+
+// All returns all Pods.
+func (p *Pods) All() []*model.Pod {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return slices.Collect(maps.Values(p.byKey))
+}
+
+// Count returns how many Pods there are.
+func (p *Pods) Count() int {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return len(p.byKey)
+}
+
+// Keys returns the keys of all Pods.
+func (p *Pods) Keys() []model.Key {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return slices.Collect(maps.Keys(p.byKey))
+}
+
+// In reports whether a Pod in namespace has addr.
+func (p *Pods) In(namespace string, addr netip.Addr) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return slices.ContainsFunc(p.byAddr[addr], func(spec *model.Pod) bool { return spec.Namespace == namespace })
+}
+
+// At returns the Pod that has addr, or nil. Of several, which share a node's address, it is always the same one.
+func (p *Pods) At(addr netip.Addr) *model.Pod {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	var first *model.Pod
+	for _, spec := range p.byAddr[addr] {
+		if first == nil || spec.Compare(first.Key) < 0 {
+			first = spec
+		}
+	}
+	return first
+}

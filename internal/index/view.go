@@ -1,0 +1,777 @@
+package index
+
+import (
+	"cmp"
+	"iter"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
+)
+
+// Outcome says whether a name exists.
+type Outcome uint8
+
+// The outcomes: the more a name has, the greater.
+const (
+	NameError   Outcome = iota // the name does not exist
+	NonTerminal                // the name exists and owns no record
+	Found                      // the name owns a record, perhaps of another type
+)
+
+// Want is what a lookup is to fetch besides the outcome.
+type Want uint8
+
+// What a lookup can fetch.
+const (
+	WantNothing Want = iota
+	WantA
+	WantAAAA
+	WantSRV
+)
+
+// Family returns the family of the addresses wanted by wantA and wantAAAA.
+func (w Want) Family() model.Family { return model.Family(w - WantA) }
+
+// View is what a lookup found. It belongs to the caller.
+type View struct {
+	Outcome  Outcome
+	Headless bool   // the name belongs to a headless Service
+	CNAME    string // the CNAME's target, a lower-case FQDN: then there is nothing else
+	// Addrs holds addresses of the family wanted, octets one behind the other; total is how many there are in all.
+	Addrs []byte
+	Total int
+	// Targets holds SRV targets; total is how many SRV records there are in all.
+	Targets []Target
+	// Pointers holds the PTR targets in the order in which they are to be given.
+	Pointers []Pointer
+}
+
+// Target is an SRV target with its ports.
+type Target struct {
+	model.Label
+	Ports []uint16
+	Addrs []netip.Addr
+}
+
+// Pointer names a Service or one of its endpoints.
+type Pointer struct {
+	model.Label
+	Service, Namespace string
+	rank               int
+}
+
+// nameserver is a name of the DNS service and the addresses it has.
+type nameserver struct {
+	Pointer
+	Addrs []netip.Addr
+}
+
+// externalView is what LookupExternal found. It belongs to the caller.
+type externalView struct {
+	Outcome  Outcome
+	Headless bool           // the name belongs to a headless Service, and leads to its endpoints
+	Hosts    []ExternalHost // none unless outcome is found
+}
+
+// ExternalHost is one address or name at which a Service, or an endpoint of it, is reached from outside the cluster.
+type ExternalHost struct {
+	Pointer              // to the Service, or to the endpoint
+	Addr    netip.Addr   // not valid for a name
+	Name    string       // a lower-case FQDN; "" for an address
+	Ports   []model.Port // sorted, distinct; never modified
+}
+
+// Lookup says whether the name that q stands for exists, and fetches up to limit of the records wanted. q.kind is
+// namespaceName, serviceName or reverseName.
+func (x *Index) Lookup(q *qname.Name, w Want, limit int) (v View) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	switch q.Kind {
+	case qname.NamespaceName:
+		if x.exposed(q.Namespace) {
+			v.Outcome = NonTerminal
+		}
+	case qname.ServiceName:
+		svc := x.peek(q.Namespace, q.Service)
+		switch {
+		case svc == nil || !svc.shown:
+		case q.Scope != qname.Everywhere:
+			x.lookupScope(&v, svc, q, w, limit)
+		case q.Hostname != "":
+			x.lookupHostname(&v, svc, q, w, limit)
+		case svc.spec.Kind == model.ClusterIP:
+			x.lookupClusterIP(&v, svc, q, w, limit)
+		case svc.spec.Kind == model.Headless:
+			x.lookupHeadless(&v, svc, q, w, limit)
+		case svc.spec.Target != "" && q.Proto == "":
+			v.Outcome, v.CNAME = Found, svc.spec.Target
+		}
+	case qname.ReverseName:
+		x.lookupReverse(&v, q.Prefix)
+	}
+	return v
+}
+
+// exposed reports whether namespace is in the cluster and exposed.
+func (x *Index) exposed(namespace string) bool {
+	ns := x.namespaces[namespace]
+	return ns != nil && ns.exists
+}
+
+// HasNamespace is exposed for those who do not hold the lock.
+func (x *Index) HasNamespace(name string) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.exposed(name)
+}
+
+// ShownSpec returns the spec of a Service if it and its Namespace exist, else nil.
+func (x *Index) ShownSpec(key model.Key) *model.Service {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if svc := x.peek(key.Namespace, key.Name); svc != nil && svc.shown {
+		return svc.spec
+	}
+	return nil
+}
+
+// lookupClusterIP looks up the name of a ClusterIP Service, or a port of it.
+func (x *Index) lookupClusterIP(v *View, svc *service, q *qname.Name, w Want, limit int) {
+	ips := svc.claimedIPs(x.ignoreEmpty)
+	if len(ips) == 0 {
+		v.Outcome = x.above(svc, q)
+		return
+	}
+	if v.Outcome = portOutcome(svc.spec.Ports, q); v.Outcome != Found {
+		return
+	}
+	switch w {
+	case WantA, WantAAAA:
+		v.Addrs, v.Total = pick(ips, w.Family(), limit)
+	case WantSRV:
+		if numbers := match(svc.spec.Ports, q); len(numbers) > 0 {
+			v.Targets, v.Total = []Target{{Ports: numbers, Addrs: slices.Clone(ips)}}, len(numbers)
+		}
+	}
+}
+
+// pick returns up to limit of the addresses of family f among addrs, from a random one on, and their number.
+func pick(addrs []netip.Addr, f model.Family, limit int) (window []byte, total int) {
+	for _, addr := range addrs {
+		if model.FamilyOf(addr) == f {
+			total++
+		}
+	}
+	if total == 0 {
+		return nil, 0
+	}
+	window = make([]byte, 0, min(limit, total)*f.Size())
+	skip := rand.IntN(total)
+	for len(window) < cap(window) {
+		for _, addr := range addrs {
+			switch {
+			case model.FamilyOf(addr) != f:
+			case skip > 0:
+				skip--
+			case len(window) < cap(window):
+				window = model.AppendAddr(window, addr)
+			}
+		}
+	}
+	return window, total
+}
+
+// above returns the outcome for a Service's own name when it owns nothing: it exists if the name of an endpoint does.
+func (x *Index) above(svc *service, q *qname.Name) Outcome {
+	if q.Proto != "" {
+		return NameError
+	}
+	for s := x.hostnames(svc).Least(); s <= model.Ready; s++ {
+		if svc.states[s] > 0 {
+			return NonTerminal
+		}
+	}
+	return NameError
+}
+
+// portOutcome returns the outcome for a name below one that has ports: _port._proto exists if there is such a port,
+// _proto if there is a named port of that protocol, and the name itself always.
+func portOutcome(ports []model.Port, q *qname.Name) Outcome {
+	if q.Proto == "" {
+		return Found
+	}
+	best := NameError
+	for _, p := range ports {
+		if p.Proto() == q.Proto && p.Name() != "" {
+			if p.Name() == q.Port {
+				return Found
+			}
+			if q.Port == "" {
+				best = NonTerminal
+			}
+		}
+	}
+	return best
+}
+
+// match returns the distinct numbers of those ports that q asks for: all of them, or those of one name and protocol.
+func match(ports []model.Port, q *qname.Name) []uint16 {
+	var numbers []uint16
+	for _, p := range ports {
+		if q.Proto == "" || p.Name() == q.Port && p.Proto() == q.Proto {
+			numbers = append(numbers, p.Number)
+		}
+	}
+	slices.Sort(numbers)
+	return slices.Compact(numbers)
+}
+
+// lookupHeadless looks up the name of a headless Service, or a port of it.
+func (x *Index) lookupHeadless(v *View, svc *service, q *qname.Name, w Want, limit int) {
+	v.Headless = true
+	if svc.states[model.Ready] == 0 {
+		v.Outcome = x.above(svc, q)
+		return
+	}
+	groups := 0 // those that have what q asks for
+	for _, g := range svc.groups {
+		o := portOutcome(g.ports, q)
+		v.Outcome = max(v.Outcome, o)
+		if o == Found {
+			groups++
+		}
+	}
+	if v.Outcome != Found {
+		return
+	}
+	switch w {
+	case WantSRV:
+		v.Targets, v.Total = x.srvTargets(svc, q, limit)
+	case WantA, WantAAAA:
+		f := w.Family()
+		set := svc.ready[f]
+		if q.Proto != "" && (groups < len(svc.groups) || svc.mixed > 0) {
+			set = x.portAddresses(svc, q, f)
+		}
+		v.Addrs, v.Total = set.window(f, limit), len(set)/f.Size()
+	}
+}
+
+// lookupScope looks up a name below _zone. It exists below every headless Service whose own name does, whatever the topology
+// zone.
+func (x *Index) lookupScope(v *View, svc *service, q *qname.Name, w Want, limit int) {
+	if svc.spec.Kind != model.Headless {
+		return
+	}
+	own := qname.Name{Kind: qname.ServiceName, Namespace: q.Namespace, Service: q.Service}
+	if x.lookupHeadless(v, svc, &own, WantNothing, 0); v.Outcome == NameError {
+		return
+	}
+	v.Outcome = NonTerminal
+	if q.Scope == qname.ScopeName {
+		return
+	}
+	var targets []Target
+	var addrs []netip.Addr
+	if id, ok := x.topologyIDs[q.Topology]; ok {
+		targets, addrs = x.topologyTargets(svc, id)
+	}
+	switch {
+	case len(addrs) == 0 && q.Scope == qname.Prefer && svc.states[model.Ready] > 0:
+		x.lookupHeadless(v, svc, &own, w, limit)
+		return
+	case len(addrs) == 0:
+		return
+	}
+	v.Outcome = Found
+	switch w {
+	case WantSRV:
+		v.Targets, v.Total = pickTargets(targets, limit)
+	case WantA, WantAAAA:
+		v.Addrs, v.Total = pick(addrs, w.Family(), limit)
+	}
+}
+
+// topologyTargets returns the ready endpoints in a topology zone, as SRV targets and as distinct addresses. It looks at every
+// endpoint of svc.
+func (x *Index) topologyTargets(svc *service, zone uint16) (targets []Target, addrs []netip.Addr) {
+	seen := make(map[netip.Addr]bool)
+	for _, g := range svc.groups {
+		for _, e := range g.targets {
+			t := Target{Label: e.label()}
+			var ports []model.Port
+			for o := range x.sharing(e) {
+				if o.state != model.Ready || !o.inTopology(zone) {
+					continue
+				}
+				t.Addrs = append(t.Addrs, o.addr())
+				ports = model.Union(ports, o.ports())
+				if !seen[o.addr()] {
+					seen[o.addr()] = true
+					addrs = append(addrs, o.addr())
+				}
+			}
+			if t.Ports = match(ports, &qname.Name{}); len(t.Ports) > 0 {
+				targets = append(targets, t)
+			}
+		}
+	}
+	return targets, addrs
+}
+
+// pickTargets returns those of targets that have up to limit SRV records, from a random one on, and the number of all records.
+func pickTargets(targets []Target, limit int) (picked []Target, total int) {
+	if len(targets) == 0 {
+		return nil, 0
+	}
+	from := rand.IntN(len(targets))
+	for _, t := range slices.Concat(targets[from:], targets[:from]) {
+		if total < limit {
+			picked = append(picked, t)
+		}
+		total += len(t.Ports)
+	}
+	return picked, total
+}
+
+// srvTargets returns targets with up to limit SRV records, from a random target on, and the number of all records.
+func (x *Index) srvTargets(svc *service, q *qname.Name, limit int) (targets []Target, total int) {
+	type batch struct {
+		targets []*endpoint
+		numbers []uint16
+	}
+	batches := make([]batch, 0, len(svc.groups))
+	n := 0
+	for _, g := range svc.groups {
+		if numbers := match(g.ports, q); len(numbers) > 0 {
+			batches = append(batches, batch{targets: g.targets, numbers: numbers})
+			n += len(g.targets)
+			total += len(g.targets) * len(numbers)
+		}
+	}
+	if n == 0 {
+		return nil, 0
+	}
+	targets = make([]Target, 0, min(limit, n))
+	addrs := make([]netip.Addr, 0, cap(targets)) // of all targets
+	from := rand.IntN(n)
+	// Walk all batches from the position from on, then once more for what stands before it.
+	records := 0
+	for pass := range 2 {
+		pos := 0
+		for _, b := range batches {
+			lo, hi := max(from-pos, 0), len(b.targets)
+			if pass == 1 {
+				lo, hi = 0, min(from-pos, hi)
+			}
+			pos += len(b.targets)
+			for i := lo; i < hi; i++ {
+				if records >= limit {
+					return targets, total
+				}
+				e, at := b.targets[i], len(addrs)
+				addrs = x.appendReady(addrs, e)
+				targets = append(targets, Target{Label: e.label(), Ports: b.numbers, Addrs: addrs[at:len(addrs):len(addrs)]})
+				records += len(b.numbers)
+			}
+		}
+	}
+	return targets, total
+}
+
+// appendReady appends the addresses of the ready endpoints that share e's name.
+func (x *Index) appendReady(addrs []netip.Addr, e *endpoint) []netip.Addr {
+	for o := range x.sharing(e) {
+		if o.state == model.Ready {
+			addrs = append(addrs, o.addr())
+		}
+	}
+	return addrs
+}
+
+// sharing yields the endpoints of svc that have e's name, e among them.
+func (x *Index) sharing(e *endpoint) iter.Seq[*endpoint] {
+	return func(yield func(*endpoint) bool) {
+		if !e.shared {
+			yield(e)
+			return
+		}
+		for o := x.byName.first(e.hostKey()); o != nil && yield(o); o = x.byName.after(o) {
+		}
+	}
+}
+
+// portAddresses returns the distinct addresses of the ready endpoints that have the port of q.
+func (x *Index) portAddresses(svc *service, q *qname.Name, f model.Family) addressSet {
+	var set addressSet
+	seen := make(map[netip.Addr]bool)
+	for _, g := range svc.groups {
+		if portOutcome(g.ports, q) != Found {
+			continue
+		}
+		for _, e := range g.targets {
+			for o := range x.sharing(e) {
+				if o.state != model.Ready || model.FamilyOf(o.addr()) != f || seen[o.addr()] || e.mixed && portOutcome(o.ports(), q) != Found {
+					continue
+				}
+				seen[o.addr()] = true
+				set = model.AppendAddr(set, o.addr())
+			}
+		}
+	}
+	return set
+}
+
+// lookupHostname looks up the own name of an endpoint, or a port of it.
+func (x *Index) lookupHostname(v *View, svc *service, q *qname.Name, w Want, limit int) {
+	if !svc.claimsEndpoints() {
+		return
+	}
+	v.Headless = svc.spec.Kind == model.Headless
+	var room [2]netip.Addr // most have one address of each family at most
+	addrs := room[:0]
+	var ports []model.Port
+	least := x.leastAnswering(svc, q)
+	for e := range x.named(svc, q) {
+		if e.state >= least {
+			ports = model.Union(ports, e.ports())
+			addrs = append(addrs, e.addr())
+		}
+	}
+	if len(addrs) > 1 {
+		slices.SortFunc(addrs, netip.Addr.Compare)
+		addrs = slices.Compact(addrs)
+	}
+	if len(addrs) == 0 {
+		if q.Cluster && q.Proto == "" && x.hasCluster(svc, q.Hostname) {
+			v.Outcome = NonTerminal
+		}
+		return
+	}
+	if v.Outcome = portOutcome(ports, q); v.Outcome != Found {
+		return
+	}
+	switch {
+	case w == WantSRV:
+		if numbers := match(ports, q); len(numbers) > 0 {
+			v.Targets, v.Total = []Target{{model.Label{Name: q.Hostname}, numbers, slices.Clone(addrs)}}, len(numbers)
+		}
+	case w != WantNothing && q.Proto == "":
+		v.Addrs, v.Total = pick(addrs, w.Family(), limit)
+	}
+}
+
+// hasCluster reports whether an endpoint in cluster, of a Service of a multicluster zone, answers to its name.
+func (x *Index) hasCluster(svc *service, cluster string) bool {
+	least := x.hostnames(svc).Least()
+	for s, n := range x.clusters[hostKey{svc, cluster}] {
+		if n > 0 && model.State(s) >= least {
+			return true
+		}
+	}
+	return false
+}
+
+// leastAnswering returns the least state of the endpoints of svc that answer to the hostname of q.
+func (x *Index) leastAnswering(svc *service, q *qname.Name) model.State {
+	best := model.NotReady
+	for e := range x.named(svc, q) {
+		best = max(best, e.state)
+	}
+	if best == model.Ready {
+		return model.Ready
+	}
+	return x.hostnames(svc).Least()
+}
+
+// named yields the endpoints of svc that have the hostname of q, in any state.
+func (x *Index) named(svc *service, q *qname.Name) iter.Seq[*endpoint] {
+	return func(yield func(*endpoint) bool) {
+		for e := x.byName.first(hostKey{svc, q.Hostname}); e != nil; e = x.byName.after(e) {
+			if !yield(e) {
+				return
+			}
+		}
+		if !q.Addr.IsValid() {
+			return
+		}
+		for e := x.byAddr.first(q.Addr.As16()); e != nil; e = x.byAddr.after(e) {
+			if e.svc == svc && e.name != q.Hostname && e.dashed() && !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// ranks of an endpoint's PTR; only those of the best kind of Service are given.
+const (
+	rankHostname  = iota // a hostname in a headless Service
+	rankHeadless         // another name in a headless Service
+	rankClusterIP        // any name in a ClusterIP Service
+)
+
+// lookupReverse looks up a reverse name: the PTRs of a whole address, or whether there are any below p.
+func (x *Index) lookupReverse(v *View, p netip.Prefix) {
+	if !p.IsSingleIP() {
+		if x.reverse[p] > 0 {
+			v.Outcome = NonTerminal
+		}
+		return
+	}
+	for _, svc := range x.clusterIPs[p.Addr()] {
+		if svc.ownsIPs {
+			v.Pointers = append(v.Pointers, svc.pointer(model.Label{}, 0))
+		}
+	}
+	if len(v.Pointers) == 0 {
+		for e := x.byAddr.first(p.Addr().As16()); e != nil; e = x.byAddr.after(e) {
+			if e.state == model.Ready && e.svc.claimsEndpoints() {
+				v.Pointers = append(v.Pointers, e.svc.pointer(e.label(), e.rank()))
+				v.Headless = v.Headless || e.svc.spec.Kind == model.Headless
+			}
+		}
+	}
+	if v.Headless {
+		v.Pointers = slices.DeleteFunc(v.Pointers, func(p Pointer) bool { return p.rank == rankClusterIP })
+	}
+	if len(v.Pointers) > 0 {
+		v.Outcome = Found
+	}
+	slices.SortFunc(v.Pointers, Pointer.compare)
+}
+
+// rank returns the rank of e's PTR.
+func (e *endpoint) rank() int {
+	switch {
+	case e.svc.spec.Kind != model.Headless:
+		return rankClusterIP
+	case e.hasHostname():
+		return rankHostname
+	}
+	return rankHeadless
+}
+
+// pointer returns the pointer to svc, or to the endpoint of it that has label h.
+func (svc *service) pointer(h model.Label, rank int) Pointer {
+	return Pointer{h, svc.name, svc.ns.name, rank}
+}
+
+func (p Pointer) compare(o Pointer) int {
+	return cmp.Or(cmp.Compare(p.rank, o.rank), strings.Compare(p.Namespace, o.Namespace),
+		strings.Compare(p.Service, o.Service), p.Compare(o.Label))
+}
+
+// Nameservers returns the names of the DNS service, sorted: the Services that have one of the local addresses as
+// ClusterIP or as ready endpoint, for a headless one the names of its endpoints.
+func (x *Index) Nameservers(local []netip.Addr) []nameserver {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var servers []nameserver
+	for _, svc := range x.servicesAt(local) {
+		switch {
+		case svc.spec.Kind == model.Headless:
+			for _, g := range svc.groups {
+				for _, e := range g.targets {
+					servers = append(servers, nameserver{svc.pointer(e.label(), 0), x.appendReady(nil, e)})
+				}
+			}
+		case len(svc.claimedIPs(x.ignoreEmpty)) > 0:
+			servers = append(servers, nameserver{svc.pointer(model.Label{}, 0), slices.Clone(svc.spec.ClusterIPs)})
+		}
+	}
+	slices.SortFunc(servers, func(a, b nameserver) int { return a.compare(b.Pointer) })
+	return servers
+}
+
+// servicesAt returns the Services shown that have one of addrs as ClusterIP or as ready endpoint.
+func (x *Index) servicesAt(addrs []netip.Addr) []*service {
+	var services []*service
+	seen := make(map[*service]bool)
+	add := func(svc *service) {
+		if svc.claimsEndpoints() && !seen[svc] {
+			seen[svc] = true
+			services = append(services, svc)
+		}
+	}
+	for _, addr := range addrs {
+		for _, svc := range x.clusterIPs[addr] {
+			add(svc)
+		}
+		for e := x.byAddr.first(addr.As16()); e != nil; e = x.byAddr.after(e) {
+			if e.state == model.Ready {
+				add(e.svc)
+			}
+		}
+	}
+	return services
+}
+
+// LookupExternal looks up an external name: of a Service, a port of it or, with endpoints, an endpoint. A Service has its
+// external addresses and names; with endpoints, and without any of these, a headless one has its ready endpoints and any one
+// has names below it for those that answer to them. The hosts start with a random one.
+func (x *Index) LookupExternal(q *qname.Name, endpoints bool) externalView {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	svc := x.peek(q.Namespace, q.Service)
+	if svc == nil || !svc.shown {
+		return externalView{}
+	}
+	endpoints = endpoints && svc.spec.External == nil && svc.spec.Kind != model.ExternalName
+	v := externalView{Headless: endpoints && svc.spec.Kind == model.Headless}
+	var hosts []ExternalHost
+	switch {
+	case q.Hostname == "":
+		hosts = x.externalHosts(svc, endpoints)
+	case endpoints && q.Proto == "":
+		hosts = x.namedHosts(svc, q)
+	}
+	if len(hosts) == 0 && endpoints && q.Hostname == "" {
+		v.Outcome = x.above(svc, q)
+	}
+	for i, from := 0, rand.IntN(len(hosts)+1); i < len(hosts); i++ {
+		h := hosts[(i+from)%len(hosts)]
+		o := portOutcome(h.Ports, q)
+		v.Outcome = max(v.Outcome, o)
+		if o == Found {
+			v.Hosts = append(v.Hosts, h)
+		}
+	}
+	return v
+}
+
+// externalHosts returns what the external name of svc leads to. svc is shown.
+func (x *Index) externalHosts(svc *service, endpoints bool) []ExternalHost {
+	var hosts []ExternalHost
+	if e := svc.spec.External; e != nil {
+		for _, addr := range e.Addrs {
+			hosts = append(hosts, ExternalHost{Pointer: svc.pointer(model.Label{}, 0), Addr: addr, Ports: svc.spec.Ports})
+		}
+		for _, name := range e.Names {
+			hosts = append(hosts, ExternalHost{Pointer: svc.pointer(model.Label{}, 0), Name: name, Ports: svc.spec.Ports})
+		}
+		return hosts
+	}
+	if endpoints && svc.spec.Kind == model.Headless {
+		return x.readyHosts(svc)
+	}
+	return nil
+}
+
+// readyHosts returns the ready endpoints of svc.
+func (x *Index) readyHosts(svc *service) []ExternalHost {
+	var hosts []ExternalHost
+	for _, g := range svc.groups {
+		for _, target := range g.targets {
+			for e := range x.sharing(target) {
+				if e.state == model.Ready {
+					hosts = append(hosts, ExternalHost{Pointer: svc.pointer(e.label(), 0), Addr: e.addr(), Ports: e.ports()})
+				}
+			}
+		}
+	}
+	return hosts
+}
+
+// namedHosts returns the endpoints of svc that answer to the hostname of q.
+func (x *Index) namedHosts(svc *service, q *qname.Name) []ExternalHost {
+	var hosts []ExternalHost
+	at := make(map[netip.Addr]int) // the position in hosts
+	least := x.leastAnswering(svc, q)
+	for e := range x.named(svc, q) {
+		if e.state < least {
+			continue
+		}
+		if i, ok := at[e.addr()]; ok {
+			hosts[i].Ports = model.Union(hosts[i].Ports, e.ports())
+			continue
+		}
+		at[e.addr()] = len(hosts)
+		hosts = append(hosts, ExternalHost{Pointer: svc.pointer(model.Label{Name: q.Hostname}, 0), Addr: e.addr(), Ports: e.ports()})
+	}
+	return hosts
+}
+
+// LookupExternalReverse returns the Services shown that have the external address p, sorted, or says whether there are any
+// addresses below p.
+func (x *Index) LookupExternalReverse(p netip.Prefix) (Outcome, []Pointer) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if !p.IsSingleIP() {
+		if x.externalReverse[p] > 0 {
+			return NonTerminal, nil
+		}
+		return NameError, nil
+	}
+	var pointers []Pointer
+	for _, svc := range x.externals[p.Addr()] {
+		pointers = append(pointers, svc.pointer(model.Label{}, 0))
+	}
+	if len(pointers) == 0 {
+		return NameError, nil
+	}
+	slices.SortFunc(pointers, Pointer.compare)
+	return Found, pointers
+}
+
+// AllExternalHosts returns what all external names of Services lead to, sorted by the names.
+func (x *Index) AllExternalHosts(endpoints bool) []ExternalHost {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var hosts []ExternalHost
+	for _, ns := range x.namespaces {
+		for _, svc := range ns.services {
+			if svc.shown {
+				hosts = append(hosts, x.externalHosts(svc, endpoints)...)
+			}
+		}
+	}
+	slices.SortStableFunc(hosts, func(a, b ExternalHost) int { return a.compare(b.Pointer) })
+	return hosts
+}
+
+// ExternalNameservers returns where the DNS service is reached from outside: the external addresses of the Services that have
+// one of the local addresses as ClusterIP or as ready endpoint or, with endpoints, the ready endpoints of headless ones. ok is
+// false if there is no such Service.
+func (x *Index) ExternalNameservers(local []netip.Addr, endpoints bool) (hosts []ExternalHost, ok bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	services := x.servicesAt(local)
+	for _, svc := range services {
+		if endpoints && svc.spec.Kind == model.Headless {
+			hosts = append(hosts, x.readyHosts(svc)...)
+		} else {
+			hosts = append(hosts, x.externalHosts(svc, false)...)
+		}
+	}
+	slices.SortStableFunc(hosts, func(a, b ExternalHost) int { return a.compare(b.Pointer) })
+	return hosts, len(services) > 0
+}
+
+// FQDN returns the name that p points to in zone.
+func (p Pointer) FQDN(zone string) string {
+	var room [64]byte
+	label := p.Append(room[:0])
+	if len(label) > 0 {
+		label = append(label, '.')
+	}
+	return string(label) + qname.ServiceFQDN(p.Service, p.Namespace, zone)
+}
+
+// Numbers returns the distinct numbers of those ports that q asks for.
+func (h *ExternalHost) Numbers(q *qname.Name) []int {
+	if len(h.Ports) == 0 {
+		return []int{noPort}
+	}
+	var numbers []int
+	for _, number := range match(h.Ports, q) {
+		numbers = append(numbers, int(number))
+	}
+	return numbers
+}
+
+// noPort stands for the port of a host without ports: it has addresses and no SRV records.
+const noPort = -1

@@ -1,0 +1,206 @@
+// Package modeltest makes Services and EndpointSlices for tests: random ones of a small universe, and large ones.
+package modeltest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
+)
+
+// Universe is the small world of random histories: the fewer things there are, the more they collide.
+var Universe = struct {
+	Namespaces, Services, Slices, Names, Topologies []string
+	Addrs                                           []netip.Addr
+	Ports                                           []model.Port
+	Externals                                       []string
+}{
+	Namespaces: []string{"n", "o"},
+	Services:   []string{"s", "t", "u"},
+	Slices:     []string{"p", "q", "r", "x", "y"},
+	Names:      []string{"", "", "a", "b", "c"},
+	Topologies: []string{"", "z", "y.z"},
+	Addrs: []netip.Addr{
+		netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.1.1"), netip.MustParseAddr("11.0.0.1"),
+		netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::2"), netip.MustParseAddr("fd00::12"),
+	},
+	Ports:     []model.Port{model.PortOf("", "tcp", 1), model.PortOf("a", "tcp", 1), model.PortOf("a", "udp", 2), model.PortOf("b", "tcp", 3)},
+	Externals: []string{"lb.example.org.", "lb.example.net."},
+}
+
+// PickOne returns one of from.
+func PickOne[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
+
+// PickSome returns a random subset, in order.
+func PickSome[T any](r *rand.Rand, from []T) []T {
+	var some []T
+	for _, e := range from {
+		if r.IntN(2) == 0 {
+			some = append(some, e)
+		}
+	}
+	return some
+}
+
+// RandomKey returns the key of one of names in one of the namespaces.
+func RandomKey(r *rand.Rand, names []string) model.Key {
+	return model.Key{Namespace: PickOne(r, Universe.Namespaces), Name: PickOne(r, names)}
+}
+
+// RandomService returns a Service of the universe.
+func RandomService(r *rand.Rand) *model.Service {
+	s := &model.Service{Key: RandomKey(r, Universe.Services), Kind: model.Kind(r.IntN(3)), Ports: PickSome(r, Universe.Ports)}
+	switch s.Kind {
+	case model.ClusterIP:
+		s.ClusterIPs = PickSome(r, Universe.Addrs)
+	case model.ExternalName:
+		s.Target = PickOne(r, []string{"", "example.org."})
+	}
+	if r.IntN(3) == 0 {
+		s.Policy = model.Policy(1 + r.IntN(3))
+	}
+	if addrs, names := PickSome(r, Universe.Addrs), PickSome(r, Universe.Externals); r.IntN(2) == 0 && len(addrs)+len(names) > 0 {
+		s.External = &model.External{Addrs: addrs, Names: names}
+	}
+	return s
+}
+
+// RandomSlice returns an EndpointSlice of the universe.
+func RandomSlice(r *rand.Rand) *model.Slice {
+	s := &model.Slice{Key: RandomKey(r, Universe.Slices), Service: PickOne(r, append(Universe.Services, Universe.Services[0], ""))}
+	if s.Service == "" {
+		return s
+	}
+	s.Ports = PickSome(r, Universe.Ports)
+	for range r.IntN(6) {
+		e := model.Endpoint{Addr: PickOne(r, Universe.Addrs), Name: PickOne(r, Universe.Names), State: model.State(r.IntN(3))}
+		e.PodName = e.Name != "" && r.IntN(3) == 0
+		e.Topology = PickOne(r, Universe.Topologies)
+		s.Endpoints = append(s.Endpoints, e)
+	}
+	return s
+}
+
+// Distinct merges those of a slice's endpoints that have the same address and name: ready if one of them is, named by a hostname if
+// one of them is.
+func Distinct(s *model.Slice) *model.Slice {
+	seen := make(map[model.Label]int)
+	var kept []model.Endpoint
+	for _, e := range s.Endpoints {
+		id := model.Label{Name: e.Name, Addr: e.Addr}
+		if i, ok := seen[id]; ok {
+			kept[i].State = max(kept[i].State, e.State)
+			kept[i].PodName = kept[i].PodName && e.PodName
+			continue
+		}
+		seen[id] = len(kept)
+		kept = append(kept, e)
+	}
+	merged := *s
+	merged.Endpoints = kept
+	return &merged
+}
+
+// BigSlice returns the slice of the pods from lo up to hi.
+func BigSlice(lo, hi int, s model.State) *model.Slice {
+	sl := &model.Slice{Key: model.Key{Namespace: "n", Name: fmt.Sprint("web-", lo)}, Service: "web", Ports: []model.Port{model.PortOf("http", "tcp", 80)}}
+	for i := lo; i < hi; i++ {
+		addr := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		sl.Endpoints = append(sl.Endpoints, model.Endpoint{Addr: addr, Name: fmt.Sprint("web-", i), State: s})
+	}
+	return sl
+}
+
+// Questions returns all queries whose answer the universe can change.
+func Questions() []qname.Name {
+	var qs []qname.Name
+	for _, ns := range Universe.Namespaces {
+		qs = append(qs, qname.Name{Kind: qname.NamespaceName, Namespace: ns})
+		for _, svc := range Universe.Services {
+			hostnames := slices.Concat(slices.Compact(slices.Clone(Universe.Names)), []string{"nobody"})
+			for _, addr := range Universe.Addrs {
+				hostnames = append(hostnames, string(model.AppendDashed(nil, addr)))
+			}
+			for _, hostname := range hostnames {
+				q := qname.Name{Kind: qname.ServiceName, Namespace: ns, Service: svc, Hostname: hostname}
+				q.Addr, _ = model.ParseDashed(hostname)
+				for _, port := range []string{".", "tcp.", "udp.", "sctp.", "tcp.a", "udp.a", "tcp.b", "udp.b"} {
+					q.Proto, q.Port, _ = strings.Cut(port, ".")
+					qs = append(qs, q)
+				}
+			}
+			for _, zone := range []string{"z", "y.z", "nowhere"} {
+				qs = append(qs,
+					qname.Name{Kind: qname.ServiceName, Namespace: ns, Service: svc, Scope: qname.ScopeName},
+					qname.Name{Kind: qname.ServiceName, Namespace: ns, Service: svc, Scope: qname.Pin, Topology: zone},
+					qname.Name{Kind: qname.ServiceName, Namespace: ns, Service: svc, Scope: qname.Prefer, Topology: zone},
+				)
+			}
+		}
+	}
+	for _, addr := range append(Universe.Addrs, netip.MustParseAddr("10.0.0.3"), netip.MustParseAddr("fd01::1")) {
+		for p := netip.PrefixFrom(addr, addr.BitLen()); ; p = qname.Parent(p) {
+			qs = append(qs, qname.Name{Kind: qname.ReverseName, Prefix: p})
+			if p.Bits() == 0 {
+				break
+			}
+		}
+	}
+	return qs
+}
+
+// PodAt returns a Pod with addresses.
+func PodAt(namespace, name string, addrs ...string) *model.Pod {
+	spec := &model.Pod{Key: model.Key{Namespace: namespace, Name: name}}
+	for _, addr := range addrs {
+		spec.Addrs = append(spec.Addrs, netip.MustParseAddr(addr))
+	}
+	return spec
+}
+
+// BigCluster puts a cluster into x: Services of ten endpoints each, every other one headless and, with hostnames, its endpoints
+// named.
+func BigCluster(x Filler, services int, hostnames bool) {
+	for i := range services {
+		namespace := fmt.Sprint("namespace-", i%100)
+		name := fmt.Sprint("service-", i)
+		x.PutNamespace(&model.Namespace{Key: model.KeyOf("", namespace)})
+		s := &model.Service{Key: model.KeyOf(namespace, name), Kind: model.Headless, Ports: []model.Port{model.PortOf("http", "tcp", 80)}}
+		if i%2 == 0 {
+			s.Kind = model.ClusterIP
+			s.ClusterIPs = []netip.Addr{netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})}
+		}
+		x.PutService(s)
+		sl := &model.Slice{Key: model.KeyOf(namespace, name+"-abcde"), Service: model.Intern(name), Ports: []model.Port{model.PortOf("http", "tcp", 8080)}}
+		for j := range 10 {
+			k := 10*i + j
+			e := model.Endpoint{Addr: netip.AddrFrom4([4]byte{10, byte(k >> 16), byte(k >> 8), byte(k)}), State: model.Ready}
+			if hostnames && s.Kind == model.Headless {
+				e.Name = fmt.Sprintf("%s-%d", name, j)
+			}
+			sl.Endpoints = append(sl.Endpoints, e)
+		}
+		x.PutSlice(sl)
+	}
+}
+
+// HeapInUse returns the bytes on the heap that are in use.
+func HeapInUse() float64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
+}
+
+// Filler is what can be filled with a cluster: an index.
+type Filler interface {
+	PutNamespace(*model.Namespace)
+	PutService(*model.Service)
+	PutSlice(*model.Slice)
+}
