@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 	"unicode/utf16"
+
+	"github.com/coredns-headless/headless/internal/bubble"
 )
 
 // within runs f, which must not wait for anything.
@@ -246,7 +248,7 @@ func TestManifestsInAConfigMapChangeAtOnce(t *testing.T) {
 	}
 	write(1)
 	writeManifests(t, dir, 0, map[string]string{"a.yaml": "-> ..data/a.yaml", "b.yaml": "-> ..data/b.yaml"})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		feeds := newManifestFeeds()
 		m, err := newManifests(manifestConfig(t, "manifests ."), dir, feeds)
 		if err != nil {

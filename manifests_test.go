@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/prometheus/client_golang/prometheus"
@@ -539,7 +540,7 @@ func TestManifestsAreReadAgainWhenTheyChange(t *testing.T) {
 	})
 	const start = "x | x/a=10.0.0.1 x/b=10.0.0.2 x/c=10.0.0.3 | "
 
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		feeds := newManifestFeeds()
 		m, err := newManifests(manifestConfig(t, "manifests a.yaml d m"), dir, feeds)
 		if err != nil {
@@ -624,7 +625,7 @@ func TestManifestsAreReadAgainWhenTheyChange(t *testing.T) {
 func TestManifestsAreNotReadAgainAfterStop(t *testing.T) {
 	dir := t.TempDir()
 	writeManifests(t, dir, 0, map[string]string{"a.yaml": manifestWeb})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		feeds := newManifestFeeds()
 		m, err := newManifests(manifestConfig(t, "manifests a.yaml"), dir, feeds)
 		if err != nil {
@@ -644,7 +645,7 @@ func TestManifestsAreNotReadAgainAfterStop(t *testing.T) {
 func TestManifestReloadChangesTheIndex(t *testing.T) {
 	dir := t.TempDir()
 	writeManifests(t, dir, 0, map[string]string{"a.yaml": manifestWeb})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h, err := newHeadless(manifestConfig(t, "manifests a.yaml"), dir)
 		if err != nil {
 			t.Fatal(err)

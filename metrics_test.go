@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -271,7 +272,7 @@ func TestMetricsOfWatches(t *testing.T) { // not parallel: it reads counters
 		if isSecure {
 			dead = watchBroken // a ping of HTTP/2
 		}
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			n, s := newNetwork(t, isSecure)
 			h := n.watching(t)
 			for _, c := range []struct {

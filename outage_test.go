@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/coredns-headless/headless/internal/bubble"
 )
 
 // The tests of this file run in bubbles of synctest, where hours are over at once.
@@ -112,7 +114,7 @@ func TestOutageIsNotNoticedByQueries(t *testing.T) {
 		for isSecure, form := range forms {
 			t.Run(tt.name+", "+form, func(t *testing.T) {
 				t.Parallel()
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					n, s := newNetwork(t, isSecure)
 					h := n.watching(t)
 					putAll(s, "10.0.1.1")
@@ -155,7 +157,7 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 	for _, code := range []int{http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable} {
 		t.Run(strconv.Itoa(code), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				n, s := newNetwork(t, false)
 				s.intercept(func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
 					w.Header().Set("Retry-After", "20")
@@ -189,7 +191,7 @@ func TestOutagesInARow(t *testing.T) {
 	for _, streams := range []bool{true, false} {
 		t.Run(fmt.Sprintf("streams %v", streams), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				n, s := newNetwork(t, false)
 				if !streams {
 					s.refuseStreams()
@@ -216,7 +218,7 @@ func TestOutagesInARow(t *testing.T) {
 // TestShortOutages: an outage costs what it would if there had been none before.
 func TestShortOutages(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n, s := newNetwork(t, false)
 		h := n.watching(t)
 		for i := range 20 {
@@ -338,7 +340,7 @@ func TestServerThatEndsWatches(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("%s, streams %v", tt.name, streams), func(t *testing.T) {
 				t.Parallel()
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					n, s := newNetwork(t, false)
 					if !streams {
 						s.refuseStreams()
@@ -387,7 +389,7 @@ func TestDeadConnectionIsNoticed(t *testing.T) {
 	} {
 		t.Run(forms[tt.isSecure], func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				n, s := newNetwork(t, tt.isSecure)
 				h := n.watching(t)
 				for i := range 5 {
@@ -416,7 +418,7 @@ func TestQuietWatchIsNotEnded(t *testing.T) {
 	for isSecure, form := range forms {
 		t.Run(form, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				n, s := newNetwork(t, isSecure)
 				n.watching(t)
 				idle(s, time.Hour)
@@ -435,7 +437,7 @@ func TestSilentServerIsAsked(t *testing.T) {
 	for isSecure, form := range forms {
 		t.Run(form, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				n, s := newNetwork(t, isSecure)
 				h := n.watching(t)
 				const lasts = time.Hour
@@ -477,7 +479,7 @@ func TestReplicasDoNotComeAsAHerd(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				n, s := newNetwork(t, false)
 				var all []*Headless
 				for range replicas {
@@ -534,7 +536,7 @@ func TestReplicasDoNotComeAsAHerd(t *testing.T) {
 
 func TestRightsComeAndGo(t *testing.T) { // not parallel: it captures the log
 	logged := capture(t)
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n, s := newNetwork(t, true)
 		h := n.watching(t)
 		const lasts = 5 * time.Minute
@@ -571,7 +573,7 @@ func TestRightsComeAndGo(t *testing.T) { // not parallel: it captures the log
 
 func TestTokenFileIsReadAgain(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n, s := newNetwork(t, true)
 		file := filepath.Join(t.TempDir(), "token")
 		write := func(token string) {
@@ -619,7 +621,7 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 
 func TestServerCertificateChanges(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n, s := newNetwork(t, true)
 		h := n.watching(t)
 		checkWeb(t, h)

@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/coredns-headless/headless/internal/bubble"
 
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 func TestPaceSlowsDownARowAndBeginsAnewAfterACalm(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := &pace{backoff: wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 1, Steps: 10, Cap: 3 * time.Second}}
 		for row := range 3 {
 			for i, least := range []time.Duration{0, 1, 2, 3, 3, 3} {

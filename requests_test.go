@@ -4,9 +4,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
@@ -82,7 +82,7 @@ func TestRateLimiterIsThatOfTheStanza(t *testing.T) {
 		{"apiserver_qps 0.5\napiserver_burst 3", 4, 2 * time.Second},
 		{"apiserver_qps 100\napiserver_burst 200", 200, 0},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			rc, err := watcher(t, "endpoint http://127.0.0.1:1\n"+tt.lines).clientConfig()
 			if err != nil {
 				t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
@@ -43,7 +44,7 @@ func readBack(t testing.TB, path string) []string {
 
 func TestSnapshotIsKept(t *testing.T) { // not parallel: it reads counters
 	path := filepath.Join(t.TempDir(), "snapshot")
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := watcher(t, "endpoint http://127.0.0.1:1", "snapshot "+path+" 24h 5s")
 		s := h.snapshot
 		var synced atomic.Bool

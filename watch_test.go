@@ -19,6 +19,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
@@ -674,7 +675,7 @@ func TestMaxInflightLimitsRequests(t *testing.T) {
 		{"apiserver_max_inflight 0", 5},
 		{"", 5},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			rc, err := watcher(t, "endpoint http://127.0.0.1:1", tt.line).clientConfig()
 			if err != nil {
 				t.Fatal(err)

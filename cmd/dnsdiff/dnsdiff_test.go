@@ -19,10 +19,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	headlessplugin "github.com/coredns-headless/headless"
+	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	_ "github.com/coredns/coredns/plugin/bind"
@@ -651,7 +651,7 @@ func TestTheEndDoesNotWaitForAllDoubts(t *testing.T) {
 		}
 		return true
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		started := time.Now()
 		status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests, "-net", "udp",
 			"-duration", "1m", "-repeat", "1", "-concurrency", "1", "-again", "2", "-wait", "20s")

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/qname"
 )
@@ -17,7 +18,7 @@ import (
 func TestIndexHoldsAsTheModelDoesOverRandomHistories(t *testing.T) {
 	ended := HoldCounts{}
 	for seed := range uint64(10) {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 3))
 			x, m := New(model.HostnamesAll, false, 0), newModel(model.HostnamesAll, false)
 			x.holds.time, m.hold = 5*time.Second, 5*time.Second
@@ -107,7 +108,7 @@ func TestIndexHolds(t *testing.T) {
 		}}, []int{2, 3}, nil, []int{2, 3}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				x := New(model.HostnamesReady, false, 0)
 				x.holds.time = hold
 				x.PutNamespace(&model.Namespace{Key: model.Key{Name: "n"}})
