@@ -184,7 +184,7 @@ func (h *Headless) ExternalSerial(string) uint32 {
 	if !h.isSynced() {
 		return 0
 	}
-	return h.index.ExternalSerial.Load()
+	return h.index.ExternalSerial()
 }
 
 // keyPrefix stands before the path in the Key of every msg.Service.

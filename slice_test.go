@@ -389,7 +389,7 @@ func TestConvertSliceWithPodNames(t *testing.T) {
 	}
 }
 
-// convertFault returns what is wrong with s: a violation of what sliceSpec and its parts promise.
+// convertFault returns what is wrong with s: a violation of what model.Slice and its parts promise.
 func convertFault(s *model.Slice) error {
 	isPort := func(p model.Port) bool {
 		return p.Number > 0 && p.Proto() != "" && p.Name() == strings.ToLower(p.Name()) && p.Proto() == strings.ToLower(p.Proto())

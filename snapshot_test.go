@@ -143,12 +143,22 @@ func randomContents(r *rand.Rand) contents {
 	x, imports := index.New(model.HostnamesReady, false, time.Hour), index.New(model.HostnamesReady, false, 0)
 	c := contents{[]*index.Index{x, imports}, index.NewPods()}
 	for range r.IntN(60) {
-		switch r.IntN(8) {
+		switch r.IntN(16) {
 		case 0:
 			x.DropService(modeltest.RandomKey(r, modeltest.Universe.Services))
 		case 1, 2:
 			x.PutService(modeltest.RandomService(r))
 		case 3:
+			x.DropNamespace(model.Key{Name: modeltest.PickOne(r, modeltest.Universe.Namespaces)})
+		case 4:
+			x.PutNamespace(&model.Namespace{Key: model.KeyOf("", modeltest.PickOne(r, modeltest.Universe.Namespaces))})
+		case 5:
+			list := make([]*model.Slice, r.IntN(8))
+			for i := range list {
+				list[i] = modeltest.RandomSlice(r)
+			}
+			x.ReplaceSlices(slices.Values(list))
+		case 6:
 			x.DropSlice(modeltest.RandomKey(r, modeltest.Universe.Slices))
 		default:
 			x.PutSlice(modeltest.RandomSlice(r))

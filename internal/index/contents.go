@@ -78,7 +78,7 @@ func (x *Index) Clone() *Index {
 			contents = append(contents, x.contents(svc))
 		}
 	}
-	serial, externalSerial := x.Serial(), x.ExternalSerial.Load()
+	serial, externalSerial := x.Serial(), x.externalSerial.Load()
 	x.mu.RUnlock()
 	for _, spec := range namespaces {
 		c.PutNamespace(spec)
@@ -87,7 +87,7 @@ func (x *Index) Clone() *Index {
 		c.PutContents(&contents[i])
 	}
 	c.soaSerial.Store(serial)
-	c.ExternalSerial.Store(externalSerial)
+	c.externalSerial.Store(externalSerial)
 	return c
 }
 

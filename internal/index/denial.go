@@ -29,7 +29,7 @@ const (
 	ReasonTarget                    // the target of a CNAME does not exist, or not with that type
 	ReasonNonTerminal               // the name exists only for what is below it
 	ReasonType                      // the name has records of other types only
-	ReasonChanged                   // by the time the cause was looked for, there was none any more
+	ReasonChanged                   // by the time the reason was looked for, there was none any more
 )
 
 // reasonTexts are for metrics. They do not change.
@@ -72,19 +72,19 @@ type Denial struct {
 	Kind    model.Kind  // of the Service
 	States  [3]int32    // its endpoints by state
 	ByHand  bool        // it has no selector
-	State   model.State // with causeNotReady: of the endpoint
-	// Ports are some that there are, with causePort. unnamed says that there are some without a name.
-	Ports   nearest[model.PortLabels]
+	State   model.State // with ReasonNotReady: of the endpoint
+	// Ports are some that there are, with ReasonPort. Unnamed says that there are some without a name.
+	Ports   Nearest[model.PortLabels]
 	Unnamed bool
-	// Names are those of some ready endpoints, with causeHostname. A name that is not "" stands without its address.
-	Names nearest[model.Label]
-	// Seen says, with causeReverse, that an endpoint that is not ready has the address.
+	// Names are those of some ready endpoints, with ReasonHostname. A name that is not "" stands without its address.
+	Names Nearest[model.Label]
+	// Seen says, with ReasonReverse, that an endpoint that is not ready has the address.
 	Seen bool
 }
 
-// nearest holds the few of many things whose names are most like a label, the most like first. Of those that are equally like it
+// Nearest holds the few of many things whose names are most like a label, the most like first. Of those that are equally like it
 // the first that were offered are kept.
-type nearest[T comparable] struct {
+type Nearest[T comparable] struct {
 	things   [MaxNear]T
 	likeness [MaxNear]int
 	N        int
@@ -92,10 +92,10 @@ type nearest[T comparable] struct {
 }
 
 // All returns what n holds.
-func (n *nearest[T]) All() []T { return n.things[:n.N] }
+func (n *Nearest[T]) All() []T { return n.things[:n.N] }
 
 // offer adds t if it is not there, and more like the label than what n holds, or there is room.
-func (n *nearest[T]) offer(t T, likeness int) {
+func (n *Nearest[T]) offer(t T, likeness int) {
 	at := 0
 	for i := range n.N {
 		if n.things[i] == t {
@@ -131,8 +131,8 @@ func likeness(a, b string) int {
 	return 2*(start+end) - max(len(a), len(b))
 }
 
-// Deny says in d, which is empty, why lookup finds no name for q that owns a record. q.kind is namespaceName, serviceName or
-// reverseName. It costs what the lookup does, and a little that does not depend on what x holds.
+// Deny says in d, which is empty, why Lookup finds no name for q that owns a record. q.Kind is qname.NamespaceName, qname.ServiceName or
+// qname.ReverseName. It costs what the lookup does, and a little that does not depend on what x holds.
 func (x *Index) Deny(d *Denial, q *qname.Name) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -267,7 +267,7 @@ func (d *Denial) suggestPorts(ports []model.Port, q *qname.Name) {
 
 // suggestNames notes names of ready endpoints of svc that are near the one that q asks for: what clients could learn from SRV
 // records. It tries some names that are likely, and those of the first endpoints there are.
-func (x *Index) suggestNames(near *nearest[model.Label], svc *service, q *qname.Name) {
+func (x *Index) suggestNames(near *Nearest[model.Label], svc *service, q *qname.Name) {
 	if q.Addr.IsValid() {
 		for e := x.byAddr.first(q.Addr.As16()); e != nil; e = x.byAddr.after(e) {
 			if e.svc == svc && e.state == model.Ready {

@@ -23,7 +23,7 @@ func TestNearest(t *testing.T) {
 		{"a better one takes the place of the worst", "web-9", []string{"a", "b", "c", "web-8"}, []string{"web-8", "a", "b"}, true},
 		{"the start and the end count", "cassandra-1", []string{"casandra-1", "cassandra-2", "x"}, []string{"casandra-1", "cassandra-2", "x"}, false},
 	} {
-		var n nearest[string]
+		var n Nearest[string]
 		for _, o := range c.offers {
 			n.offer(o, likeness(o, c.label))
 		}

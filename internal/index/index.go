@@ -19,19 +19,19 @@ import (
 
 // Index holds what DNS needs to know of a cluster's Services, EndpointSlices and Namespaces.
 //
-//   - To change it: put and drop, from any goroutine; the cost is that of the object that changed.
-//   - To read it: lookup, nameservers, serial, and their counterparts for external names, from any goroutine. What they return
-//     is the caller's.
+//   - To change it: the methods Put…, Drop… and ReplaceSlices, from any goroutine; the cost is that of the object that changed.
+//   - To read it: Lookup, Deny, Nameservers, Serial, and their counterparts for external names, from any goroutine. What they
+//     return is the caller's.
 //
 // Its content depends on the objects that were put and not dropped, never on the order in which they came: a slice may come
 // before its Service, and either before their Namespace.
 type Index struct {
-	policy      model.Policy     // of Services without an annotation; never notReady
+	policy      model.Policy     // of Services without an annotation; never model.NotReady
 	ignoreEmpty bool             // ClusterIP Services without ready endpoints have no name
 	now         func() time.Time // for the serials
 
 	soaSerial      atomic.Uint32
-	ExternalSerial atomic.Uint32 // of the zones with external names
+	externalSerial atomic.Uint32 // of the zones with external names
 	changes        atomic.Uint64 // so far
 
 	mu         sync.RWMutex // guards the fields below
@@ -91,7 +91,7 @@ func New(p model.Policy, ignoreEmpty bool, hold time.Duration) *Index {
 		holds:           holds{time: hold},
 	}
 	x.bump(&x.soaSerial)
-	x.bump(&x.ExternalSerial)
+	x.bump(&x.externalSerial)
 	return x
 }
 
@@ -205,6 +205,9 @@ func (s addressSet) window(f model.Family, limit int) []byte {
 // Serial returns the zones' SOA serial.
 func (x *Index) Serial() uint32 { return x.soaSerial.Load() }
 
+// ExternalSerial returns the SOA serial of the zones with external names.
+func (x *Index) ExternalSerial() uint32 { return x.externalSerial.Load() }
+
 // Version returns a number that grows with each change, also with one that a transfer could not see.
 func (x *Index) Version() uint64 { return x.changes.Load() }
 
@@ -226,7 +229,7 @@ func (x *Index) commit() {
 	}
 	if x.changedExternally {
 		x.changedExternally = false
-		x.bump(&x.ExternalSerial)
+		x.bump(&x.externalSerial)
 	}
 }
 

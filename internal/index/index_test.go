@@ -661,12 +661,12 @@ func history(t *testing.T, r *rand.Rand, x *Index, m *dumbIndex, pause func() st
 	qs := modeltest.Questions()
 	var done []string
 	for range steps {
-		before, serial := transferred(x), x.ExternalSerial.Load()
+		before, serial := transferred(x), x.externalSerial.Load()
 		done = append(done, step(r, x, m), pause())
 		if err := x.Check(); err != nil {
 			t.Fatalf("after\n%s\n%v", strings.Join(done, "\n"), err)
 		}
-		if transferred(x) != before && x.ExternalSerial.Load() == serial {
+		if transferred(x) != before && x.externalSerial.Load() == serial {
 			t.Fatalf("after\n%s\nexternal names changed and their serial did not", strings.Join(done, "\n"))
 		}
 		for i := range qs {
@@ -951,12 +951,12 @@ func TestIndexSerialsGrowEachWithItsOwnChanges(t *testing.T) {
 		{"another namespace", func() { x.PutNamespace(&model.Namespace{Key: model.Key{Name: "o"}}) }, true, false},
 		{"the Service goes", func() { x.DropService(key) }, true, true},
 	} {
-		inside, outside := x.Serial(), x.ExternalSerial.Load()
+		inside, outside := x.Serial(), x.externalSerial.Load()
 		c.do()
 		if grew := int32(x.Serial()-inside) > 0; grew != c.inside {
 			t.Errorf("%s: the serial grew: %v, want %v", c.name, grew, c.inside)
 		}
-		if grew := int32(x.ExternalSerial.Load()-outside) > 0; grew != c.external {
+		if grew := int32(x.externalSerial.Load()-outside) > 0; grew != c.external {
 			t.Errorf("%s: the external serial grew: %v, want %v", c.name, grew, c.external)
 		}
 	}

@@ -33,7 +33,7 @@ const (
 	WantSRV
 )
 
-// Family returns the family of the addresses wanted by wantA and wantAAAA.
+// Family returns the family of the addresses wanted by WantA and WantAAAA.
 func (w Want) Family() model.Family { return model.Family(w - WantA) }
 
 // View is what a lookup found. It belongs to the caller.
@@ -64,14 +64,14 @@ type Pointer struct {
 	rank               int
 }
 
-// nameserver is a name of the DNS service and the addresses it has.
-type nameserver struct {
+// Nameserver is a name of the DNS service and the addresses it has.
+type Nameserver struct {
 	Pointer
 	Addrs []netip.Addr
 }
 
-// externalView is what LookupExternal found. It belongs to the caller.
-type externalView struct {
+// ExternalView is what LookupExternal found. It belongs to the caller.
+type ExternalView struct {
 	Outcome  Outcome
 	Headless bool           // the name belongs to a headless Service, and leads to its endpoints
 	Hosts    []ExternalHost // none unless outcome is found
@@ -86,7 +86,7 @@ type ExternalHost struct {
 }
 
 // Lookup says whether the name that q stands for exists, and fetches up to limit of the records wanted. q.kind is
-// namespaceName, serviceName or reverseName.
+// qname.NamespaceName, qname.ServiceName or qname.ReverseName.
 func (x *Index) Lookup(q *qname.Name, w Want, limit int) (v View) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -567,23 +567,23 @@ func (p Pointer) compare(o Pointer) int {
 
 // Nameservers returns the names of the DNS service, sorted: the Services that have one of the local addresses as
 // ClusterIP or as ready endpoint, for a headless one the names of its endpoints.
-func (x *Index) Nameservers(local []netip.Addr) []nameserver {
+func (x *Index) Nameservers(local []netip.Addr) []Nameserver {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	var servers []nameserver
+	var servers []Nameserver
 	for _, svc := range x.servicesAt(local) {
 		switch {
 		case svc.spec.Kind == model.Headless:
 			for _, g := range svc.groups {
 				for _, e := range g.targets {
-					servers = append(servers, nameserver{svc.pointer(e.label(), 0), x.appendReady(nil, e)})
+					servers = append(servers, Nameserver{svc.pointer(e.label(), 0), x.appendReady(nil, e)})
 				}
 			}
 		case len(svc.claimedIPs(x.ignoreEmpty)) > 0:
-			servers = append(servers, nameserver{svc.pointer(model.Label{}, 0), slices.Clone(svc.spec.ClusterIPs)})
+			servers = append(servers, Nameserver{svc.pointer(model.Label{}, 0), slices.Clone(svc.spec.ClusterIPs)})
 		}
 	}
-	slices.SortFunc(servers, func(a, b nameserver) int { return a.compare(b.Pointer) })
+	slices.SortFunc(servers, func(a, b Nameserver) int { return a.compare(b.Pointer) })
 	return servers
 }
 
@@ -613,15 +613,15 @@ func (x *Index) servicesAt(addrs []netip.Addr) []*service {
 // LookupExternal looks up an external name: of a Service, a port of it or, with endpoints, an endpoint. A Service has its
 // external addresses and names; with endpoints, and without any of these, a headless one has its ready endpoints and any one
 // has names below it for those that answer to them. The hosts start with a random one.
-func (x *Index) LookupExternal(q *qname.Name, endpoints bool) externalView {
+func (x *Index) LookupExternal(q *qname.Name, endpoints bool) ExternalView {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	svc := x.peek(q.Namespace, q.Service)
 	if svc == nil || !svc.shown {
-		return externalView{}
+		return ExternalView{}
 	}
 	endpoints = endpoints && svc.spec.External == nil && svc.spec.Kind != model.ExternalName
-	v := externalView{Headless: endpoints && svc.spec.Kind == model.Headless}
+	v := ExternalView{Headless: endpoints && svc.spec.Kind == model.Headless}
 	var hosts []ExternalHost
 	switch {
 	case q.Hostname == "":

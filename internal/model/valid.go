@@ -29,11 +29,11 @@ func (e *Endpoint) isValid(imported bool) bool {
 func (s *Service) IsValid() bool {
 	return ValidLabel(s.Namespace) && ValidLabel(s.Name) && s.Kind <= ExternalName && s.Policy <= HostnamesAll &&
 		(s.Kind == ClusterIP || len(s.ClusterIPs) == 0) && AreAddrs(s.ClusterIPs) && arePorts(s.Ports) &&
-		(s.Target == "" || s.Kind == ExternalName && IsTarget(s.Target)) && (s.External == nil || s.External.isValid())
+		(s.Target == "" || s.Kind == ExternalName && isTarget(s.Target)) && (s.External == nil || s.External.isValid())
 }
 
 func (e *External) isValid() bool {
-	isNone := func(name string) bool { return !IsTarget(name) }
+	isNone := func(name string) bool { return !isTarget(name) }
 	return len(e.Addrs)+len(e.Names) > 0 && AreAddrs(e.Addrs) && areDistinct(e.Names) && !slices.ContainsFunc(e.Names, isNone)
 }
 
@@ -56,8 +56,8 @@ func ParseTarget(name string) (fqdn string, ok bool) {
 	return name + ".", true
 }
 
-// IsTarget reports whether name is one that a CNAME may point to, as parseTarget returns it.
-func IsTarget(name string) bool {
+// isTarget reports whether name is one that a CNAME may point to, as ParseTarget returns it.
+func isTarget(name string) bool {
 	fqdn, _ := ParseTarget(name)
 	return name != "" && fqdn == name
 }
