@@ -1,9 +1,10 @@
-# `make help` lists the targets. Each of them covers every module of this repository, but that the tests of ./test, which need
-# programs built and take minutes, are a target of their own: e2e.
+# `make help` lists the targets. Each of them covers every module of this repository, but that tests which need programs built and
+# take minutes are targets of their own: programs, and e2e for those of ./test.
 
 GO            ?= go
 FUZZTIME      ?= 10s
 BENCHTIME     ?= 1s
+TIMEOUT       ?= 30m
 DURATION      ?= 5m
 PLATFORMS     ?= linux/amd64 linux/arm64
 BIN           ?= bin
@@ -25,12 +26,12 @@ help: ## list the targets
 run: ## start a DNS server on 127.0.0.1:1053 that answers from examples
 	$(GO) run ./cmd/coredns -conf Corefile.example
 
+# vet prints what it compiles, with the race detector as the tests want it. The rest of vet's files have their turn in variant.
 .PHONY: test
-test: ## vet, and test under the race detector
-	$(GO) vet ./.ci/ask # the pattern ./... leaves out folders whose names start with a dot
-	$(call each,$(GO) vet ./...)
-	cd deploy/prometheus && $(GO) build -tags remove_all_sd -o /dev/null tool # which takes minutes once, and a test has ten
-	$(call each,$(GO) test -race ./...)
+test: ## vet, and test under the race detector (the first time compiles CoreDNS and Kubernetes' client, for minutes)
+	$(GO) vet -race ./.ci/ask # the pattern ./... leaves out folders whose names start with a dot
+	$(call each,$(GO) vet -race -v ./...)
+	$(call each,$(GO) test -race -timeout $(TIMEOUT) ./...)
 
 .PHONY: race
 race: test ## the same as test, which always uses the race detector
@@ -39,7 +40,16 @@ race: test ## the same as test, which always uses the race detector
 variant: ## build the variant named kubernetes and run its tests
 	$(call each,$(GO) vet -tags kubernetes ./...)
 	$(call each,$(GO) build -tags kubernetes ./...)
-	$(call each,$(GO) test -tags kubernetes ./...)
+	$(call each,$(GO) test -tags kubernetes -timeout $(TIMEOUT) ./...)
+
+# The tests that `make test` and `make variant` skip: of CoreDNS as it is built for the image and as the variant, and of the alerts
+# with promtool. Their results are not cached, for go test does not know what the programs are made of.
+.PHONY: programs
+programs: export HEADLESS_TEST_PROGRAMS = 1
+programs: ## build CoreDNS and Prometheus' promtool and test with them (the first time takes minutes)
+	cd deploy/prometheus && $(GO) build -tags remove_all_sd -v -o /dev/null tool
+	$(call in,cmd/coredns deploy/prometheus,$(GO) test -race -count 1 -timeout $(TIMEOUT) -v .)
+	$(call in,cmd/coredns deploy/prometheus,$(GO) test -tags kubernetes -count 1 -timeout $(TIMEOUT) -v .)
 
 .PHONY: lint
 lint: ## run golangci-lint as .golangci.yml says
@@ -69,7 +79,7 @@ sandbox: bin/cluster bin/coredns ## start a Kubernetes control plane on loopback
 
 .PHONY: microbench
 microbench: ## run each Go benchmark for BENCHTIME (1s)
-	$(call each,$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...)
+	$(call each,$(GO) test -timeout $(TIMEOUT) -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...)
 
 .PHONY: bench
 bench: bin/bench ## compare with other plugins, and write BENCHMARKS.md (minutes; needs Linux and two cores)

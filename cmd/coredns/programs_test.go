@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"debug/elf"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// compiles skips a test that compiles programs, unless it runs by `make programs`.
+func compiles(t *testing.T) {
+	t.Helper()
+	if os.Getenv("HEADLESS_TEST_PROGRAMS") == "" {
+		t.Skip("it compiles a program, which can take minutes: run `make programs`, or set HEADLESS_TEST_PROGRAMS=1")
+	}
+}
+
+// TestVariantAnswers builds the variant named kubernetes and asks it for a name.
+func TestVariantAnswers(t *testing.T) {
+	compiles(t)
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "coredns")
+	if runtime.GOOS == "windows" {
+		binary += ".exe"
+	}
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "kubernetes", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+
+	plugins, err := exec.CommandContext(t.Context(), binary, "-plugins").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for plugin, want := range map[string]bool{"kubernetes": true, "headless": false, "k8s_external": false, "forward": true} {
+		if got := slices.Contains(strings.Fields(string(plugins)), plugin); got != want {
+			t.Errorf("the plugin %s is there: %v, want %v", plugin, got, want)
+		}
+	}
+
+	examples, err := filepath.Abs("../../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := freeAddr(t)
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	corefile := filepath.Join(dir, "Corefile")
+	content := fmt.Sprintf(".:%s {\n bind 127.0.0.1\n kubernetes cluster.local {\n  manifests %q\n }\n}\n", port, examples)
+	if err := os.WriteFile(corefile, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := &serverLog{started: make(chan struct{})}
+	server := exec.CommandContext(t.Context(), binary, "-conf", corefile)
+	server.Stdout, server.Stderr = log, log
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	var result error // of the server, once it has ended
+	go func() { result = server.Wait(); close(ended) }()
+	select {
+	case <-log.started:
+	case <-ended:
+		t.Fatalf("the server ended: %v\n%s", result, log.text.Bytes())
+	}
+	question := new(dns.Msg).SetQuestion("cassandra-0.cassandra.default.svc.cluster.local.", dns.TypeA)
+	m, _, err := (&dns.Client{Timeout: time.Minute}).Exchange(question, addr)
+	_ = server.Process.Kill() // it has ended by itself when this fails, and its log says why
+	<-ended
+	if err != nil {
+		t.Fatalf("%v\n%s", err, log.text.Bytes())
+	}
+	if len(m.Answer) != 1 || !strings.HasSuffix(m.Answer[0].String(), "\t10.244.1.10") {
+		t.Errorf("got %v, want the address 10.244.1.10", m)
+	}
+}
+
+// TestBinaryForTheImageIsStatic builds it for this architecture, as the image, in which nothing else is, needs it.
+func TestBinaryForTheImageIsStatic(t *testing.T) {
+	compiles(t)
+	if _, err := exec.LookPath("make"); err != nil {
+		t.Skip(err)
+	}
+	platform, dir := "linux/"+runtime.GOARCH, t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "make", "-C", "../..", "binaries", "PLATFORMS="+platform, "BIN="+dir).CombinedOutput(); err != nil {
+		t.Fatalf("make: %v\n%s", err, out)
+	}
+	file, err := elf.Open(filepath.Join(dir, strings.ReplaceAll(platform, "/", "-"), "coredns"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	for _, p := range file.Progs {
+		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
+			t.Errorf("got a segment %v, want none: there is no dynamic linker", p.Type)
+		}
+	}
+}
+
+// serverLog keeps what CoreDNS prints.
+type serverLog struct {
+	text    bytes.Buffer  // not embedded, for its ReadFrom would take the place of Write
+	started chan struct{} // closed once CoreDNS has printed its version, which it does when its servers listen
+	once    sync.Once
+}
+
+// Write is called by one goroutine at a time, and by none when the command has ended.
+func (l *serverLog) Write(p []byte) (int, error) {
+	n, err := l.text.Write(p)
+	if bytes.Contains(l.text.Bytes(), []byte("CoreDNS-")) {
+		l.once.Do(func() { close(l.started) })
+	}
+	return n, err
+}
+
+// freeAddr returns an address of loopback that had no server a moment ago.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") // TCP has more ports in use than UDP
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return l.Addr().String()
+}
