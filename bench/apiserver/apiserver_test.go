@@ -75,7 +75,7 @@ func endpoints(list []discoveryv1.EndpointSlice) []string {
 // follow begins a watch of slices. The function it returns reads events until done says so, and returns the slices then.
 func follow(t *testing.T, client *kubernetes.Clientset, o metav1.ListOptions, have ...discoveryv1.EndpointSlice) func(done func([]discoveryv1.EndpointSlice, apiwatch.Event) bool) []discoveryv1.EndpointSlice {
 	o.AllowWatchBookmarks = true
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	w, err := client.DiscoveryV1().EndpointSlices("").Watch(ctx, o)
 	if err != nil {

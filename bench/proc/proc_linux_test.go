@@ -45,7 +45,7 @@ func TestProcessIsPinnedAndMeasured(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Stop()
-	line, err := p.Line("used ", 10*time.Second)
+	line, err := p.Line("used ", time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
