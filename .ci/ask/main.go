@@ -58,7 +58,7 @@ var checks = []check{
 
 func main() {
 	server := flag.String("server", "127.0.0.1:1053", "`address` of the server")
-	wait := flag.Duration("wait", time.Minute, "how long to wait for its first answer")
+	wait := flag.Duration("wait", 5*time.Minute, "how long to wait for its first answer: a busy machine links it for minutes")
 	flag.Parse()
 
 	if err := await(*server, *wait); err != nil {
