@@ -8,12 +8,9 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/kubernetes"
-	"github.com/coredns/coredns/plugin/kubernetes/object"
-
-	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-func init() { rivals = append(rivals, rival{"kubernetes", startStock, convertStockSlice}) }
+func init() { rivals = append(rivals, rival{"kubernetes", startStock}) }
 
 // startStock starts the kubernetes plugin.
 func startStock(b *testing.B, options string) (plugin.Handler, func()) {
@@ -36,13 +33,4 @@ func startStock(b *testing.B, options string) (plugin.Handler, func()) {
 			b.Error(err)
 		}
 	}
-}
-
-func convertStockSlice(m []byte) error {
-	es := new(discoveryv1.EndpointSlice)
-	if err := es.Unmarshal(m); err != nil {
-		return err
-	}
-	_, err := object.EndpointSliceToEndpoints(es)
-	return err
 }

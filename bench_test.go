@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns/coredns/plugin"
@@ -26,14 +27,12 @@ type rival struct {
 	name string // the directive
 	// start starts the plugin with the options of a stanza and returns when it has synced.
 	start func(b *testing.B, options string) (h plugin.Handler, stop func())
-	// convert makes of a slice, as the API server sends it, what the plugin keeps of it.
-	convert func(message []byte) error
 }
 
 const benchZones = "cluster.local in-addr.arpa ip6.arpa"
 
 // rivals are this plugin and, where it can be built in, the kubernetes plugin.
-var rivals = []rival{{pluginName, startHeadless, convertSlice}}
+var rivals = []rival{{pluginName, startHeadless}}
 
 func startHeadless(b *testing.B, options string) (plugin.Handler, func()) {
 	b.Helper()
@@ -49,13 +48,6 @@ func startHeadless(b *testing.B, options string) (plugin.Handler, func()) {
 	return h, h.stop
 }
 
-func convertSlice(m []byte) error {
-	es := new(wireSlice)
-	err := es.Unmarshal(m)
-	new(converter).slice(es)
-	return err
-}
-
 // benchSizes are the numbers of endpoints in each of the Services that the benchmarks ask for.
 var benchSizes = []int{1, 3, 100, 1000, 10000}
 
@@ -68,10 +60,10 @@ func benchObjects(size int) []runtime.Object {
 		}
 	}
 	objects := []runtime.Object{
-		stubNamespace("default"), service("web", corev1.ClusterIPNone), service("web6", corev1.ClusterIPNone), service("vip", "10.96.0.1"),
+		kubetest.Namespace("default"), service("web", corev1.ClusterIPNone), service("web6", corev1.ClusterIPNone), service("vip", "10.96.0.1"),
 	}
 	for lo := 0; lo < size; lo += 100 {
-		es := bigEndpointSlice(lo, min(size, lo+100))
+		es := kubetest.BigSlice(lo, min(size, lo+100))
 		es.Ports[0].Protocol = new(corev1.ProtocolTCP) // as the API server fills in
 		es6 := es.DeepCopy()
 		es6.Name, es6.Labels[discoveryv1.LabelServiceName], es6.AddressType = fmt.Sprint("web6-", lo), "web6", discoveryv1.AddressTypeIPv6
@@ -141,7 +133,7 @@ func (d *discard) RemoteAddr() net.Addr { return d.addr }
 func (*discard) WriteMsg(*dns.Msg) error { return nil }
 
 // contest runs a benchmark for every query, size and rival. enter makes what is asked, for each rival and size once.
-func contest[R any](b *testing.B, enter func(v rival, api *stubAPI) R, run func(b *testing.B, asked R, q *benchQuery)) {
+func contest[R any](b *testing.B, enter func(v rival, api *kubetest.Server) R, run func(b *testing.B, asked R, q *benchQuery)) {
 	entered := make(map[string]R)
 	for i := range benchQueries {
 		q := &benchQueries[i]
@@ -151,8 +143,8 @@ func contest[R any](b *testing.B, enter func(v rival, api *stubAPI) R, run func(
 				b.Run(q.name+"/"+key, func(sub *testing.B) {
 					asked, ok := entered[key]
 					if !ok {
-						api := newStubAPI(b)
-						api.put(benchObjects(n)...)
+						api := kubetest.NewServer(b)
+						api.Put(benchObjects(n)...)
 						asked = enter(v, api)
 						entered[key] = asked
 					}
@@ -166,8 +158,8 @@ func contest[R any](b *testing.B, enter func(v rival, api *stubAPI) R, run func(
 
 // BenchmarkServeDNS asks the plugins alone.
 func BenchmarkServeDNS(b *testing.B) {
-	contest(b, func(v rival, api *stubAPI) plugin.Handler {
-		h, stop := v.start(b, "endpoint "+api.url)
+	contest(b, func(v rival, api *kubetest.Server) plugin.Handler {
+		h, stop := v.start(b, "endpoint "+api.URL)
 		b.Cleanup(stop)
 		return h
 	}, func(b *testing.B, h plugin.Handler, q *benchQuery) {
@@ -193,8 +185,8 @@ const clientsPerCPU = 8
 
 // BenchmarkServer asks CoreDNS, with one plugin, over sockets. The clients' work, the same for each, is in the figures.
 func BenchmarkServer(b *testing.B) {
-	contest(b, func(v rival, api *stubAPI) *server {
-		return startServer(b, "cluster.local:0 in-addr.arpa:0 ip6.arpa:0 {\n"+bound+v.name+" {\nendpoint "+api.url+"\n}\n}")
+	contest(b, func(v rival, api *kubetest.Server) *server {
+		return startServer(b, "cluster.local:0 in-addr.arpa:0 ip6.arpa:0 {\n"+bound+v.name+" {\nendpoint "+api.URL+"\n}\n}")
 	}, func(b *testing.B, s *server, q *benchQuery) {
 		q.check(b, s.ask(b, q.network, q.qname+" "+dns.TypeToString[q.qtype], 1232))
 		packet, err := q.msg().Pack()
@@ -241,24 +233,6 @@ func BenchmarkFlip(b *testing.B) {
 	}
 }
 
-// BenchmarkConvertSlice reduces an EndpointSlice of 100 endpoints to what a plugin keeps of it.
-func BenchmarkConvertSlice(b *testing.B) {
-	for _, v := range rivals {
-		b.Run(v.name, func(b *testing.B) {
-			m, err := bigEndpointSlice(0, 100).Marshal()
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := v.convert(m); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
-
 // BenchmarkSync starts a plugin with a cluster of two Services of n pods and stops it when it has synced. The API server's work
 // is in the figures.
 func BenchmarkSync(b *testing.B) {
@@ -266,14 +240,14 @@ func BenchmarkSync(b *testing.B) {
 		for _, n := range benchSizes {
 			for _, v := range rivals {
 				b.Run(fmt.Sprintf("%s/n=%d/%s", mode, n, v.name), func(b *testing.B) {
-					api := newStubAPI(b)
+					api := kubetest.NewServer(b)
 					if mode == "listed" {
-						api.refuseStreams()
+						api.RefuseStreams()
 					}
-					api.put(benchObjects(n)...)
+					api.Put(benchObjects(n)...)
 					b.ReportAllocs()
 					for b.Loop() {
-						_, stop := v.start(b, "endpoint "+api.url)
+						_, stop := v.start(b, "endpoint "+api.URL)
 						stop()
 					}
 				})

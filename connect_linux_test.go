@@ -6,14 +6,17 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/kubetest"
 )
 
 // TestConnectionsAreKeptAlive asks the kernel what it does about a connection whose other end is silent.
 func TestConnectionsAreKeptAlive(t *testing.T) {
 	t.Parallel()
-	s := newWebAPI(t)
-	h := watcher(t, "endpoint "+s.url)
-	conn, err := h.source.(*apiServer).conns.DialContext(t.Context(), "tcp", s.server.Listener.Addr().String())
+	s := kubetest.NewWebServer(t)
+	h := watcher(t, "endpoint "+s.URL)
+	conn, err := h.source.(*kube.Server).Dial(t.Context(), "tcp", s.Server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

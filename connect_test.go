@@ -1,78 +1,35 @@
 package headless
 
 import (
-	"bytes"
 	"encoding/base64"
 	"fmt"
-	"io"
-	golog "log"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/coredns-headless/headless/internal/kubetest"
+	"github.com/coredns-headless/headless/internal/logtest"
 )
-
-// captured collects all that is logged, by whichever logger, until the test ends. Such a test is not parallel.
-type captured struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-// capture begins to collect.
-func capture(t *testing.T) *captured {
-	t.Helper()
-	c := new(captured)
-	reader, writer, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, stderr := os.Stdout, os.Stderr
-	os.Stdout, os.Stderr = writer, writer // klog's output is what os.Stderr is at the time
-	golog.SetOutput(c)
-	var copying sync.WaitGroup
-	copying.Go(func() { _, _ = io.Copy(c, reader) }) // until writer is closed
-	t.Cleanup(func() {
-		golog.SetOutput(stderr)
-		os.Stdout, os.Stderr = stdout, stderr
-		_ = writer.Close()
-		copying.Wait()
-		_ = reader.Close()
-	})
-	return c
-}
-
-// Write implements io.Writer.
-func (c *captured) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.buf.Write(p)
-}
-
-func (c *captured) String() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.buf.String()
-}
 
 func TestRedirectsAreNotFollowed(t *testing.T) { // not parallel: it captures the log
 	for _, code := range []int{http.StatusFound, http.StatusPermanentRedirect} {
 		for name, elsewhere := range map[string]bool{"to another server": true, "to another path": false} {
 			t.Run(http.StatusText(code)+" "+name, func(t *testing.T) {
-				logged := capture(t)
+				logged := logtest.Capture(t)
 				var followed atomic.Int64
 				other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { followed.Add(1) }))
 				defer other.Close()
-				s := newSecureWebAPI(t)
-				target := s.url
+				s := kubetest.NewSecureWebServer(t)
+				target := s.URL
 				if elsewhere {
 					target = other.URL
 				}
-				s.intercept(func(w http.ResponseWriter, r *http.Request, _ http.HandlerFunc) {
+				s.Intercept(func(w http.ResponseWriter, r *http.Request, _ http.HandlerFunc) {
 					if path.Dir(r.URL.Path) == "/elsewhere" {
 						followed.Add(1)
 					}
@@ -81,10 +38,10 @@ func TestRedirectsAreNotFollowed(t *testing.T) { // not parallel: it captures th
 					}
 					http.Redirect(w, r, target+"/elsewhere/x?token=secret-of-the-location", code)
 				})
-				h := watcher(t, "kubeconfig "+writeKubeconfig(t, s.url, "{insecure-skip-tls-verify: true}", "{token: secret-token}"), "startup_timeout 0s")
+				h := watcher(t, "kubeconfig "+kubetest.WriteKubeconfig(t, s.URL, "{insecure-skip-tls-verify: true}", "{token: secret-token}"), "startup_timeout 0s")
 				h.start()
 				defer h.stop()
-				eventually(t, "every resource is asked for twice", func() bool { return len(s.seen("")) >= 2*len(everyResource) })
+				eventually(t, "every resource is asked for twice", func() bool { return len(s.Seen("")) >= 2*len(everyResource) })
 				h.stop()
 				if n := followed.Load(); n != 0 {
 					t.Errorf("%d redirects were followed", n)
@@ -105,23 +62,23 @@ func TestRedirectsAreNotFollowed(t *testing.T) { // not parallel: it captures th
 func TestSecretsAreNotLogged(t *testing.T) { // not parallel: it captures all output
 	const secret = "hunter2"
 	encoded := base64.StdEncoding.EncodeToString([]byte("-----BEGIN PRIVATE KEY-----\n" + secret + "\n-----END PRIVATE KEY-----\n"))
-	status := func(code int) func(*stubAPI) { return func(s *stubAPI) { s.refuse(code) } }
-	works := func(*stubAPI) {}
-	gone := func(s *stubAPI) { s.server.Close() }
-	user := func(user string) func(*testing.T, *stubAPI) string {
-		return func(t *testing.T, s *stubAPI) string {
-			return "kubeconfig " + writeKubeconfig(t, s.url, "{insecure-skip-tls-verify: true}", user)
+	status := func(code int) func(*kubetest.Server) { return func(s *kubetest.Server) { s.Refuse(code) } }
+	works := func(*kubetest.Server) {}
+	gone := func(s *kubetest.Server) { s.Server.Close() }
+	user := func(user string) func(*testing.T, *kubetest.Server) string {
+		return func(t *testing.T, s *kubetest.Server) string {
+			return "kubeconfig " + kubetest.WriteKubeconfig(t, s.URL, "{insecure-skip-tls-verify: true}", user)
 		}
 	}
-	exec := func(script string) func(*testing.T, *stubAPI) string {
+	exec := func(script string) func(*testing.T, *kubetest.Server) string {
 		return user(fmt.Sprintf(`{exec: {apiVersion: client.authentication.k8s.io/v1, command: sh,
 			args: [-c, %q], env: [{name: PASSWORD, value: %s}], interactiveMode: Never}}`, script, secret))
 	}
-	untrusted := func(t *testing.T, s *stubAPI) string {
-		return "kubeconfig " + writeKubeconfig(t, s.url, "{}", "{token: "+secret+"}")
+	untrusted := func(t *testing.T, s *kubetest.Server) string {
+		return "kubeconfig " + kubetest.WriteKubeconfig(t, s.URL, "{}", "{token: "+secret+"}")
 	}
-	file := func(content string) func(*testing.T, *stubAPI) string {
-		return func(t *testing.T, _ *stubAPI) string {
+	file := func(content string) func(*testing.T, *kubetest.Server) string {
+		return func(t *testing.T, _ *kubetest.Server) string {
 			name := filepath.Join(t.TempDir(), "kubeconfig")
 			if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 				t.Fatal(err)
@@ -129,15 +86,15 @@ func TestSecretsAreNotLogged(t *testing.T) { // not parallel: it captures all ou
 			return "kubeconfig " + name
 		}
 	}
-	endpoint := func(format string) func(*testing.T, *stubAPI) string {
-		return func(_ *testing.T, s *stubAPI) string {
-			return "endpoint " + fmt.Sprintf(format, strings.TrimPrefix(s.url, "https://"))
+	endpoint := func(format string) func(*testing.T, *kubetest.Server) string {
+		return func(_ *testing.T, s *kubetest.Server) string {
+			return "endpoint " + fmt.Sprintf(format, strings.TrimPrefix(s.URL, "https://"))
 		}
 	}
 	for _, tt := range []struct {
 		name   string
-		server func(*stubAPI)
-		line   func(*testing.T, *stubAPI) string
+		server func(*kubetest.Server)
+		line   func(*testing.T, *kubetest.Server) string
 		logged string // part of it
 	}{
 		{"a token is refused", status(http.StatusUnauthorized), user("{token: " + secret + "}"), "provide credentials"},
@@ -161,8 +118,8 @@ func TestSecretsAreNotLogged(t *testing.T) { // not parallel: it captures all ou
 		{"two URLs with a password", works, endpoint("http://u:" + secret + "@%s http://u:" + secret + "@other"), "first endpoint"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			logged := capture(t)
-			s := newSecureWebAPI(t)
+			logged := logtest.Capture(t)
+			s := kubetest.NewSecureWebServer(t)
 			tt.server(s)
 			stanza := "headless cluster.local {\nstartup_timeout 0s\n" + tt.line(t, s) + "\n}"
 			cfg, err := parseStanza(newController(stanza))

@@ -8,10 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/coredns-headless/headless/internal/index"
-	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -170,18 +167,19 @@ func TestDeployedResourcesAreEnough(t *testing.T) {
 // TestDeployedVolumeHoldsTheSnapshot writes the snapshot of 10,000 Services with 100,000 endpoints. The volume has to hold ten times
 // as much, for the kubelet evicts a pod that exceeds it, and all of it twice, for a file is written before another is removed.
 func TestDeployedVolumeHoldsTheSnapshot(t *testing.T) {
-	big := contents{[]*index.Index{index.New(model.HostnamesReady, false, 0)}, index.NewPods()}
-	modeltest.BigCluster(big.indexes[0], 10_000, true)
 	path := filepath.Join(t.TempDir(), "snapshot")
-	if err := big.write(path, path+".new", snapshotHeader{Version: snapshotVersion, Endpoints: big.endpoints()}, time.Now()); err != nil {
-		t.Fatal(err)
+	big := watcher(t, "endpoint http://127.0.0.1:1", "snapshot "+path)
+	modeltest.BigCluster(big.index, 10_000, true)
+	for resource := range big.clock {
+		big.listing.Listed(resource)
 	}
+	big.keeper.Stop() // which writes it
 	volumes := deployment(t).Spec.Template.Spec.Volumes
 	i := slices.IndexFunc(volumes, func(v corev1.Volume) bool { return v.EmptyDir != nil })
 	if i < 0 {
 		t.Fatalf("got no emptyDir among %v", volumes)
 	}
-	if size, want := volumes[i].EmptyDir.SizeLimit, int64(10*2*len(readFile(t, path))); size.Value() < want {
+	if size, want := volumes[i].EmptyDir.SizeLimit, int64(10*2*len(fileContent(t, path))); size.Value() < want {
 		t.Errorf("got a volume of %v, want at least %d octets", size, want)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/miekg/dns"
 
@@ -25,7 +27,7 @@ import (
 
 // cluster is the objects of a cluster by kind and name. The objects are replaced, never modified.
 type cluster struct {
-	objects map[clusterKey]stubObject
+	objects map[clusterKey]kubetest.Object
 }
 
 type clusterKey struct {
@@ -33,11 +35,11 @@ type clusterKey struct {
 	model.Key
 }
 
-func clusterKeyOf(obj stubObject) clusterKey {
+func clusterKeyOf(obj kubetest.Object) clusterKey {
 	return clusterKey{fmt.Sprintf("%T", obj), model.Key{Namespace: obj.GetNamespace(), Name: obj.GetName()}}
 }
 
-func (c *cluster) put(obj stubObject) { c.objects[clusterKeyOf(obj)] = obj }
+func (c *cluster) put(obj kubetest.Object) { c.objects[clusterKeyOf(obj)] = obj }
 
 func (c *cluster) clone() *cluster { return &cluster{maps.Clone(c.objects)} }
 
@@ -67,7 +69,7 @@ func (c *cluster) difference(o *cluster) (changed, gone []runtime.Object) {
 func (c *cluster) yaml() string {
 	var b bytes.Buffer
 	for _, key := range c.keys() {
-		raw, err := json.Marshal(typed(c.objects[key].DeepCopyObject()))
+		raw, err := json.Marshal(kubetest.Typed(c.objects[key].DeepCopyObject()))
 		if err != nil {
 			return err.Error()
 		}
@@ -115,7 +117,7 @@ var (
 	someWords = []string{"ready", "serving", "all", "some"}
 )
 
-func (g *generator) labels(obj stubObject, extra ...string) {
+func (g *generator) labels(obj kubetest.Object, extra ...string) {
 	set := make(map[string]string)
 	if !g.one(4) {
 		set["dns"] = "yes"
@@ -126,14 +128,14 @@ func (g *generator) labels(obj stubObject, extra ...string) {
 	obj.SetLabels(set)
 }
 
-func (g *generator) namespace(name string) stubObject {
-	ns := stubNamespace(name)
+func (g *generator) namespace(name string) kubetest.Object {
+	ns := kubetest.Namespace(name)
 	g.labels(ns)
 	return ns
 }
 
 func (g *generator) cluster() *cluster {
-	c := &cluster{make(map[clusterKey]stubObject)}
+	c := &cluster{make(map[clusterKey]kubetest.Object)}
 	for _, name := range someNamespaces {
 		if !g.one(5) {
 			c.put(g.namespace(name))
@@ -157,7 +159,7 @@ func (g *generator) cluster() *cluster {
 }
 
 // overlap lists an endpoint of one slice of svc in another as well, ready or not, if svc has two slices.
-func (g *generator) overlap(c *cluster, svc stubObject) {
+func (g *generator) overlap(c *cluster, svc kubetest.Object) {
 	var list []*discoveryv1.EndpointSlice
 	for _, key := range c.keys() {
 		es, ok := c.objects[key].(*discoveryv1.EndpointSlice)
@@ -191,7 +193,7 @@ func (g *generator) overlap(c *cluster, svc stubObject) {
 	c.put(es)
 }
 
-func (g *generator) service(namespace, name string) stubObject {
+func (g *generator) service(namespace, name string) kubetest.Object {
 	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	g.labels(svc)
 	next := func(format string) string { return fmt.Sprintf(format, g.clusterIPs) }
@@ -224,7 +226,7 @@ func (g *generator) service(namespace, name string) stubObject {
 		}
 	}
 	if g.one(10) {
-		svc.Annotations = map[string]string{hostnamesAnnotation: choose(g, someWords...)}
+		svc.Annotations = map[string]string{kube.HostnamesAnnotation: choose(g, someWords...)}
 	}
 	for _, p := range g.ports() {
 		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: p.Name(), Protocol: corev1.Protocol(p.Proto()), Port: int32(p.Number)})
@@ -240,7 +242,7 @@ func (g *generator) ports() []model.Port {
 	)
 }
 
-func (g *generator) slice(namespace, name, service string) stubObject {
+func (g *generator) slice(namespace, name, service string) kubetest.Object {
 	es := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, AddressType: discoveryv1.AddressTypeIPv4}
 	if service == "" {
 		g.labels(es)
@@ -281,7 +283,7 @@ func (g *generator) endpoint(addresses []string) discoveryv1.Endpoint {
 	return e
 }
 
-func (g *generator) pod(namespace, name string) stubObject {
+func (g *generator) pod(namespace, name string) kubetest.Object {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	g.labels(pod)
 	pod.Status.PodIPs = []corev1.PodIP{{IP: choose(g, some4...)}}
@@ -350,7 +352,7 @@ func (g *generator) mutateSlice(c *cluster, es *discoveryv1.EndpointSlice) {
 
 // shrunk yields the clusters that are one step smaller than c.
 func (c *cluster) shrunk(yield func(*cluster) bool) {
-	with := func(key clusterKey, obj stubObject) bool {
+	with := func(key clusterKey, obj kubetest.Object) bool {
 		o := c.clone()
 		if o.objects[key] = obj; obj == nil {
 			delete(o.objects, key)
@@ -506,7 +508,7 @@ func (g *generator) names(cfg *config, c *cluster) []string {
 						hosts[at] = append(hosts[at], dashedLabel(addr.Unmap()), stockLabel(text, "", ""))
 					}
 				}
-				hosts[at] = append(hosts[at], strings.ToLower(deref(e.Hostname)))
+				hosts[at] = append(hosts[at], strings.ToLower(value(e.Hostname)))
 				if e.TargetRef != nil {
 					hosts[at] = append(hosts[at], e.TargetRef.Name)
 				}

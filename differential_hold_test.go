@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
@@ -24,7 +25,7 @@ func TestDifferentialPortEdit(t *testing.T) {
 		perPage = 100
 	)
 	page := func(n int, port string, members []int) *discoveryv1.EndpointSlice {
-		es := stubSlice(fmt.Sprint("web-", n), "web", "", "")
+		es := kubetest.Slice(fmt.Sprint("web-", n), "web", "", "")
 		es.Ports[0].Name, es.Endpoints = &port, nil
 		for _, pod := range members {
 			es.Endpoints = append(es.Endpoints, discoveryv1.Endpoint{
@@ -37,9 +38,9 @@ func TestDifferentialPortEdit(t *testing.T) {
 	for pod := range order {
 		order[pod] = pod
 	}
-	c := &cluster{make(map[clusterKey]stubObject)}
-	c.put(stubNamespace("ns"))
-	c.put(stubService("web", "None"))
+	c := &cluster{make(map[clusterKey]kubetest.Object)}
+	c.put(kubetest.Namespace("ns"))
+	c.put(kubetest.Service("web", "None"))
 	for n := range pods / perPage {
 		c.put(page(n, "http", order[n*perPage:(n+1)*perPage]))
 	}
@@ -66,7 +67,7 @@ func TestDifferentialPortEdit(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 0))
 	r.Shuffle(pods, func(i, j int) { order[i], order[j] = order[j], order[i] })
 	for n := range pods / perPage {
-		p.api.put(page(n, "web", order[n*perPage:(n+1)*perPage]))
+		p.api.Put(page(n, "web", order[n*perPage:(n+1)*perPage]))
 		p.settle()
 		eventually(t, "the plugin that holds has seen all changes", func() bool {
 			return slices.Contains(holding.index.SliceKeys(), model.Key{Namespace: marker, Name: marker}) == p.marked

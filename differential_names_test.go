@@ -9,30 +9,32 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/kubetest"
+	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/miekg/dns"
 )
 
 // objectsOf returns the objects in manifests as a cluster.
 func objectsOf(t *testing.T, files ...string) *cluster {
 	t.Helper()
-	c := &cluster{make(map[clusterKey]stubObject)}
+	c := &cluster{make(map[clusterKey]kubetest.Object)}
 	for _, file := range files {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		objects, err := decodeManifest(content)
+		objects, err := manifests.Decode(content)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, obj := range objects {
-			c.put(obj.(stubObject))
+			c.put(obj.(kubetest.Object))
 		}
 	}
 	if len(c.objects) == 0 {
 		t.Fatalf("no objects in %v", files)
 	}
-	c.put(stubNamespace("default"))
+	c.put(kubetest.Namespace("default"))
 	return c
 }
 

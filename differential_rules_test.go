@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/coredns/plugin/pkg/dnsutil"
 	"github.com/miekg/dns"
@@ -150,7 +151,7 @@ var rules = []rule{
 		}
 	}},
 	{"the hostnames annotation shows endpoints that are not ready", "4", "stock does not know it", func(c *comparison) {
-		if svc, label := c.host(); svc != nil && c.stockDenies() && svc.spec != nil && svc.spec.Annotations[hostnamesAnnotation] != "" &&
+		if svc, label := c.host(); svc != nil && c.stockDenies() && svc.spec != nil && svc.spec.Annotations[kube.HostnamesAnnotation] != "" &&
 			slices.ContainsFunc(svc.endpoints, func(e *twinEndpoint) bool { return e.state != model.Ready && e.answersTo(label) }) {
 			c.become()
 		}

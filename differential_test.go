@@ -19,6 +19,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/plugin"
@@ -66,7 +67,7 @@ var stanzas = []struct{ name, zones, block string }{
 type pair struct {
 	t      testing.TB
 	stanza string
-	api    *stubAPI
+	api    *kubetest.Server
 	cfg    *config
 	ours   *Headless
 	stock  *kubernetes.Kubernetes
@@ -80,11 +81,11 @@ var localAddrs = []netip.Addr{netip.MustParseAddr("10.0.0.53"), netip.MustParseA
 // newPair starts both plugins with the same stanza on a server that has the objects of c. They stop with the test.
 func newPair(t testing.TB, zones, block string, c *cluster) *pair {
 	t.Helper()
-	p := &pair{t: t, api: newStubAPI(t), random: rand.New(rand.NewPCG(*differentialSeed, 0)), now: &cluster{make(map[clusterKey]stubObject)}}
+	p := &pair{t: t, api: kubetest.NewServer(t), random: rand.New(rand.NewPCG(*differentialSeed, 0)), now: &cluster{make(map[clusterKey]kubetest.Object)}}
 	p.stanza = fmt.Sprintf("%s {\n%s\n}", zones, block)
-	watched := fmt.Sprintf("%s {\nendpoint %s\n%s\n", zones, p.api.url, block)
+	watched := fmt.Sprintf("%s {\nendpoint %s\n%s\n", zones, p.api.URL, block)
 	changed, _ := c.difference(p.now)
-	p.api.put(changed...)
+	p.api.Put(changed...)
 	p.now = c
 
 	own := watched + "hold 0s\n" // stock has none; what hold does has tests of its own
@@ -158,8 +159,8 @@ func (p *pair) become(c *cluster) {
 	p.t.Helper()
 	changed, gone := c.difference(p.now)
 	p.random.Shuffle(len(changed), func(i, j int) { changed[i], changed[j] = changed[j], changed[i] })
-	p.api.put(changed...)
-	p.api.delete(gone...)
+	p.api.Put(changed...)
+	p.api.Delete(gone...)
 	p.now = c
 	p.settle()
 }
@@ -172,17 +173,17 @@ func (p *pair) settle() {
 	p.t.Helper()
 	yes := map[string]string{"dns": "yes"}
 	meta := metav1.ObjectMeta{Namespace: marker, Name: marker, Labels: yes}
-	ns, svc := stubNamespace(marker), &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone}}
+	ns, svc := kubetest.Namespace(marker), &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone}}
 	ns.Labels = yes
-	es := changed(stubSlice(marker, marker, "192.0.2.254", "x"), nop)
+	es := kubetest.Changed(kubetest.Slice(marker, marker, "192.0.2.254", "x"), nop)
 	es.Namespace, es.Labels["dns"] = marker, "yes"
 	pod := &corev1.Pod{ObjectMeta: meta}
 	pod.Status.PodIPs = []corev1.PodIP{{IP: "192.0.2.254"}}
 	p.marked = !p.marked
 	if p.marked {
-		p.api.put(ns, svc, es, pod)
+		p.api.Put(ns, svc, es, pod)
 	} else {
-		p.api.delete(ns, svc, es, pod)
+		p.api.Delete(ns, svc, es, pod)
 	}
 	key, at := model.Key{Namespace: marker, Name: marker}, marker+"."+marker
 	eventually(p.t, "both plugins have seen all changes", func() bool {
@@ -190,11 +191,11 @@ func (p *pair) settle() {
 		verified := p.cfg.podMode == podsVerified
 		return (err == nil) == p.marked &&
 			(len(p.stock.APIConn.SvcIndex(at)) > 0) == p.marked &&
-			(p.cfg.noEndpoints || (len(p.stock.APIConn.EpIndex(at)) > 0) == p.marked) &&
+			(p.cfg.selection.NoEndpoints || (len(p.stock.APIConn.EpIndex(at)) > 0) == p.marked) &&
 			(!verified || (len(p.stock.APIConn.PodIndex("192.0.2.254")) > 0) == p.marked) &&
 			slices.Contains(p.ours.index.NamespaceKeys(), model.Key{Name: marker}) == p.marked &&
 			slices.Contains(p.ours.index.ServiceKeys(), key) == p.marked &&
-			(p.cfg.noEndpoints || slices.Contains(p.ours.index.SliceKeys(), key) == p.marked) &&
+			(p.cfg.selection.NoEndpoints || slices.Contains(p.ours.index.SliceKeys(), key) == p.marked) &&
 			(!verified || slices.Contains(p.ours.pods.Keys(), key) == p.marked)
 	})
 }

@@ -97,19 +97,19 @@ func newTwin(cfg *config, local []netip.Addr, c *cluster) *twin {
 	for _, obj := range c.objects {
 		switch o := obj.(type) {
 		case *corev1.Namespace:
-			if selected(cfg.namespaceLabels, o.Labels) && (len(cfg.namespaces) == 0 || slices.Contains(cfg.namespaces, o.Name)) {
+			if selected(cfg.selection.NamespaceLabels, o.Labels) && (len(cfg.namespaces) == 0 || slices.Contains(cfg.namespaces, o.Name)) {
 				tw.exposed[o.Name] = true
 			}
 		case *corev1.Service:
-			if selected(cfg.labels, o.Labels) {
+			if selected(cfg.selection.Labels, o.Labels) {
 				at(model.Key{Namespace: o.Namespace, Name: o.Name}).spec = o
 			}
 		case *discoveryv1.EndpointSlice:
-			if selected(cfg.labels, o.Labels) && !cfg.noEndpoints {
+			if selected(cfg.selection.Labels, o.Labels) && !cfg.selection.NoEndpoints {
 				at(model.Key{Namespace: o.Namespace, Name: o.Labels[discoveryv1.LabelServiceName]}).read(o, cfg.podNames)
 			}
 		case *corev1.Pod:
-			if selected(cfg.labels, o.Labels) {
+			if selected(cfg.selection.Labels, o.Labels) {
 				for _, ip := range o.Status.PodIPs {
 					tw.pods[model.Key{Namespace: o.Namespace, Name: netip.MustParseAddr(ip.IP).Unmap().String()}] = true
 				}
@@ -153,7 +153,7 @@ func (svc *twinService) read(o *discoveryv1.EndpointSlice, podNames bool) {
 		for _, text := range ep.Addresses {
 			addr := netip.MustParseAddr(text).Unmap()
 			e := &twinEndpoint{addr: addr, state: model.NotReady}
-			hostname, podName := deref(ep.Hostname), ""
+			hostname, podName := value(ep.Hostname), ""
 			if podNames && ep.TargetRef != nil {
 				podName = ep.TargetRef.Name
 			}
@@ -168,11 +168,11 @@ func (svc *twinService) read(o *discoveryv1.EndpointSlice, podNames bool) {
 			}
 			if ep.Conditions.Ready == nil || *ep.Conditions.Ready {
 				e.state = model.Ready
-			} else if deref(ep.Conditions.Serving) && deref(ep.Conditions.Terminating) {
+			} else if value(ep.Conditions.Serving) && value(ep.Conditions.Terminating) {
 				e.state = model.Serving
 			}
 			for _, p := range o.Ports {
-				e.ports = append(e.ports, model.PortOf(deref(p.Name), strings.ToLower(string(deref(p.Protocol))), uint16(deref(p.Port))))
+				e.ports = append(e.ports, model.PortOf(value(p.Name), strings.ToLower(string(value(p.Protocol))), uint16(value(p.Port))))
 			}
 			e.stock, e.texts = []string{stockLabel(text, hostname, podName)}, []string{text}
 			here.add(e)

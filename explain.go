@@ -200,12 +200,12 @@ func (h *Headless) describe(l *line, q *question, d *index.Denial) {
 		describeForm(l, q)
 	case index.ReasonNamespace:
 		l.add("there is no namespace ").name(q.Namespace)
-		if len(h.namespaces) > 0 || h.namespaceLabels != nil {
+		if len(h.namespaces) > 0 || h.selection.NamespaceLabels != nil {
 			l.add(" that is served here") // whether there is one that is not, is nobody's business
 		}
 	case index.ReasonService:
 		l.add("there is no ").service(q)
-		if h.labels != nil {
+		if h.selection.Labels != nil {
 			l.add(" that is served here")
 		}
 	case index.ReasonExternal:
@@ -292,7 +292,7 @@ func describeForm(l *line, q *question) {
 // describeNoneReady says how many endpoints there are, of which none is ready.
 func (h *Headless) describeNoneReady(l *line, q *question, d *index.Denial) {
 	l.service(q)
-	if h.noEndpoints {
+	if h.selection.NoEndpoints {
 		l.add(": endpoints are not served here (option noendpoints)")
 		return
 	}
@@ -311,10 +311,10 @@ func (h *Headless) describeNoneReady(l *line, q *question, d *index.Denial) {
 func (h *Headless) describeHostname(l *line, q *question, d *index.Denial) {
 	l.service(q)
 	switch {
-	case h.noEndpoints:
+	case h.selection.NoEndpoints:
 		l.add(": endpoints are not served here (option noendpoints)")
 		return
-	case h.headlessOnly && d.Kind != model.Headless:
+	case h.selection.HeadlessOnly && d.Kind != model.Headless:
 		l.add(": only endpoints of headless Services are served here (option endpoints)")
 		return
 	case q.Cluster:

@@ -341,8 +341,7 @@ func TestFallthroughIsNotExplained(t *testing.T) {
 // TestStaleDenials: that a denial comes from a snapshot stands before why it denies, in one OPT record.
 func TestStaleDenials(t *testing.T) {
 	h := newTestHeadless(t, "")
-	h.synced, h.snapshot = newLatch(servicesResource), new(snapshotter)
-	h.snapshot.served.Store(&snapshotHeader{})
+	answersFromItsSnapshot(t, h)
 	m := ask(t, h, explainedNames.Replace("nobody.$ A"), func(r *dns.Msg) { r.SetEdns0(512, false) })
 	want := []dns.EDNS0_EDE{
 		{InfoCode: dns.ExtendedErrorCodeStaleAnswer, ExtraText: staleText},

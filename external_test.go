@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
@@ -34,9 +36,9 @@ var (
 )
 
 // externalCluster puts the objects of testdata/external.yaml into an API server.
-func externalCluster(t *testing.T) *stubAPI {
+func externalCluster(t *testing.T) *kubetest.Server {
 	t.Helper()
-	api := newStubAPI(t)
+	api := kubetest.NewServer(t)
 	for document := range strings.SplitSeq(readDocument(t, "testdata/external.yaml"), "\n---\n") {
 		obj, _, err := scheme.Codecs.UniversalDeserializer().Decode([]byte(document), nil, nil)
 		if err != nil {
@@ -45,7 +47,7 @@ func externalCluster(t *testing.T) *stubAPI {
 			}
 			t.Fatalf("%v\n%s", err, document)
 		}
-		api.put(obj)
+		api.Put(obj)
 	}
 	return api
 }
@@ -75,9 +77,9 @@ func externalTexts(services []msg.Service) []string {
 }
 
 // runPair returns the kubernetes plugin and ours, both fed by api and synced.
-func runPair(t *testing.T, api *stubAPI, options string) (*kubernetes.Kubernetes, *Headless) {
+func runPair(t *testing.T, api *kubetest.Server, options string) (*kubernetes.Kubernetes, *Headless) {
 	t.Helper()
-	block := " cluster.local {\nendpoint " + api.url + "\n" + options + "\n}"
+	block := " cluster.local {\nendpoint " + api.URL + "\n" + options + "\n}"
 	stock, err := kubernetes.ParseStanza(parsedStanza(t, "kubernetes"+block))
 	if err != nil {
 		t.Fatal(err)
@@ -348,9 +350,9 @@ func TestExternalZoneIsTransferred(t *testing.T) {
 
 func TestExternalNamesUntilSynced(t *testing.T) {
 	api := externalCluster(t)
-	release := api.hold(slicesResource)
+	release := api.Hold(kube.Slices)
 	defer release()
-	s := startExternal(t, "fallthrough", "headless cluster.local {\nendpoint "+api.url+"\nstartup_timeout 0s\n}")
+	s := startExternal(t, "fallthrough", "headless cluster.local {\nendpoint "+api.URL+"\nstartup_timeout 0s\n}")
 	if m := s.ask(t, "udp", "lb.default.example.org. A", 0); m.Rcode != dns.RcodeServerFailure {
 		t.Errorf("got %s, want SERVFAIL", dns.RcodeToString[m.Rcode])
 	}
@@ -366,7 +368,7 @@ func TestExternalNamesUntilSynced(t *testing.T) {
 
 func TestExternalSerialGrows(t *testing.T) {
 	api := externalCluster(t)
-	s := startExternal(t, "", "headless cluster.local {\nendpoint "+api.url+"\n}")
+	s := startExternal(t, "", "headless cluster.local {\nendpoint "+api.URL+"\n}")
 	serial := func() uint32 {
 		soa, ok := s.ask(t, "udp", "example.org. SOA", 0).Answer[0].(*dns.SOA)
 		if !ok {
@@ -375,7 +377,7 @@ func TestExternalSerialGrows(t *testing.T) {
 		return soa.Serial
 	}
 	before := serial()
-	api.put(&corev1.Service{
+	api.Put(&corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "new", Namespace: "default"},
 		Spec:       corev1.ServiceSpec{ExternalIPs: []string{"192.0.2.90"}},
 	})
@@ -435,7 +437,7 @@ func TestStandInIsThereWhereItMayBeAskedFor(t *testing.T) {
 // namespace that headless hides.
 func TestExternalNamesBesideKubernetes(t *testing.T) {
 	api := externalCluster(t)
-	s := startExternal(t, "", externalPartner+"\nkubernetes cluster.local {\nendpoint "+api.url+"\n}")
+	s := startExternal(t, "", externalPartner+"\nkubernetes cluster.local {\nendpoint "+api.URL+"\n}")
 	if m := s.ask(t, "udp", "hid.blue.example.org. A", 0); len(m.Answer) != 1 {
 		t.Errorf("got %s, want the answer of kubernetes", dns.RcodeToString[m.Rcode])
 	}

@@ -1,10 +1,10 @@
 // Package headless implements a CoreDNS plugin that answers for the Services of a Kubernetes cluster, headless ones first.
 // It replaces CoreDNS's kubernetes plugin.
 //
-// An index (internal/index) holds what DNS needs to know; what is read from it are views. Reflectors (watch.go) or files
-// (manifests.go) feed it, by way of converters (slice.go) that reduce API objects to what is kept (internal/model), and so does a
-// snapshot (snapshot.go) of what an earlier process knew. A query is taken apart (internal/qname), looked up in the index, and answered
-// (handler.go, records.go).
+// An index (internal/index) holds what DNS needs to know; what is read from it are views. An API server (internal/kube) or files
+// (internal/manifests) feed it with what is kept of their objects (internal/model), and a snapshot (internal/snapshot) of what an earlier
+// process knew stands in until they have. A query is taken apart (internal/qname), looked up in the index, and answered (handler.go,
+// records.go). docs/architecture.md shows the whole house.
 package headless
 
 import (
@@ -30,15 +30,9 @@ type Headless struct {
 
 	*config
 	authorities []authority // of the zones, those with the longest names first
-	index       *index.Index
-	imports     *index.Index // of the multicluster zones; nil without any
-	pods        *index.Pods
-	converter   *converter
-	source      source
-	synced      *latch
-	snapshot    *snapshotter // nil without one
-	upstream    upstreamer
-	tally       *tally // of the queries
+	knowledge
+	upstream upstreamer
+	tally    *tally // of the queries
 	// local holds the addresses that the server listens on. They lead to the DNS service's own name, and stand in for its
 	// addresses where there is none.
 	local []netip.Addr
@@ -122,14 +116,6 @@ func newReply(r *dns.Msg) *reply {
 // Name implements plugin.Handler.
 func (h *Headless) Name() string { return pluginName }
 
-// Ready implements ready.Readiness.
-func (h *Headless) Ready() bool {
-	return h.isSynced() || h.snapshot != nil && h.snapshot.served.Load() != nil
-}
-
-// isSynced reports whether the cluster has been listed. If not, and h is ready, it answers from a snapshot.
-func (h *Headless) isSynced() bool { return h.synced.isOpen.Load() }
-
 // ServeDNS implements plugin.Handler.
 func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	if len(r.Question) == 0 || r.Question[0].Qclass != dns.ClassINET {
@@ -206,14 +192,6 @@ func (h *Headless) zoneOf(name string) string {
 		return a.zone
 	}
 	return ""
-}
-
-// indexOf returns the index that answers for a.
-func (h *Headless) indexOf(a *authority) *index.Index {
-	if a.grammar == qname.Multicluster {
-		return h.imports
-	}
-	return h.index
 }
 
 const (

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/pkg/edns"
@@ -736,7 +737,7 @@ func TestNotSynced(t *testing.T) {
 		{"but not without fallthrough for it", "fallthrough cluster.local", "8.8.8.8.in-addr.arpa. PTR", false},
 	} {
 		h, asked := newTestHeadless(t, c.options), false
-		h.synced = newLatch(servicesResource)
+		h.listing = kube.NewListing(kube.Services)
 		h.Next = behind(dns.RcodeSuccess, &asked)
 		m := ask(t, h, c.question, withEDNS)
 		if asked != c.asked {

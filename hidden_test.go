@@ -84,10 +84,10 @@ var hiddenOther = strings.Fields(`
 `)
 
 // hiddenServer returns a server for the namespaces in manifests, and the plugin in it.
-func hiddenServer(t *testing.T, manifests, options string) (*wireServer, *Headless) {
+func hiddenServer(t *testing.T, objects, options string) (*wireServer, *Headless) {
 	t.Helper()
 	dir := t.TempDir()
-	writeManifests(t, dir, 0, map[string]string{"a.yaml": manifests})
+	writeBelow(t, dir, "a.yaml", objects)
 	cfg, err := parseStanza(newController("headless cluster.local clusterset.local in-addr.arpa ip6.arpa {\nmanifests a.yaml\n" +
 		"multicluster clusterset.local\nzonal\nendpoint_pod_names\n" + options + "\n}"))
 	if err != nil {

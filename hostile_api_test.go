@@ -14,6 +14,9 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/kubetest"
+	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
@@ -27,12 +30,20 @@ import (
 )
 
 // fed returns a plugin with every option that keeps more of an object, and the stores that feed it.
-func fed(t testing.TB) (*Headless, map[string]cache.TransformingStore) {
+func fed(t testing.TB) (*Headless, *kube.Feeds) {
 	t.Helper()
-	h := newTestHeadlessFrom(t, "headless cluster.local clusterset.local in-addr.arpa ip6.arpa {\nmanifests testdata/cluster.yaml\n"+
-		"multicluster clusterset.local\nhold 0s\nzonal\nendpoint_pod_names\nhostnames all\npods verified\n}")
-	feeds := h.source.(*manifests).feeds // that is what manifests are read by
-	feed(t, feeds[namespacesResource], stubNamespace("ns"))
+	cfg, err := stanzaConfig("headless cluster.local clusterset.local in-addr.arpa ip6.arpa {\nmulticluster clusterset.local\n" +
+		"hold 0s\nzonal\nendpoint_pod_names\nhostnames all\npods verified\n}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, feeds := newWithoutSource(cfg)
+	objects, err := manifests.Read("testdata/cluster.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifests.Feed(feeds, objects)
+	feed(t, feeds.Store(kube.Namespaces), kubetest.Namespace("ns"))
 	return h, feeds
 }
 
@@ -45,11 +56,11 @@ func feed(t testing.TB, s cache.TransformingStore, obj any) {
 }
 
 // feedOf returns the store of what is like obj.
-func feedOf(feeds map[string]cache.TransformingStore, obj apiruntime.Object) cache.TransformingStore {
+func feedOf(feeds *kube.Feeds, obj apiruntime.Object) cache.TransformingStore {
 	if es, ok := obj.(*discoveryv1.EndpointSlice); ok && es.Labels[mcsv1alpha1.LabelServiceName] != "" {
-		return feeds[importedResource]
+		return feeds.Store(kube.Imported)
 	}
-	return feeds[resourceOf(obj)]
+	return feeds.Store(kube.ResourceOf(obj))
 }
 
 // checkAnswers asks for up to limit names of those there are in namespace ns, and for what others have. Every reply has to be one
@@ -112,8 +123,12 @@ func (p *packer) WriteMsg(m *dns.Msg) error {
 func TestHostileObjects(t *testing.T) { // not parallel: it reads counters
 	type S = *corev1.Service
 	type E = *discoveryv1.EndpointSlice
-	svc := func(change func(S)) apiruntime.Object { return changed(stubService("x", "10.96.0.9"), change) }
-	slice := func(change func(E)) apiruntime.Object { return changed(stubSlice("y", "y", "10.0.0.9", "h"), change) }
+	svc := func(change func(S)) apiruntime.Object {
+		return kubetest.Changed(kubetest.Service("x", "10.96.0.9"), change)
+	}
+	slice := func(change func(E)) apiruntime.Object {
+		return kubetest.Changed(kubetest.Slice("y", "y", "10.0.0.9", "h"), change)
+	}
 	servicePorts := func(n int) func(S) {
 		return func(o S) {
 			o.Spec.Ports = nil
@@ -134,7 +149,7 @@ func TestHostileObjects(t *testing.T) { // not parallel: it reads counters
 	hostname := func(name string) func(E) { return func(o E) { o.Endpoints[0].Hostname = &name } }
 	address := func(texts ...string) func(E) { return func(o E) { o.Endpoints[0].Addresses = texts } }
 	h, feeds := fed(t)
-	feed(t, feeds[servicesResource], stubService("y", "None"))
+	feed(t, feeds.Store(kube.Services), kubetest.Service("y", "None"))
 	start := h.index.Counts()
 	long, invalid := strings.Repeat("x", 1<<20), "a\xff\xfe\x00b"
 	for _, c := range []struct {
@@ -144,21 +159,21 @@ func TestHostileObjects(t *testing.T) { // not parallel: it reads counters
 		question string
 		want     string
 	}{
-		{"a Service with as many ports as are taken", svc(servicePorts(mostPorts)), "", "_p999._tcp.x SRV", "NOERROR 0 100 1000 x.ns.svc.cluster.local."},
+		{"a Service with as many ports as are taken", svc(servicePorts(kube.MaxPorts)), "", "_p999._tcp.x SRV", "NOERROR 0 100 1000 x.ns.svc.cluster.local."},
 		{"a Service with 10,000 ports", svc(servicePorts(10_000)), "services limit 1", "_p1000._tcp.x SRV", "NXDOMAIN"},
 		{"the first of them", svc(servicePorts(10_000)), "services limit 1", "_p999._tcp.x SRV", "NOERROR 0 100 1000 x.ns.svc.cluster.local."},
-		{"a Service with 10,001 ClusterIPs", svc(func(o S) { o.Spec.ClusterIPs = slices.Repeat([]string{"10.96.0.9"}, mostAddresses+1) }), "services limit 1", "x A", "NOERROR 10.96.0.9"},
-		{"a Service with 20,000 external IPs", svc(func(o S) { o.Spec.ExternalIPs = slices.Repeat([]string{"192.0.2.1"}, 2*mostAddresses) }), "services limit 1", "x A", "NOERROR 10.96.0.9"},
+		{"a Service with 10,001 ClusterIPs", svc(func(o S) { o.Spec.ClusterIPs = slices.Repeat([]string{"10.96.0.9"}, kube.MaxAddresses+1) }), "services limit 1", "x A", "NOERROR 10.96.0.9"},
+		{"a Service with 20,000 external IPs", svc(func(o S) { o.Spec.ExternalIPs = slices.Repeat([]string{"192.0.2.1"}, 2*kube.MaxAddresses) }), "services limit 1", "x A", "NOERROR 10.96.0.9"},
 		{"a Service with 10,001 load balancers", svc(func(o S) {
-			o.Status.LoadBalancer.Ingress = slices.Repeat([]corev1.LoadBalancerIngress{{Hostname: "a.example"}}, mostAddresses+1)
+			o.Status.LoadBalancer.Ingress = slices.Repeat([]corev1.LoadBalancerIngress{{Hostname: "a.example"}}, kube.MaxAddresses+1)
 		}), "services limit 1", "x A", "NOERROR 10.96.0.9"},
 		{"a Service with long labels and annotations", svc(func(o S) { o.Labels, o.Annotations = map[string]string{long: long}, map[string]string{long: long} }), "", "x A", "NOERROR 10.96.0.9"},
-		{"a Service with a long annotation of ours", svc(func(o S) { o.Annotations = map[string]string{hostnamesAnnotation: long} }), "services annotation 1", "x A", "NOERROR 10.96.0.9"},
+		{"a Service with a long annotation of ours", svc(func(o S) { o.Annotations = map[string]string{kube.HostnamesAnnotation: long} }), "services annotation 1", "x A", "NOERROR 10.96.0.9"},
 		{"a Service with a long port name", svc(func(o S) { o.Spec.Ports[0].Name = long }), "services name 1", "x SRV", "NOERROR 0 100 80 x.ns.svc.cluster.local."},
 		{"a Service with a long ExternalName", svc(func(o S) { o.Spec.Type, o.Spec.ExternalName = corev1.ServiceTypeExternalName, long }), "services name 1", "x A", "NXDOMAIN"},
 		{"a Service with octets that are no UTF-8", svc(func(o S) {
 			o.Spec.Ports[0].Name, o.Spec.Ports[0].Protocol, o.Spec.ExternalIPs = invalid, corev1.Protocol(invalid), []string{invalid}
-			o.Annotations, o.Spec.ClusterIPs = map[string]string{invalid: invalid, hostnamesAnnotation: invalid}, []string{invalid, "10.96.0.9"}
+			o.Annotations, o.Spec.ClusterIPs = map[string]string{invalid: invalid, kube.HostnamesAnnotation: invalid}, []string{invalid, "10.96.0.9"}
 			o.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{Hostname: invalid}, {IP: invalid}}
 		}), "services address 3, services annotation 1, services name 1, services port 1", "x A", "NOERROR 10.96.0.9"},
 		{"a Service whose name is no UTF-8", svc(func(o S) { o.Name = invalid }), "services name 1", "x A", "NXDOMAIN"},
@@ -180,10 +195,10 @@ func TestHostileObjects(t *testing.T) { // not parallel: it reads counters
 		{"a slice with 100,000 endpoints", slice(endpoints(100_000, func(i int, e *discoveryv1.Endpoint) {
 			e.Addresses, e.Hostname = []string{fmt.Sprintf("10.%d.%d.%d", 100+i>>16, i>>8&255, i&255)}, new(fmt.Sprint("h", i))
 		})), "endpointslices limit 1", "h9999.y A", "NOERROR 10.100.39.15"},
-		{"what stands behind", slice(endpoints(mostAddresses+1, func(i int, e *discoveryv1.Endpoint) { e.Hostname = new(fmt.Sprint("h", i)) })), "endpointslices limit 1", "h10000.y A", "NXDOMAIN"},
+		{"what stands behind", slice(endpoints(kube.MaxAddresses+1, func(i int, e *discoveryv1.Endpoint) { e.Hostname = new(fmt.Sprint("h", i)) })), "endpointslices limit 1", "h10000.y A", "NXDOMAIN"},
 		{"a slice with 1,001 ports", slice(func(o E) {
 			o.Ports = nil
-			for i := range mostPorts + 1 {
+			for i := range kube.MaxPorts + 1 {
 				o.Ports = append(o.Ports, discoveryv1.EndpointPort{Name: new(fmt.Sprint("p", i)), Port: new(int32(i + 1))})
 			}
 		}), "endpointslices limit 1", "_p999._tcp.h.y SRV", "NOERROR 0 100 1000 h.y.ns.svc.cluster.local."},
@@ -221,14 +236,14 @@ func TestHostileObjects(t *testing.T) { // not parallel: it reads counters
 
 		{"a Pod that is nothing", &corev1.Pod{}, "", "y A", "NXDOMAIN"},
 		{"a Pod with 10,001 addresses", &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"}, Status: corev1.PodStatus{PodIPs: slices.Repeat([]corev1.PodIP{{IP: "10.0.0.9"}}, mostAddresses+1)},
+			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"}, Status: corev1.PodStatus{PodIPs: slices.Repeat([]corev1.PodIP{{IP: "10.0.0.9"}}, kube.MaxAddresses+1)},
 		}, "pods limit 1", "10-0-0-9.ns.pod.cluster.local. A", "NOERROR 10.0.0.9"},
 		{"a ServiceImport that is nothing", &mcsv1alpha1.ServiceImport{}, "services name 1", "y A", "NXDOMAIN"},
 		{"a slice of an import with a cluster that is no label", slice(func(o E) {
 			o.Labels = map[string]string{mcsv1alpha1.LabelServiceName: "y", mcsv1alpha1.LabelSourceCluster: "a.b"}
 		}), "endpointslices name 1", "y A", "NXDOMAIN"},
 		{"a Namespace that is nothing", &corev1.Namespace{}, "", "y A", "NXDOMAIN"},
-		{"a Namespace that is long", stubNamespace(long), "", "y A", "NXDOMAIN"},
+		{"a Namespace that is long", kubetest.Namespace(long), "", "y A", "NXDOMAIN"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			was := skips(t)
@@ -274,13 +289,12 @@ func TestHostileObjects(t *testing.T) { // not parallel: it reads counters
 // TestHostileLists: what is wrong in a list keeps nothing else of it out.
 func TestHostileLists(t *testing.T) {
 	h, feeds := fed(t)
-	services := feeds[servicesResource]
+	services := feeds.Store(kube.Services)
 	list := []any{
 		nil, "text", &corev1.Pod{},
-		unserved{},
-		stubService("x", "10.96.0.1"), &corev1.Service{}, stubService("x", "10.96.0.9"), stubSlice("y", "y", "10.0.0.9", "h"),
+		kubetest.Service("x", "10.96.0.1"), &corev1.Service{}, kubetest.Service("x", "10.96.0.9"), kubetest.Slice("y", "y", "10.0.0.9", "h"),
 		struct{}{},
-		&model.Namespace{}, stubService("", ""), stubService("z", "10.96.0.7"),
+		&model.Namespace{}, kubetest.Service("", ""), kubetest.Service("z", "10.96.0.7"),
 	}
 	if err := services.Replace(list, "-1"); err != nil {
 		t.Errorf("the store returns %v", err)
@@ -304,8 +318,8 @@ func TestHostileLists(t *testing.T) {
 // TestForeignAddresses: what an EndpointSlice with the addresses of others does to their PTR records, as SECURITY.md says.
 func TestForeignAddresses(t *testing.T) {
 	h, feeds := fed(t)
-	feed(t, feeds[servicesResource], stubService("y", "None"))
-	feed(t, feeds[slicesResource], changed(stubSlice("y", "y", "", "h"), func(o *discoveryv1.EndpointSlice) {
+	feed(t, feeds.Store(kube.Services), kubetest.Service("y", "None"))
+	feed(t, feeds.Store(kube.Slices), kubetest.Changed(kubetest.Slice("y", "y", "", "h"), func(o *discoveryv1.EndpointSlice) {
 		o.Endpoints[0].Addresses = []string{"10.0.2.1", "10.0.6.1", "10.96.0.1"}
 	}))
 	const theirs = "h.y.ns.svc.cluster.local."
@@ -324,7 +338,7 @@ func TestForeignAddresses(t *testing.T) {
 // TestHostileAPIServer: an API server that answers with anything leaves us unsynced, and syncs us as soon as it is one.
 func TestHostileAPIServer(t *testing.T) {
 	t.Parallel()
-	list := encoded(stubCodecs.LegacyCodec(corev1.SchemeGroupVersion), &corev1.ServiceList{Items: []corev1.Service{*stubService("x", "10.96.0.9")}})
+	list := kubetest.Encoded(kubetest.Codecs.LegacyCodec(corev1.SchemeGroupVersion), &corev1.ServiceList{Items: []corev1.Service{*kubetest.Service("x", "10.96.0.9")}})
 	deep := strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000)
 	const asJSON, asProtobuf = apiruntime.ContentTypeJSON, apiruntime.ContentTypeProtobuf
 	for _, c := range []struct {
@@ -349,7 +363,7 @@ func TestHostileAPIServer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := newWebAPI(t)
+			s := kubetest.NewWebServer(t)
 			var requests atomic.Int64
 			var honest atomic.Bool
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -389,28 +403,35 @@ func TestHostileAPIServer(t *testing.T) {
 func TestLargeListsLeaveNothing(t *testing.T) { // not parallel: it measures the heap
 	const size = 20_000
 	object := func(i int) *discoveryv1.EndpointSlice {
-		return stubSlice(fmt.Sprint("large-", i), "large", fmt.Sprintf("10.9.%d.%d", i>>8, i&255), fmt.Sprint("pod-", i))
+		return kubetest.Slice(fmt.Sprint("large-", i), "large", fmt.Sprintf("10.9.%d.%d", i>>8, i&255), fmt.Sprint("pod-", i))
 	}
-	s := newWebAPI(t)
+	s := kubetest.NewWebServer(t)
 	for i := range size {
-		s.put(object(i))
+		s.Put(object(i))
 	}
-	s.compact() // else the stub keeps all changes
+	s.Compact() // else the stub keeps all changes
 	h := watching(t, s)
 	eventually(t, "synced", h.Ready)
-	listed := s.syncs(slicesResource)
-	s.fail(errExpired)
-	eventually(t, "listed again", func() bool { return s.syncs(slicesResource) > listed })
+	listed := s.Syncs(kube.Slices)
+	s.Fail(kubetest.ErrExpired)
+	eventually(t, "listed again", func() bool { return s.Syncs(kube.Slices) > listed })
 	eventually(t, "all are there", func() bool { return h.index.Counts().Endpoints == size+1 })
 	checkWeb(t, h)
 
-	feed := stores(h.index, h.converter, newLatch())[slicesResource]
+	h, feeds := newWithoutSource(h.config)
+	for _, o := range kubetest.WebObjects() {
+		feed(t, feedOf(feeds, o), o)
+	}
+	for _, resource := range everyResource {
+		h.listing.Listed(resource)
+	}
+	endpointSlices := feeds.Store(kube.Slices)
 	replace := func() {
-		list := []any{stubSlice("web-a", "web", "10.0.0.1", "web-0")}
+		list := []any{kubetest.Slice("web-a", "web", "10.0.0.1", "web-0")}
 		for i := range size {
 			list = append(list, object(i))
 		}
-		if err := feed.Replace(list, ""); err != nil {
+		if err := endpointSlices.Replace(list, ""); err != nil {
 			t.Errorf("the store returns %v", err)
 		}
 	}
@@ -435,9 +456,9 @@ func FuzzObjects(f *testing.F) {
 		func() fuzzObject { return new(corev1.Namespace) }, func() fuzzObject { return new(corev1.Pod) },
 	}
 	for i, obj := range []fuzzObject{
-		stubService("x", "10.96.0.9"), stubSlice("y", "y", "10.0.0.9", "h"), stubNamespace("ns"),
+		kubetest.Service("x", "10.96.0.9"), kubetest.Slice("y", "y", "10.0.0.9", "h"), kubetest.Namespace("ns"),
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"}, Status: corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: "10.0.0.9"}}}},
-		stubService(".", "10.96.0.9"), stubSlice("y", ".", "10.0.0.9", "h"), // the first two kinds again, called what nothing can be
+		kubetest.Service(".", "10.96.0.9"), kubetest.Slice("y", ".", "10.0.0.9", "h"), // the first two kinds again, called what nothing can be
 	} {
 		protobuf, err := obj.Marshal()
 		if err != nil {
@@ -451,7 +472,7 @@ func FuzzObjects(f *testing.F) {
 		f.Add(text, uint8(i))
 	}
 	h, feeds := fed(f)
-	feed(f, feeds[servicesResource], stubService("y", "None"))
+	feed(f, feeds.Store(kube.Services), kubetest.Service("y", "None"))
 	f.Fuzz(func(t *testing.T, content []byte, kind uint8) {
 		empty := kinds[int(kind)%len(kinds)]
 		fromProtobuf, fromJSON := empty(), empty()
@@ -472,7 +493,7 @@ func FuzzObjects(f *testing.F) {
 			if err := store.Delete(obj); err != nil {
 				t.Errorf("the store returns %v", err)
 			}
-			feed(t, feeds[servicesResource], stubService("y", "None"))
+			feed(t, feeds.Store(kube.Services), kubetest.Service("y", "None"))
 			if err := h.index.Check(); err != nil {
 				t.Fatal(err)
 			}

@@ -19,12 +19,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/metrictest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	_ "github.com/coredns/coredns/plugin/bufsize"
-	"github.com/coredns/coredns/plugin/metrics/vars"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	_ "github.com/coredns/coredns/plugin/timeouts"
 	"github.com/miekg/dns"
@@ -391,7 +391,7 @@ func heap() uint64 {
 
 func TestHostilePackets(t *testing.T) { // not parallel: it counts panics and goroutines
 	s := hostileServer(t, "")
-	panics := manifestCounts(t, vars.Panic)[""]
+	panics := metrictest.Values(t, "coredns_panics_total")[""]
 	udp, tcp := s.dial(t, "udp"), s.dial(t, "tcp")
 	var before uint64
 	threads := 0
@@ -413,7 +413,7 @@ func TestHostilePackets(t *testing.T) { // not parallel: it counts panics and go
 	if n, stacks := goroutines(threads + 2); n > threads+2 {
 		t.Errorf("%d goroutines, %d before\n%s", n, threads, stacks)
 	}
-	if got := manifestCounts(t, vars.Panic)[""]; got != panics {
+	if got := metrictest.Values(t, "coredns_panics_total")[""]; got != panics {
 		t.Errorf("%v panics", got-panics)
 	}
 }

@@ -1,7 +1,6 @@
 package headless
 
 import (
-	"math"
 	"math/bits"
 	"sync/atomic"
 	"time"
@@ -12,75 +11,10 @@ import (
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // metricsSubsystem stands in the names of all metrics, whatever the plugin is called.
 const metricsSubsystem = "headless"
-
-var (
-	skipped = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: metricsSubsystem,
-		Name:      "skipped_total",
-		Help:      "Counter of objects, or parts of them, that were left out because they are malformed or of no use.",
-	}, []string{"resource", "reason"})
-
-	manifestLoads = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: metricsSubsystem,
-		Name:      "manifest_loads_total",
-		Help:      "Counter of the times that changed manifests were read again, by result: success or error.",
-	}, []string{"result"})
-
-	watchRestarts = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: metricsSubsystem,
-		Name:      "watch_restarts_total",
-		Help:      "Counter of watches that ended and had to begin again, by resource and reason.",
-	}, []string{"resource", "reason"})
-
-	snapshotWrites = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: metricsSubsystem,
-		Name:      "snapshot_writes_total",
-		Help:      "Counter of the times that a snapshot was written, by result: success or error.",
-	}, []string{"result"})
-
-	programmingDuration = promauto.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace:                   plugin.Namespace,
-		Subsystem:                   metricsSubsystem,
-		Name:                        "dns_programming_duration_seconds",
-		Help:                        "Histogram of the time from a change of endpoints to the answers that have it, by kind of Service.",
-		Buckets:                     prometheus.ExponentialBuckets(0.001, 2, 20), // 1 ms to 9 min, as the kubernetes plugin
-		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor,
-	}, []string{"service_kind"})
-
-	requestDuration = promauto.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace:                   plugin.Namespace,
-		Subsystem:                   metricsSubsystem,
-		Name:                        "rest_client_request_duration_seconds",
-		Help:                        "Histogram of the time that a request to the API server takes, by verb and host.",
-		Buckets:                     prometheus.DefBuckets,
-		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor,
-	}, []string{"verb", "host"})
-
-	limiterDuration = promauto.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace:                   plugin.Namespace,
-		Subsystem:                   metricsSubsystem,
-		Name:                        "rest_client_rate_limiter_duration_seconds",
-		Help:                        "Histogram of the time that a request to the API server waits for the rate limiter, by verb and host.",
-		Buckets:                     prometheus.DefBuckets,
-		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor,
-	}, []string{"verb", "host"})
-
-	requestsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: metricsSubsystem,
-		Name:      "rest_client_requests_total",
-		Help:      "Counter of requests to the API server, by status code, method and host.",
-	}, []string{"code", "method", "host"})
-)
 
 // answer is what metrics call what a query led to.
 type answer uint8
@@ -211,17 +145,6 @@ func newDesc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, metricsSubsystem, name), help, labels, nil)
 }
 
-// init makes those counters known that have few labels: what is not there before it grows looks as if it had not grown.
-func init() {
-	for _, vector := range []*prometheus.CounterVec{manifestLoads, snapshotWrites} {
-		vector.WithLabelValues("success")
-		vector.WithLabelValues("error")
-	}
-}
-
-// countSkipped counts something that was left out of a resource.
-func countSkipped(resource string, r flaw) { skipped.WithLabelValues(resource, string(r)).Inc() }
-
 // stateCollector describes plugins, all of them together.
 type stateCollector struct {
 	plugins   func() []*Headless
@@ -280,8 +203,8 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		if !h.isSynced() && h.Ready() {
 			served = 1
 		}
-		if h.snapshot != nil {
-			if at := h.snapshot.confirmedAt(); dated.IsZero() || at.Before(dated) {
+		if h.keeper != nil {
+			if at := h.keeper.Dated(); dated.IsZero() || at.Before(dated) {
 				dated = at
 			}
 		}
@@ -313,49 +236,4 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	for why, n := range holds.Ended {
 		ch <- prometheus.MustNewConstMetric(c.ended, prometheus.CounterValue, float64(n), index.HoldEnd(why).String())
 	}
-}
-
-// resourceState is what metrics say of a resource in all plugins together.
-type resourceState struct {
-	objects int
-	synced  float64 // 1, or 0 where one plugin has no list yet
-	watched bool    // by an API server: from files there are no news
-	// heard and listed are the times since Unix's epoch when the API server last did that for the plugin for which it is longest ago.
-	heard, listed time.Duration
-}
-
-// addResources adds to all what there is to say of the resources of h.
-func (h *Headless) addResources(all map[string]*resourceState) {
-	n := h.index.Counts()
-	objects := map[string]int{
-		namespacesResource: n.Namespaces, servicesResource: n.Services, slicesResource: n.Slices, podsResource: h.pods.Count(),
-	}
-	if h.imports != nil {
-		n := h.imports.Counts()
-		objects[importsResource], objects[importedResource] = n.Services, n.Slices
-	}
-	for name, last := range h.synced.last {
-		r := all[name]
-		if r == nil {
-			r = &resourceState{synced: 1, heard: math.MaxInt64, listed: math.MaxInt64}
-			all[name] = r
-		}
-		r.objects += objects[name]
-		if last.listed.Load() == 0 {
-			r.synced = 0
-		}
-		if len(h.manifests) == 0 {
-			r.watched = true
-			r.heard = min(r.heard, time.Duration(last.heard.Load()))
-			r.listed = min(r.listed, time.Duration(last.listed.Load()))
-		}
-	}
-}
-
-// indexes returns those that h has.
-func (h *Headless) indexes() []*index.Index {
-	if h.imports == nil {
-		return []*index.Index{h.index}
-	}
-	return []*index.Index{h.index, h.imports}
 }

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/kubetest"
+	"github.com/coredns-headless/headless/internal/metrictest"
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -54,13 +57,13 @@ func checkSamples(t *testing.T, got []string, want ...string) {
 }
 
 func TestMetricsOfHolds(t *testing.T) {
-	s := newWebAPI(t)
+	s := kubetest.NewWebServer(t)
 	h := watching(t, s, "hold 1m")
-	s.delete(stubSlice("web-a", "web", "10.0.0.1", "web-0")) // its Service stands, so its endpoint is held
+	s.Delete(kubetest.Slice("web-a", "web", "10.0.0.1", "web-0")) // its Service stands, so its endpoint is held
 	eventually(t, "the endpoint is held", func() bool { return h.index.Holding().Now == 1 })
-	s.put(stubSlice("web-b", "web", "10.0.0.1", "web-0"))
+	s.Put(kubetest.Slice("web-b", "web", "10.0.0.1", "web-0"))
 	eventually(t, "the endpoint is listed again", func() bool { return h.index.Holding().Now == 0 })
-	s.delete(stubSlice("web-b", "web", "10.0.0.1", "web-0"))
+	s.Delete(kubetest.Slice("web-b", "web", "10.0.0.1", "web-0"))
 	eventually(t, "the endpoint is held again", func() bool { return h.index.Holding().Now == 1 })
 	checkSamples(t, samples(t, collectorOf(h), "held_endpoints", "holds_total", "holds_ended_total"),
 		"held_endpoints 1",
@@ -112,14 +115,14 @@ func TestMetricsOfWhatIsHeld(t *testing.T) {
 func TestMetricsOfWhatIsNotThere(t *testing.T) {
 	checkSamples(t, samples(t, collectorOf(), "objects", "synced", "last_event_timestamp_seconds", "snapshot_served", "soa_serial"),
 		"snapshot_served 0", "soa_serial 0")
-	h := watching(t, newWebAPI(t), "noendpoints")
+	h := watching(t, kubetest.NewWebServer(t), "noendpoints")
 	checkSamples(t, samples(t, collectorOf(h), "objects"), `objects{resource="namespaces"} 1`, `objects{resource="services"} 2`)
 }
 
 // TestMetricsOfNews: events and lists are dated, by the plugin for which that was longest ago.
 func TestMetricsOfNews(t *testing.T) {
 	began := time.Now()
-	s, slow := newWebAPI(t), newWebAPI(t)
+	s, slow := kubetest.NewWebServer(t), kubetest.NewWebServer(t)
 	h := watching(t, s)
 	files := newTestHeadless(t, "")
 	event, list := `last_event_timestamp_seconds{resource="services"} `, `last_list_timestamp_seconds{resource="services"} `
@@ -144,13 +147,13 @@ func TestMetricsOfNews(t *testing.T) {
 		}
 	}
 	eventually(t, "a bookmark is an event", func() bool {
-		s.bookmark(servicesResource)
+		s.Bookmark(kube.Services)
 		return at(event, h, files).After(listed)
 	})
 	if got := at(list, h, files); !got.Equal(listed) {
 		t.Errorf("after a bookmark: listed at %v, want %v as before", got, listed)
 	}
-	release := slow.hold(servicesResource)
+	release := slow.Hold(kube.Services)
 	defer release()
 	unlisted := watching(t, slow, "startup_timeout 0s")
 	for _, sample := range []string{event, list} {
@@ -175,7 +178,7 @@ func TestMetricsOfAnswers(t *testing.T) {
 	big := newTestHeadless(t, "")
 	big.index = sizedIndex(1000)
 	unsynced := newTestHeadless(t, "")
-	unsynced.synced = newLatch(servicesResource)
+	unsynced.listing = kube.NewListing(kube.Services)
 	all := func() []string {
 		var lines []string
 		for _, line := range samples(t, h.tally, "answers_total", "negative_answers_total", "answer_records") {
@@ -262,55 +265,55 @@ func TestSizeClasses(t *testing.T) {
 // TestMetricsOfWatches ends the watches in each way and sees it counted.
 func TestMetricsOfWatches(t *testing.T) { // not parallel: it reads counters
 	restarts := func() (counts []float64) {
-		for _, end := range watchEnds {
-			counts = append(counts, testutil.ToFloat64(watchRestarts.WithLabelValues(servicesResource, string(end))))
+		for _, end := range kube.WatchEnds {
+			counts = append(counts, metrictest.Values(t, "coredns_headless_watch_restarts_total")[end+" services"])
 		}
 		return counts
 	}
 	for isSecure, form := range forms {
-		dead := watchSilent // nothing else shows it
+		dead := "silent" // nothing else shows it
 		if isSecure {
-			dead = watchBroken // a ping of HTTP/2
+			dead = "broken" // a ping of HTTP/2
 		}
 		bubble.Test(t, func(t *testing.T) {
-			n, s := newNetwork(t, isSecure)
-			h := n.watching(t)
+			n, s := kubetest.NewNetwork(t, isSecure)
+			h := watchingOver(t, n)
 			for _, c := range []struct {
 				name string
 				end  func()
-				want watchEnd
+				want string
 			}{
-				{"the server ends it", s.end, watchClosed},
-				{"the connection breaks", s.cut, watchBroken},
+				{"the server ends it", s.End, "closed"},
+				{"the connection breaks", s.Cut, "broken"},
 				{"the connection is dead", func() {
-					n.set(losing)
-					time.Sleep(2 * maxSilence)
-					n.set(noFault)
+					n.Set(kubetest.Losing)
+					time.Sleep(2 * kube.MaxSilence)
+					n.Set(kubetest.NoFault)
 				}, dead},
-				{"the server has nothing to say", func() { time.Sleep(maxSilence + time.Second) }, watchSilent},
-				{"the version is forgotten", func() { s.fail(errExpired) }, watchExpired},
-				{"the version is not there yet", func() { s.fail(errTooLarge) }, watchExpired},
-				{"the server fails", func() { s.fail(apierrors.NewInternalError(errors.New("oops"))) }, watchFailed},
+				{"the server has nothing to say", func() { time.Sleep(kube.MaxSilence + time.Second) }, "silent"},
+				{"the version is forgotten", func() { s.Fail(kubetest.ErrExpired) }, "expired"},
+				{"the version is not there yet", func() { s.Fail(kubetest.ErrTooLarge) }, "expired"},
+				{"the server fails", func() { s.Fail(apierrors.NewInternalError(errors.New("oops"))) }, "error"},
 				{"the server sends garbage", func() {
 					for _, resource := range everyResource {
-						s.inject(resource, func(w *stubWatch) []byte { return w.frame([]byte("garbage")) })
+						s.Inject(resource, func(w *kubetest.Watch) []byte { return w.Frame([]byte("garbage")) })
 					}
-				}, watchFailed},
+				}, "error"},
 			} {
 				idle(s, 2*time.Minute)
 				want := restarts()
-				want[slices.Index(watchEnds, c.want)]++
+				want[slices.Index(kube.WatchEnds, c.want)]++
 				c.end()
 				idle(s, 2*time.Minute)
 				if got := restarts(); !slices.Equal(got, want) {
-					t.Errorf("%s, %s: got the counts %v of %v, want %v", form, c.name, got, watchEnds, want)
+					t.Errorf("%s, %s: got the counts %v of %v, want %v", form, c.name, got, kube.WatchEnds, want)
 				}
 			}
 			want := restarts()
 			h.stop()
 			synctest.Wait()
 			if got := restarts(); !slices.Equal(got, want) {
-				t.Errorf("%s, stop: got the counts %v of %v, want %v", form, got, watchEnds, want)
+				t.Errorf("%s, stop: got the counts %v of %v, want %v", form, got, kube.WatchEnds, want)
 			}
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/prometheus/client_golang/prometheus"
 
 	corev1 "k8s.io/api/core/v1"
@@ -67,13 +68,13 @@ func readDashboard(t *testing.T) (d grafanaDashboard) {
 // exportedMetrics returns the labels, and their values, of the metrics that a server exports which has all that there is to export.
 func exportedMetrics(t *testing.T) map[string]map[string]map[string]bool {
 	t.Helper()
-	api := newStubAPI(t)
-	api.put(webObjects()...)
+	api := kubetest.NewServer(t)
+	api.Put(kubetest.WebObjects()...)
 	refusals := make(chan int, 3)
 	for _, code := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound} {
 		refusals <- code
 	}
-	api.intercept(func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
+	api.Intercept(func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
 		select {
 		case code := <-refusals:
 			http.Error(w, http.StatusText(code), code)
@@ -81,20 +82,20 @@ func exportedMetrics(t *testing.T) map[string]map[string]map[string]bool {
 			stub(w, r)
 		}
 	})
-	s := startServer(t, "cluster.local:0 clusterset.local:0 {\n"+bound+"prometheus 127.0.0.1:0\nheadless {\nendpoint "+api.url+
+	s := startServer(t, "cluster.local:0 clusterset.local:0 {\n"+bound+"prometheus 127.0.0.1:0\nheadless {\nendpoint "+api.URL+
 		"\nmulticluster clusterset.local\npods verified\nzonal\nsnapshot "+filepath.Join(t.TempDir(), "snapshot")+"\n}\n}\n"+
 		"example.org:0 {\n"+bound+"headless {\nmanifests examples testdata/cluster.yaml\n}\n}")
 	eventually(t, "every server block is synced", func() bool {
 		return !slices.ContainsFunc(running.all(), func(h *Headless) bool { return !h.isSynced() })
 	})
 	// What is counted only when it happens: a change that is dated, and objects that are left out.
-	dated := stubSlice("web-b", "web", "10.0.0.2", "web-1")
+	dated := kubetest.Slice("web-b", "web", "10.0.0.2", "web-1")
 	dated.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: time.Now().Add(time.Second).Format(time.RFC3339Nano)}
-	names := stubSlice("names", "web", "example.com", "web-2")
+	names := kubetest.Slice("names", "web", "example.com", "web-2")
 	names.AddressType = discoveryv1.AddressTypeFQDN
-	orphan := stubSlice("orphan", "", "10.0.0.3", "web-3")
+	orphan := kubetest.Slice("orphan", "", "10.0.0.3", "web-3")
 	orphan.Labels = nil
-	api.put(dated, names, orphan)
+	api.Put(dated, names, orphan)
 	eventually(t, "all of it has been seen", func() bool {
 		seen := skips(t)
 		return seen["endpointslices fqdn"] > 0 && seen["endpointslices no_service"] > 0 &&

@@ -2,15 +2,12 @@ package headless
 
 import (
 	"bytes"
-	"fmt"
 	"net/netip"
-	"slices"
 
+	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/caddy"
 	"github.com/coredns/caddy/caddyfile"
-
-	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // Stanza is what one server block of a Corefile says to this plugin. It is for programs that answer as a server would without
@@ -71,26 +68,10 @@ func (s *Stanza) Option(name string) (args []string, ok bool) {
 // Offline returns the plugin as the stanza describes it, but for where the cluster's state comes from: that is objects, for
 // ever. They are treated as those in manifests are: it may give them the namespace and the label that the API server would.
 // There is nothing to start or to stop.
-func (s *Stanza) Offline(objects []runtime.Object) (*Headless, error) {
-	cfg := *s.config
-	cfg.snapshot = snapshotConfig{}
-	h, feeds := newWithoutSource(&cfg, "")
-	m := &manifests{feeds: feeds, selectors: cfg.selectors()}
-	return h, m.feed(objects)
-}
-
-// ReadManifests returns the objects in files and folders, which are read as those of the option manifests are. One of an unknown
-// kind is left out.
-func ReadManifests(paths ...string) ([]runtime.Object, error) {
-	files, _, err := (&manifests{paths: paths}).files()
-	if err != nil {
-		return nil, fmt.Errorf("manifests: %w", err)
-	}
-	objects, err := decodeManifests(files)
-	if err != nil {
-		return nil, fmt.Errorf("manifests: %w", err)
-	}
-	return slices.DeleteFunc(objects, func(obj runtime.Object) bool { return obj == nil }), nil
+func (s *Stanza) Offline(objects []manifests.Object) *Headless {
+	h, feeds := newWithoutSource(s.config)
+	manifests.Feed(feeds, objects)
+	return h
 }
 
 // AddressLabel returns the label that names an endpoint by its address, for want of a hostname; "" if address is none that an

@@ -2,17 +2,14 @@ package headless
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 func TestParseStanzasFindsThoseOfEitherName(t *testing.T) {
@@ -70,15 +67,11 @@ func offline(t *testing.T, corefile string) *Headless {
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, err := ReadManifests("examples")
+	objects, err := manifests.Read("examples")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := stanzas[0].Offline(objects)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
+	return stanzas[0].Offline(objects)
 }
 
 func TestOfflineAnswersAsTheStanzaSaysFromTheObjects(t *testing.T) {
@@ -112,27 +105,6 @@ func TestOfflineAnswersAsTheStanzaSaysFromTheObjects(t *testing.T) {
 				t.Error(err)
 			}
 		})
-	}
-}
-
-func TestReadManifestsLeavesOutUnknownKinds(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "objects.yaml")
-	text := "apiVersion: example.org/v1\nkind: Unknown\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	objects, err := ReadManifests(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := objects[0].(*corev1.Namespace); !ok || len(objects) != 1 {
-		t.Errorf("got %v, want one Namespace", objects)
-	}
-}
-
-func TestReadManifestsSaysWhatIsWrong(t *testing.T) {
-	if _, err := ReadManifests("testdata/none"); err == nil || !strings.HasPrefix(err.Error(), "manifests: ") {
-		t.Errorf("got the error %v, want one of manifests", err)
 	}
 }
 

@@ -17,6 +17,9 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/kubetest"
+	"github.com/coredns-headless/headless/internal/logtest"
 )
 
 // The tests of this file run in bubbles of synctest, where hours are over at once.
@@ -30,19 +33,19 @@ func mostRequests(d time.Duration) int { return 5 + int(d/(2*time.Second)) }
 func mostLists(d time.Duration) int    { return 6 + int(d/(30*time.Second)) }
 
 // idle lets time pass in which the API server sends its bookmarks.
-func idle(s *stubAPI, d time.Duration) {
+func idle(s *kubetest.Server, d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		time.Sleep(min(time.Minute, time.Until(end)))
 		for _, resource := range everyResource {
-			s.bookmark(resource)
+			s.Bookmark(resource)
 		}
 		synctest.Wait()
 	}
 }
 
 // putAll changes an object of each resource.
-func putAll(s *stubAPI, address string) {
-	s.put(stubNamespace("event"), stubService("event", "None"), stubSlice("event", "event", address, "event-0"))
+func putAll(s *kubetest.Server, address string) {
+	s.Put(kubetest.Namespace("event"), kubetest.Service("event", "None"), kubetest.Slice("event", "event", address, "event-0"))
 }
 
 // untilSaid waits until h gives an answer, while it gives those that stay, and returns how long that took. The test fails after
@@ -65,63 +68,65 @@ var forms = map[bool]string{false: "HTTP/1.1", true: "TLS and HTTP/2"}
 
 func TestOutageIsNotNoticedByQueries(t *testing.T) {
 	t.Parallel()
-	answering := func(answer func(http.ResponseWriter, *http.Request)) func(*network, *stubAPI) {
-		return func(_ *network, s *stubAPI) {
-			s.intercept(func(w http.ResponseWriter, r *http.Request, _ http.HandlerFunc) { answer(w, r) })
-			s.end()
+	answering := func(answer func(http.ResponseWriter, *http.Request)) func(*kubetest.Network, *kubetest.Server) {
+		return func(_ *kubetest.Network, s *kubetest.Server) {
+			s.Intercept(func(w http.ResponseWriter, r *http.Request, _ http.HandlerFunc) { answer(w, r) })
+			s.End()
 		}
 	}
-	status := func(code int) func(*network, *stubAPI) {
+	status := func(code int) func(*kubetest.Network, *kubetest.Server) {
 		return answering(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, http.StatusText(code), code) })
 	}
 	const retryAfter = 7 * time.Second
-	retry := func(code int) func(*network, *stubAPI) {
+	retry := func(code int) func(*kubetest.Network, *kubetest.Server) {
 		return answering(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
 			http.Error(w, http.StatusText(code), code)
 		})
 	}
-	broken := func(f fault) func(*network, *stubAPI) { return func(n *network, _ *stubAPI) { n.set(f) } }
+	broken := func(f kubetest.Fault) func(*kubetest.Network, *kubetest.Server) {
+		return func(n *kubetest.Network, _ *kubetest.Server) { n.Set(f) }
+	}
 	hang := answering(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	nothing := func(*stubAPI) {}
-	restored := func(s *stubAPI) { s.restore(50) }
+	nothing := func(*kubetest.Server) {}
+	restored := func(s *kubetest.Server) { s.Restore(50) }
 	const short, long, hour = 50 * time.Second, 10 * time.Minute, time.Hour
 	for _, tt := range []struct {
 		name  string
-		begin func(*network, *stubAPI)
+		begin func(*kubetest.Network, *kubetest.Server)
 		lasts time.Duration
-		last  func(*stubAPI) // before the end
-		syncs int            // of each resource, from the start on
-		after time.Duration  // the end, in which a change is seen
+		last  func(*kubetest.Server) // before the end
+		syncs int                    // of each resource, from the start on
+		after time.Duration          // the end, in which a change is seen
 	}{
-		{"connections are refused", broken(refusing), long, nothing, 1, soon},
-		{"connections are refused and the versions expire", broken(refusing), hour, (*stubAPI).compact, 2, soon},
-		{"connections are refused and a backup is restored", broken(refusing), long, restored, 2, soon},
-		{"connections are reset, for a short time", broken(resetting), short, nothing, 1, soon},
-		{"connections are reset", broken(resetting), long, nothing, 2, soon},
-		{"packets are lost", broken(losing), hour, nothing, 2, soon},
+		{"connections are refused", broken(kubetest.Refusing), long, nothing, 1, soon},
+		{"connections are refused and the versions expire", broken(kubetest.Refusing), hour, (*kubetest.Server).Compact, 2, soon},
+		{"connections are refused and a backup is restored", broken(kubetest.Refusing), long, restored, 2, soon},
+		{"connections are reset, for a short time", broken(kubetest.Resetting), short, nothing, 1, soon},
+		{"connections are reset", broken(kubetest.Resetting), long, nothing, 2, soon},
+		{"packets are lost", broken(kubetest.Losing), hour, nothing, 2, soon},
 		{"401", status(http.StatusUnauthorized), short, nothing, 1, soon},
 		{"403", status(http.StatusForbidden), long, nothing, 2, soon},
 		{"429", status(http.StatusTooManyRequests), long, nothing, 1, soon},
 		{"429 with Retry-After", retry(http.StatusTooManyRequests), long, nothing, 1, 2 * retryAfter},
-		{"500 and the versions expire", status(http.StatusInternalServerError), long, (*stubAPI).compact, 2, soon},
+		{"500 and the versions expire", status(http.StatusInternalServerError), long, (*kubetest.Server).Compact, 2, soon},
 		{"503, for a short time", status(http.StatusServiceUnavailable), short, nothing, 1, soon},
 		{"503", status(http.StatusServiceUnavailable), long, nothing, 2, soon},
 		{"503 with Retry-After", retry(http.StatusServiceUnavailable), hour, nothing, 2, 2 * retryAfter},
 		{"504", status(http.StatusGatewayTimeout), long, nothing, 2, soon},
-		{"no answer", hang, long, nothing, 2, maxSilence + soon},
+		{"no answer", hang, long, nothing, 2, kube.MaxSilence + soon},
 	} {
 		for isSecure, form := range forms {
 			t.Run(tt.name+", "+form, func(t *testing.T) {
 				t.Parallel()
 				bubble.Test(t, func(t *testing.T) {
-					n, s := newNetwork(t, isSecure)
-					h := n.watching(t)
+					n, s := kubetest.NewNetwork(t, isSecure)
+					h := watchingOver(t, n)
 					putAll(s, "10.0.1.1")
 					untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.1", soon)
 					idle(s, 5*time.Minute)
 
-					requests, dials, began := len(s.seen("")), n.dialled(), time.Now()
+					requests, dials, began := len(s.Seen("")), n.Dialled(), time.Now()
 					tt.begin(n, s)
 					for time.Since(began) < tt.lasts {
 						checkWeb(t, h)
@@ -129,17 +134,17 @@ func TestOutageIsNotNoticedByQueries(t *testing.T) {
 					}
 					putAll(s, "10.0.1.2")
 					tt.last(s)
-					s.put(stubSlice("event", "event", "10.0.1.3", "event-0"))
-					requests, dials = len(s.seen(""))-requests, n.dialled()-dials
-					n.set(noFault)
-					s.intercept(nil)
+					s.Put(kubetest.Slice("event", "event", "10.0.1.3", "event-0"))
+					requests, dials = len(s.Seen(""))-requests, n.Dialled()-dials
+					n.Set(kubetest.NoFault)
+					s.Intercept(nil)
 					seen := untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.3", tt.after)
 					checkWeb(t, h)
 					idle(s, 10*time.Minute)
 					t.Logf("%v: %d requests, %d connections; seen after %v", tt.lasts, requests, dials, seen)
 
 					for _, resource := range everyResource {
-						if got := s.syncs(resource); got != tt.syncs {
+						if got := s.Syncs(resource); got != tt.syncs {
 							t.Errorf("%s: synced %d times, want %d", resource, got, tt.syncs)
 						}
 					}
@@ -158,18 +163,18 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 		t.Run(strconv.Itoa(code), func(t *testing.T) {
 			t.Parallel()
 			bubble.Test(t, func(t *testing.T) {
-				n, s := newNetwork(t, false)
-				s.intercept(func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
+				n, s := kubetest.NewNetwork(t, false)
+				s.Intercept(func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
 					w.Header().Set("Retry-After", "20")
 					http.Error(w, http.StatusText(code), code)
 				})
-				n.watching(t)
+				watchingOver(t, n)
 				time.Sleep(10 * time.Minute)
 				for _, resource := range everyResource {
-					requests := s.seen(resource)
+					requests := s.Seen(resource)
 					pauses := make(map[time.Duration]bool)
 					for i := range requests[1:] {
-						pause := requests[i+1].at.Sub(requests[i].at)
+						pause := requests[i+1].At.Sub(requests[i].At)
 						pauses[pause] = true
 						if pause < 20*time.Second || pause > 30*time.Second {
 							t.Errorf("%s: a pause of %v, want 20 to 30 s", resource, pause)
@@ -192,22 +197,22 @@ func TestOutagesInARow(t *testing.T) {
 		t.Run(fmt.Sprintf("streams %v", streams), func(t *testing.T) {
 			t.Parallel()
 			bubble.Test(t, func(t *testing.T) {
-				n, s := newNetwork(t, false)
+				n, s := kubetest.NewNetwork(t, false)
 				if !streams {
-					s.refuseStreams()
+					s.RefuseStreams()
 				}
-				h := n.watching(t)
+				h := watchingOver(t, n)
 				for i := range outages {
-					idle(s, worthwhile+time.Second)
-					n.set(refusing)
+					idle(s, kube.Worthwhile+time.Second)
+					n.Set(kubetest.Refusing)
 					time.Sleep(time.Second)
 					address := fmt.Sprintf("10.0.1.%d", i+1)
 					putAll(s, address)
-					s.compact()
-					n.set(noFault)
+					s.Compact()
+					n.Set(kubetest.NoFault)
 					untilSaid(t, h, "event-0.event A", "NOERROR "+address, soon)
 				}
-				if got := s.syncs(slicesResource); got != 1+outages {
+				if got := s.Syncs(kube.Slices); got != 1+outages {
 					t.Errorf("synced %d times, want %d", got, 1+outages)
 				}
 			})
@@ -219,15 +224,15 @@ func TestOutagesInARow(t *testing.T) {
 func TestShortOutages(t *testing.T) {
 	t.Parallel()
 	bubble.Test(t, func(t *testing.T) {
-		n, s := newNetwork(t, false)
-		h := n.watching(t)
+		n, s := kubetest.NewNetwork(t, false)
+		h := watchingOver(t, n)
 		for i := range 20 {
 			idle(s, 3*time.Second)
-			n.set(refusing)
+			n.Set(kubetest.Refusing)
 			time.Sleep(time.Second) // which three requests can fail in, and the last pause is 1.6 s at most
 			address := fmt.Sprintf("10.0.1.%d", i+1)
 			putAll(s, address)
-			n.set(noFault)
+			n.Set(kubetest.NoFault)
 			untilSaid(t, h, "event-0.event A", "NOERROR "+address, 2*time.Second)
 		}
 	})
@@ -237,8 +242,8 @@ func TestShortOutages(t *testing.T) {
 func TestServerThatEndsWatches(t *testing.T) {
 	t.Parallel()
 	const lasts = 30 * time.Minute
-	forWatches := func(s *stubAPI, answer interceptor) {
-		s.intercept(func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
+	forWatches := func(s *kubetest.Server, answer kubetest.Interceptor) {
+		s.Intercept(func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
 			if r.URL.Query().Get("watch") == "true" {
 				answer(w, r, stub)
 			} else {
@@ -246,8 +251,8 @@ func TestServerThatEndsWatches(t *testing.T) {
 			}
 		})
 	}
-	after := func(d time.Duration) func(*stubAPI) {
-		return func(s *stubAPI) {
+	after := func(d time.Duration) func(*kubetest.Server) {
+		return func(s *kubetest.Server) {
 			forWatches(s, func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
 				ctx, cancel := context.WithTimeout(r.Context(), d)
 				defer cancel()
@@ -255,23 +260,23 @@ func TestServerThatEndsWatches(t *testing.T) {
 			})
 		}
 	}
-	afterEvent := func(s *stubAPI) {
+	afterEvent := func(s *kubetest.Server) {
 		forWatches(s, func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
 			ctx, cancel := context.WithTimeout(r.Context(), 20*time.Millisecond)
 			defer cancel()
 			bookmarks := time.AfterFunc(10*time.Millisecond, func() {
 				for _, resource := range everyResource {
-					s.bookmark(resource)
+					s.Bookmark(resource)
 				}
 			})
 			defer bookmarks.Stop()
 			stub(w, r.WithContext(ctx))
 		})
 	}
-	half := func(lasts time.Duration) func(*stubAPI) {
-		return func(s *stubAPI) {
+	half := func(lasts time.Duration) func(*kubetest.Server) {
+		return func(s *kubetest.Server) {
 			forWatches(s, func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
-				if !newStubRequest(r).streamed {
+				if !kubetest.NewRequest(r).Streamed {
 					http.Error(w, "expired", http.StatusGone)
 					return
 				}
@@ -289,20 +294,20 @@ func TestServerThatEndsWatches(t *testing.T) {
 			})
 		}
 	}
-	refused := func(code int) func(*stubAPI) {
-		return func(s *stubAPI) {
+	refused := func(code int) func(*kubetest.Server) {
+		return func(s *kubetest.Server) {
 			forWatches(s, func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
 				http.Error(w, http.StatusText(code), code)
 			})
 		}
 	}
-	silent := func(s *stubAPI) {
+	silent := func(s *kubetest.Server) {
 		forWatches(s, func(_ http.ResponseWriter, r *http.Request, _ http.HandlerFunc) { <-r.Context().Done() })
 	}
-	expired := func(lives time.Duration) func(*stubAPI) {
-		return func(s *stubAPI) {
+	expired := func(lives time.Duration) func(*kubetest.Server) {
+		return func(s *kubetest.Server) {
 			forWatches(s, func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
-				if !newStubRequest(r).streamed {
+				if !kubetest.NewRequest(r).Streamed {
 					http.Error(w, "expired", http.StatusGone)
 					return
 				}
@@ -312,27 +317,27 @@ func TestServerThatEndsWatches(t *testing.T) {
 			})
 		}
 	}
-	const most = int(lasts / worthwhile)
+	const most = int(lasts / kube.Worthwhile)
 	for _, tt := range []struct {
 		name     string
-		setup    func(*stubAPI)
+		setup    func(*kubetest.Server)
 		requests int           // for each resource while it lasts, at most
 		syncs    int           // the same
 		delay    time.Duration // until a change is seen, at most; negative: it is never seen
 	}{
-		{"never", func(*stubAPI) {}, 0, 0, 0},
+		{"never", func(*kubetest.Server) {}, 0, 0, 0},
 		{"after five minutes", after(5 * time.Minute), 7, 0, 0},
 		{"after two seconds", after(2 * time.Second), mostRequests(lasts), 0, soon},
 		{"at once", after(0), mostRequests(lasts), mostLists(lasts), time.Minute},
 		{"after an event", afterEvent, mostRequests(lasts), 0, soon},
 		{"in the middle of a list", half(0), 1 + mostLists(lasts), mostLists(lasts), -1},
-		{"in the middle of a list, late", half(worthwhile), 1 + mostLists(lasts), mostLists(lasts), -1},
+		{"in the middle of a list, late", half(kube.Worthwhile), 1 + mostLists(lasts), mostLists(lasts), -1},
 		{"by 403", refused(http.StatusForbidden), mostRequests(lasts), mostLists(lasts), 2 * time.Minute},
 		{"by 503", refused(http.StatusServiceUnavailable), mostRequests(lasts), mostLists(lasts), 2 * time.Minute},
 		{"by 410", expired(lasts), 3 * mostLists(lasts), mostLists(lasts), time.Minute},
-		{"by 410, too soon after a list", expired(worthwhile - time.Second), 3 * mostLists(lasts), mostLists(lasts), time.Minute},
-		{"by 410, a while after a list", expired(worthwhile), 3 * most, most, time.Minute},
-		{"by silence", silent, int(3 * lasts / maxSilence), mostLists(lasts), 2*maxSilence + time.Minute},
+		{"by 410, too soon after a list", expired(kube.Worthwhile - time.Second), 3 * mostLists(lasts), mostLists(lasts), time.Minute},
+		{"by 410, a while after a list", expired(kube.Worthwhile), 3 * most, most, time.Minute},
+		{"by silence", silent, int(3 * lasts / kube.MaxSilence), mostLists(lasts), 2*kube.MaxSilence + time.Minute},
 	} {
 		for _, streams := range []bool{true, false} {
 			if !streams && tt.delay < 0 {
@@ -341,18 +346,18 @@ func TestServerThatEndsWatches(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, streams %v", tt.name, streams), func(t *testing.T) {
 				t.Parallel()
 				bubble.Test(t, func(t *testing.T) {
-					n, s := newNetwork(t, false)
+					n, s := kubetest.NewNetwork(t, false)
 					if !streams {
-						s.refuseStreams()
+						s.RefuseStreams()
 					}
-					h := n.watching(t)
+					h := watchingOver(t, n)
 					putAll(s, "10.0.1.1")
 					untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.1", soon)
 					tt.setup(s)
-					s.end()
+					s.End()
 					syncs, requests := make(map[string]int), make(map[string]int)
 					for _, resource := range everyResource {
-						syncs[resource], requests[resource] = s.syncs(resource), len(s.seen(resource))
+						syncs[resource], requests[resource] = s.Syncs(resource), len(s.Seen(resource))
 					}
 					longest := time.Duration(0)
 					for began, i := time.Now(), 2; time.Since(began) < lasts; i++ {
@@ -365,7 +370,7 @@ func TestServerThatEndsWatches(t *testing.T) {
 						}
 					}
 					for _, resource := range everyResource {
-						gotSyncs, gotRequests := s.syncs(resource)-syncs[resource], len(s.seen(resource))-requests[resource]
+						gotSyncs, gotRequests := s.Syncs(resource)-syncs[resource], len(s.Seen(resource))-requests[resource]
 						t.Logf("%s: %d requests, %d lists, changes were seen within %v", resource, gotRequests, gotSyncs, longest)
 						if gotRequests > tt.requests+1 || gotSyncs > tt.syncs {
 							t.Errorf("%s: %d requests and %d lists, want at most %d and %d", resource, gotRequests, gotSyncs, tt.requests+1, tt.syncs)
@@ -385,25 +390,25 @@ func TestDeadConnectionIsNoticed(t *testing.T) {
 		within   time.Duration
 	}{
 		{true, 45 * time.Second}, // by a ping of HTTP/2
-		{false, maxSilence},      // at the latest; see TestConnectionsAreKeptAlive
+		{false, kube.MaxSilence}, // at the latest; see TestConnectionsAreKeptAlive
 	} {
 		t.Run(forms[tt.isSecure], func(t *testing.T) {
 			t.Parallel()
 			bubble.Test(t, func(t *testing.T) {
-				n, s := newNetwork(t, tt.isSecure)
-				h := n.watching(t)
+				n, s := kubetest.NewNetwork(t, tt.isSecure)
+				h := watchingOver(t, n)
 				for i := range 5 {
 					address := fmt.Sprintf("10.0.1.%d", i+1)
 					putAll(s, address)
 					untilSaid(t, h, "event-0.event A", "NOERROR "+address, soon)
 					idle(s, time.Minute+time.Duration(i)*7*time.Second)
-					n.lose()
-					s.put(stubSlice("event", "event", "10.0.2.1", "event-0"))
+					n.Lose()
+					s.Put(kubetest.Slice("event", "event", "10.0.2.1", "event-0"))
 					seen := untilSaid(t, h, "event-0.event A", "NOERROR 10.0.2.1", tt.within+soon)
 					t.Logf("seen after %v", seen)
 				}
 				for _, resource := range everyResource {
-					if got := s.syncs(resource); got != 1 {
+					if got := s.Syncs(resource); got != 1 {
 						t.Errorf("%s: synced %d times, want once", resource, got)
 					}
 				}
@@ -419,10 +424,10 @@ func TestQuietWatchIsNotEnded(t *testing.T) {
 		t.Run(form, func(t *testing.T) {
 			t.Parallel()
 			bubble.Test(t, func(t *testing.T) {
-				n, s := newNetwork(t, isSecure)
-				n.watching(t)
+				n, s := kubetest.NewNetwork(t, isSecure)
+				watchingOver(t, n)
 				idle(s, time.Hour)
-				if got := len(s.seen("")); got != len(everyResource) {
+				if got := len(s.Seen("")); got != len(everyResource) {
 					t.Errorf("%d requests in an hour, want %d", got, len(everyResource))
 				}
 			})
@@ -438,28 +443,28 @@ func TestSilentServerIsAsked(t *testing.T) {
 		t.Run(form, func(t *testing.T) {
 			t.Parallel()
 			bubble.Test(t, func(t *testing.T) {
-				n, s := newNetwork(t, isSecure)
-				h := n.watching(t)
+				n, s := kubetest.NewNetwork(t, isSecure)
+				h := watchingOver(t, n)
 				const lasts = time.Hour
 				for began := time.Now(); time.Since(began) < lasts; time.Sleep(time.Second) {
-					if silence := time.Since(h.synced.confirmed()); silence > maxSilence+soon {
+					if silence := time.Since(h.clock.Confirmed()); silence > kube.MaxSilence+soon {
 						t.Fatalf("the server has not been heard of for %v", silence)
 					}
 				}
 				for _, resource := range everyResource {
 					verbs := map[string]int{}
-					for _, r := range s.seen(resource) {
-						verbs[r.verb]++
+					for _, r := range s.Seen(resource) {
+						verbs[r.Verb]++
 					}
-					if most := 1 + int(lasts/maxSilence); s.syncs(resource) != 1 || verbs["watch"] < most/2 || verbs["watch"] > most || verbs["list of none"] != verbs["watch"]-1 {
-						t.Errorf("%s: synced %d times by the requests %v, want one, and up to %d watches, each but the first with a list of none", resource, s.syncs(resource), verbs, most)
+					if most := 1 + int(lasts/kube.MaxSilence); s.Syncs(resource) != 1 || verbs["watch"] < most/2 || verbs["watch"] > most || verbs["list of none"] != verbs["watch"]-1 {
+						t.Errorf("%s: synced %d times by the requests %v, want one, and up to %d watches, each but the first with a list of none", resource, s.Syncs(resource), verbs, most)
 					}
 				}
 				putAll(s, "10.0.1.1")
 				untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.1", soon)
-				s.restore(50) // behind a load balancer: no connection breaks
-				s.put(stubSlice("event", "event", "10.0.1.2", "event-0"))
-				untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.2", maxSilence+soon)
+				s.Restore(50) // behind a load balancer: no connection breaks
+				s.Put(kubetest.Slice("event", "event", "10.0.1.2", "event-0"))
+				untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.2", kube.MaxSilence+soon)
 			})
 		})
 	}
@@ -471,41 +476,41 @@ func TestReplicasDoNotComeAsAHerd(t *testing.T) {
 	const replicas, lasts = 20, 2 * time.Minute
 	for _, tt := range []struct {
 		name  string
-		last  func(*stubAPI)
+		last  func(*kubetest.Server)
 		syncs int // of each resource by each replica, from the start on
 	}{
-		{"that goes on", func(*stubAPI) {}, 1},
-		{"whose versions expire", (*stubAPI).compact, 2},
+		{"that goes on", func(*kubetest.Server) {}, 1},
+		{"whose versions expire", (*kubetest.Server).Compact, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			bubble.Test(t, func(t *testing.T) {
-				n, s := newNetwork(t, false)
+				n, s := kubetest.NewNetwork(t, false)
 				var all []*Headless
 				for range replicas {
-					all = append(all, n.watching(t))
+					all = append(all, watchingOver(t, n))
 				}
 				putAll(s, "10.0.1.1")
 				idle(s, 5*time.Minute)
-				dials := n.dialled()
-				n.set(refusing)
+				dials := n.Dialled()
+				n.Set(kubetest.Refusing)
 				time.Sleep(lasts)
-				dials = n.dialled() - dials
+				dials = n.Dialled() - dials
 				putAll(s, "10.0.1.2")
 				tt.last(s)
-				s.put(stubSlice("event", "event", "10.0.1.3", "event-0"))
+				s.Put(kubetest.Slice("event", "event", "10.0.1.3", "event-0"))
 
-				before, back := len(s.seen("")), time.Now()
-				n.set(noFault)
+				before, back := len(s.Seen("")), time.Now()
+				n.Set(kubetest.NoFault)
 				for _, h := range all {
 					untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.3", soon-time.Since(back))
 				}
 				took := time.Since(back)
 				idle(s, 5*time.Minute)
-				requests := s.seen("")[before:]
+				requests := s.Seen("")[before:]
 				inWindow := make(map[time.Duration]int)
 				for _, r := range requests {
-					inWindow[r.at.Sub(back)/(100*time.Millisecond)]++
+					inWindow[r.At.Sub(back)/(100*time.Millisecond)]++
 				}
 				peak := 0
 				for _, n := range inWindow {
@@ -525,7 +530,7 @@ func TestReplicasDoNotComeAsAHerd(t *testing.T) {
 					t.Errorf("%d of %d requests came within 100 ms", peak, watches)
 				}
 				for _, resource := range everyResource {
-					if got := s.syncs(resource); got != replicas*tt.syncs {
+					if got := s.Syncs(resource); got != replicas*tt.syncs {
 						t.Errorf("%s: synced %d times, want %d", resource, got, replicas*tt.syncs)
 					}
 				}
@@ -535,14 +540,14 @@ func TestReplicasDoNotComeAsAHerd(t *testing.T) {
 }
 
 func TestRightsComeAndGo(t *testing.T) { // not parallel: it captures the log
-	logged := capture(t)
+	logged := logtest.Capture(t)
 	bubble.Test(t, func(t *testing.T) {
-		n, s := newNetwork(t, true)
-		h := n.watching(t)
+		n, s := kubetest.NewNetwork(t, true)
+		h := watchingOver(t, n)
 		const lasts = 5 * time.Minute
 		for i := range 2 {
-			s.refuse(http.StatusForbidden)
-			s.end()
+			s.Refuse(http.StatusForbidden)
+			s.End()
 			for began := time.Now(); time.Since(began) < lasts; time.Sleep(time.Minute) {
 				checkWeb(t, h)
 				if !h.Ready() {
@@ -551,7 +556,7 @@ func TestRightsComeAndGo(t *testing.T) { // not parallel: it captures the log
 			}
 			address := fmt.Sprintf("10.0.1.%d", i+1)
 			putAll(s, address)
-			s.refuse(0)
+			s.Refuse(0)
 			untilSaid(t, h, "event-0.event A", "NOERROR "+address, soon)
 			idle(s, 10*time.Minute)
 		}
@@ -574,7 +579,7 @@ func TestRightsComeAndGo(t *testing.T) { // not parallel: it captures the log
 func TestTokenFileIsReadAgain(t *testing.T) {
 	t.Parallel()
 	bubble.Test(t, func(t *testing.T) {
-		n, s := newNetwork(t, true)
+		n, s := kubetest.NewNetwork(t, true)
 		file := filepath.Join(t.TempDir(), "token")
 		write := func(token string) {
 			t.Helper()
@@ -583,7 +588,7 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 			}
 		}
 		var valid atomic.Value
-		s.intercept(func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
+		s.Intercept(func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc) {
 			if r.Header.Get("Authorization") != "Bearer "+valid.Load().(string) {
 				http.Error(w, "unknown token", http.StatusUnauthorized)
 				return
@@ -592,25 +597,25 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 		})
 		valid.Store("one")
 		write("one")
-		n.stanza = "kubeconfig " + writeKubeconfig(t, s.url, "{insecure-skip-tls-verify: true}", fmt.Sprintf("{tokenFile: %q}", file))
-		h := n.watching(t)
+		n.Stanza = "kubeconfig " + kubetest.WriteKubeconfig(t, s.URL, "{insecure-skip-tls-verify: true}", fmt.Sprintf("{tokenFile: %q}", file))
+		h := watchingOver(t, n)
 		checkWeb(t, h)
 
 		// As a kubelet does, long before the old one expires: nobody notices.
 		write("two")
 		idle(s, 2*time.Minute)
-		before := len(s.seen(""))
+		before := len(s.Seen(""))
 		valid.Store("two")
-		s.end()
+		s.End()
 		putAll(s, "10.0.1.1")
 		untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.1", soon)
-		if got := len(s.seen("")) - before; got != len(everyResource) {
+		if got := len(s.Seen("")) - before; got != len(everyResource) {
 			t.Errorf("%d requests, want %d: the old token was sent", got, len(everyResource))
 		}
 
 		// The old one is revoked first. The file is read again once a minute, whatever the server says.
 		valid.Store("three")
-		s.end()
+		s.End()
 		time.Sleep(time.Minute)
 		checkWeb(t, h)
 		write("three")
@@ -622,20 +627,20 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 func TestServerCertificateChanges(t *testing.T) {
 	t.Parallel()
 	bubble.Test(t, func(t *testing.T) {
-		n, s := newNetwork(t, true)
-		h := n.watching(t)
+		n, s := kubetest.NewNetwork(t, true)
+		h := watchingOver(t, n)
 		checkWeb(t, h)
 		change := func(authority *tls.Certificate, address string) *tls.Certificate {
 			t.Helper()
-			certFile, keyFile := writeIssued(t, t.TempDir(), authority)
-			cert := loadCertificate(t, certFile, keyFile)
-			n.certificate.Store(cert)
-			s.cut()
+			certFile, keyFile := kubetest.WriteIssued(t, t.TempDir(), authority)
+			cert := kubetest.LoadCertificate(t, certFile, keyFile)
+			n.Certificate.Store(cert)
+			s.Cut()
 			putAll(s, address)
 			return cert
 		}
 
-		change(n.certificate.Load(), "10.0.1.1")
+		change(n.Certificate.Load(), "10.0.1.1")
 		untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.1", soon)
 
 		stranger := change(nil, "10.0.1.2")
@@ -646,7 +651,7 @@ func TestServerCertificateChanges(t *testing.T) {
 		}
 
 		// The file of the authority is read again every five minutes.
-		if err := os.WriteFile(n.authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: stranger.Certificate[0]}), 0o600); err != nil {
+		if err := os.WriteFile(n.Authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: stranger.Certificate[0]}), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		untilSaid(t, h, "event-0.event A", "NOERROR 10.0.1.2", 5*time.Minute+soon)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns/caddy"
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -256,9 +257,7 @@ func TestReadmeExplainsLabels(t *testing.T) {
 	for r := index.NoReason + 1; int(r) < index.NumReasons; r++ {
 		texts = append(texts, r.String())
 	}
-	for _, end := range watchEnds {
-		texts = append(texts, string(end))
-	}
+	texts = append(texts, kube.WatchEnds...)
 	for _, text := range texts {
 		if !strings.Contains(section, "* `"+text+"`: ") {
 			t.Errorf("got no line for %q in README.md", text)
@@ -268,7 +267,7 @@ func TestReadmeExplainsLabels(t *testing.T) {
 
 func TestReadmeNamesEveryReasonToSkip(t *testing.T) {
 	section := readmeSection(t, "Metrics")
-	for _, r := range []flaw{badAddress, badPort, badName, badAnnotation, fqdnSlice, beyondLimit, noService, unknownKind, unexpected} {
+	for _, r := range kube.Flaws {
 		if !strings.Contains(section, "* `"+string(r)+"`: ") {
 			t.Errorf("got no line for reason %q in README.md", r)
 		}
@@ -288,7 +287,7 @@ func TestDocumentedRoleIsTheDeployedOneWithAllComponents(t *testing.T) {
 		t.Errorf("got a %s %s, want a ClusterRole", role.APIVersion, role.Kind)
 	}
 	got, deployed := granted(t, role.Rules), granted(t, deployedRules(t, "multicluster", "pods-verified"))
-	want := []string{slicesResource + ".discovery.k8s.io", namespacesResource, podsResource, importsResource + ".multicluster.x-k8s.io", servicesResource}
+	want := []string{kube.Slices + ".discovery.k8s.io", kube.Namespaces, kube.Pods, kube.Imports + ".multicluster.x-k8s.io", kube.Services}
 	if !slices.Equal(got, want) || !slices.Equal(deployed, want) {
 		t.Errorf("got the right to %q, deployed is that to %q, want %q", got, deployed, want)
 	}

@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/kubetest"
+	"github.com/coredns-headless/headless/internal/manifests"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
@@ -761,13 +763,13 @@ func serveSearchLists(t *testing.T, folder string) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	api := newStubAPI(t)
+	api := kubetest.NewServer(t)
 	putSearchObjects(t, api)
 	forward := "forward . " + startSearchUpstream(t)
 	c := ""
 	for plugin, addr := range searchServers {
 		c += ".:53 {\nbind " + addr + "\n" + plugin + ` cluster.local clusterset.local in-addr.arpa ip6.arpa {
-			endpoint ` + api.url + `
+			endpoint ` + api.URL + `
 			pods insecure
 			zonal
 			multicluster clusterset.local
@@ -845,10 +847,10 @@ func writeFile(t *testing.T, file, content string) {
 }
 
 // putSearchObjects puts the objects of the test, and the namespaces that they are in, on the API server.
-func putSearchObjects(t *testing.T, api *stubAPI) {
+func putSearchObjects(t *testing.T, api *kubetest.Server) {
 	t.Helper()
 	for _, content := range []string{readDocument(t, "testdata/cluster.yaml"), readDocument(t, "testdata/imports.yaml"), searchObjects} {
-		objects, err := decodeManifest([]byte(content))
+		objects, err := manifests.Decode([]byte(content))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -858,9 +860,9 @@ func putSearchObjects(t *testing.T, api *stubAPI) {
 				t.Fatal(err)
 			}
 			if ns := o.GetNamespace(); ns != "" {
-				api.put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})
+				api.Put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})
 			}
-			api.put(obj)
+			api.Put(obj)
 		}
 	}
 }

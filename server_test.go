@@ -2,7 +2,6 @@ package headless
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	_ "github.com/coredns/coredns/plugin/acl"
@@ -32,7 +32,6 @@ import (
 	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -112,7 +111,7 @@ func bigManifest(t testing.TB, size int) string {
 		Spec:       corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone},
 	}}}
 	for lo := 0; lo < size; lo += 100 {
-		list.Items = append(list.Items, bigEndpointSlice(lo, min(size, lo+100)))
+		list.Items = append(list.Items, kubetest.BigSlice(lo, min(size, lo+100)))
 	}
 	b, err := json.Marshal(list)
 	if err != nil {
@@ -123,24 +122,6 @@ func bigManifest(t testing.TB, size int) string {
 		t.Fatal(err)
 	}
 	return file
-}
-
-// bigEndpointSlice returns the EndpointSlice of the pods web-lo up to web-hi.
-func bigEndpointSlice(lo, hi int) *discoveryv1.EndpointSlice {
-	es := &discoveryv1.EndpointSlice{
-		TypeMeta: metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},
-		ObjectMeta: metav1.ObjectMeta{
-			Name: fmt.Sprint("web-", lo), Namespace: "default", Labels: map[string]string{discoveryv1.LabelServiceName: "web"},
-		},
-		AddressType: discoveryv1.AddressTypeIPv4,
-		Ports:       []discoveryv1.EndpointPort{{Name: new("http"), Port: new(int32(80))}},
-	}
-	for i := lo; i < hi; i++ {
-		es.Endpoints = append(es.Endpoints, discoveryv1.Endpoint{
-			Addresses: []string{netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}).String()}, Hostname: new(fmt.Sprint("web-", i)),
-		})
-	}
-	return es
 }
 
 const bound = "bind 127.0.0.1\n"
@@ -260,10 +241,10 @@ func serveDNS(t *testing.T, handle dns.HandlerFunc) string {
 
 // TestKubeadmsCorefile runs the Corefile that kubeadm writes, with the directive changed and every listener on loopback.
 func TestKubeadmsCorefile(t *testing.T) {
-	api := newStubAPI(t)
-	api.put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
-	api.put(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"}, Spec: corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone}})
-	api.put(bigEndpointSlice(0, 3))
+	api := kubetest.NewServer(t)
+	api.Put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+	api.Put(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"}, Spec: corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone}})
+	api.Put(kubetest.BigSlice(0, 3))
 	s := startServer(t, `.:0 {
 		bind 127.0.0.1
 		errors
@@ -272,7 +253,7 @@ func TestKubeadmsCorefile(t *testing.T) {
 		}
 		ready 127.0.0.1:0
 		headless cluster.local in-addr.arpa ip6.arpa {
-			endpoint `+api.url+`
+			endpoint `+api.URL+`
 			pods insecure
 			fallthrough in-addr.arpa ip6.arpa
 			ttl 30
@@ -317,13 +298,13 @@ func goroutines(most int) (int, string) {
 }
 
 func TestReloadsLeaveNothingBehind(t *testing.T) {
-	api := newStubAPI(t)
-	api.put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
-	api.put(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"}, Spec: corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone}})
-	api.put(bigEndpointSlice(0, 3))
-	c := corefile("cluster.local:0 {\n" + bound + "headless {\nendpoint " + api.url + "\n}\n}\n" +
+	api := kubetest.NewServer(t)
+	api.Put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+	api.Put(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"}, Spec: corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone}})
+	api.Put(kubetest.BigSlice(0, 3))
+	c := corefile("cluster.local:0 {\n" + bound + "headless {\nendpoint " + api.URL + "\n}\n}\n" +
 		"example.org:0 {\n" + bound + "headless {\nmanifests testdata/cluster.yaml\n}\n}")
-	broken := c + "\nbroken:0 {\nbind 192.0.2.1\nheadless {\nendpoint " + corefile(api.url) + "\n}\n}" // not an address of ours
+	broken := c + "\nbroken:0 {\nbind 192.0.2.1\nheadless {\nendpoint " + corefile(api.URL) + "\n}\n}" // not an address of ours
 
 	before := runtime.NumGoroutine()
 	s := startServer(t, string(c))
@@ -357,7 +338,7 @@ func TestReloadsLeaveNothingBehind(t *testing.T) {
 	if n := settled(); n != 0 {
 		t.Errorf("%d plugins run after the end, want none", n)
 	}
-	eventually(t, "all connections closed", func() bool { return api.conns.Load() == 0 })
+	eventually(t, "all connections closed", func() bool { return api.Conns.Load() == 0 })
 	if n, stacks := goroutines(before + 2); n > before+2 {
 		t.Errorf("%d goroutines after the end, %d before\n%s", n, before, stacks)
 	}

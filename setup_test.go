@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/snapshot"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin/pkg/fall"
 
@@ -58,34 +59,42 @@ func stanzaGood(t *testing.T) []stanzaOption {
 	both, app := stanzaSelector(t, "environment in (production, staging, qa),application=nginx"), stanzaSelector(t, "app=web")
 	return []stanzaOption{
 		{"no options", "", func(*config) {}},
-		{"an endpoint", "endpoint https://10.0.0.1:6443", func(c *config) { c.endpoint = "https://10.0.0.1:6443" }},
-		{"several endpoints, of which the first is used", "endpoint http://a:1 http://b:2", func(c *config) { c.endpoint = "http://a:1" }},
-		{"three files for TLS", "tls cert.pem key.pem ca.pem", func(c *config) { c.certFile, c.keyFile, c.caFile = "cert.pem", "key.pem", "ca.pem" }},
-		{"a kubeconfig", "kubeconfig file", func(c *config) { c.kubeconfig = "file" }},
-		{"a kubeconfig and a context", "kubeconfig file context", func(c *config) { c.kubeconfig, c.context = "file", "context" }},
-		{"a rate that is no whole number", "apiserver_qps 0.5", func(c *config) { c.qps = 0.5 }},
+		{"an endpoint", "endpoint https://10.0.0.1:6443", func(c *config) { c.api.Endpoint = "https://10.0.0.1:6443" }},
+		{"several endpoints, of which the first is used", "endpoint http://a:1 http://b:2", func(c *config) { c.api.Endpoint = "http://a:1" }},
+		{"three files for TLS", "tls cert.pem key.pem ca.pem", func(c *config) { c.api.CertFile, c.api.KeyFile, c.api.CAFile = "cert.pem", "key.pem", "ca.pem" }},
+		{"a kubeconfig", "kubeconfig file", func(c *config) { c.api.Kubeconfig = "file" }},
+		{"a kubeconfig and a context", "kubeconfig file context", func(c *config) { c.api.Kubeconfig, c.api.Context = "file", "context" }},
+		{"a rate that is no whole number", "apiserver_qps 0.5", func(c *config) { c.api.QPS = 0.5 }},
 		{"a rate of 0", "apiserver_qps 0", func(*config) {}},
-		{"a burst", "apiserver_burst 100", func(c *config) { c.burst = 100 }},
+		{"a burst", "apiserver_burst 100", func(c *config) { c.api.Burst = 100 }},
 		{"a burst of 0", "apiserver_burst 0", func(*config) {}},
-		{"requests under way", "apiserver_max_inflight 25", func(c *config) { c.maxInflight = 25 }},
+		{"requests under way", "apiserver_max_inflight 25", func(c *config) { c.api.MaxInflight = 25 }},
 		{"no limit of requests under way", "apiserver_max_inflight 0", func(*config) {}},
 		{"a startup timeout", "startup_timeout 1m30s", func(c *config) { c.startupTimeout = 90 * time.Second }},
 		{"no startup timeout", "startup_timeout 0s", func(c *config) { c.startupTimeout = 0 }},
 		{"a startup timeout of 0 without unit", "startup_timeout 0", func(c *config) { c.startupTimeout = 0 }},
 		{"manifests", "manifests a.yaml b", func(c *config) { c.manifests = []string{"a.yaml", "b"} }},
 		{"manifests on several lines", "manifests a;manifests b c", func(c *config) { c.manifests = []string{"a", "b", "c"} }},
-		{"a snapshot", "snapshot file", func(c *config) { c.snapshot = snapshotConfig{"file", 24 * time.Hour, 5 * time.Second} }},
-		{"a snapshot and its greatest age", "snapshot file 1h30m", func(c *config) { c.snapshot = snapshotConfig{"file", 90 * time.Minute, 5 * time.Second} }},
-		{"a snapshot, its greatest age and its interval", "snapshot /a/file 168h 1s", func(c *config) { c.snapshot = snapshotConfig{"/a/file", 168 * time.Hour, time.Second} }},
-		{"the last snapshot counts", "snapshot a 2h 2s;snapshot b", func(c *config) { c.snapshot = snapshotConfig{"b", 24 * time.Hour, 5 * time.Second} }},
+		{"a snapshot", "snapshot file", func(c *config) {
+			c.snapshot = snapshot.Config{Path: "file", MaxAge: 24 * time.Hour, Interval: 5 * time.Second}
+		}},
+		{"a snapshot and its greatest age", "snapshot file 1h30m", func(c *config) {
+			c.snapshot = snapshot.Config{Path: "file", MaxAge: 90 * time.Minute, Interval: 5 * time.Second}
+		}},
+		{"a snapshot, its greatest age and its interval", "snapshot /a/file 168h 1s", func(c *config) {
+			c.snapshot = snapshot.Config{Path: "/a/file", MaxAge: 168 * time.Hour, Interval: time.Second}
+		}},
+		{"the last snapshot counts", "snapshot a 2h 2s;snapshot b", func(c *config) {
+			c.snapshot = snapshot.Config{Path: "b", MaxAge: 24 * time.Hour, Interval: 5 * time.Second}
+		}},
 		{"namespaces", "namespaces a b", func(c *config) { c.namespaces = []string{"a", "b"} }},
 		{"namespaces on several lines", "namespaces a;namespaces b", func(c *config) { c.namespaces = []string{"a", "b"} }},
-		{"namespace_labels", "namespace_labels app=web", func(c *config) { c.namespaceLabels = app }},
-		{"labels", "labels app=web", func(c *config) { c.labels = app }},
-		{"labels with spaces", "labels environment in (production, staging, qa),application=nginx", func(c *config) { c.labels = both }},
-		{"labels in quotes", `labels "environment in (production, staging, qa),application=nginx"`, func(c *config) { c.labels = both }},
-		{"noendpoints", "noendpoints", func(c *config) { c.noEndpoints = true }},
-		{"endpoints headless", "endpoints headless", func(c *config) { c.headlessOnly = true }},
+		{"namespace_labels", "namespace_labels app=web", func(c *config) { c.selection.NamespaceLabels = app }},
+		{"labels", "labels app=web", func(c *config) { c.selection.Labels = app }},
+		{"labels with spaces", "labels environment in (production, staging, qa),application=nginx", func(c *config) { c.selection.Labels = both }},
+		{"labels in quotes", `labels "environment in (production, staging, qa),application=nginx"`, func(c *config) { c.selection.Labels = both }},
+		{"noendpoints", "noendpoints", func(c *config) { c.selection.NoEndpoints = true }},
+		{"endpoints headless", "endpoints headless", func(c *config) { c.selection.HeadlessOnly = true }},
 		{"endpoints all", "endpoints all", func(*config) {}},
 		{"the last endpoints counts", "endpoints headless;endpoints all", func(*config) {}},
 		{"ignore empty_service", "ignore empty_service", func(c *config) { c.ignoreEmpty = true }},
@@ -116,9 +125,9 @@ func stanzaGood(t *testing.T) []stanzaOption {
 		{"negative_ttl of 0", "negative_ttl 0", func(c *config) { c.negativeTTL = 0 }},
 		{"the greatest negative_ttl", "negative_ttl 3600", func(c *config) { c.negativeTTL = 3600 }},
 		{"all three, whatever comes first", "negative_ttl 7;headless_ttl 2;ttl 30", func(c *config) { c.ttl, c.headlessTTL, c.negativeTTL = 30, 2, 7 }},
-		{"noendpoints with the endpoints of all", "noendpoints;endpoints all", func(c *config) { c.noEndpoints = true }},
+		{"noendpoints with the endpoints of all", "noendpoints;endpoints all", func(c *config) { c.selection.NoEndpoints = true }},
 		{"ignore empty_service with the endpoints of all", "endpoints all;ignore empty_service", func(c *config) { c.ignoreEmpty = true }},
-		{"labels with namespaces", "labels app=web;namespaces a", func(c *config) { c.labels, c.namespaces = app, []string{"a"} }},
+		{"labels with namespaces", "labels app=web;namespaces a", func(c *config) { c.selection.Labels, c.namespaces = app, []string{"a"} }},
 	}
 }
 
@@ -337,31 +346,31 @@ func TestStanzaOfKubernetes(t *testing.T) {
 		{"a zone", "headless coredns.local", func(*config) {}},
 		{"two zones", "headless coredns.local test.local", func(c *config) { c.zones = []string{"coredns.local.", "test.local."} }},
 		{"an empty block", "headless coredns.local {\n}", func(*config) {}},
-		{"two endpoints", "headless coredns.local {\n\tendpoint http://localhost:9090 http://localhost:9091\n}", func(c *config) { c.endpoint = "http://localhost:9090" }},
+		{"two endpoints", "headless coredns.local {\n\tendpoint http://localhost:9090 http://localhost:9091\n}", func(c *config) { c.api.Endpoint = "http://localhost:9090" }},
 		{"a namespace", "headless coredns.local {\n\tnamespaces demo\n}", func(c *config) { c.namespaces = []string{"demo"} }},
 		{"two namespaces", "headless coredns.local {\n\tnamespaces demo test\n}", func(c *config) { c.namespaces = []string{"demo", "test"} }},
-		{"a label", "headless coredns.local {\n    labels environment=prod\n}", func(c *config) { c.labels = stanzaSelector(t, "environment=prod") }},
-		{"two labels", "headless coredns.local {\n    labels environment in (production, staging, qa),application=nginx\n}", func(c *config) { c.labels = both }},
-		{"a label of namespaces", "headless coredns.local {\n    namespace_labels istio-injection=enabled\n}", func(c *config) { c.namespaceLabels = stanzaSelector(t, "istio-injection=enabled") }},
+		{"a label", "headless coredns.local {\n    labels environment=prod\n}", func(c *config) { c.selection.Labels = stanzaSelector(t, "environment=prod") }},
+		{"two labels", "headless coredns.local {\n    labels environment in (production, staging, qa),application=nginx\n}", func(c *config) { c.selection.Labels = both }},
+		{"a label of namespaces", "headless coredns.local {\n    namespace_labels istio-injection=enabled\n}", func(c *config) { c.selection.NamespaceLabels = stanzaSelector(t, "istio-injection=enabled") }},
 		{"several options", "headless coredns.local test.local {\n\tendpoint http://localhost:8080\n\tnamespaces demo test\n    labels environment in (production, staging, qa),application=nginx\n    fallthrough\n}", func(c *config) {
-			c.zones, c.endpoint, c.namespaces = []string{"coredns.local.", "test.local."}, "http://localhost:8080", []string{"demo", "test"}
-			c.labels, c.fall = both, fall.Root
+			c.zones, c.api.Endpoint, c.namespaces = []string{"coredns.local.", "test.local."}, "http://localhost:8080", []string{"demo", "test"}
+			c.selection.Labels, c.fall = both, fall.Root
 		}},
 		{"pods disabled", "headless coredns.local {\n\tpods disabled\n}", func(*config) {}},
 		{"pods insecure", "headless coredns.local {\n\tpods insecure\n}", func(c *config) { c.podMode = podsInsecure }},
 		{"fallthrough with zones", "headless coredns.local {\n\tfallthrough ip6.arpa inaddr.arpa foo.com\n}", func(c *config) {
 			c.fall = fall.F{Zones: []string{"ip6.arpa.", "inaddr.arpa.", "foo.com."}}
 		}},
-		{"a kubeconfig", "headless coredns.local {\n\tkubeconfig file\n}", func(c *config) { c.kubeconfig = "file" }},
-		{"a kubeconfig and a context", "headless coredns.local {\n\tkubeconfig file context\n}", func(c *config) { c.kubeconfig, c.context = "file", "context" }},
+		{"a kubeconfig", "headless coredns.local {\n\tkubeconfig file\n}", func(c *config) { c.api.Kubeconfig = "file" }},
+		{"a kubeconfig and a context", "headless coredns.local {\n\tkubeconfig file context\n}", func(c *config) { c.api.Kubeconfig, c.api.Context = "file", "context" }},
 		{"a startup timeout", "headless coredns.local {\n        kubeconfig file context\n        startup_timeout 1s\n}", func(c *config) {
-			c.kubeconfig, c.context, c.startupTimeout = "file", "context", time.Second
+			c.api.Kubeconfig, c.api.Context, c.startupTimeout = "file", "context", time.Second
 		}},
 		{"endpoint_pod_names", "headless coredns.local {\n\tendpoint_pod_names\n}", func(c *config) { c.podNames = true }},
-		{"noendpoints", "headless coredns.local {\n\tnoendpoints\n}", func(c *config) { c.noEndpoints = true }},
+		{"noendpoints", "headless coredns.local {\n\tnoendpoints\n}", func(c *config) { c.selection.NoEndpoints = true }},
 		{"ignore empty_service", "headless coredns.local {\n\tignore empty_service\n}", func(c *config) { c.ignoreEmpty = true }},
 		{"limits for the API server", "headless coredns.local {\n\tapiserver_qps 50.0\n\tapiserver_burst 100\n\tapiserver_max_inflight 25\n}", func(c *config) {
-			c.qps, c.burst, c.maxInflight = 50, 100, 25
+			c.api.QPS, c.api.Burst, c.api.MaxInflight = 50, 100, 25
 		}},
 		{"a ttl", "headless coredns.local {\n\t\t\tttl 56\n\t\t}", func(c *config) { c.ttl, c.headlessTTL = 56, 56 }},
 
@@ -396,7 +405,7 @@ func TestSetupErrorsNameThePlugin(t *testing.T) {
 
 func TestSetupAddsThePlugin(t *testing.T) {
 	dir := t.TempDir()
-	writeManifests(t, dir, 0, map[string]string{"d/a.yaml": manifestWeb})
+	writeBelow(t, dir, "d/a.yaml", webYAML)
 	c := newController("headless cluster.local {\nmanifests d\n}")
 	cfg := dnsserver.GetConfig(c)
 	cfg.Root = dir

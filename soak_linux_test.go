@@ -29,12 +29,17 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
+	"github.com/coredns-headless/headless/internal/snapshot"
 	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 )
@@ -182,13 +187,13 @@ func (s *soakTruth) isWrong(q *soakQuestion, m *dns.Msg, sent soakMoment) string
 	services, namespaces := []soakService{{}}, []bool{false}
 	pods := [][]soakPod{nil}
 	if h := s.namespaces[q.of.Namespace]; h != nil {
-		namespaces = h.since(sent.floor[namespacesResource])
+		namespaces = h.since(sent.floor[kube.Namespaces])
 	}
 	if h := s.services[q.of]; h != nil {
-		services = h.since(sent.floor[servicesResource])
+		services = h.since(sent.floor[kube.Services])
 	}
 	if h := s.pods[q.of]; h != nil {
-		pods = h.since(sent.floor[slicesResource])
+		pods = h.since(sent.floor[kube.Slices])
 	}
 	for _, hasNamespace := range namespaces {
 		for _, service := range services {
@@ -268,7 +273,7 @@ const (
 type soakSet struct {
 	*soakTruth
 	t         *testing.T
-	api       *stubAPI
+	api       *kubetest.Server
 	apiAddr   string
 	dnsAddr   string
 	readyAddr string
@@ -354,7 +359,7 @@ func (s *soakSet) change(note func(at int), objects ...apiruntime.Object) {
 	s.changes++
 	note(s.changes)
 	s.mu.Unlock()
-	s.api.put(objects...)
+	s.api.Put(objects...)
 }
 
 func noted[K comparable, T any](m map[K]*soakHistory[T], key K, state T) func(int) {
@@ -369,17 +374,17 @@ func noted[K comparable, T any](m map[K]*soakHistory[T], key K, state T) func(in
 func (s *soakSet) setNamespace(name string, exists bool) {
 	if !exists {
 		s.change(noted(s.namespaces, name, false))
-		s.api.delete(stubNamespace(name))
+		s.api.Delete(kubetest.Namespace(name))
 		return
 	}
-	s.change(noted(s.namespaces, name, true), stubNamespace(name))
+	s.change(noted(s.namespaces, name, true), kubetest.Namespace(name))
 }
 
 func (s *soakSet) setService(of model.Key, state soakService) {
-	object := changed(stubService(of.Name, cmp.Or(state.clusterIP, corev1.ClusterIPNone)), func(o *corev1.Service) { o.Namespace = of.Namespace })
+	object := kubetest.Changed(kubetest.Service(of.Name, cmp.Or(state.clusterIP, corev1.ClusterIPNone)), func(o *corev1.Service) { o.Namespace = of.Namespace })
 	if !state.exists {
 		s.change(noted(s.services, of, state))
-		s.api.delete(object)
+		s.api.Delete(object)
 		return
 	}
 	s.change(noted(s.services, of, state), object)
@@ -395,7 +400,7 @@ func (s *soakSet) setPods(of model.Key, pods []soakPod, order ...int) {
 }
 
 func soakSlice(of model.Key, i int, port string, pods []soakPod) *discoveryv1.EndpointSlice {
-	return changed(emptySlice(fmt.Sprint(of.Name, "-", i), of.Name), func(o *discoveryv1.EndpointSlice) {
+	return kubetest.Changed(kubetest.EmptySlice(fmt.Sprint(of.Name, "-", i), of.Name), func(o *discoveryv1.EndpointSlice) {
 		o.Namespace = of.Namespace
 		o.Ports[0].Name = new(port)
 		for _, p := range pods {
@@ -446,7 +451,7 @@ func soakClusterIPKey(i int) model.Key { return model.KeyOf("ns", fmt.Sprint("c-
 func (s *soakSet) populate() {
 	s.setNamespace("ns", true)
 	s.setNamespace("comes-and-goes", true)
-	s.api.put(changed(stubNamespace(systemNamespace), func(ns *corev1.Namespace) { ns.UID = "soak" }))
+	s.api.Put(kubetest.Changed(kubetest.Namespace(metav1.NamespaceSystem), func(ns *corev1.Namespace) { ns.UID = "soak" }))
 	s.setService(soakStillKey, soakService{exists: true})
 	s.setPods(soakStillKey, s.newPods(soakStill, 10), 0, 1)
 	s.setService(soakVIPKey, soakService{true, "10.250.0.1"})
@@ -459,12 +464,12 @@ func (s *soakSet) populate() {
 	for i := range soakClusterIPs {
 		s.setService(soakClusterIPKey(i), soakService{true, fmt.Sprintf("10.250.1.%d", i+1)})
 	}
-	s.api.put(stubNamespace("default"))
+	s.api.Put(kubetest.Namespace("default"))
 	for name, target := range map[string]string{ // which hostile packets ask for
 		"ext": "www.example.com", "inside": "vip.ns.svc.cluster.local", "nowhere": "nobody.default.svc.cluster.local", "circle": "self.default.svc.cluster.local",
 		"self": "circle.default.svc.cluster.local", "hop-1": "inside.default.svc.cluster.local", "nodata": "_tcp.vip.ns.svc.cluster.local",
 	} {
-		s.api.put(changed(stubService(name, ""), func(o *corev1.Service) {
+		s.api.Put(kubetest.Changed(kubetest.Service(name, ""), func(o *corev1.Service) {
 			o.Namespace, o.Spec.Type, o.Spec.ExternalName = "default", corev1.ServiceTypeExternalName, target
 		}))
 	}
@@ -532,9 +537,9 @@ func (s *soakSet) mark() {
 	n := len(s.marks)
 	s.marks = append(s.marks, s.changes)
 	s.mu.Unlock()
-	s.api.put(stubNamespace(fmt.Sprint("mark-", n)), stubService("mark-service", markAddr(251, n)), stubService("mark-slice", corev1.ClusterIPNone),
-		stubSlice("mark-slice", "mark-slice", markAddr(252, n), "mark"))
-	s.api.delete(stubNamespace(fmt.Sprint("mark-", n-1)))
+	s.api.Put(kubetest.Namespace(fmt.Sprint("mark-", n)), kubetest.Service("mark-service", markAddr(251, n)), kubetest.Service("mark-slice", corev1.ClusterIPNone),
+		kubetest.Slice("mark-slice", "mark-slice", markAddr(252, n), "mark"))
+	s.api.Delete(kubetest.Namespace(fmt.Sprint("mark-", n-1)))
 }
 
 func markAddr(net byte, n int) string {
@@ -554,11 +559,11 @@ func (s *soakTruth) shown(resource string, n, epoch int) {
 func (s *soakSet) sees(c *soakClient, resource string, n int) bool {
 	name, want := "", ""
 	switch resource {
-	case namespacesResource:
+	case kube.Namespaces:
 		name = fmt.Sprint("mark-", n, soakZone)
-	case servicesResource:
+	case kube.Services:
 		name, want = "mark-service.ns"+soakZone, markAddr(251, n)
-	case slicesResource:
+	case kube.Slices:
 		name, want = "mark-slice.ns"+soakZone, markAddr(252, n)
 	}
 	m, _, err := c.exchange("udp", soakQuery(name, dns.TypeA, 1232))
@@ -846,7 +851,7 @@ func TestSoakChild(t *testing.T) {
 	}
 	terminated := make(chan os.Signal, 1)
 	signal.Notify(terminated, syscall.SIGTERM)
-	s := startServer(t, string(readFile(t, path)))
+	s := startServer(t, string(fileContent(t, path)))
 	commands := make(chan string)
 	go func() {
 		lines := bufio.NewScanner(os.Stdin)
@@ -862,7 +867,7 @@ func TestSoakChild(t *testing.T) {
 			return
 		case command := <-commands:
 			if file, ok := strings.CutPrefix(command, "reload "); ok {
-				instance, err := s.instance.Restart(corefile(readFile(t, file)))
+				instance, err := s.instance.Restart(corefile(fileContent(t, file)))
 				s.instance = instance
 				fmt.Println("soak:", err == nil)
 				continue
@@ -907,7 +912,7 @@ func (c *soakChild) tell(command string) (string, error) {
 func (s *soakSet) corefile(name, more string) string {
 	path := filepath.Join(filepath.Dir(s.snapshot), name)
 	_, port, _ := net.SplitHostPort(s.dnsAddr)
-	putFile(s.t, path, []byte(strings.Join(hostileZones, ":"+port+" ")+":"+port+" {\n"+bound+"metadata\nready "+s.readyAddr+
+	putContent(s.t, path, []byte(strings.Join(hostileZones, ":"+port+" ")+":"+port+" {\n"+bound+"metadata\nready "+s.readyAddr+
 		"\nheadless {\nendpoint http://"+s.apiAddr+"\nstartup_timeout 1s\nsnapshot "+s.snapshot+" 24h 1s\n}\n"+more+"}\n"))
 	return path
 }
@@ -944,31 +949,30 @@ func (s *soakSet) start() {
 
 // inSnapshot returns the marks that the snapshot has surely passed, as numbers of changes by resource.
 func (s *soakSet) inSnapshot() (floor map[string]int, usable bool) {
-	c := newContents()
-	c.indexes = c.indexes[:1]
-	if err := c.read(s.snapshot, anyHeaderAndTime); err != nil {
+	c := snapshot.Contents{Indexes: []*index.Index{index.New(model.HostnamesReady, false, 0)}, Pods: index.NewPods()}
+	if err := c.Read(s.snapshot); err != nil {
 		return nil, false
 	}
 	marks := map[string]int{}
 	note := func(resource string, n int) { marks[resource] = max(marks[resource], n) }
-	for _, ns := range c.indexes[0].NamespaceKeys() {
+	for _, ns := range c.Indexes[0].NamespaceKeys() {
 		if n, ok := strings.CutPrefix(ns.Name, "mark-"); ok {
 			number, err := strconv.Atoi(n)
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			note(namespacesResource, number)
+			note(kube.Namespaces, number)
 		}
 	}
 	number := func(addr netip.Addr) int { return int(addr.As4()[2])<<8 | int(addr.As4()[3]) }
-	for content := range c.indexes[0].AllContents() {
+	for content := range c.Indexes[0].AllContents() {
 		switch {
 		case content.Name == "mark-service" && content.Service != nil:
-			note(servicesResource, number(content.Service.ClusterIPs[0]))
+			note(kube.Services, number(content.Service.ClusterIPs[0]))
 		case content.Name == "mark-slice":
 			for _, sl := range content.Slices {
 				for _, e := range sl.Endpoints {
-					note(slicesResource, number(e.Addr))
+					note(kube.Slices, number(e.Addr))
 				}
 			}
 		}
@@ -1059,7 +1063,7 @@ func (s *soakSet) settle() {
 		if err != nil {
 			s.t.Fatalf("%v\n%s", err, &s.child.log)
 		}
-		conns := s.api.conns.Load()
+		conns := s.api.Conns.Load()
 		first := s.child.settled
 		switch {
 		case first == nil:
@@ -1079,7 +1083,7 @@ func (s *soakSet) settle() {
 
 // shut ends the API server.
 func (s *soakSet) shut() {
-	s.api.close()
+	s.api.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.isAway = true
@@ -1099,11 +1103,11 @@ func (s *soakSet) reopen() {
 		listener = l
 		return err == nil
 	})
-	s.api.server = httptest.NewUnstartedServer(s.api)
-	_ = s.api.server.Listener.Close() // nobody knows it
-	s.api.server.Listener = listener
-	s.api.refuse(0)
-	s.api.start((*httptest.Server).Start)
+	s.api.Server = httptest.NewUnstartedServer(s.api)
+	_ = s.api.Server.Listener.Close() // nobody knows it
+	s.api.Server.Listener = listener
+	s.api.Refuse(0)
+	s.api.Start((*httptest.Server).Start)
 }
 
 // sleep waits for a random time between two.
@@ -1119,21 +1123,21 @@ type soakFault struct {
 	lists bool
 }
 
-var soakGarbage = []func(*stubWatch) []byte{
-	func(w *stubWatch) []byte { return w.event(apiwatch.Added, &corev1.Pod{}) },
-	func(w *stubWatch) []byte { return w.event(apiwatch.Deleted, stubService("none", "")) },
-	func(w *stubWatch) []byte { return w.event("NONSENSE", &corev1.Pod{}) },
-	func(w *stubWatch) []byte { return w.rawEvent(apiwatch.Modified, []byte(`{}`)) },
-	func(w *stubWatch) []byte { return w.frame([]byte("\xff\xfe\xfd")) },
-	func(*stubWatch) []byte { return []byte("\x00\x00\x00\x40garbage") },
+var soakGarbage = []func(*kubetest.Watch) []byte{
+	func(w *kubetest.Watch) []byte { return w.Event(apiwatch.Added, &corev1.Pod{}) },
+	func(w *kubetest.Watch) []byte { return w.Event(apiwatch.Deleted, kubetest.Service("none", "")) },
+	func(w *kubetest.Watch) []byte { return w.Event("NONSENSE", &corev1.Pod{}) },
+	func(w *kubetest.Watch) []byte { return w.RawEvent(apiwatch.Modified, []byte(`{}`)) },
+	func(w *kubetest.Watch) []byte { return w.Frame([]byte("\xff\xfe\xfd")) },
+	func(*kubetest.Watch) []byte { return []byte("\x00\x00\x00\x40garbage") },
 }
 
 func soakRefusal(code int) soakFault {
 	return soakFault{fmt.Sprint("requests refused with ", code), func(s *soakSet) {
-		s.api.refuse(code)
-		s.api.end()
+		s.api.Refuse(code)
+		s.api.End()
 		s.sleep(300*time.Millisecond, 3*time.Second)
-		s.api.refuse(0)
+		s.api.Refuse(0)
 	}, false}
 }
 
@@ -1148,28 +1152,28 @@ var soakAPIFaults = []soakFault{
 		s.shut()
 		s.sleep(300*time.Millisecond, 2*time.Second)
 		s.editing.Lock()
-		s.api.mu.Lock()
-		version := s.api.version
-		s.api.mu.Unlock()
-		s.api.restore(version - soakVersions)
+		s.api.Mu.Lock()
+		version := s.api.Version
+		s.api.Mu.Unlock()
+		s.api.Restore(version - soakVersions)
 		s.editing.Unlock()
 		s.reopen()
 	}, true},
-	{"watches ended", func(s *soakSet) { s.api.end() }, false},
-	{"connections cut", func(s *soakSet) { s.api.cut() }, false},
+	{"watches ended", func(s *soakSet) { s.api.End() }, false},
+	{"connections cut", func(s *soakSet) { s.api.Cut() }, false},
 	{"versions forgotten (410)", func(s *soakSet) {
-		s.api.compact()
-		s.api.fail(errExpired)
+		s.api.Compact()
+		s.api.Fail(kubetest.ErrExpired)
 	}, true},
 	{"lists held", func(s *soakSet) {
-		release := s.api.hold(everyResource...)
-		s.api.compact()
-		s.api.fail(errExpired)
+		release := s.api.Hold(everyResource...)
+		s.api.Compact()
+		s.api.Fail(kubetest.ErrExpired)
 		s.sleep(300*time.Millisecond, 3*time.Second)
 		release()
 	}, true},
 	{"garbage on watches", func(s *soakSet) {
-		s.api.inject(modeltest.PickOne(s.rand, everyResource), modeltest.PickOne(s.rand, soakGarbage))
+		s.api.Inject(modeltest.PickOne(s.rand, everyResource), modeltest.PickOne(s.rand, soakGarbage))
 	}, true},
 	soakRefusal(http.StatusForbidden), soakRefusal(http.StatusTooManyRequests), soakRefusal(http.StatusInternalServerError),
 	soakRefusal(http.StatusServiceUnavailable),
@@ -1201,7 +1205,7 @@ var soakEdits = []soakFault{
 			pods[i].slice = i / soakEditedEach
 		}
 		for i := range soakEdited / soakEditedEach {
-			s.api.put(soakSlice(soakEditedKey, i, port, pods))
+			s.api.Put(soakSlice(soakEditedKey, i, port, pods))
 			s.sleep(time.Millisecond, 50*time.Millisecond)
 		}
 		s.change(noted(s.pods, soakEditedKey, pods))
@@ -1210,9 +1214,9 @@ var soakEdits = []soakFault{
 		s.editing.Lock()
 		defer s.editing.Unlock()
 		sl := soakSlice(soakEditedKey, s.rand.IntN(soakEdited/soakEditedEach), "http", s.podsOf(soakEditedKey))
-		s.api.delete(sl)
+		s.api.Delete(sl)
 		s.sleep(100*time.Millisecond, time.Second)
-		s.api.put(sl)
+		s.api.Put(sl)
 	}, false},
 }
 
@@ -1240,9 +1244,9 @@ var soakEnds = []soakFault{
 	{"snapshot damaged while the child is down", func(s *soakSet) {
 		s.shut()
 		s.endChild(syscall.SIGKILL)
-		b := readFile(s.t, s.snapshot)
+		b := fileContent(s.t, s.snapshot)
 		b[s.rand.IntN(len(b))] ^= 1 << s.rand.IntN(8)
-		putFile(s.t, s.snapshot, b[:len(b)-s.rand.IntN(2)])
+		putContent(s.t, s.snapshot, b[:len(b)-s.rand.IntN(2)])
 		s.start()
 		s.sleep(time.Second, 2*time.Second)
 		s.reopen()
@@ -1256,7 +1260,7 @@ func (s *soakSet) isWritten() bool {
 	want := s.changes
 	s.mu.Unlock()
 	for began := time.Now(); time.Since(began) < soakMostLag; time.Sleep(50 * time.Millisecond) {
-		if floor, _ := s.inSnapshot(); floor[slicesResource] >= want {
+		if floor, _ := s.inSnapshot(); floor[kube.Slices] >= want {
 			return true
 		}
 	}
@@ -1385,14 +1389,14 @@ func TestSoak(t *testing.T) { // not parallel: it wants all of the machine
 		*soakSeed = rand.Uint64()
 	}
 	t.Logf("-soak.seed=%d", *soakSeed)
-	api := newStubAPI(t)
-	api.restore(1 << 40)
+	api := kubetest.NewServer(t)
+	api.Restore(1 << 40)
 	s := &soakSet{
 		soakTruth: &soakTruth{
 			namespaces: make(map[string]*soakHistory[bool]), services: make(map[model.Key]*soakHistory[soakService]),
 			pods: make(map[model.Key]*soakHistory[[]soakPod]), floor: make(map[string]int),
 		},
-		t: t, api: api, apiAddr: strings.TrimPrefix(api.url, "http://"), dnsAddr: freeAddr(t), readyAddr: freeAddr(t),
+		t: t, api: api, apiAddr: strings.TrimPrefix(api.URL, "http://"), dnsAddr: freeAddr(t), readyAddr: freeAddr(t),
 		snapshot: filepath.Join(t.TempDir(), "snapshot"), began: time.Now(), rand: rand.New(rand.NewPCG(0, *soakSeed)),
 		faults: make(map[string]*soakTally), active: make(map[string]int), stopped: make(chan struct{}),
 	}

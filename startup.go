@@ -15,7 +15,7 @@ func (h *Headless) announce() {
 	if h.isSynced() {
 		synced()
 	} else {
-		h.synced.onOpen = synced
+		h.listing.OnComplete = synced
 	}
 }
 
@@ -29,39 +29,22 @@ func (cfg *config) summary() []string {
 		isSet bool
 		text  string
 	}{
-		{cfg.headlessOnly, "endpoints headless"},
-		{cfg.noEndpoints, "noendpoints"},
+		{cfg.selection.HeadlessOnly, "endpoints headless"},
+		{cfg.selection.NoEndpoints, "noendpoints"},
 		{cfg.podNames, "endpoint_pod_names"},
 		{cfg.ignoreEmpty, "ignore empty_service"},
 		{cfg.zonal, "zonal"},
 		{len(cfg.multicluster) > 0, "multicluster " + strings.Join(cfg.multicluster, " ")},
 		{len(cfg.namespaces) > 0, "namespaces " + strings.Join(cfg.namespaces, " ")},
-		{cfg.namespaceLabels != nil, fmt.Sprint("namespace_labels ", cfg.namespaceLabels)},
-		{cfg.labels != nil, fmt.Sprint("labels ", cfg.labels)},
+		{cfg.selection.NamespaceLabels != nil, fmt.Sprint("namespace_labels ", cfg.selection.NamespaceLabels)},
+		{cfg.selection.Labels != nil, fmt.Sprint("labels ", cfg.selection.Labels)},
 		{len(cfg.fall.Zones) > 0, "fallthrough " + strings.Join(cfg.fall.Zones, " ")},
 		{cfg.noExplain, "no_explain"},
-		{cfg.snapshot.path != "", fmt.Sprint("snapshot ", cfg.snapshot.path)},
+		{cfg.snapshot.Path != "", fmt.Sprint("snapshot ", cfg.snapshot.Path)},
 	} {
 		if option.isSet {
 			list = append(list, option.text)
 		}
 	}
 	return list
-}
-
-// contents returns how much h holds, as text.
-func (h *Headless) contents() string {
-	resources := make(map[string]*resourceState)
-	h.addResources(resources)
-	var list []string
-	for _, name := range []string{namespacesResource, servicesResource, slicesResource, podsResource, importsResource, importedResource} {
-		if r := resources[name]; r != nil {
-			list = append(list, fmt.Sprint(r.objects, " ", name))
-		}
-	}
-	endpoints := 0
-	for _, x := range h.indexes() {
-		endpoints += x.Counts().Endpoints
-	}
-	return strings.Join(append(list, fmt.Sprint(endpoints, " endpoints")), ", ")
 }

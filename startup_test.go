@@ -5,17 +5,21 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/kubetest"
+	"github.com/coredns-headless/headless/internal/logtest"
 )
 
 // ownLines returns what the plugin has logged, without times.
-func ownLines(logged *captured) string {
+func ownLines(logged *logtest.Captured) string {
 	return regexp.MustCompile(`(?m)^.*\[(INFO|WARNING|ERROR)\] plugin/\w+: `).ReplaceAllString(logged.String(), "")
 }
 
 // TestStartIsLogged: what is served, from where, and how much there is of it.
 func TestStartIsLogged(t *testing.T) { // not parallel: it captures the log
-	s := newWebAPI(t)
-	kubeconfig := writeKubeconfig(t, s.url, "{}", "{}")
+	s := kubetest.NewWebServer(t)
+	kubeconfig := kubetest.WriteKubeconfig(t, s.URL, "{}", "{}")
 	states, err := filepath.Abs("testdata/states.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -25,9 +29,9 @@ func TestStartIsLogged(t *testing.T) { // not parallel: it captures the log
 		want         []string // lines
 	}{
 		{
-			"from an API server", "headless cluster.local in-addr.arpa {\nendpoint " + strings.Replace(s.url, "//", "//u:hunter2@", 1) + "\n}",
+			"from an API server", "headless cluster.local in-addr.arpa {\nendpoint " + strings.Replace(s.URL, "//", "//u:hunter2@", 1) + "\n}",
 			[]string{
-				"serving cluster.local. in-addr.arpa. from the API server " + s.url + ", by the option endpoint",
+				"serving cluster.local. in-addr.arpa. from the API server " + s.URL + ", by the option endpoint",
 				"with ttl 5, headless_ttl 5, negative_ttl 5, hostnames ready, hold 5s, pods disabled",
 				"synced after #: 1 namespaces, 2 services, 1 endpointslices, 1 endpoints",
 			},
@@ -36,7 +40,7 @@ func TestStartIsLogged(t *testing.T) { // not parallel: it captures the log
 			"by a kubeconfig, with options", "headless cluster.local {\nkubeconfig " + kubeconfig + "\nttl 30\nnegative_ttl 2\nhostnames all\nhold 0s\npods insecure\n" +
 				"endpoints headless\nendpoint_pod_names\nzonal\nnamespaces ns a\nlabels app in (a, b)\nfallthrough in-addr.arpa\n}",
 			[]string{
-				"serving cluster.local. from the API server " + s.url + ", by kubeconfig " + kubeconfig,
+				"serving cluster.local. from the API server " + s.URL + ", by kubeconfig " + kubeconfig,
 				"with ttl 30, headless_ttl 30, negative_ttl 2, hostnames all, hold 0s, pods insecure, endpoints headless, endpoint_pod_names, zonal, " +
 					"namespaces ns a, labels app in (a,b), fallthrough in-addr.arpa.",
 				"synced after #: 1 namespaces, 0 services, 0 endpointslices, 0 endpoints",
@@ -53,16 +57,16 @@ func TestStartIsLogged(t *testing.T) { // not parallel: it captures the log
 			},
 		},
 		{
-			"without endpoints", "headless cluster.local {\nendpoint " + s.url + "\nnoendpoints\n}",
+			"without endpoints", "headless cluster.local {\nendpoint " + s.URL + "\nnoendpoints\n}",
 			[]string{
-				"serving cluster.local. from the API server " + s.url + ", by the option endpoint",
+				"serving cluster.local. from the API server " + s.URL + ", by the option endpoint",
 				"with ttl 5, headless_ttl 5, negative_ttl 5, hostnames ready, hold 5s, pods disabled, noendpoints",
 				"synced after #: 1 namespaces, 2 services, 0 endpoints",
 			},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			logged := capture(t)
+			logged := logtest.Capture(t)
 			h := newTestHeadlessFrom(t, c.stanza)
 			h.start()
 			defer h.stop()
@@ -75,9 +79,9 @@ func TestStartIsLogged(t *testing.T) { // not parallel: it captures the log
 }
 
 func TestSyncIsLoggedOnceItIsThere(t *testing.T) { // not parallel: it captures the log
-	logged := capture(t)
-	s := newWebAPI(t)
-	release := s.hold(slicesResource)
+	logged := logtest.Capture(t)
+	s := kubetest.NewWebServer(t)
+	release := s.Hold(kube.Slices)
 	defer release()
 	h := watching(t, s, "startup_timeout 100ms")
 	if got := ownLines(logged); strings.Contains(got, "synced") || !strings.Contains(got, "endpointslices not listed yet") {
@@ -85,9 +89,9 @@ func TestSyncIsLoggedOnceItIsThere(t *testing.T) { // not parallel: it captures 
 	}
 	release()
 	eventually(t, "it is logged", func() bool { return strings.Contains(ownLines(logged), "\nsynced after ") })
-	s.end()
-	s.compact()
-	eventually(t, "everything is listed again", func() bool { return s.syncs(servicesResource) > 1 })
+	s.End()
+	s.Compact()
+	eventually(t, "everything is listed again", func() bool { return s.Syncs(kube.Services) > 1 })
 	h.stop()
 	if got := ownLines(logged); strings.Count(got, "\nsynced after ") != 1 {
 		t.Errorf("got the log\n%s\nwant one line of the sync", got)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns/coredns/core/dnsserver"
 	_ "github.com/coredns/coredns/plugin/autopath"
 	_ "github.com/coredns/coredns/plugin/metadata"
@@ -133,18 +134,18 @@ var stockCorefiles = map[string]string{
 }
 
 func TestStockSetUpsStart(t *testing.T) {
-	api := newStubAPI(t)
-	api.put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+	api := kubetest.NewServer(t)
+	api.Put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
 	upstream := startUpstream(t)
 	port := dnsserver.Port
 	dnsserver.Port = "0" // for the server blocks, which name none
 	defer func() { dnsserver.Port = port }()
 	for name, c := range stockCorefiles {
 		t.Run(name, func(t *testing.T) {
-			startServer(t, strings.NewReplacer("BIND", "bind 127.0.0.1", "API", "endpoint "+api.url, "UPSTREAM", upstream).Replace(c))
+			startServer(t, strings.NewReplacer("BIND", "bind 127.0.0.1", "API", "endpoint "+api.URL, "UPSTREAM", upstream).Replace(c))
 			for _, h := range running.all() {
 				if !h.Ready() {
-					t.Errorf("not ready, without %q", h.synced.missing())
+					t.Errorf("not ready, without %q", h.listing.Missing())
 				}
 			}
 		})

@@ -26,10 +26,7 @@ func (h *Headless) Transfer(zone string, serial uint32) (<-chan []dns.RR, error)
 		return ch, nil
 	}
 	frozen := *h
-	frozen.index = h.index.Clone()
-	if h.imports != nil {
-		frozen.imports = h.imports.Clone()
-	}
+	frozen.knowledge = h.freeze()
 	ch := make(chan []dns.RR)
 	go func() { // ends when the transfer plugin has read everything, as it always does
 		defer close(ch)

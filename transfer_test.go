@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/kubetest"
 	_ "github.com/coredns/coredns/plugin/transfer"
 	"github.com/miekg/dns"
 )
@@ -109,10 +111,10 @@ func TestTransferOfACurrentZoneIsItsSOA(t *testing.T) {
 }
 
 func TestTransferIsRefused(t *testing.T) {
-	api := newStubAPI(t)
-	release := api.hold(slicesResource)
+	api := kubetest.NewServer(t)
+	release := api.Hold(kube.Slices)
 	defer release()
-	s := startServer(t, "cluster.local:0 {\n"+bound+"transfer {\nto *\n}\nheadless {\nendpoint "+api.url+"\nstartup_timeout 0s\n}\n}")
+	s := startServer(t, "cluster.local:0 {\n"+bound+"transfer {\nto *\n}\nheadless {\nendpoint "+api.URL+"\nstartup_timeout 0s\n}\n}")
 	if m := s.ask(t, "tcp", "cluster.local. AXFR", 0); m.Rcode != dns.RcodeRefused {
 		t.Errorf("while not synced: %s, want REFUSED", dns.RcodeToString[m.Rcode])
 	}

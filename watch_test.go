@@ -7,7 +7,6 @@ import (
 	golog "log"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,10 +15,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
@@ -35,7 +34,7 @@ import (
 )
 
 // everyResource lists what is watched, in the order of an apiServer's reflectors.
-var everyResource = []string{namespacesResource, servicesResource, slicesResource}
+var everyResource = []string{kube.Namespaces, kube.Services, kube.Slices}
 
 // watcher returns a plugin with these lines in its stanza, not started.
 func watcher(t testing.TB, lines ...string) *Headless {
@@ -53,9 +52,9 @@ func watcher(t testing.TB, lines ...string) *Headless {
 }
 
 // watching returns a plugin that watches s. It stops with the test.
-func watching(t testing.TB, s *stubAPI, lines ...string) *Headless {
+func watching(t testing.TB, s *kubetest.Server, lines ...string) *Headless {
 	t.Helper()
-	h := watcher(t, append(lines, "endpoint "+s.url)...)
+	h := watcher(t, append(lines, "endpoint "+s.URL)...)
 	h.start()
 	t.Cleanup(h.stop)
 	return h
@@ -88,55 +87,6 @@ func says(h *Headless, question string) string {
 func eventuallySays(t testing.TB, h *Headless, question, want string) {
 	t.Helper()
 	eventually(t, question+" has the answer "+want, func() bool { return says(h, question) == want })
-}
-
-func stubNamespace(name string) *corev1.Namespace {
-	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-}
-
-// stubService returns a Service of namespace ns with a port http.
-func stubService(name, clusterIP string) *corev1.Service {
-	return &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name},
-		Spec:       corev1.ServiceSpec{ClusterIP: clusterIP, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
-	}
-}
-
-// stubSlice returns a slice of a Service of namespace ns with a port http and one ready endpoint.
-func stubSlice(name, service, address, hostname string) *discoveryv1.EndpointSlice {
-	return &discoveryv1.EndpointSlice{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "ns", Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: service},
-		},
-		AddressType: discoveryv1.AddressTypeIPv4,
-		Ports:       []discoveryv1.EndpointPort{{Name: new("http"), Port: new(int32(80))}},
-		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{address}, Hostname: new(hostname)}},
-	}
-}
-
-// emptySlice returns a slice like stubSlice's without endpoints.
-func emptySlice(name, service string) *discoveryv1.EndpointSlice {
-	return changed(stubSlice(name, service, "", ""), func(o *discoveryv1.EndpointSlice) { o.Endpoints = nil })
-}
-
-// changed returns obj after change.
-func changed[O any](obj O, change func(O)) O {
-	change(obj)
-	return obj
-}
-
-// newWebAPI returns a stub that has a headless Service web with one pod web-0, and a ClusterIP Service db.
-func newWebAPI(t testing.TB) *stubAPI {
-	s := newStubAPI(t)
-	s.put(webObjects()...)
-	return s
-}
-
-// webObjects returns the objects of newWebAPI.
-func webObjects() []apiruntime.Object {
-	return []apiruntime.Object{
-		stubNamespace("ns"), stubService("web", "None"), stubSlice("web-a", "web", "10.0.0.1", "web-0"), stubService("db", "10.96.0.1"),
-	}
 }
 
 // webAnswers are the answers while the objects of newWebAPI are there.
@@ -179,25 +129,25 @@ func TestWatchServesWhatTheAPIServerHas(t *testing.T) {
 	const protobuf, json = apiruntime.ContentTypeProtobuf, apiruntime.ContentTypeJSON
 	for _, tt := range []struct {
 		name     string
-		setup    []func(*stubAPI)
-		requests []stubRequest // for each resource; the resource itself and versions are left out
+		setup    []func(*kubetest.Server)
+		requests []kubetest.Request // for each resource; the resource itself and versions are left out
 	}{
-		{"streamed", nil, []stubRequest{{verb: "watch", streamed: true, mediaType: protobuf}}},
-		{"streamed as JSON", []func(*stubAPI){(*stubAPI).useJSON}, []stubRequest{{verb: "watch", streamed: true, mediaType: json}}},
+		{"streamed", nil, []kubetest.Request{{Verb: "watch", Streamed: true, MediaType: protobuf}}},
+		{"streamed as JSON", []func(*kubetest.Server){(*kubetest.Server).UseJSON}, []kubetest.Request{{Verb: "watch", Streamed: true, MediaType: json}}},
 		{
 			"listed",
-			[]func(*stubAPI){(*stubAPI).refuseStreams},
-			[]stubRequest{{verb: "watch", streamed: true}, {verb: "list", mediaType: protobuf}, {verb: "watch", mediaType: protobuf}},
+			[]func(*kubetest.Server){(*kubetest.Server).RefuseStreams},
+			[]kubetest.Request{{Verb: "watch", Streamed: true}, {Verb: "list", MediaType: protobuf}, {Verb: "watch", MediaType: protobuf}},
 		},
 		{
 			"listed as JSON",
-			[]func(*stubAPI){(*stubAPI).refuseStreams, (*stubAPI).useJSON},
-			[]stubRequest{{verb: "watch", streamed: true}, {verb: "list", mediaType: json}, {verb: "watch", mediaType: json}},
+			[]func(*kubetest.Server){(*kubetest.Server).RefuseStreams, (*kubetest.Server).UseJSON},
+			[]kubetest.Request{{Verb: "watch", Streamed: true}, {Verb: "list", MediaType: json}, {Verb: "watch", MediaType: json}},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := newWebAPI(t)
+			s := kubetest.NewWebServer(t)
 			for _, f := range tt.setup {
 				f(s)
 			}
@@ -207,24 +157,24 @@ func TestWatchServesWhatTheAPIServerHas(t *testing.T) {
 			}
 			checkWeb(t, h)
 
-			s.put(stubService("new", "10.96.0.2"), stubSlice("web-a", "web", "10.0.0.2", "web-0"))
+			s.Put(kubetest.Service("new", "10.96.0.2"), kubetest.Slice("web-a", "web", "10.0.0.2", "web-0"))
 			eventuallySays(t, h, "new A", "NOERROR 10.96.0.2")
 			eventuallySays(t, h, "web-0.web A", "NOERROR 10.0.0.2")
-			s.delete(stubService("db", ""))
+			s.Delete(kubetest.Service("db", ""))
 			eventuallySays(t, h, "db A", "NXDOMAIN")
-			s.put(emptySlice("web-a", "web"))
+			s.Put(kubetest.EmptySlice("web-a", "web"))
 			eventuallySays(t, h, "web A", "NXDOMAIN")
-			s.delete(emptySlice("web-a", ""))
+			s.Delete(kubetest.EmptySlice("web-a", ""))
 			eventually(t, "the slice is gone", func() bool { return h.index.Counts().Slices == 0 })
-			s.delete(stubNamespace("ns"))
+			s.Delete(kubetest.Namespace("ns"))
 			eventuallySays(t, h, "new A", "NXDOMAIN")
-			s.put(stubNamespace("ns"))
+			s.Put(kubetest.Namespace("ns"))
 			eventuallySays(t, h, "new A", "NOERROR 10.96.0.2")
 
 			for _, resource := range everyResource {
-				got := s.seen(resource)
+				got := s.Seen(resource)
 				for i := range got {
-					got[i].resource, got[i].from, got[i].at = "", "", time.Time{}
+					got[i].Resource, got[i].From, got[i].At = "", "", time.Time{}
 				}
 				if !slices.Equal(got, tt.requests) {
 					t.Errorf("%s: got requests %+v, want %+v", resource, got, tt.requests)
@@ -236,23 +186,23 @@ func TestWatchServesWhatTheAPIServerHas(t *testing.T) {
 
 func TestWatchNeverDeniesWhatStays(t *testing.T) {
 	t.Parallel()
-	streamless := (*stubAPI).refuseStreams
-	compact := (*stubAPI).compact
-	nothing := func(*stubAPI) {}
-	broken := func(s *stubAPI) { s.fail(apierrors.NewInternalError(fmt.Errorf("etcd is away"))) }
-	expired := func(s *stubAPI) { s.fail(errExpired) }
+	streamless := (*kubetest.Server).RefuseStreams
+	compact := (*kubetest.Server).Compact
+	nothing := func(*kubetest.Server) {}
+	broken := func(s *kubetest.Server) { s.Fail(apierrors.NewInternalError(fmt.Errorf("etcd is away"))) }
+	expired := func(s *kubetest.Server) { s.Fail(kubetest.ErrExpired) }
 	for _, tt := range []struct {
 		name           string
-		setup          func(*stubAPI)
-		disturb, while func(*stubAPI) // end the watches; before the server lets the plugin in again
-		syncs          int            // of each resource, from the start on
+		setup          func(*kubetest.Server)
+		disturb, while func(*kubetest.Server) // end the watches; before the server lets the plugin in again
+		syncs          int                    // of each resource, from the start on
 	}{
-		{"connections drop", nothing, (*stubAPI).cut, nothing, 1},
-		{"watches end", nothing, (*stubAPI).end, nothing, 1},
-		{"connections drop, without streams", streamless, (*stubAPI).cut, nothing, 1},
-		{"connections drop and the history is compacted", nothing, (*stubAPI).cut, compact, 2},
-		{"the same without streams", streamless, (*stubAPI).cut, compact, 2},
-		{"watches end and the history is compacted", nothing, (*stubAPI).end, compact, 2},
+		{"connections drop", nothing, (*kubetest.Server).Cut, nothing, 1},
+		{"watches end", nothing, (*kubetest.Server).End, nothing, 1},
+		{"connections drop, without streams", streamless, (*kubetest.Server).Cut, nothing, 1},
+		{"connections drop and the history is compacted", nothing, (*kubetest.Server).Cut, compact, 2},
+		{"the same without streams", streamless, (*kubetest.Server).Cut, compact, 2},
+		{"watches end and the history is compacted", nothing, (*kubetest.Server).End, compact, 2},
 		{"watches expire", nothing, expired, compact, 2},
 		{"watches expire, without streams", streamless, expired, compact, 2},
 		{"watches fail", nothing, broken, nothing, 2},
@@ -260,31 +210,31 @@ func TestWatchNeverDeniesWhatStays(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := newWebAPI(t)
-			s.put(stubService("app", "None"), stubSlice("app-a", "app", "10.0.1.1", "app-0"), stubSlice("app-b", "app", "10.0.1.2", "app-1"))
-			s.put(stubService("gone", "10.96.1.1"), stubNamespace("other"))
+			s := kubetest.NewWebServer(t)
+			s.Put(kubetest.Service("app", "None"), kubetest.Slice("app-a", "app", "10.0.1.1", "app-0"), kubetest.Slice("app-b", "app", "10.0.1.2", "app-1"))
+			s.Put(kubetest.Service("gone", "10.96.1.1"), kubetest.Namespace("other"))
 			for i := range 1000 { // a list takes its time
 				name := fmt.Sprintf("filler-%d", i)
-				s.put(stubSlice(name, name, fmt.Sprintf("10.1.%d.%d", i/250, i%250), "pod"))
+				s.Put(kubetest.Slice(name, name, fmt.Sprintf("10.1.%d.%d", i/250, i%250), "pod"))
 			}
 			tt.setup(s)
 			h := watching(t, s)
 			// Without an event the watches would count as failed, and the plugin list again.
-			s.put(stubNamespace("event"), stubService("event", "None"), stubSlice("event", "event", "10.2.0.1", "event-0"))
+			s.Put(kubetest.Namespace("event"), kubetest.Service("event", "None"), kubetest.Slice("event", "event", "10.2.0.1", "event-0"))
 			eventuallySays(t, h, "event-0.event A", "NOERROR 10.2.0.1")
 			eventuallySays(t, h, "event.svc.cluster.local. A", "NOERROR")
 
 			stop := hammer(t, h)
 			defer stop()
-			release := s.hold(everyResource...)
+			release := s.Hold(everyResource...)
 			defer release()
 			tt.disturb(s)
-			eventually(t, "every watch is asked for again", func() bool { n, _ := s.load(); return n == len(everyResource) })
-			s.put(stubService("added", "10.96.1.2"), stubNamespace("new"))
-			s.put(stubSlice("app-a", "app", "10.0.1.3", "app-0"))
-			s.put(stubSlice("web-b", "web", "10.0.0.1", "web-0"), emptySlice("app-b", "app"))
+			eventually(t, "every watch is asked for again", func() bool { n, _ := s.Load(); return n == len(everyResource) })
+			s.Put(kubetest.Service("added", "10.96.1.2"), kubetest.Namespace("new"))
+			s.Put(kubetest.Slice("app-a", "app", "10.0.1.3", "app-0"))
+			s.Put(kubetest.Slice("web-b", "web", "10.0.0.1", "web-0"), kubetest.EmptySlice("app-b", "app"))
 			before := h.index.Counts().Slices
-			s.delete(stubService("gone", ""), stubNamespace("other"), emptySlice("web-a", ""), emptySlice("event", ""))
+			s.Delete(kubetest.Service("gone", ""), kubetest.Namespace("other"), kubetest.EmptySlice("web-a", ""), kubetest.EmptySlice("event", ""))
 			tt.while(s)
 			checkWeb(t, h)
 			release()
@@ -299,13 +249,13 @@ func TestWatchNeverDeniesWhatStays(t *testing.T) {
 			eventually(t, "slices are gone", func() bool { return h.index.Counts().Slices == before-1 })
 			for i := range 20 { // one slice takes over from the other, and back
 				names := [...]string{"web-a", "web-b"}
-				s.put(stubSlice(names[i%2], "web", "10.0.0.1", "web-0"))
-				s.delete(emptySlice(names[(i+1)%2], ""))
+				s.Put(kubetest.Slice(names[i%2], "web", "10.0.0.1", "web-0"))
+				s.Delete(kubetest.EmptySlice(names[(i+1)%2], ""))
 			}
-			s.put(emptySlice("app-a", "app"))
+			s.Put(kubetest.EmptySlice("app-a", "app"))
 			eventuallySays(t, h, "app A", "NXDOMAIN")
 			for _, resource := range everyResource {
-				if got := s.syncs(resource); got != tt.syncs {
+				if got := s.Syncs(resource); got != tt.syncs {
 					t.Errorf("%s: synced %d times, want %d", resource, got, tt.syncs)
 				}
 			}
@@ -317,33 +267,32 @@ func TestWatchResumesAtBookmark(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name     string
-		bookmark func(*stubAPI, string)
+		bookmark func(*kubetest.Server, string)
 		syncs    int
 	}{
-		{"with a bookmark", (*stubAPI).bookmark, 1},
-		{"without", func(*stubAPI, string) {}, 2},
+		{"with a bookmark", (*kubetest.Server).Bookmark, 1},
+		{"without", func(*kubetest.Server, string) {}, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := newWebAPI(t)
+			s := kubetest.NewWebServer(t)
 			h := watching(t, s)
-			s.put(stubService("event", "10.96.0.2"))
+			s.Put(kubetest.Service("event", "10.96.0.2"))
 			eventuallySays(t, h, "event A", "NOERROR 10.96.0.2")
-			s.put(stubSlice("web-a", "web", "10.0.0.2", "web-0")) // newer than any Service
+			s.Put(kubetest.Slice("web-a", "web", "10.0.0.2", "web-0")) // newer than any Service
 			eventuallySays(t, h, "web-0.web A", "NOERROR 10.0.0.2")
 
-			reflectors := h.source.(*apiServer).reflectors
-			before := reflectors[1].LastSyncResourceVersion()
-			tt.bookmark(s, servicesResource)
+			before := h.clock[kube.Services].Heard.Load()
+			tt.bookmark(s, kube.Services)
 			eventually(t, "the bookmark has arrived", func() bool {
-				return tt.syncs > 1 || reflectors[1].LastSyncResourceVersion() != before
+				return tt.syncs > 1 || h.clock[kube.Services].Heard.Load() != before
 			})
-			s.compact()
-			s.cut()
-			s.put(stubService("late", "10.96.0.3"))
+			s.Compact()
+			s.Cut()
+			s.Put(kubetest.Service("late", "10.96.0.3"))
 			eventuallySays(t, h, "late A", "NOERROR 10.96.0.3")
-			if got := s.syncs(servicesResource); got != tt.syncs {
-				t.Errorf("synced %d times, want %d: %+v", got, tt.syncs, s.seen(servicesResource))
+			if got := s.Syncs(kube.Services); got != tt.syncs {
+				t.Errorf("synced %d times, want %d: %+v", got, tt.syncs, s.Seen(kube.Services))
 			}
 		})
 	}
@@ -351,25 +300,25 @@ func TestWatchResumesAtBookmark(t *testing.T) {
 
 func TestUnsyncedAnswersServfail(t *testing.T) {
 	t.Parallel()
-	hold := func(resources ...string) func(*stubAPI) func() {
-		return func(s *stubAPI) func() { return s.hold(resources...) }
+	hold := func(resources ...string) func(*kubetest.Server) func() {
+		return func(s *kubetest.Server) func() { return s.Hold(resources...) }
 	}
 	for _, tt := range []struct {
 		name  string
-		block func(*stubAPI) (release func())
+		block func(*kubetest.Server) (release func())
 	}{
 		{"nothing is listed", hold(everyResource...)},
-		{"Namespaces are not listed", hold(namespacesResource)},
-		{"Services are not listed", hold(servicesResource)},
-		{"slices are not listed", hold(slicesResource)},
-		{"the server is unavailable", func(s *stubAPI) func() {
-			s.refuse(http.StatusServiceUnavailable)
-			return func() { s.refuse(0) }
+		{"Namespaces are not listed", hold(kube.Namespaces)},
+		{"Services are not listed", hold(kube.Services)},
+		{"slices are not listed", hold(kube.Slices)},
+		{"the server is unavailable", func(s *kubetest.Server) func() {
+			s.Refuse(http.StatusServiceUnavailable)
+			return func() { s.Refuse(0) }
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := newWebAPI(t)
+			s := kubetest.NewWebServer(t)
 			release := tt.block(s)
 			const timeout = 50 * time.Millisecond
 			began := time.Now()
@@ -425,28 +374,28 @@ func skips(t testing.TB) map[string]float64 {
 func TestMalformedObjectsAreSkippedAndCounted(t *testing.T) { // not parallel: it reads counters
 	type S = *corev1.Service
 	type E = *discoveryv1.EndpointSlice
-	svc := func(change func(S)) S { return changed(stubService("x", "10.96.0.9"), change) }
-	slice := func(change func(E)) E { return changed(stubSlice("y", "y", "10.0.0.9", "h"), change) }
+	svc := func(change func(S)) S { return kubetest.Changed(kubetest.Service("x", "10.96.0.9"), change) }
+	slice := func(change func(E)) E { return kubetest.Changed(kubetest.Slice("y", "y", "10.0.0.9", "h"), change) }
 	two := func(first string) []string { return []string{first, "10.0.0.9"} }
 	yes, no := new(true), new(false)
 	for _, tt := range []struct {
 		name     string
 		object   apiruntime.Object
-		reason   flaw // "": nothing is skipped
+		reason   string // "": nothing is skipped
 		question string
 		want     string
 	}{
-		{"Service with a port 0", svc(func(o S) { o.Spec.Ports[0].Port = 0 }), badPort, "x SRV", "NOERROR"},
-		{"Service with a port 70000", svc(func(o S) { o.Spec.Ports[0].Port = 70000 }), badPort, "x A", "NOERROR 10.96.0.9"},
-		{"Service with a negative port", svc(func(o S) { o.Spec.Ports[0].Port = -1 }), badPort, "x A", "NOERROR 10.96.0.9"},
+		{"Service with a port 0", svc(func(o S) { o.Spec.Ports[0].Port = 0 }), "port", "x SRV", "NOERROR"},
+		{"Service with a port 70000", svc(func(o S) { o.Spec.Ports[0].Port = 70000 }), "port", "x A", "NOERROR 10.96.0.9"},
+		{"Service with a negative port", svc(func(o S) { o.Spec.Ports[0].Port = -1 }), "port", "x A", "NOERROR 10.96.0.9"},
 		{"Service without ports", svc(func(o S) { o.Spec.Ports = nil }), "", "x A", "NOERROR 10.96.0.9"},
 		{"Service without a spec", svc(func(o S) { o.Spec = corev1.ServiceSpec{} }), "", "x A", "NXDOMAIN"},
-		{"Service with a garbage ClusterIP", svc(func(o S) { o.Spec.ClusterIPs = two("10.96.0") }), badAddress, "x A", "NOERROR 10.0.0.9"},
-		{"Service with a bad name", svc(func(o S) { o.Name = "x.y" }), badName, "x.y A", "NXDOMAIN"},
-		{"Service with an unknown annotation", svc(func(o S) { o.Annotations = map[string]string{hostnamesAnnotation: "Ready!"} }), badAnnotation, "x A", "NOERROR 10.96.0.9"},
-		{"Service with a bad ExternalName", svc(func(o S) { o.Spec = corev1.ServiceSpec{Type: "ExternalName", ExternalName: "a..b"} }), badName, "x A", "NXDOMAIN"},
-		{"slice without labels", slice(func(o E) { o.Labels = nil }), noService, "y A", "NXDOMAIN"},
-		{"slice of FQDNs", slice(func(o E) { o.AddressType = discoveryv1.AddressTypeFQDN }), fqdnSlice, "y A", "NXDOMAIN"},
+		{"Service with a garbage ClusterIP", svc(func(o S) { o.Spec.ClusterIPs = two("10.96.0") }), "address", "x A", "NOERROR 10.0.0.9"},
+		{"Service with a bad name", svc(func(o S) { o.Name = "x.y" }), "name", "x.y A", "NXDOMAIN"},
+		{"Service with an unknown annotation", svc(func(o S) { o.Annotations = map[string]string{kube.HostnamesAnnotation: "Ready!"} }), "annotation", "x A", "NOERROR 10.96.0.9"},
+		{"Service with a bad ExternalName", svc(func(o S) { o.Spec = corev1.ServiceSpec{Type: "ExternalName", ExternalName: "a..b"} }), "name", "x A", "NXDOMAIN"},
+		{"slice without labels", slice(func(o E) { o.Labels = nil }), "no_service", "y A", "NXDOMAIN"},
+		{"slice of FQDNs", slice(func(o E) { o.AddressType = discoveryv1.AddressTypeFQDN }), "fqdn", "y A", "NXDOMAIN"},
 		{"slice without endpoints", slice(func(o E) { o.Endpoints = nil }), "", "y A", "NXDOMAIN"},
 		{"slice with empty conditions", slice(func(o E) { o.Endpoints[0].Conditions = discoveryv1.EndpointConditions{} }), "", "h.y A", "NOERROR 10.0.0.9"},
 		{"slice with an endpoint not ready", slice(func(o E) { o.Endpoints[0].Conditions.Ready = no }), "", "h.y A", "NXDOMAIN"},
@@ -456,25 +405,25 @@ func TestMalformedObjectsAreSkippedAndCounted(t *testing.T) { // not parallel: i
 		{"slice without ports", slice(func(o E) { o.Ports = nil }), "", "h.y A", "NOERROR 10.0.0.9"},
 		{"slice with a port without number", slice(func(o E) { o.Ports[0].Port = nil }), "", "y SRV", "NOERROR"},
 		{"slice with a port without name", slice(func(o E) { o.Ports[0].Name = nil }), "", "y SRV", "NOERROR 0 100 80 h.y.ns.svc.cluster.local."},
-		{"slice with a port 0", slice(func(o E) { o.Ports[0].Port = new(int32) }), badPort, "h.y A", "NOERROR 10.0.0.9"},
-		{"slice with a port 70000", slice(func(o E) { o.Ports[0].Port = new(int32(70000)) }), badPort, "_http._tcp.y SRV", "NXDOMAIN"},
-		{"endpoint with a garbage address", slice(func(o E) { o.Endpoints[0].Addresses = two("10.0.0.256") }), badAddress, "h.y A", "NOERROR 10.0.0.9"},
-		{"endpoint with an empty address", slice(func(o E) { o.Endpoints[0].Addresses = two("") }), badAddress, "h.y A", "NOERROR 10.0.0.9"},
-		{"endpoint with a zoned address", slice(func(o E) { o.Endpoints[0].Addresses = two("fe80::1%eth0") }), badAddress, "h.y A", "NOERROR 10.0.0.9"},
+		{"slice with a port 0", slice(func(o E) { o.Ports[0].Port = new(int32) }), "port", "h.y A", "NOERROR 10.0.0.9"},
+		{"slice with a port 70000", slice(func(o E) { o.Ports[0].Port = new(int32(70000)) }), "port", "_http._tcp.y SRV", "NXDOMAIN"},
+		{"endpoint with a garbage address", slice(func(o E) { o.Endpoints[0].Addresses = two("10.0.0.256") }), "address", "h.y A", "NOERROR 10.0.0.9"},
+		{"endpoint with an empty address", slice(func(o E) { o.Endpoints[0].Addresses = two("") }), "address", "h.y A", "NOERROR 10.0.0.9"},
+		{"endpoint with a zoned address", slice(func(o E) { o.Endpoints[0].Addresses = two("fe80::1%eth0") }), "address", "h.y A", "NOERROR 10.0.0.9"},
 		{"endpoint without addresses", slice(func(o E) { o.Endpoints[0].Addresses = nil }), "", "y A", "NXDOMAIN"},
 		{"endpoint without hostname", slice(func(o E) { o.Endpoints[0].Hostname = nil }), "", "10-0-0-9.y A", "NOERROR 10.0.0.9"},
 		{"endpoint with capitals", slice(func(o E) { o.Endpoints[0].Hostname = new("POD-1") }), "", "pod-1.y A", "NOERROR 10.0.0.9"},
-		{"endpoint with dots in its hostname", slice(func(o E) { o.Endpoints[0].Hostname = new("Pod.1") }), badName, "10-0-0-9.y A", "NOERROR 10.0.0.9"},
+		{"endpoint with dots in its hostname", slice(func(o E) { o.Endpoints[0].Hostname = new("Pod.1") }), "name", "10-0-0-9.y A", "NOERROR 10.0.0.9"},
 	} {
-		resource := slicesResource
+		resource := kube.Slices
 		if _, ok := tt.object.(*corev1.Service); ok {
-			resource = servicesResource
+			resource = kube.Services
 		}
 		// The object comes in every way there is: streamed, listed, and as a change.
-		for way, setup := range map[string]func(*stubAPI){"streamed": func(*stubAPI) {}, "listed": (*stubAPI).refuseStreams} {
+		for way, setup := range map[string]func(*kubetest.Server){"streamed": func(*kubetest.Server) {}, "listed": (*kubetest.Server).RefuseStreams} {
 			t.Run(tt.name+", "+way, func(t *testing.T) {
-				s := newWebAPI(t)
-				s.put(stubService("y", "None"), tt.object)
+				s := kubetest.NewWebServer(t)
+				s.Put(kubetest.Service("y", "None"), tt.object)
 				setup(s)
 				before := skips(t)
 				h := watching(t, s)
@@ -485,7 +434,7 @@ func TestMalformedObjectsAreSkippedAndCounted(t *testing.T) { // not parallel: i
 				if t.Failed() {
 					return // what follows would wait in vain
 				}
-				s.put(tt.object, stubService("later", "10.96.0.8"), stubSlice("later", "web", "10.0.0.8", "web-8"))
+				s.Put(tt.object, kubetest.Service("later", "10.96.0.8"), kubetest.Slice("later", "web", "10.0.0.8", "web-8"))
 				eventuallySays(t, h, "later A", "NOERROR 10.96.0.8")
 				eventuallySays(t, h, "web-8.web A", "NOERROR 10.0.0.8")
 				if got := says(h, tt.question); got != tt.want {
@@ -495,7 +444,7 @@ func TestMalformedObjectsAreSkippedAndCounted(t *testing.T) { // not parallel: i
 				maps.DeleteFunc(got, func(what string, n float64) bool { return n == before[what] })
 				want := make(map[string]float64)
 				if tt.reason != "" {
-					what := resource + " " + string(tt.reason)
+					what := resource + " " + tt.reason
 					want[what] = before[what] + 2
 				}
 				if !maps.Equal(got, want) {
@@ -511,38 +460,40 @@ func TestGarbageInAWatchIsSurvived(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web"}}
 	for _, tt := range []struct {
 		name  string
-		frame func(*stubWatch) []byte
+		frame func(*kubetest.Watch) []byte
 		syncs int // of the resource afterwards
 	}{
-		{"an object of another type", func(w *stubWatch) []byte { return w.event(apiwatch.Added, pod) }, 1},
-		{"the deletion of an object of another type", func(w *stubWatch) []byte { return w.event(apiwatch.Deleted, pod) }, 1},
-		{"a Namespace without a name", func(w *stubWatch) []byte { return w.event(apiwatch.Added, stubNamespace("")) }, 1},
-		{"a Service without a name", func(w *stubWatch) []byte { return w.event(apiwatch.Added, new(corev1.Service)) }, 1},
-		{"a slice without a name", func(w *stubWatch) []byte { return w.event(apiwatch.Added, new(discoveryv1.EndpointSlice)) }, 1},
-		{"the deletion of what is not there", func(w *stubWatch) []byte { return w.event(apiwatch.Deleted, stubService("none", "")) }, 1},
-		{"an event of unknown type", func(w *stubWatch) []byte { return w.event("NONSENSE", pod) }, 2},
-		{"an object of unknown kind", func(w *stubWatch) []byte { return w.rawEvent(apiwatch.Added, []byte(`{"apiVersion":"v9","kind":"X"}`)) }, 2},
-		{"an object that is none", func(w *stubWatch) []byte { return w.rawEvent(apiwatch.Modified, []byte(`"\u0000"`)) }, 2},
-		{"an empty object", func(w *stubWatch) []byte { return w.rawEvent(apiwatch.Modified, []byte(`{}`)) }, 2},
-		{"an event that is none", func(w *stubWatch) []byte { return w.frame([]byte("\xff\xfe\xfd")) }, 2},
-		{"half a frame", func(*stubWatch) []byte { return []byte("\x00\x00\x00\x40garbage") }, 2},
+		{"an object of another type", func(w *kubetest.Watch) []byte { return w.Event(apiwatch.Added, pod) }, 1},
+		{"the deletion of an object of another type", func(w *kubetest.Watch) []byte { return w.Event(apiwatch.Deleted, pod) }, 1},
+		{"a Namespace without a name", func(w *kubetest.Watch) []byte { return w.Event(apiwatch.Added, kubetest.Namespace("")) }, 1},
+		{"a Service without a name", func(w *kubetest.Watch) []byte { return w.Event(apiwatch.Added, new(corev1.Service)) }, 1},
+		{"a slice without a name", func(w *kubetest.Watch) []byte { return w.Event(apiwatch.Added, new(discoveryv1.EndpointSlice)) }, 1},
+		{"the deletion of what is not there", func(w *kubetest.Watch) []byte { return w.Event(apiwatch.Deleted, kubetest.Service("none", "")) }, 1},
+		{"an event of unknown type", func(w *kubetest.Watch) []byte { return w.Event("NONSENSE", pod) }, 2},
+		{"an object of unknown kind", func(w *kubetest.Watch) []byte {
+			return w.RawEvent(apiwatch.Added, []byte(`{"apiVersion":"v9","kind":"X"}`))
+		}, 2},
+		{"an object that is none", func(w *kubetest.Watch) []byte { return w.RawEvent(apiwatch.Modified, []byte(`"\u0000"`)) }, 2},
+		{"an empty object", func(w *kubetest.Watch) []byte { return w.RawEvent(apiwatch.Modified, []byte(`{}`)) }, 2},
+		{"an event that is none", func(w *kubetest.Watch) []byte { return w.Frame([]byte("\xff\xfe\xfd")) }, 2},
+		{"half a frame", func(*kubetest.Watch) []byte { return []byte("\x00\x00\x00\x40garbage") }, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := newWebAPI(t)
+			s := kubetest.NewWebServer(t)
 			h := watching(t, s)
 			for _, resource := range everyResource {
-				s.inject(resource, tt.frame)
+				s.Inject(resource, tt.frame)
 			}
-			s.put(stubNamespace("later"), stubService("later", "10.96.0.8"), stubSlice("web-b", "web", "10.0.0.8", "web-8"))
+			s.Put(kubetest.Namespace("later"), kubetest.Service("later", "10.96.0.8"), kubetest.Slice("web-b", "web", "10.0.0.8", "web-8"))
 			eventuallySays(t, h, "later.svc.cluster.local. A", "NOERROR")
 			eventuallySays(t, h, "later A", "NOERROR 10.96.0.8")
 			eventuallySays(t, h, "web-8.web A", "NOERROR 10.0.0.8")
-			s.put(emptySlice("web-b", "web"))
+			s.Put(kubetest.EmptySlice("web-b", "web"))
 			eventuallySays(t, h, "web-8.web A", "NXDOMAIN")
 			checkWeb(t, h)
 			for _, resource := range everyResource {
-				if got := s.syncs(resource); got != tt.syncs {
+				if got := s.Syncs(resource); got != tt.syncs {
 					t.Errorf("%s: synced %d times, want %d", resource, got, tt.syncs)
 				}
 			}
@@ -554,18 +505,18 @@ func TestGarbageInAWatchIsSurvived(t *testing.T) {
 // selectors, sorted. It fails the test if one of them is not listed or not watched, or if there is any other request.
 func requested(t *testing.T, lines string) []string {
 	t.Helper()
-	s := newWebAPI(t)
-	s.refuseStreams() // then there are lists as well
+	s := kubetest.NewWebServer(t)
+	s.RefuseStreams() // then there are lists as well
 	h := watching(t, s, lines)
 	if !h.Ready() {
-		t.Fatalf("not ready after start, without %q", h.synced.missing())
+		t.Fatalf("not ready after start, without %q", h.listing.Missing())
 	}
 	// Each is asked for a streamed list, a list and a watch.
-	eventually(t, "everything is watched", func() bool { return len(s.seen("")) == 3*len(h.source.(*apiServer).reflectors) })
+	eventually(t, "everything is watched", func() bool { return len(s.Seen("")) == 3*len(h.clock) })
 	verbs := make(map[string][]string)
-	for _, r := range s.seen("") {
-		what := strings.Join(strings.Fields(r.resource+" "+r.selector+" "+r.fields), " ")
-		verbs[what] = append(verbs[what], r.verb)
+	for _, r := range s.Seen("") {
+		what := strings.Join(strings.Fields(r.Resource+" "+r.Selector+" "+r.Fields), " ")
+		verbs[what] = append(verbs[what], r.Verb)
 	}
 	for what, got := range verbs {
 		if want := []string{"watch", "list", "watch"}; !slices.Equal(got, want) {
@@ -640,10 +591,10 @@ func TestOnlyWhatTheStanzaNeedsIsRequested(t *testing.T) {
 func TestObjectsComeAndGoWithTheirLabels(t *testing.T) {
 	t.Parallel()
 	in := func(o metav1.Object) { o.SetLabels(map[string]string{"dns": "yes"}) }
-	labelled := changed(stubNamespace("ns"), func(o *corev1.Namespace) { in(o) })
-	web := changed(stubService("web", "10.96.0.1"), func(o *corev1.Service) { in(o) })
-	s := newStubAPI(t)
-	s.put(stubNamespace("ns"), web)
+	labelled := kubetest.Changed(kubetest.Namespace("ns"), func(o *corev1.Namespace) { in(o) })
+	web := kubetest.Changed(kubetest.Service("web", "10.96.0.1"), func(o *corev1.Service) { in(o) })
+	s := kubetest.NewServer(t)
+	s.Put(kubetest.Namespace("ns"), web)
 	h := watching(t, s, "namespace_labels dns=yes", "labels dns")
 	for _, tt := range []struct {
 		name   string
@@ -651,85 +602,31 @@ func TestObjectsComeAndGoWithTheirLabels(t *testing.T) {
 		want   string
 	}{
 		{"the Namespace gains its label", labelled, "NOERROR 10.96.0.1"},
-		{"the Service loses its label", stubService("web", "10.96.0.1"), "NXDOMAIN"},
+		{"the Service loses its label", kubetest.Service("web", "10.96.0.1"), "NXDOMAIN"},
 		{"the Service gains its label", web, "NOERROR 10.96.0.1"},
-		{"the Namespace loses its label", stubNamespace("ns"), "NXDOMAIN"},
+		{"the Namespace loses its label", kubetest.Namespace("ns"), "NXDOMAIN"},
 	} {
-		s.put(tt.object)
+		s.Put(tt.object)
 		eventuallySays(t, h, "web A", tt.want)
-	}
-}
-
-// roundTripper is an http.RoundTripper made of a function.
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-func TestMaxInflightLimitsRequests(t *testing.T) {
-	for _, tt := range []struct {
-		line string
-		want int // of five requests
-	}{
-		{"apiserver_max_inflight 1", 1},
-		{"apiserver_max_inflight 2", 2},
-		{"apiserver_max_inflight 0", 5},
-		{"", 5},
-	} {
-		bubble.Test(t, func(t *testing.T) {
-			rc, err := watcher(t, "endpoint http://127.0.0.1:1", tt.line).clientConfig()
-			if err != nil {
-				t.Fatal(err)
-			}
-			var inflight, done atomic.Int32
-			answer := make(chan struct{})
-			transport := http.RoundTripper(roundTripper(func(*http.Request) (*http.Response, error) {
-				inflight.Add(1)
-				defer inflight.Add(-1)
-				<-answer
-				return &http.Response{Body: http.NoBody}, nil
-			}))
-			if rc.WrapTransport != nil {
-				transport = rc.WrapTransport(transport)
-			}
-			ctx, cancel := context.WithCancel(t.Context())
-			for range 5 {
-				go func() {
-					defer done.Add(1)
-					_, _ = transport.RoundTrip(httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
-				}()
-			}
-			check := func(what string, inflightWant, doneWant int) {
-				synctest.Wait()
-				if i, d := int(inflight.Load()), int(done.Load()); i != inflightWant || d != doneWant {
-					t.Errorf("%q, %s: %d in flight, %d done, want %d and %d", tt.line, what, i, d, inflightWant, doneWant)
-				}
-			}
-			check("five requests", tt.want, 0)
-			answer <- struct{}{}
-			check("one is answered", min(tt.want, 4), 1)
-			cancel()
-			check("those that wait give up", min(tt.want, 4), 5-min(tt.want, 4))
-			close(answer)
-		})
 	}
 }
 
 func TestMaxInflightOfOneSyncsEverything(t *testing.T) {
 	t.Parallel()
-	s := newWebAPI(t)
-	s.refuseStreams()
+	s := kubetest.NewWebServer(t)
+	s.RefuseStreams()
 	h := watching(t, s, "apiserver_max_inflight 1")
 	checkWeb(t, h)
-	if _, peak := s.load(); peak != 1 {
+	if _, peak := s.Load(); peak != 1 {
 		t.Errorf("%d requests at once, want 1", peak)
 	}
 }
 
 func TestPodNameAnswersWhileItsEndpointIsReady(t *testing.T) {
-	s := newWebAPI(t)
+	s := kubetest.NewWebServer(t)
 	h := watching(t, s)
 	pods := func(isReady bool) *discoveryv1.EndpointSlice {
-		return changed(stubSlice("web-b", "web", "10.0.0.7", "web-7"), func(o *discoveryv1.EndpointSlice) {
+		return kubetest.Changed(kubetest.Slice("web-b", "web", "10.0.0.7", "web-7"), func(o *discoveryv1.EndpointSlice) {
 			o.Endpoints[0].Conditions.Ready = &isReady
 			o.Endpoints = append(o.Endpoints, discoveryv1.Endpoint{Addresses: []string{"10.0.0.8"}, Hostname: new("web-8")})
 		})
@@ -745,14 +642,14 @@ func TestPodNameAnswersWhileItsEndpointIsReady(t *testing.T) {
 		return took
 	}
 	for range 50 {
-		s.put(pods(false))
+		s.Put(pods(false))
 		eventuallySays(t, h, "web-8.web A", "NOERROR 10.0.0.8")
 		if got := says(h, "web-7.web A"); got != "NXDOMAIN" {
 			t.Fatalf("before it is ready: got %s, want NXDOMAIN", got)
 		}
-		s.put(pods(true))
+		s.Put(pods(true))
 		toReady = append(toReady, timed("NOERROR 10.0.0.7"))
-		s.put(emptySlice("web-b", "web"))
+		s.Put(kubetest.EmptySlice("web-b", "web"))
 		toGone = append(toGone, timed("NXDOMAIN"))
 	}
 	slices.Sort(toReady)
@@ -764,34 +661,34 @@ func TestPodNameAnswersWhileItsEndpointIsReady(t *testing.T) {
 func TestStopLeavesNothing(t *testing.T) { // not parallel: it counts goroutines
 	for _, tt := range []struct {
 		name  string
-		setup func(*stubAPI)
+		setup func(*kubetest.Server)
 	}{
-		{"while it watches", func(*stubAPI) {}},
-		{"while it watches without streams", (*stubAPI).refuseStreams},
-		{"while the server does not answer", func(s *stubAPI) { s.hold(everyResource...) }},
-		{"while the server is unavailable", func(s *stubAPI) { s.refuse(http.StatusServiceUnavailable) }},
-		{"while the server has too many requests", func(s *stubAPI) { s.refuse(http.StatusTooManyRequests) }},
+		{"while it watches", func(*kubetest.Server) {}},
+		{"while it watches without streams", (*kubetest.Server).RefuseStreams},
+		{"while the server does not answer", func(s *kubetest.Server) { s.Hold(everyResource...) }},
+		{"while the server is unavailable", func(s *kubetest.Server) { s.Refuse(http.StatusServiceUnavailable) }},
+		{"while the server has too many requests", func(s *kubetest.Server) { s.Refuse(http.StatusTooManyRequests) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newWebAPI(t)
+			s := kubetest.NewWebServer(t)
 			tt.setup(s)
 			goroutines := runtime.NumGoroutine()
-			h := watcher(t, "endpoint "+s.url, "startup_timeout 50ms")
+			h := watcher(t, "endpoint "+s.URL, "startup_timeout 50ms")
 			h.start()
-			eventually(t, "every resource is asked for", func() bool { return len(s.seen("")) >= len(everyResource) })
+			eventually(t, "every resource is asked for", func() bool { return len(s.Seen("")) >= len(everyResource) })
 			synced := h.Ready()
 			began := time.Now()
 			h.stop()
 			if took := time.Since(began); took > 700*time.Millisecond { // a reflector's first delay is 0.8 s or more
 				t.Errorf("stop took %v", took)
 			}
-			eventually(t, "no connection is left", func() bool { return s.conns.Load() == 0 })
+			eventually(t, "no connection is left", func() bool { return s.Conns.Load() == 0 })
 			eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
 			if slices.Contains(running.all(), h) {
 				t.Error("still among the running plugins")
 			}
 			// The HTTP client does not end the dial of a request that is cancelled.
-			conn, err := h.source.(*apiServer).config.Dial(context.Background(), "tcp", s.server.Listener.Addr().String())
+			conn, err := h.source.(*kube.Server).Dial(context.Background(), "tcp", s.Server.Listener.Addr().String())
 			if err == nil {
 				t.Error("a dial that was under way can still succeed")
 				_ = conn.Close()
@@ -813,14 +710,14 @@ func TestStopWithoutStart(t *testing.T) {
 }
 
 func TestFailureIsLoggedOnceAMinute(t *testing.T) { // not parallel: it captures the log
-	s := newWebAPI(t)
-	h := watcher(t, "endpoint "+strings.Replace(s.url, "http:", "https:", 1), "startup_timeout 0s")
+	s := kubetest.NewWebServer(t)
+	h := watcher(t, "endpoint "+strings.Replace(s.URL, "http:", "https:", 1), "startup_timeout 0s")
 	var logged bytes.Buffer
 	golog.SetOutput(&logged)
 	defer golog.SetOutput(os.Stderr)
 	h.start()
 	// Each resource is watched and listed, and both are tried again after a second or two.
-	eventually(t, "every request is made twice", func() bool { return s.accepted.Load() >= int64(2*2*len(everyResource)) })
+	eventually(t, "every request is made twice", func() bool { return s.Accepted.Load() >= int64(2*2*len(everyResource)) })
 	h.stop()
 	golog.SetOutput(os.Stderr)
 	for _, resource := range everyResource {
@@ -837,13 +734,13 @@ func TestFailureIsLoggedOnceAMinute(t *testing.T) { // not parallel: it captures
 
 func TestKubeconfigNamesTheServer(t *testing.T) {
 	t.Parallel()
-	first, second := newWebAPI(t), newWebAPI(t)
-	second.put(stubService("db", "10.96.0.2"))
+	first, second := kubetest.NewWebServer(t), kubetest.NewWebServer(t)
+	second.Put(kubetest.Service("db", "10.96.0.2"))
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	content := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: one,
   clusters: [{name: a, cluster: {server: %q}}, {name: b, cluster: {server: %q}}],
   users: [{name: u, user: {token: t}}],
-  contexts: [{name: one, context: {cluster: a, user: u}}, {name: two, context: {cluster: b, user: u}}]}`, first.url, second.url)
+  contexts: [{name: one, context: {cluster: a, user: u}}, {name: two, context: {cluster: b, user: u}}]}`, first.URL, second.URL)
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -871,9 +768,9 @@ func TestKubeconfigNamesTheServer(t *testing.T) {
 }
 
 func TestWatchOfPodsAndImports(t *testing.T) {
-	s := newStubAPI(t)
-	s.put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
-	cfg, err := parseStanza(newController("headless cluster.local clusterset.local {\nendpoint " + s.url +
+	s := kubetest.NewServer(t)
+	s.Put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+	cfg, err := parseStanza(newController("headless cluster.local clusterset.local {\nendpoint " + s.URL +
 		"\npods verified\nmulticluster clusterset.local\nlabels app=db\n}"))
 	if err != nil {
 		t.Fatal(err)
@@ -885,24 +782,24 @@ func TestWatchOfPodsAndImports(t *testing.T) {
 	h.start()
 	defer h.stop()
 	if !h.Ready() {
-		t.Fatalf("not ready, without %q", h.synced.missing())
+		t.Fatalf("not ready, without %q", h.listing.Missing())
 	}
 	db := map[string]string{"app": "db"}
-	s.put(&corev1.Pod{
+	s.Put(&corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "db-0", Namespace: "default", Labels: db},
 		Status:     corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: "10.0.0.1"}, {IP: "garbage"}}},
 	})
-	s.put(&mcsv1alpha1.ServiceImport{
+	s.Put(&mcsv1alpha1.ServiceImport{
 		ObjectMeta: metav1.ObjectMeta{Name: "db", Namespace: "default"}, Spec: mcsv1alpha1.ServiceImportSpec{Type: mcsv1alpha1.Headless},
 	})
-	imported := bigEndpointSlice(0, 1)
+	imported := kubetest.BigSlice(0, 1)
 	imported.Labels = map[string]string{"app": "db", mcsv1alpha1.LabelServiceName: "db", mcsv1alpha1.LabelSourceCluster: "east"}
-	s.put(imported)
+	s.Put(imported)
 	answers := func(question string) func() bool {
 		return func() bool { return len(ask(t, h, question).Answer) == 1 }
 	}
 	eventually(t, "the Pod answers", answers("10-0-0-1.default.pod.cluster.local. A"))
 	eventually(t, "the import answers", answers("web-0.east.db.default.svc.clusterset.local. A"))
-	s.delete(imported)
+	s.Delete(imported)
 	eventually(t, "the import has no endpoints", func() bool { return ask(t, h, "db.default.svc.clusterset.local. A").Rcode == nxName })
 }

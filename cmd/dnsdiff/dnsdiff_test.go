@@ -21,8 +21,8 @@ import (
 	"testing"
 	"time"
 
-	headlessplugin "github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	_ "github.com/coredns/coredns/plugin/bind"
@@ -57,7 +57,7 @@ const (
 // objects are in. It returns its URL, and a kubeconfig for it.
 func startAPI(t *testing.T, paths ...string) (url, kubeconfig string) {
 	t.Helper()
-	objects, err := headlessplugin.ReadManifests(paths...)
+	objects, err := manifests.Read(paths...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	headlessplugin "github.com/coredns-headless/headless"
+	"github.com/coredns-headless/headless/internal/manifests"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -70,7 +70,7 @@ func (s *source) read(ctx context.Context) (*cluster, error) {
 		b.namespaces[name] = true
 	}
 	if len(s.manifests) > 0 {
-		objects, err := headlessplugin.ReadManifests(s.manifests...)
+		objects, err := manifests.Read(s.manifests...)
 		if err != nil {
 			return nil, err
 		}

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coredns-headless/headless"
+	"github.com/coredns-headless/headless/internal/manifests"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,7 +39,7 @@ var resourceOf = map[string]string{
 // newStub starts one, and returns it with the file of a kubeconfig for it. The context other of that is in Namespace shop.
 func newStub(t *testing.T, file string, forbidden ...string) (s *stub, kubeconfig string) {
 	t.Helper()
-	objects, err := headless.ReadManifests(filepath.Join(root, "testdata/broken", file))
+	objects, err := manifests.Read(filepath.Join(root, "testdata/broken", file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func TestServiceImportsAreListed(t *testing.T) {
 // TestAPIServerFollowsCNAMEs also lists the namespaces that ExternalNames lead to.
 func TestAPIServerFollowsCNAMEs(t *testing.T) {
 	s, kubeconfig := newStub(t, "wrong-namespace.yaml")
-	external, err := headless.ReadManifests(filepath.Join(root, "testdata/broken/external-name-dead.yaml"))
+	external, err := manifests.Read(filepath.Join(root, "testdata/broken/external-name-dead.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless"
+	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/miekg/dns"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -34,7 +35,7 @@ type set struct {
 // healthySet returns a set-up in which all is well.
 func healthySet(t *testing.T) *set {
 	t.Helper()
-	objects, err := headless.ReadManifests(filepath.Join(root, "testdata/broken/namespace-filtered.yaml"))
+	objects, err := manifests.Read(filepath.Join(root, "testdata/broken/namespace-filtered.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,10 +52,7 @@ func (s *set) explain(t *testing.T, word string, types ...uint16) *report {
 	}
 	c := newCluster(s.objects) // what a row does to them shows
 	c.unknown = s.unknown
-	srv, err := newServer(stanzas[0], c, "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv := newServer(stanzas[0], c, "")
 	q := &question{word: word, types: types, from: "default", ndots: 5}
 	if len(types) == 0 {
 		if err := q.setTypes(nil); err != nil {

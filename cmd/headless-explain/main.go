@@ -14,6 +14,7 @@ import (
 	"os/signal"
 
 	"github.com/coredns-headless/headless"
+	"github.com/coredns-headless/headless/internal/manifests"
 )
 
 const help = `headless-explain says why a name of a Kubernetes cluster does not resolve, and what to change.
@@ -160,10 +161,7 @@ func (o *options) explain(ctx context.Context, stdin io.Reader) (*report, error)
 	if err != nil {
 		return nil, err
 	}
-	s, err := newServer(stanza, c, o.resolver)
-	if err != nil {
-		return nil, err
-	}
+	s := newServer(stanza, c, o.resolver)
 	r, err := explain(s, c, &o.question)
 	if err != nil {
 		return nil, err
@@ -199,7 +197,7 @@ func (o *options) stanzas(stdin io.Reader) ([]*headless.Stanza, error) {
 func (o *options) cluster(ctx context.Context, stanza *headless.Stanza) (c *cluster, source string, err error) {
 	if len(o.manifests) > 0 {
 		o.from = cmp.Or(o.from, "default")
-		objects, err := headless.ReadManifests(o.manifests...)
+		objects, err := manifests.Read(o.manifests...)
 		if err != nil {
 			return nil, "", err
 		}
@@ -214,10 +212,7 @@ func (o *options) cluster(ctx context.Context, stanza *headless.Stanza) (c *clus
 		return nil, "", err
 	}
 	o.from = cmp.Or(o.from, a.namespace)
-	empty, err := newServer(stanza, newCluster(nil), "")
-	if err != nil {
-		return nil, "", err
-	}
+	empty := newServer(stanza, newCluster(nil), "")
 	names, err := o.names(empty)
 	if err != nil {
 		return nil, "", err

@@ -27,17 +27,13 @@ type server struct {
 }
 
 // newServer returns the server that a stanza describes. The port of resolver is 53 if it has none.
-func newServer(stanza *headless.Stanza, c *cluster, resolver string) (*server, error) {
-	h, err := stanza.Offline(c.objects)
-	if err != nil {
-		return nil, err
-	}
+func newServer(stanza *headless.Stanza, c *cluster, resolver string) *server {
 	if _, _, err := net.SplitHostPort(resolver); err != nil && resolver != "" {
 		resolver = net.JoinHostPort(strings.Trim(resolver, "[]"), "53")
 	}
-	s := &server{stanza: stanza, plugin: h, resolver: resolver}
+	s := &server{stanza: stanza, plugin: stanza.Offline(c.objects), resolver: resolver}
 	s.waits = c.noImports && s.hasImports()
-	return s, nil
+	return s
 }
 
 // hasImports reports whether there is a zone of ServiceImports.

@@ -19,7 +19,7 @@ import (
 
 // Index holds what DNS needs to know of a cluster's Services, EndpointSlices and Namespaces.
 //
-//   - To change it: the methods Put…, Drop… and ReplaceSlices, from any goroutine; the cost is that of the object that changed.
+//   - To change it: the methods Put…, Drop… and Replace…, from any goroutine; the cost is that of the object that changed.
 //   - To read it: Lookup, Deny, Nameservers, Serial, and their counterparts for external names, from any goroutine. What they
 //     return is the caller's.
 //
@@ -471,6 +471,30 @@ func (x *Index) DropSlice(key model.Key) {
 	defer x.mu.Unlock()
 	sl := x.slices.first(key)
 	x.removeSlice(sl, x.newHold(sl))
+}
+
+// ReplaceNamespaces makes specs all the Namespaces there are.
+func (x *Index) ReplaceNamespaces(specs iter.Seq[*model.Namespace]) {
+	replace(specs, x.PutNamespace, x.DropNamespace, x.NamespaceKeys)
+}
+
+// ReplaceServices makes specs all the Services there are.
+func (x *Index) ReplaceServices(specs iter.Seq[*model.Service]) {
+	replace(specs, x.PutService, x.DropService, x.ServiceKeys)
+}
+
+// replace puts all of specs, then drops the others of keys, so that nothing present is ever missing.
+func replace[S interface{ ID() model.Key }](specs iter.Seq[S], put func(S), drop func(model.Key), keys func() []model.Key) {
+	listed := make(map[model.Key]bool)
+	for spec := range specs {
+		put(spec)
+		listed[spec.ID()] = true
+	}
+	for _, key := range keys() {
+		if !listed[key] {
+			drop(key)
+		}
+	}
 }
 
 // ReplaceSlices makes specs all the slices there are. An endpoint that was present and is in specs is present throughout: the

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -47,6 +48,9 @@ func (p *Pods) Drop(key model.Key) {
 	p.forget(p.byKey[key])
 	delete(p.byKey, key)
 }
+
+// Replace makes specs all the Pods there are.
+func (p *Pods) Replace(specs iter.Seq[*model.Pod]) { replace(specs, p.Put, p.Drop, p.Keys) }
 
 // forget takes spec, which may be nil, from the addresses that it has.
 func (p *Pods) forget(spec *model.Pod) {

@@ -132,6 +132,16 @@ const (
 // String returns the word of the option and the annotation.
 func (p Policy) String() string { return [...]string{"inherited", "ready", "serving", "all"}[p] }
 
+// ParsePolicy returns the policy of a word of the hostnames option or annotation. ok is false for another word.
+func ParsePolicy(word string) (p Policy, ok bool) {
+	for p := HostnamesReady; p <= HostnamesAll; p++ {
+		if p.String() == word {
+			return p, true
+		}
+	}
+	return 0, false
+}
+
 // Least returns the least state of an endpoint that answers to its own name.
 func (p Policy) Least() State { return Ready - State(p-HostnamesReady) }
 

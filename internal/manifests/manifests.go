@@ -1,4 +1,5 @@
-package headless
+// Package manifests feeds the objects in files, as kubectl prints or takes them, to the feeds of package kube.
+package manifests
 
 import (
 	"bytes"
@@ -18,20 +19,21 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/model"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	yaml2 "go.yaml.in/yaml/v2"
 	yaml3 "go.yaml.in/yaml/v3"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/tools/cache"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
@@ -42,12 +44,22 @@ const (
 	largestManifest = 256 << 20
 )
 
-// manifests is the source that reads Services, EndpointSlices, Namespaces and Pods from files.
-type manifests struct {
+var loads = promauto.NewCounterVec(prometheus.CounterOpts{
+	Name: "coredns_headless_manifest_loads_total",
+	Help: "Counter of the times that changed manifests were read again, by result: success or error.",
+}, []string{"result"})
+
+// init makes the counter known: what is not there before it grows looks as if it had not grown.
+func init() {
+	loads.WithLabelValues("success")
+	loads.WithLabelValues("error")
+}
+
+// Source is the source that reads Services, EndpointSlices, Namespaces and Pods from files.
+type Source struct {
 	paths []string
-	feeds map[string]cache.TransformingStore
-	// selectors restrict resources; those without one are not restricted.
-	selectors map[string]labels.Selector
+	feeds *kube.Feeds
+	log   clog.P
 	// stamp identifies the versions of the files that were read last.
 	stamp string
 
@@ -56,16 +68,11 @@ type manifests struct {
 	running sync.WaitGroup
 }
 
-// newManifests reads the files and folders of cfg, relative ones below root, and feeds what is in them.
-func newManifests(cfg *config, root string, feeds map[string]cache.TransformingStore) (*manifests, error) {
-	m := &manifests{feeds: feeds, selectors: cfg.selectors()}
+// New reads files and folders and feeds what is in them, once and whenever they change after start. It says to log what
+// becomes of that.
+func New(paths []string, feeds *kube.Feeds, log clog.P) (*Source, error) {
+	m := &Source{paths: paths, feeds: feeds, log: log}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
-	for _, path := range cfg.manifests {
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(root, path)
-		}
-		m.paths = append(m.paths, path)
-	}
 	files, stamp, err := m.files()
 	if err != nil {
 		return nil, fmt.Errorf("manifests: %w", err)
@@ -77,23 +84,8 @@ func newManifests(cfg *config, root string, feeds map[string]cache.TransformingS
 	return m, nil
 }
 
-// selectors returns what restricts resources.
-func (cfg *config) selectors() map[string]labels.Selector {
-	selectors := map[string]labels.Selector{
-		namespacesResource: cfg.namespaceLabels,
-		servicesResource:   cfg.labels,
-		slicesResource:     cfg.sliceLabels(),
-		podsResource:       cfg.labels,
-		importedResource:   cfg.labels,
-	}
-	if cfg.noEndpoints {
-		selectors[slicesResource] = labels.Nothing()
-	}
-	return selectors
-}
-
-// start looks for changed files until stop.
-func (m *manifests) start() {
+// Start looks for changed files until stop.
+func (m *Source) Start() {
 	m.running.Go(func() {
 		tick := time.NewTicker(manifestInterval)
 		defer tick.Stop()
@@ -109,17 +101,17 @@ func (m *manifests) start() {
 }
 
 // String implements source.
-func (m *manifests) String() string { return "the manifests " + strings.Join(m.paths, " ") }
+func (m *Source) String() string { return "the manifests " + strings.Join(m.paths, " ") }
 
-// stop ends the watch over the files.
-func (m *manifests) stop() {
+// Stop ends the watch over the files.
+func (m *Source) Stop() {
 	m.cancel()
 	m.running.Wait()
 }
 
 // reload reads the files again if one has changed. If that fails, what was read before stays, and nothing is read until the
 // next change.
-func (m *manifests) reload() {
+func (m *Source) reload() {
 	files, stamp, err := m.files()
 	if err != nil {
 		stamp = err.Error()
@@ -132,16 +124,16 @@ func (m *manifests) reload() {
 		err = m.load(files)
 	}
 	if err != nil {
-		manifestLoads.WithLabelValues("error").Inc()
-		log.Errorf("manifests: %v; serving what was read before", err)
+		loads.WithLabelValues("error").Inc()
+		m.log.Errorf("manifests: %v; serving what was read before", err)
 		return
 	}
-	manifestLoads.WithLabelValues("success").Inc()
-	log.Infof("manifests: read %d files again", len(files))
+	loads.WithLabelValues("success").Inc()
+	m.log.Infof("manifests: read %d files again", len(files))
 }
 
 // files returns the files that the paths lead to, sorted within each path, and a stamp that identifies their versions.
-func (m *manifests) files() (files []string, stamp string, err error) {
+func (m *Source) files() (files []string, stamp string, err error) {
 	var b strings.Builder
 	add := func(path string, info fs.FileInfo) {
 		files = append(files, path)
@@ -198,13 +190,29 @@ func walk(folder string, seen map[string]bool, add func(path string, info fs.Fil
 }
 
 // load reads files and feeds what is in them. Nothing is fed if one of them does not parse.
-func (m *manifests) load(files []string) error {
+func (m *Source) load(files []string) error {
+	objects, err := decodeManifests(files)
+	if err == nil {
+		Feed(m.feeds, objects)
+	}
+	return err
+}
+
+// Read returns the objects in files and folders. One of an unknown kind is left out.
+func Read(paths ...string) ([]Object, error) {
+	files, _, err := (&Source{paths: paths}).files()
+	if err != nil {
+		return nil, fmt.Errorf("manifests: %w", err)
+	}
 	objects, err := decodeManifests(files)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("manifests: %w", err)
 	}
-	return m.feed(objects)
+	return slices.DeleteFunc(objects, func(obj Object) bool { return obj == nil }), nil
 }
+
+// Object is an object of the API.
+type Object = runtime.Object
 
 // decodeManifests returns the objects in files. One of an unknown kind is a nil Object.
 func decodeManifests(files []string) ([]runtime.Object, error) {
@@ -214,7 +222,7 @@ func decodeManifests(files []string) ([]runtime.Object, error) {
 		if err != nil {
 			return nil, err
 		}
-		found, err := decodeManifest(content)
+		found, err := Decode(content)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
@@ -223,25 +231,14 @@ func decodeManifests(files []string) ([]runtime.Object, error) {
 	return objects, nil
 }
 
-// feed feeds objects.
-func (m *manifests) feed(objects []runtime.Object) error {
-	lists := m.sort(objects)
-	for _, resource := range []string{
-		namespacesResource, servicesResource, slicesResource, podsResource, importsResource, importedResource,
-	} {
-		feed := m.feeds[resource]
-		if feed == nil {
-			continue
-		}
-		list := slices.DeleteFunc(lists[resource], func(obj any) bool {
-			selector := m.selectors[resource]
-			return selector != nil && !selector.Matches(labels.Set(obj.(metav1.Object).GetLabels()))
-		})
-		if err := feed.Replace(list, ""); err != nil {
-			return err // a store returns none
+// Feed makes objects, as they stand in manifests, all there are.
+func Feed(feeds *kube.Feeds, objects []Object) {
+	lists := sorted(feeds, objects)
+	for _, resource := range kube.Resources {
+		if feeds.Takes(resource) {
+			feeds.Replace(resource, lists[resource])
 		}
 	}
-	return nil
 }
 
 // readManifest returns the content of a file. It does not wait for one that has become a pipe, and reads no more of one than may be,
@@ -272,17 +269,17 @@ func readManifest(path string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// sort sorts objects into one list per resource. Of several versions of an object the last one is kept. A Namespace that
+// sorted sorts objects into one list per resource. Of several versions of an object the last one is kept. A Namespace that
 // objects are in exists. Objects of another kind than those that are fed are counted and left out.
-func (m *manifests) sort(objects []runtime.Object) map[string][]any {
-	lists := make(map[string][]any)
+func sorted(feeds *kube.Feeds, objects []Object) map[string][]metav1.Object {
+	lists := make(map[string][]metav1.Object)
 	type identity struct {
 		resource string
 		key      model.Key
 	}
 	at := make(map[identity]int)
 	add := func(resource string, o metav1.Object) {
-		id := identity{resource, model.Key{Namespace: o.GetNamespace(), Name: o.GetName()}}
+		id := identity{resource: resource, key: model.Key{Namespace: o.GetNamespace(), Name: o.GetName()}}
 		if i, ok := at[id]; ok {
 			lists[resource][i] = o
 			return
@@ -292,9 +289,9 @@ func (m *manifests) sort(objects []runtime.Object) map[string][]any {
 	}
 	implied := make(map[string]bool)
 	for _, obj := range objects {
-		resource := resourceOf(obj)
-		if m.feeds[resource] == nil {
-			countSkipped("manifests", unknownKind)
+		resource := kube.ResourceOf(obj)
+		if !feeds.Takes(resource) {
+			kube.CountSkipped("manifests", kube.UnknownKind)
 			continue
 		}
 		if ns, ok := obj.(*corev1.Namespace); ok {
@@ -307,33 +304,16 @@ func (m *manifests) sort(objects []runtime.Object) map[string][]any {
 		}
 		implied[o.GetNamespace()] = true
 		add(resource, o)
-		if o.GetLabels()[mcsv1alpha1.LabelServiceName] != "" && resource == slicesResource && m.feeds[importedResource] != nil {
-			add(importedResource, o)
+		if o.GetLabels()[mcsv1alpha1.LabelServiceName] != "" && resource == kube.Slices && feeds.Takes(kube.Imported) {
+			add(kube.Imported, o)
 		}
 	}
 	for name := range implied {
-		if _, declared := at[identity{namespacesResource, model.Key{Namespace: "", Name: name}}]; !declared {
-			add(namespacesResource, labelled(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
+		if _, declared := at[identity{resource: kube.Namespaces, key: model.Key{Namespace: "", Name: name}}]; !declared {
+			add(kube.Namespaces, labelled(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
 		}
 	}
 	return lists
-}
-
-// resourceOf returns the resource that obj is of, or "" if it is none of those we use.
-func resourceOf(obj runtime.Object) string {
-	switch obj.(type) {
-	case *corev1.Namespace:
-		return namespacesResource
-	case *corev1.Service:
-		return servicesResource
-	case *discoveryv1.EndpointSlice:
-		return slicesResource
-	case *corev1.Pod:
-		return podsResource
-	case *mcsv1alpha1.ServiceImport:
-		return importsResource
-	}
-	return ""
 }
 
 // labelled gives ns the label that the API server gives every Namespace.
@@ -345,9 +325,9 @@ func labelled(ns *corev1.Namespace) *corev1.Namespace {
 	return ns
 }
 
-// decodeManifest returns the objects in a file, those in lists one by one. An object of an unknown kind is a nil Object.
+// Decode returns the objects in a file, those in lists one by one. An object of an unknown kind is a nil Object.
 // Errors name the document and the line.
-func decodeManifest(content []byte) ([]runtime.Object, error) {
+func Decode(content []byte) ([]runtime.Object, error) {
 	var objects []runtime.Object
 	// The YAML that Kubernetes reads is that of this version of the library.
 	documents := yaml2.NewDecoder(bytes.NewReader(content))

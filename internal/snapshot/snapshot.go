@@ -1,25 +1,18 @@
-package headless
+// Package snapshot keeps what indexes hold in a file, for a start without the API server.
+package snapshot
 
 import (
 	"bufio"
 	"bytes"
 	"cmp"
-	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"slices"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,14 +27,14 @@ import (
 // snapshotPod for each Pod, and null. The time of the file is when its content was last known to be true.
 const snapshotMagic = "headless snapshot\n"
 
-// snapshotVersion is that of the snapshots that are written and read.
-const snapshotVersion = 1
+// version is that of the snapshots that are written and read.
+const version = 1
 
 // maxSnapshot is the size of the largest snapshot that is read, in octets. 100,000 endpoints take about 3 MB.
 const maxSnapshot = 256 << 20
 
-// snapshotHeader says what a snapshot is of.
-type snapshotHeader struct {
+// header says what a snapshot is of.
+type header struct {
 	Version       int    `cbor:"version"`
 	Cluster       string `cbor:"cluster"`       // the UID of kube-system, "" when it is not known
 	Configuration string `cbor:"configuration"` // what in the stanza shapes the content
@@ -93,15 +86,15 @@ type (
 // fromPod is added to the state of an endpoint whose name is a pod's.
 const fromPod = 0x80
 
-// contents is what is written to a snapshot and read from one.
-type contents struct {
-	indexes []*index.Index // the second, if any, is that of the multicluster zones
-	pods    *index.Pods
+// Contents is what is written to a snapshot and read from one.
+type Contents struct {
+	Indexes []*index.Index // the second, if any, is that of the multicluster zones
+	Pods    *index.Pods
 }
 
 // write replaces the file at path by a snapshot in one step, by way of draft, a path that nobody else uses: whatever happens
 // meanwhile, it is the old file or the new one. Of an index it copies one Service at a time.
-func (c contents) write(path, draft string, h snapshotHeader, confirmed time.Time) error {
+func (c Contents) write(path, draft string, h header, confirmed time.Time) error {
 	if err := os.Remove(draft); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -119,7 +112,7 @@ func (c contents) write(path, draft string, h snapshotHeader, confirmed time.Tim
 }
 
 // writeNew makes a file at path, where there is none, and writes a snapshot to it.
-func (c contents) writeNew(path string, h snapshotHeader) (err error) {
+func (c Contents) writeNew(path string, h header) (err error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -135,7 +128,7 @@ func (c contents) writeNew(path string, h snapshotHeader) (err error) {
 }
 
 // encode writes a snapshot to w.
-func (c contents) encode(w io.Writer, h snapshotHeader) error {
+func (c Contents) encode(w io.Writer, h header) error {
 	sum := crc32.New(castagnoli)
 	buffered := bufio.NewWriterSize(io.MultiWriter(w, sum), 64<<10)
 	_, _ = buffered.WriteString(snapshotMagic) // Flush returns the error
@@ -151,11 +144,11 @@ func (c contents) encode(w io.Writer, h snapshotHeader) error {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func (c contents) encodeValues(to *cbor.Encoder, h snapshotHeader) error {
+func (c Contents) encodeValues(to *cbor.Encoder, h header) error {
 	if err := to.Encode(h); err != nil {
 		return err
 	}
-	for _, key := range c.indexes[0].NamespaceKeys() { // which is fed with the same as the other
+	for _, key := range c.Indexes[0].NamespaceKeys() { // which is fed with the same as the other
 		if err := to.Encode(key.Name); err != nil {
 			return err
 		}
@@ -163,7 +156,7 @@ func (c contents) encodeValues(to *cbor.Encoder, h snapshotHeader) error {
 	if err := to.Encode(nil); err != nil {
 		return err
 	}
-	for _, x := range c.indexes {
+	for _, x := range c.Indexes {
 		for s := range x.AllContents() {
 			if err := to.Encode(serviceToSnapshot(&s)); err != nil {
 				return err
@@ -173,7 +166,7 @@ func (c contents) encodeValues(to *cbor.Encoder, h snapshotHeader) error {
 			return err
 		}
 	}
-	for _, p := range c.pods.All() {
+	for _, p := range c.Pods.All() {
 		if err := to.Encode(snapshotPod{Namespace: p.Namespace, Name: p.Name, Addrs: p.Addrs, Labels: p.Labels}); err != nil {
 			return err
 		}
@@ -230,25 +223,30 @@ func portsToSnapshot(ports []model.Port) []snapshotPort {
 }
 
 // endpoints returns how many there are.
-func (c contents) endpoints() int {
+func (c Contents) endpoints() int {
 	n := 0
-	for _, x := range c.indexes {
+	for _, x := range c.Indexes {
 		n += x.Counts().Endpoints
 	}
 	return n
 }
 
-// read puts what the snapshot at path holds, if accept does not refuse its header and time. After an error it may have put a part.
-func (c contents) read(path string, accept func(h snapshotHeader, confirmed time.Time) error) error {
+// readIf puts what the snapshot at path holds, if accept does not refuse its header and time. After an error it may have put a part.
+func (c Contents) readIf(path string, accept func(h header, confirmed time.Time) error) error {
 	file, confirmed, err := readRegular(path)
 	if err != nil {
 		return err
 	}
-	return c.parse(file, func(h snapshotHeader) error { return accept(h, confirmed) })
+	return c.parse(file, func(h header) error { return accept(h, confirmed) })
+}
+
+// Read puts what the snapshot at path holds, of whatever configuration and cluster it is.
+func (c Contents) Read(path string) error {
+	return c.readIf(path, func(header, time.Time) error { return nil })
 }
 
 // parse puts what the snapshot in file holds, if accept does not refuse its header. After an error it may have put a part.
-func (c contents) parse(file []byte, accept func(snapshotHeader) error) error {
+func (c Contents) parse(file []byte, accept func(header) error) error {
 	rest, ok := bytes.CutPrefix(file, []byte(snapshotMagic))
 	if !ok {
 		return errors.New("not a snapshot")
@@ -258,13 +256,13 @@ func (c contents) parse(file []byte, accept func(snapshotHeader) error) error {
 		return errors.New("damaged: its checksum is wrong")
 	}
 	rest = rest[:len(rest)-crc32.Size]
-	var h snapshotHeader
+	var h header
 	rest, err := snapshotDecoding.UnmarshalFirst(rest, &h)
 	if err != nil {
 		return fmt.Errorf("header: %w", err)
 	}
-	if h.Version != snapshotVersion {
-		return fmt.Errorf("of version %d, not %d", h.Version, snapshotVersion)
+	if h.Version != version {
+		return fmt.Errorf("of version %d, not %d", h.Version, version)
 	}
 	if err := accept(h); err != nil {
 		return err
@@ -303,18 +301,18 @@ var snapshotDecoding = func() cbor.DecMode {
 }()
 
 // decode puts what rest holds behind the header. endpoints is about how many there are.
-func (c contents) decode(rest []byte, endpoints int) error {
+func (c Contents) decode(rest []byte, endpoints int) error {
 	rest, err := each(rest, func(name *string) (*model.Namespace, error) {
 		return &model.Namespace{Key: model.KeyOf("", *name)}, nil
 	}, func(spec *model.Namespace) {
-		for _, x := range c.indexes {
+		for _, x := range c.Indexes {
 			x.PutNamespace(spec)
 		}
 	})
 	if err != nil {
 		return fmt.Errorf("namespaces: %w", err)
 	}
-	for i, x := range c.indexes {
+	for i, x := range c.Indexes {
 		x.Reserve(endpoints)
 		rest, err = each(rest, func(s *snapshotService) (*index.ServiceContents, error) {
 			return s.contents(i > 0)
@@ -323,7 +321,7 @@ func (c contents) decode(rest []byte, endpoints int) error {
 			return fmt.Errorf("services: %w", err)
 		}
 	}
-	if rest, err = each(rest, (*snapshotPod).spec, c.pods.Put); err != nil {
+	if rest, err = each(rest, (*snapshotPod).spec, c.Pods.Put); err != nil {
 		return fmt.Errorf("pods: %w", err)
 	}
 	if len(rest) > 0 {
@@ -418,191 +416,10 @@ func portsFromSnapshot(s []snapshotPort) []model.Port {
 	return model.SortedPorts(ports)
 }
 
-// snapshotter keeps a snapshot of what a plugin holds.
-type snapshotter struct {
-	snapshotConfig
-	contents
-	configuration func() string    // what in the stanza shapes the content
-	cluster       func() string    // the UID of kube-system, "" while it is not known
-	synced        func() bool      // whether all has been listed
-	confirmed     func() time.Time // since when that may no longer be true: when every resource has been heard of last
-
-	draft  string                         // the path of what is being written
-	served atomic.Pointer[snapshotHeader] // of the snapshot that is answered from until all has been listed
-	dated  atomic.Int64                   // the time of the file, Unix time in nanoseconds; 0 while there is none to use
-
-	upToDate bool   // the file holds what was held as of written
-	written  uint64 // the version then
-	failure  string // why it cannot be written, as logged last
-
-	ctx     context.Context // ends with stop
-	cancel  context.CancelFunc
-	running sync.WaitGroup
-}
-
-// snapshotConfig is what a stanza says of the snapshot.
-type snapshotConfig struct {
-	path             string // "": there is none
-	maxAge, interval time.Duration
-}
-
-// dateEvery is how much the time of the file lags behind at most.
-const dateEvery = 30 * time.Second
-
-// draftEnd is how the names of drafts end. Before it stand the name of the file and, in 16 digits, that of the snapshotter.
-const draftEnd = ".new"
-
-// abandoned is how old a draft is that somebody has left who was killed.
-const abandoned = time.Minute
-
-// load reads what an earlier process left, and has it served if it is fit to.
-func (s *snapshotter) load() {
-	s.removeAbandoned()
-	var header snapshotHeader
-	err := s.read(s.path, func(h snapshotHeader, confirmed time.Time) error {
-		header = h
-		s.dated.Store(confirmed.UnixNano())
-		switch age := time.Since(confirmed); {
-		case h.Configuration != s.configuration():
-			return errors.New("made with another configuration")
-		case age > s.maxAge:
-			return fmt.Errorf("last confirmed %v ago, more than %v", age.Round(time.Second), s.maxAge)
-		}
-		return nil
-	})
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		log.Infof("snapshot %s: there is none yet", s.path)
-	case err != nil:
-		log.Warningf("snapshot %s: not used: %v", s.path, err)
-		s.dated.Store(0)
-	default:
-		log.Infof("snapshot %s: answering from it until the cluster has been listed, last confirmed %s", s.path, s.confirmedAt().Format(time.RFC3339))
-		s.served.Store(&header)
-	}
-}
-
-// listed ends that the snapshot is served if what has been listed is another cluster.
-func (s *snapshotter) listed() {
-	h, cluster := s.served.Load(), s.cluster()
-	if h != nil && h.Cluster != "" && cluster != "" && h.Cluster != cluster && s.served.CompareAndSwap(h, nil) {
-		log.Warningf("snapshot %s: not used any more: it is of cluster %s, and this is %s", s.path, h.Cluster, cluster)
-	}
-}
-
-// removeAbandoned removes the drafts that somebody has left.
-func (s *snapshotter) removeAbandoned() {
-	files, _ := os.ReadDir(filepath.Dir(s.path)) // whether it can be read says load
-	for _, f := range files {
-		draft, ok := strings.CutPrefix(f.Name(), filepath.Base(s.path)+".")
-		if info, err := f.Info(); ok && err == nil && len(draft) == 16+len(draftEnd) && strings.HasSuffix(draft, draftEnd) &&
-			time.Since(info.ModTime()) > abandoned {
-			_ = os.Remove(filepath.Join(filepath.Dir(s.path), f.Name())) // it does no harm
-		}
-	}
-}
-
-// start keeps the file up to date until stop.
-func (s *snapshotter) start() {
-	s.running.Go(func() {
-		tick := time.NewTicker(s.interval)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				s.keep()
-			case <-s.ctx.Done():
-				return
-			}
-		}
-	})
-}
-
-// stop returns when nothing of s is left. It writes the last changes, unless a plugin that took over has the same file.
-func (s *snapshotter) stop() {
-	s.cancel()
-	s.running.Wait()
-	if !s.isShared() {
-		s.keep()
-	}
-}
-
-// isShared reports whether another plugin that runs has the same file: a reload hands it over from one to the other.
-func (s *snapshotter) isShared() bool {
-	return slices.ContainsFunc(running.all(), func(h *Headless) bool {
-		return h.snapshot != nil && h.snapshot != s && h.snapshot.path == s.path
-	})
-}
-
-// keep writes the file if there is something new, and dates it. Before all has been listed the old file is the best there is.
-func (s *snapshotter) keep() {
-	if !s.synced() {
-		return
-	}
-	version, confirmed := s.version(), s.confirmed()
-	switch {
-	case !s.upToDate || version != s.written:
-		err := s.write(s.path, s.draft, snapshotHeader{snapshotVersion, s.cluster(), s.configuration(), s.endpoints()}, confirmed)
-		s.report(err)
-		s.upToDate, s.written = err == nil, version
-	case confirmed.Sub(s.confirmedAt()) >= dateEvery:
-		s.upToDate = os.Chtimes(s.path, confirmed, confirmed) == nil // somebody has removed it
-	default:
-		return
-	}
-	if s.upToDate {
-		s.dated.Store(confirmed.UnixNano())
-	}
-}
-
-// confirmedAt returns the time of the file, or that of Unix's epoch while there is none to use.
-func (s *snapshotter) confirmedAt() time.Time { return time.Unix(0, s.dated.Load()) }
-
-// report counts a write, and logs an error that is not the same as before.
-func (s *snapshotter) report(err error) {
-	if err == nil {
-		snapshotWrites.WithLabelValues("success").Inc()
-		s.failure = ""
-		return
-	}
-	snapshotWrites.WithLabelValues("error").Inc()
-	if text := err.Error(); text != s.failure {
-		log.Warningf("snapshot %s: not written: %v", s.path, err)
-		s.failure = text
-	}
-}
-
-// newSnapshotter returns the snapshotter of h, or nil if the stanza asks for none. A relative path is below root.
-func newSnapshotter(h *Headless, root string) *snapshotter {
-	cfg := h.config.snapshot
-	if cfg.path == "" {
-		return nil
-	}
-	if !filepath.IsAbs(cfg.path) {
-		cfg.path = filepath.Join(root, cfg.path)
-	}
-	cfg.path = filepath.Clean(cfg.path)
-	s := &snapshotter{
-		snapshotConfig: cfg, contents: contents{h.indexes(), h.pods},
-		configuration: h.fingerprint, cluster: h.converter.clusterUID, synced: h.isSynced, confirmed: h.synced.confirmed,
-		draft: fmt.Sprintf("%s.%016x%s", cfg.path, rand.Uint64(), draftEnd),
-	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
-	return s
-}
-
-// fingerprint returns what tells apart the configurations that keep different things of one cluster, or of different ones.
-func (h *Headless) fingerprint() string {
-	text := fmt.Sprintf("%q %q %q %q %q %q %q %t %t %t %t %t %t", h.endpoint, h.kubeconfig, h.context, h.namespaces,
-		fmt.Sprint(h.namespaceLabels), fmt.Sprint(h.labels), h.podMode,
-		h.noEndpoints, h.headlessOnly, h.podNames, h.converter.podLabels, h.zonal, len(h.multicluster) > 0)
-	return fmt.Sprintf("%x", sha256.Sum256([]byte(text)))
-}
-
 // version returns a number that changes with what c holds.
-func (c contents) version() uint64 {
-	n := c.pods.Version()
-	for _, x := range c.indexes {
+func (c Contents) version() uint64 {
+	n := c.Pods.Version()
+	for _, x := range c.Indexes {
 		n += x.Version()
 	}
 	return n

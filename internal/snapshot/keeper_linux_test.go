@@ -1,4 +1,4 @@
-package headless
+package snapshot
 
 import (
 	"bufio"
@@ -71,7 +71,7 @@ func chmod(t *testing.T, path string, mode os.FileMode) {
 }
 
 func TestSnapshotThatIsNoRegularFileIsReplaced(t *testing.T) { // not parallel: it captures the log
-	checkFaults(t, func(api *stubAPI) []snapshotFault {
+	checkFaults(t, func() []snapshotFault {
 		return []snapshotFault{
 			{"a pipe that nobody writes to", func(t *testing.T, path string) {
 				if err := syscall.Mkfifo(path, 0o600); err != nil {
@@ -80,7 +80,7 @@ func TestSnapshotThatIsNoRegularFileIsReplaced(t *testing.T) { // not parallel: 
 			}, "not used: not a regular file", false, false},
 			{"a link to what has no end", linkTo("/dev/zero"), "not used: not a regular file", false, false},
 			{"a file of somebody else", func(t *testing.T, path string) {
-				writeSnapshot(t, api, path)
+				writeSmall(t, path, 0)
 				chmod(t, path, 0)
 				letIn(t, path, nobody)
 				actAs(t, nobody)
@@ -106,14 +106,13 @@ func TestSnapshotIsKeptFromOthersWhateverTheUmask(t *testing.T) { // not paralle
 }
 
 func TestSnapshotCannotBeWritten(t *testing.T) { // not parallel: it captures the log
-	api := snapshotAPI(t, "one")
 	t.Run("the folder is read-only", func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "snapshots")
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		path := filepath.Join(dir, "snapshot")
-		checkWriteFault(t, api, path, func() {
+		checkWriteFault(t, path, func() {
 			letIn(t, dir, 0)
 			chmod(t, dir, 0o555)
 			if os.Geteuid() == 0 {
@@ -146,14 +145,14 @@ func TestSnapshotCannotBeWritten(t *testing.T) { // not parallel: it captures th
 				t.Fatal(err)
 			}
 		}
-		checkWriteFault(t, api, filepath.Join(t.TempDir(), "snapshot"), func() { set(100) }, func() { set(limit.Cur) }, false)
+		checkWriteFault(t, filepath.Join(t.TempDir(), "snapshot"), func() { set(100) }, func() { set(limit.Cur) }, false)
 	})
 }
 
 // limitedEnv is set in a child process that limits the size of its files.
 const limitedEnv = "HEADLESS_SNAPSHOT_LIMITED"
 
-// A child process has killedServices, each with one slice of killedPods endpoints, all named for the same generation, and one
+// A child process has (killedServices, each with one slice of killedPods endpoints, all named for the same generation, and one
 // generation follows the other.
 const (
 	killedServices = 20
@@ -186,21 +185,20 @@ func TestSnapshotChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := watcher(t, "endpoint http://127.0.0.1:1", "snapshot "+path)
-	s := h.snapshot
-	s.synced, s.confirmed = func() bool { return true }, time.Now
-	s.load()
-	h.index.PutNamespace(&model.Namespace{Key: model.KeyOf("", "ns")})
+	c := newContents()
+	x, s := c.Indexes[0], newTestKeeper(path, c)
+	s.Load()
+	putNamespace(c, "ns")
 	for i := range killedServices {
-		h.index.PutService(&model.Service{Key: model.KeyOf("ns", fmt.Sprint("service-", i)), Kind: model.Headless})
-		h.index.PutSlice(killedSlice(i, generation))
+		x.PutService(&model.Service{Key: model.KeyOf("ns", fmt.Sprint("service-", i)), Kind: model.Headless})
+		x.PutSlice(killedSlice(i, generation))
 	}
 	var reached atomic.Int64
 	reached.Store(int64(generation))
 	go func() {
 		for g := generation + 1; ; g++ {
 			for i := range killedServices {
-				h.index.PutSlice(killedSlice(i, g))
+				x.PutSlice(killedSlice(i, g))
 			}
 			reached.Store(int64(g))
 		}
@@ -271,12 +269,12 @@ func TestSnapshotSurvivesKills(t *testing.T) {
 	for _, draft := range drafts {
 		setAge(t, draft, time.Hour)
 	}
-	h := watcher(t, "endpoint http://127.0.0.1:1", "snapshot "+path)
-	h.snapshot.load()
+	k := newTestKeeper(path, newContents())
+	k.Load()
 	if left, err := filepath.Glob(path + ".*"); err != nil || len(left) > 0 {
 		t.Errorf("the next start leaves %q, %v", left, err)
 	}
-	if !h.Ready() {
+	if !k.Serves() {
 		t.Error("the next start does not use the snapshot")
 	}
 }
@@ -285,15 +283,14 @@ func TestSnapshotSurvivesKills(t *testing.T) {
 func checkKilled(t *testing.T, path string, written int) int {
 	t.Helper()
 	c := newContents()
-	c.indexes = c.indexes[:1]
-	if err := c.read(path, anyHeaderAndTime); err != nil {
+	if err := c.readIf(path, anyHeaderAndTime); err != nil {
 		t.Fatalf("after generation %d was written: %v", written, err)
 	}
-	if err := c.indexes[0].Check(); err != nil {
+	if err := c.Indexes[0].Check(); err != nil {
 		t.Fatal(err)
 	}
 	greatest, services := 0, 0
-	for s := range c.indexes[0].AllContents() {
+	for s := range c.Indexes[0].AllContents() {
 		services++
 		var generation int
 		if len(s.Slices) != 1 || s.Service == nil || len(s.Slices[0].Endpoints) != killedPods {

@@ -1,4 +1,4 @@
-package headless
+package kubetest
 
 import (
 	"context"
@@ -18,7 +18,6 @@ import (
 	"time"
 
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	"k8s.io/client-go/util/connrotation"
 )
 
 func init() {
@@ -26,60 +25,62 @@ func init() {
 	utilruntime.ErrorHandlers = utilruntime.ErrorHandlers[:1]
 }
 
-// network joins plugins and a stub in memory. A test can break it, and run in a synctest bubble.
-type network struct {
+// Network joins plugins and a stub in memory. A test can break it, and run in a synctest bubble.
+type Network struct {
 	accepting chan net.Conn
 	closed    chan struct{}
 	close     func() // closes closed once
-	stanza    string // what makes a plugin use the stub
+	Stanza    string // what makes a plugin use the stub
 
 	// Of a server that speaks TLS:
-	certificate atomic.Pointer[tls.Certificate]
-	authority   string // the file with the certificate of its authority
+	Certificate atomic.Pointer[tls.Certificate]
+	Authority   string // the file with the certificate of its authority
 
 	mu    sync.Mutex // guards the fields below
-	fault fault
+	fault Fault
 	wires map[*wire]bool
 	dials int
 }
 
-// fault is what is wrong with a network.
-type fault int
+// Fault is what is wrong with a network.
+type Fault int
 
+// The faults.
 const (
-	noFault   fault = iota
-	refusing        // nobody listens
-	losing          // every packet is lost; the connections that there are never recover
-	resetting       // connections are accepted, and reset
+	NoFault   Fault = iota
+	Refusing        // nobody listens
+	Losing          // every packet is lost; the connections that there are never recover
+	Resetting       // connections are accepted, and reset
 )
 
-// newNetwork returns a network with a stub that has the objects of newWebAPI. It speaks HTTP/1.1, or TLS and HTTP/2.
-func newNetwork(t *testing.T, isSecure bool) (*network, *stubAPI) {
+// NewNetwork returns a network with a stub that has the objects of NewWebServer. It speaks HTTP/1.1, or TLS and HTTP/2.
+func NewNetwork(t *testing.T, isSecure bool) (*Network, *Server) {
 	t.Helper()
-	n := &network{accepting: make(chan net.Conn), closed: make(chan struct{}), wires: make(map[*wire]bool)}
+	n := &Network{accepting: make(chan net.Conn), closed: make(chan struct{}), wires: make(map[*wire]bool)}
 	n.close = sync.OnceFunc(func() { close(n.closed) })
-	s := newUnstartedStubAPI(t)
-	s.put(webObjects()...)
+	s := newUnstarted(t)
+	s.Put(WebObjects()...)
 	silent := golog.New(io.Discard, "", 0)
-	s.server = &httptest.Server{Listener: n, Config: &http.Server{Handler: s, ErrorLog: silent}, EnableHTTP2: isSecure}
+	s.Server = &httptest.Server{Listener: n, Config: &http.Server{Handler: s, ErrorLog: silent}, EnableHTTP2: isSecure}
 	if !isSecure {
-		s.start((*httptest.Server).Start)
-		n.stanza = "endpoint " + s.url
+		s.Start((*httptest.Server).Start)
+		n.Stanza = "endpoint " + s.URL
 		return n, s
 	}
-	certFile, keyFile := writePEM(t, t.TempDir())
-	n.certificate.Store(loadCertificate(t, certFile, keyFile))
-	n.authority = certFile
+	certFile, keyFile := WritePEM(t, t.TempDir())
+	n.Certificate.Store(LoadCertificate(t, certFile, keyFile))
+	n.Authority = certFile
 	// Nobody reads a session ticket while both ends of a pipe write.
-	s.server.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		return &tls.Config{Certificates: []tls.Certificate{*n.certificate.Load()}, NextProtos: []string{"h2"}, SessionTicketsDisabled: true}, nil
+	s.Server.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return &tls.Config{Certificates: []tls.Certificate{*n.Certificate.Load()}, NextProtos: []string{"h2"}, SessionTicketsDisabled: true}, nil
 	}}
-	s.start((*httptest.Server).StartTLS)
-	n.stanza = "kubeconfig " + writeKubeconfig(t, s.url, fmt.Sprintf("{certificate-authority: %q}", certFile), "{}")
+	s.Start((*httptest.Server).StartTLS)
+	n.Stanza = "kubeconfig " + WriteKubeconfig(t, s.URL, fmt.Sprintf("{certificate-authority: %q}", certFile), "{}")
 	return n, s
 }
 
-func loadCertificate(t *testing.T, certFile, keyFile string) *tls.Certificate {
+// LoadCertificate reads a certificate and its key.
+func LoadCertificate(t *testing.T, certFile, keyFile string) *tls.Certificate {
 	t.Helper()
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
@@ -88,18 +89,8 @@ func loadCertificate(t *testing.T, certFile, keyFile string) *tls.Certificate {
 	return &cert
 }
 
-// watching returns a plugin that watches over n. It stops with the test.
-func (n *network) watching(t testing.TB, lines ...string) *Headless {
-	t.Helper()
-	h := watcher(t, append(lines, n.stanza)...)
-	h.source.(*apiServer).conns = connrotation.NewDialer(n.dial)
-	h.start()
-	t.Cleanup(h.stop)
-	return h
-}
-
 // Accept implements net.Listener.
-func (n *network) Accept() (net.Conn, error) {
+func (n *Network) Accept() (net.Conn, error) {
 	select {
 	case conn := <-n.accepting:
 		return conn, nil
@@ -109,28 +100,28 @@ func (n *network) Accept() (net.Conn, error) {
 }
 
 // Close implements net.Listener.
-func (n *network) Close() error {
+func (n *Network) Close() error {
 	n.close()
 	return nil
 }
 
 // Addr implements net.Listener.
-func (n *network) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 6443} }
+func (n *Network) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 6443} }
 
-// dial opens a connection. While packets are lost it tries again after one second and three, as TCP does.
-func (n *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+// Dial opens a connection. While packets are lost it tries again after one second and three, as TCP does.
+func (n *Network) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	n.mu.Lock()
 	n.dials++
 	n.mu.Unlock()
-	for _, pause := range []time.Duration{time.Second, 2 * time.Second, dialer.Timeout - 3*time.Second} {
+	for _, pause := range []time.Duration{time.Second, 2 * time.Second, 5*time.Second - 3*time.Second} {
 		w := newWire()
 		switch n.add(w) {
-		case refusing:
+		case Refusing:
 			return nil, failed("dial", syscall.ECONNREFUSED)
-		case resetting:
+		case Resetting:
 			w.fail(failed("read", syscall.ECONNRESET))
 			return w, nil
-		case noFault:
+		case NoFault:
 			return w, nil
 		default:
 		}
@@ -151,49 +142,49 @@ func newWire() *wire {
 }
 
 // add connects w, unless packets are lost or refused. It returns what is wrong.
-func (n *network) add(w *wire) fault {
+func (n *Network) add(w *wire) Fault {
 	client, server := net.Pipe()
 	w.Conn = client
 	n.mu.Lock()
 	fault := n.fault
-	if fault == noFault {
+	if fault == NoFault {
 		n.wires[w] = true
 	}
 	n.mu.Unlock()
-	if fault != noFault {
+	if fault != NoFault {
 		return fault
 	}
 	select {
 	case n.accepting <- server:
 	case <-n.closed:
-		return refusing
+		return Refusing
 	}
-	return noFault
+	return NoFault
 }
 
-// set breaks the network, or mends it.
-func (n *network) set(f fault) {
+// Set breaks the network, or mends it.
+func (n *Network) Set(f Fault) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.fault = f
 	for w := range n.wires {
 		switch f {
-		case refusing, resetting:
+		case Refusing, Resetting:
 			w.fail(failed("read", syscall.ECONNRESET))
-		case losing:
+		case Losing:
 			w.lose()
 		default:
 		}
 	}
-	if f != noFault {
+	if f != NoFault {
 		clear(n.wires)
 	}
 }
 
-// lose makes the connections that there are lose everything, and no other.
-func (n *network) lose() {
-	n.set(losing)
-	n.set(noFault)
+// Lose makes the connections that there are lose everything, and no other.
+func (n *Network) Lose() {
+	n.Set(Losing)
+	n.Set(NoFault)
 }
 
 // wire is the client's end of a connection.
@@ -267,8 +258,8 @@ func (w *wire) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// dialled returns how many connections were asked for.
-func (n *network) dialled() int {
+// Dialled returns how many connections were asked for.
+func (n *Network) Dialled() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.dials

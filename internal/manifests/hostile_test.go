@@ -1,4 +1,4 @@
-package headless
+package manifests
 
 import (
 	"fmt"
@@ -14,6 +14,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/kube"
 )
 
 // within runs f, which must not wait for anything.
@@ -80,10 +81,10 @@ func TestHostileManifests(t *testing.T) {
 		{"a key of 256 KiB", "{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}, " + strings.Repeat("x", 1<<18) + ": 1}", "", ""},
 		{"10,000 anchors", "{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}, x: [" + strings.Repeat("&a x, ", 10_000) + "x], spec: {clusterIP: 10.96.0.1}}", served, ""},
 	} {
-		dir, feeds := t.TempDir(), newManifestFeeds()
+		dir, feeds := t.TempDir(), newManifestFeeds(kube.Selection{})
 		writeManifests(t, dir, 0, map[string]string{"a.yaml": c.content})
 		err := within(t, c.name, func() error {
-			_, err := newManifests(manifestConfig(t, "manifests a.yaml"), dir, feeds)
+			_, err := manifestsIn(dir, feeds, "a.yaml")
 			return err
 		})
 		switch {
@@ -146,7 +147,7 @@ func TestHostileFiles(t *testing.T) {
 			if strings.Contains(c.err, "permission") && os.Geteuid() == 0 {
 				t.Skip("root may read everything")
 			}
-			dir, feeds := t.TempDir(), newManifestFeeds()
+			dir, feeds := t.TempDir(), newManifestFeeds(kube.Selection{})
 			t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "d", "e"), 0o700) }) // else it cannot be removed
 			writeManifests(t, dir, 0, c.files)
 			if c.make != nil {
@@ -155,7 +156,7 @@ func TestHostileFiles(t *testing.T) {
 				}
 			}
 			err := within(t, c.name, func() error {
-				_, err := newManifests(manifestConfig(t, "manifests "+c.path), dir, feeds)
+				_, err := manifestsIn(dir, feeds, c.path)
 				return err
 			})
 			if (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) {
@@ -188,8 +189,8 @@ func TestAFileThatBecomesAPipe(t *testing.T) {
 func TestFilesThatChangeWhileTheyAreRead(t *testing.T) {
 	dir := t.TempDir()
 	writeManifests(t, dir, 0, map[string]string{"d/a.yaml": manifestWeb})
-	feeds := newManifestFeeds()
-	m, err := newManifests(manifestConfig(t, "manifests d"), dir, feeds)
+	feeds := newManifestFeeds(kube.Selection{})
+	m, err := manifestsIn(dir, feeds, "d")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,13 +250,13 @@ func TestManifestsInAConfigMapChangeAtOnce(t *testing.T) {
 	write(1)
 	writeManifests(t, dir, 0, map[string]string{"a.yaml": "-> ..data/a.yaml", "b.yaml": "-> ..data/b.yaml"})
 	bubble.Test(t, func(t *testing.T) {
-		feeds := newManifestFeeds()
-		m, err := newManifests(manifestConfig(t, "manifests ."), dir, feeds)
+		feeds := newManifestFeeds(kube.Selection{})
+		m, err := manifestsIn(dir, feeds, ".")
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.start()
-		defer m.stop()
+		m.Start()
+		defer m.Stop()
 		for version := 2; version < 6; version++ {
 			write(version)
 			time.Sleep(manifestInterval + manifestInterval/2)

@@ -1,4 +1,4 @@
-package headless
+package kube
 
 import (
 	"bytes"
@@ -374,7 +374,7 @@ func isRead(entry []byte) bool {
 		}
 		switch string(r.value) {
 		case discoveryv1.LabelServiceName, mcsv1alpha1.LabelServiceName, mcsv1alpha1.LabelSourceCluster,
-			hostnamesAnnotation, corev1.EndpointsLastChangeTriggerTime, metav1.InitialEventsAnnotationKey:
+			HostnamesAnnotation, corev1.EndpointsLastChangeTriggerTime, metav1.InitialEventsAnnotationKey:
 			return true
 		}
 	}

@@ -1,4 +1,4 @@
-package headless
+package kube
 
 import (
 	"encoding/json"
@@ -21,7 +21,7 @@ import (
 // convertSkips is what a converter reported to skip, in order.
 type convertSkips []string
 
-func (s *convertSkips) add(resource string, r flaw) { *s = append(*s, resource+" "+string(r)) }
+func (s *convertSkips) add(resource string, r Flaw) { *s = append(*s, resource+" "+string(r)) }
 
 func (s *convertSkips) String() string { return strings.Join(*s, ", ") }
 
@@ -163,7 +163,7 @@ func TestConvertService(t *testing.T) {
 		{"an ExternalName that is too long", `type: ExternalName, externalName: ` + name253 + "a", "external", "services name"},
 	} {
 		var skips convertSkips
-		conv := &converter{skip: skips.add}
+		conv := &Converter{Skip: skips.add}
 		svc := convertYAML[corev1.Service](t, "{metadata: {namespace: ns, name: web}, spec: {"+c.spec+"}}")
 		before := svc.DeepCopy()
 		got, ok := conv.service(svc)
@@ -209,7 +209,7 @@ func TestConvertServiceMetadata(t *testing.T) {
 		{"a namespace with a dot", nil, `namespace: a.b, name: web`, "not served", "services name"},
 	} {
 		var skips convertSkips
-		conv := &converter{namespaces: c.namespaces, skip: skips.add}
+		conv := &Converter{Namespaces: c.namespaces, Skip: skips.add}
 		got, ok := conv.service(convertYAML[corev1.Service](t, "{metadata: {"+c.metadata+"}, spec: {clusterIP: None}}"))
 		if text := convertedService(got); text != c.want || ok != (got != nil) || skips.String() != c.skipped {
 			t.Errorf("%s: %s\ngot  %q, %v, skipped %q\nwant %q, skipped %q", c.name, c.metadata, text, ok, &skips, c.want, c.skipped)
@@ -229,7 +229,7 @@ func TestConvertNamespace(t *testing.T) {
 		{"another than those to serve", []string{"other"}, "ns", false},
 		{"one whose name is in another case", []string{"NS"}, "ns", false},
 	} {
-		conv := &converter{namespaces: c.namespaces}
+		conv := &Converter{Namespaces: c.namespaces}
 		got, ok := conv.namespace(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.namespace}})
 		if want := (model.Key{Name: c.namespace}); ok != c.want || got.Key != want {
 			t.Errorf("%s: namespace(%s) with %q = %v, %v, want %v, %v", c.name, c.namespace, c.namespaces, got, ok, want, c.want)
@@ -292,7 +292,7 @@ func TestConvertSlice(t *testing.T) {
 		{"port numbers that are none", `ports: [{name: a, port: 0}, {name: b, port: 70000}, {name: c, port: -1}, {name: d, port: 65535}]`, "web d/tcp/65535", "endpointslices port, endpointslices port, endpointslices port"},
 	} {
 		var skips convertSkips
-		conv := &converter{skip: skips.add}
+		conv := &Converter{Skip: skips.add}
 		es := convertYAML[discoveryv1.EndpointSlice](t, "{"+label+c.slice+"}")
 		before := es.DeepCopy()
 		got, ok := conv.slice(mustWire(es))
@@ -324,7 +324,7 @@ func TestConvertSliceMetadata(t *testing.T) {
 		{"a namespace that is not served", []string{"other"}, `namespace: ns, name: web-1`, "not served", ""},
 	} {
 		var skips convertSkips
-		conv := &converter{namespaces: c.namespaces, skip: skips.add}
+		conv := &Converter{Namespaces: c.namespaces, Skip: skips.add}
 		got, ok := conv.slice(mustWire(convertYAML[discoveryv1.EndpointSlice](t, "{metadata: {"+c.metadata+"}, endpoints: [{addresses: [10.0.0.1]}]}")))
 		if text := convertedSlice(got); text != c.want || ok != (got != nil) || skips.String() != c.skipped {
 			t.Errorf("%s: %s\ngot  %q, %v, skipped %q\nwant %q, skipped %q", c.name, c.metadata, text, ok, &skips, c.want, c.skipped)
@@ -381,7 +381,7 @@ func TestConvertSliceWithPodNames(t *testing.T) {
 		{"a pod listed twice", `{addresses: [10.0.0.1], targetRef: {name: a}}, {addresses: [10.0.0.1], targetRef: {name: a}}`, "web; a pod 10.0.0.1 ready", ""},
 	} {
 		var skips convertSkips
-		conv := &converter{podNames: true, skip: skips.add}
+		conv := &Converter{PodNames: true, Skip: skips.add}
 		got, ok := conv.slice(mustWire(convertYAML[discoveryv1.EndpointSlice](t, `{metadata: {namespace: ns, name: web-1, labels: {kubernetes.io/service-name: web}}, endpoints: [`+c.endpoints+`]}`)))
 		if text := convertedSlice(got); text != c.want || !ok || skips.String() != c.skipped {
 			t.Errorf("%s: %s\ngot  %q, %v, skipped %q\nwant %q, true, skipped %q", c.name, c.endpoints, text, ok, &skips, c.want, c.skipped)
@@ -496,7 +496,7 @@ func FuzzSlice(f *testing.F) {
 		}
 		for _, es := range from {
 			before := es.DeepCopy()
-			conv := &converter{podNames: podNames, skip: func(string, flaw) {}}
+			conv := &Converter{PodNames: podNames, Skip: func(string, Flaw) {}}
 			spec, ok := conv.slice(mustWire(es))
 			if ok != (es.Name != "") {
 				t.Fatalf("%+v is served: %v", es, ok)

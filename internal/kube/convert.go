@@ -1,4 +1,4 @@
-package headless
+package kube
 
 import (
 	"net/netip"
@@ -10,75 +10,74 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
-// hostnamesAnnotation overrides the hostnames option for one Service.
-const hostnamesAnnotation = "coredns-headless.github.io/hostnames"
+// HostnamesAnnotation overrides the hostnames option for one Service.
+const HostnamesAnnotation = "coredns-headless.github.io/hostnames"
 
-// policies are the words of the hostnames option and annotation.
-var policies = map[string]model.Policy{"ready": model.HostnamesReady, "serving": model.HostnamesServing, "all": model.HostnamesAll}
+// Flaw says why an object, or a part of it, was skipped.
+type Flaw string
 
-// flaw says why an object, or a part of it, was skipped.
-type flaw string
-
+// The flaws.
 const (
-	badAddress    flaw = "address"    // an address that is none, or has a zone
-	badPort       flaw = "port"       // a port number outside 1–65535
-	badName       flaw = "name"       // an object, the Service of a slice, a hostname, a port, a zone, an ExternalName or an ingress that is not a DNS name
-	badAnnotation flaw = "annotation" // a hostnames annotation with an unknown word, or a time that is none
-	fqdnSlice     flaw = "fqdn"       // a slice of address type FQDN
-	beyondLimit   flaw = "limit"      // an object with more addresses or ports than are taken from one
-	noService     flaw = "no_service" // a slice without the label kubernetes.io/service-name
-	unknownKind   flaw = "kind"       // an object of a kind we do not use
-	unexpected    flaw = "unexpected" // an object of another type than the list or watch was for
+	badAddress    Flaw = "address"    // an address that is none, or has a zone
+	badPort       Flaw = "port"       // a port number outside 1–65535
+	badName       Flaw = "name"       // an object, the Service of a slice, a hostname, a port, a zone, an ExternalName or an ingress that is not a DNS name
+	badAnnotation Flaw = "annotation" // a hostnames annotation with an unknown word, or a time that is none
+	fqdnSlice     Flaw = "fqdn"       // a slice of address type FQDN
+	beyondLimit   Flaw = "limit"      // an object with more addresses or ports than are taken from one
+	noService     Flaw = "no_service" // a slice without the label kubernetes.io/service-name
+	UnknownKind   Flaw = "kind"       // an object of a kind we do not use
+	unexpected    Flaw = "unexpected" // an object of another type than the list or watch was for
 )
+
+// Flaws are all of them.
+var Flaws = []Flaw{badAddress, badPort, badName, badAnnotation, fqdnSlice, beyondLimit, noService, UnknownKind, unexpected}
 
 // How much is taken from one object, so that none of them keeps queries waiting for long. The API server lets more pass: 100,000
 // addresses and 20,000 ports in one slice.
 const (
-	mostAddresses = 10_000 // of each kind, and names of load balancers
-	mostPorts     = 1000
+	MaxAddresses = 10_000 // of each kind, and names of load balancers
+	MaxPorts     = 1000
 )
 
-// converter turns API objects into what the index keeps of them. Its methods never fail: what is malformed is left out and
+// Converter turns API objects into what the index keeps of them. Its methods never fail: what is malformed is left out and
 // reported to skip.
-type converter struct {
-	namespaces []string // the namespaces to serve; none: all
-	podNames   bool     // endpoint_pod_names: an endpoint without a hostname is named after its pod
-	podLabels  bool     // the labels of Pods are kept
-	zones      bool     // the topology zones of endpoints are kept
-	skip       func(resource string, r flaw)
+type Converter struct {
+	Namespaces []string // the namespaces to serve; none: all
+	PodNames   bool     // endpoint_pod_names: an endpoint without a hostname is named after its pod
+	PodLabels  bool     // the labels of Pods are kept
+	Topologies bool     // the topology zones of endpoints are kept
+	Skip       func(resource string, r Flaw)
 	// cluster is the UID of the Namespace kube-system, which is that of the cluster; nil while it is not known.
 	cluster atomic.Pointer[string]
 }
 
-// systemNamespace is in every cluster, and as old as it.
-const systemNamespace = "kube-system"
-
-// clusterUID returns what identifies the cluster, or "" while that is not known.
-func (c *converter) clusterUID() string { return deref(c.cluster.Load()) }
+// ClusterUID returns what identifies the cluster, or "" while that is not known.
+func (c *Converter) ClusterUID() string { return deref(c.cluster.Load()) }
 
 // serves reports whether the configuration exposes a namespace, if it exists.
-func (c *converter) serves(namespace string) bool {
-	return len(c.namespaces) == 0 || slices.Contains(c.namespaces, namespace)
+func (c *Converter) serves(namespace string) bool {
+	return len(c.Namespaces) == 0 || slices.Contains(c.Namespaces, namespace)
 }
 
 // namespace converts a Namespace. ok is false for one that is not served.
-func (c *converter) namespace(ns *corev1.Namespace) (spec *model.Namespace, ok bool) {
-	if ns.Name == systemNamespace {
+func (c *Converter) namespace(ns *corev1.Namespace) (spec *model.Namespace, ok bool) {
+	if ns.Name == metav1.NamespaceSystem { // which is in every cluster, and as old as it
 		c.cluster.Store(new(string(ns.UID)))
 	}
 	return &model.Namespace{Key: model.KeyOf("", ns.Name)}, c.serves(ns.Name)
 }
 
 // service converts a Service. ok is false for one that is not served.
-func (c *converter) service(svc *corev1.Service) (spec *model.Service, ok bool) {
+func (c *Converter) service(svc *corev1.Service) (spec *model.Service, ok bool) {
 	if !c.serves(svc.Namespace) {
 		return nil, false
 	}
 	if !model.ValidLabel(svc.Name) || !model.ValidLabel(svc.Namespace) {
-		c.skip(servicesResource, badName)
+		c.Skip(Services, badName)
 		return nil, false
 	}
 	spec = &model.Service{Key: model.KeyOf(svc.Namespace, svc.Name), Selector: len(svc.Spec.Selector) > 0}
@@ -93,23 +92,23 @@ func (c *converter) service(svc *corev1.Service) (spec *model.Service, ok bool) 
 	case len(clusterIPs) > 0 && clusterIPs[0] == corev1.ClusterIPNone:
 		spec.Kind = model.Headless
 	default:
-		spec.ClusterIPs = c.addrs(servicesResource, clusterIPs)
+		spec.ClusterIPs = c.addrs(Services, clusterIPs)
 	}
-	for _, p := range limited(c, servicesResource, svc.Spec.Ports, mostPorts) {
-		spec.Ports = c.port(spec.Ports, servicesResource, p.Name, p.Protocol, p.Port)
+	for _, p := range limited(c, Services, svc.Spec.Ports, MaxPorts) {
+		spec.Ports = c.port(spec.Ports, Services, p.Name, p.Protocol, p.Port)
 	}
 	spec.Ports = model.SortedPorts(spec.Ports)
 	spec.External = c.external(svc)
-	if word, ok := svc.Annotations[hostnamesAnnotation]; ok {
-		if spec.Policy, ok = policies[word]; !ok {
-			c.skip(servicesResource, badAnnotation)
+	if word, ok := svc.Annotations[HostnamesAnnotation]; ok {
+		if spec.Policy, ok = model.ParsePolicy(word); !ok {
+			c.Skip(Services, badAnnotation)
 		}
 	}
 	return spec, true
 }
 
 // serviceImport converts a ServiceImport: it is a Service of the multicluster zones. ok is false for one that is not served.
-func (c *converter) serviceImport(si *mcsv1alpha1.ServiceImport) (spec *model.Service, ok bool) {
+func (c *Converter) serviceImport(si *mcsv1alpha1.ServiceImport) (spec *model.Service, ok bool) {
 	svc := &corev1.Service{ObjectMeta: si.ObjectMeta}
 	svc.Spec.ClusterIPs = si.Spec.IPs
 	if si.Spec.Type == mcsv1alpha1.Headless {
@@ -122,7 +121,7 @@ func (c *converter) serviceImport(si *mcsv1alpha1.ServiceImport) (spec *model.Se
 }
 
 // external returns what svc is reached at from outside the cluster, or nil.
-func (c *converter) external(svc *corev1.Service) *model.External {
+func (c *Converter) external(svc *corev1.Service) *model.External {
 	var e model.External
 	ips := slices.Clone(svc.Spec.ExternalIPs)
 	for i := range svc.Status.LoadBalancer.Ingress {
@@ -135,8 +134,8 @@ func (c *converter) external(svc *corev1.Service) *model.External {
 			}
 		}
 	}
-	e.Addrs = c.addrs(servicesResource, ips)
-	e.Names = model.Unrepeated(limited(c, servicesResource, e.Names, mostAddresses))
+	e.Addrs = c.addrs(Services, ips)
+	e.Names = model.Unrepeated(limited(c, Services, e.Names, MaxAddresses))
 	if len(e.Addrs)+len(e.Names) == 0 {
 		return nil
 	}
@@ -144,30 +143,30 @@ func (c *converter) external(svc *corev1.Service) *model.External {
 }
 
 // pod converts a Pod. ok is false for one that is not served.
-func (c *converter) pod(pod *corev1.Pod) (spec *model.Pod, ok bool) {
+func (c *Converter) pod(pod *corev1.Pod) (spec *model.Pod, ok bool) {
 	spec = &model.Pod{Key: model.KeyOf(pod.Namespace, pod.Name)}
 	ips := make([]string, len(pod.Status.PodIPs))
 	for i, ip := range pod.Status.PodIPs {
 		ips[i] = ip.IP
 	}
-	spec.Addrs = c.addrs(podsResource, ips)
-	if c.podLabels {
+	spec.Addrs = c.addrs(Pods, ips)
+	if c.PodLabels {
 		spec.Labels = pod.Labels
 	}
 	return spec, true
 }
 
 // externalName returns the FQDN of name, an ExternalName or an ingress, or "" if a CNAME cannot point to it.
-func (c *converter) externalName(name string) string {
+func (c *Converter) externalName(name string) string {
 	target, ok := model.ParseTarget(name)
 	if !ok {
-		c.skip(servicesResource, badName)
+		c.Skip(Services, badName)
 	}
 	return target
 }
 
 // slice converts an EndpointSlice. ok is false for one that is not served.
-func (c *converter) slice(es *wireSlice) (spec *model.Slice, ok bool) {
+func (c *Converter) slice(es *wireSlice) (spec *model.Slice, ok bool) {
 	if !c.serves(es.Namespace) {
 		return nil, false
 	}
@@ -176,13 +175,13 @@ func (c *converter) slice(es *wireSlice) (spec *model.Slice, ok bool) {
 
 // importedSlice converts an EndpointSlice of a ServiceImport. Its endpoints are named <hostname>.<cluster>. ok is false for one
 // that is not served, also one that belongs to no ServiceImport or cluster.
-func (c *converter) importedSlice(es *wireSlice) (spec *model.Slice, ok bool) {
+func (c *Converter) importedSlice(es *wireSlice) (spec *model.Slice, ok bool) {
 	service, cluster := es.Labels[mcsv1alpha1.LabelServiceName], strings.ToLower(es.Labels[mcsv1alpha1.LabelSourceCluster])
 	if !c.serves(es.Namespace) || service == "" {
 		return nil, false
 	}
 	if !model.ValidLabel(cluster) {
-		c.skip(slicesResource, badName)
+		c.Skip(Slices, badName)
 		return nil, false
 	}
 	if spec, ok = c.sliceOf(es, service); !ok {
@@ -197,47 +196,47 @@ func (c *converter) importedSlice(es *wireSlice) (spec *model.Slice, ok bool) {
 }
 
 // sliceOf converts an EndpointSlice of a Service. ok is false for one without a name.
-func (c *converter) sliceOf(es *wireSlice, service string) (spec *model.Slice, ok bool) {
+func (c *Converter) sliceOf(es *wireSlice, service string) (spec *model.Slice, ok bool) {
 	if es.Name == "" {
-		c.skip(slicesResource, badName)
+		c.Skip(Slices, badName)
 		return nil, false
 	}
 	spec = &model.Slice{Key: model.KeyOf(es.Namespace, es.Name)}
 	switch {
 	case service == "":
 		if es.Labels[mcsv1alpha1.LabelServiceName] == "" {
-			c.skip(slicesResource, noService)
+			c.Skip(Slices, noService)
 		}
 		return spec, true
 	case !model.ValidLabel(service): // which no Service can be called
-		c.skip(slicesResource, badName)
+		c.Skip(Slices, badName)
 		return spec, true
 	}
 	spec.Service = model.Intern(service)
 	if es.addressType == discoveryv1.AddressTypeFQDN {
-		c.skip(slicesResource, fqdnSlice)
+		c.Skip(Slices, fqdnSlice)
 		return spec, true
 	}
-	for _, p := range limited(c, slicesResource, es.ports, mostPorts) {
+	for _, p := range limited(c, Slices, es.ports, MaxPorts) {
 		if p.Port != nil { // nil means every port, which has no SRV
-			spec.Ports = c.port(spec.Ports, slicesResource, deref(p.Name), deref(p.Protocol), *p.Port)
+			spec.Ports = c.port(spec.Ports, Slices, deref(p.Name), deref(p.Protocol), *p.Port)
 		}
 	}
 	spec.Ports = model.SortedPorts(spec.Ports)
-	spec.Endpoints = make([]model.Endpoint, 0, min(len(es.endpoints), mostAddresses))
+	spec.Endpoints = make([]model.Endpoint, 0, min(len(es.endpoints), MaxAddresses))
 	var name, zone string
 	var podName bool
 	for i := range es.endpoints {
 		e := &es.endpoints[i]
-		if len(spec.Endpoints) == mostAddresses {
-			c.skip(slicesResource, beyondLimit)
+		if len(spec.Endpoints) == MaxAddresses {
+			c.Skip(Slices, beyondLimit)
 			return spec, true
 		}
 		if !e.further {
 			name, podName = c.hostname(es, e)
 			zone = c.zone(es, e)
 		}
-		addr, ok := c.usable(slicesResource, parseAddr(es.text(e.addr)))
+		addr, ok := c.usable(Slices, parseAddr(es.text(e.addr)))
 		if !ok {
 			continue
 		}
@@ -265,14 +264,14 @@ func stateOf(c conditions) model.State {
 
 // hostname returns the name of an endpoint: its hostname, or the name of its pod if the configuration says so, or "" for
 // the dashed address.
-func (c *converter) hostname(es *wireSlice, e *wireEndpoint) (name string, podName bool) {
+func (c *Converter) hostname(es *wireSlice, e *wireEndpoint) (name string, podName bool) {
 	if hostname := es.text(e.hostname); len(hostname) > 0 {
 		if name, ok := model.FoldedLabel(hostname); ok {
 			return name, false
 		}
-		c.skip(slicesResource, badName)
+		c.Skip(Slices, badName)
 	}
-	if c.podNames {
+	if c.PodNames {
 		if name := es.podName(e); model.ValidLabel(name) {
 			return name, true
 		}
@@ -281,40 +280,40 @@ func (c *converter) hostname(es *wireSlice, e *wireEndpoint) (name string, podNa
 }
 
 // zone returns the topology zone of an endpoint, if zones are kept and it has one that can stand in a name.
-func (c *converter) zone(es *wireSlice, e *wireEndpoint) string {
-	if !c.zones {
+func (c *Converter) zone(es *wireSlice, e *wireEndpoint) string {
+	if !c.Topologies {
 		return ""
 	}
 	zone := es.text(e.zone)
 	if len(zone) > model.MaxName {
-		c.skip(slicesResource, badName)
+		c.Skip(Slices, badName)
 		return ""
 	}
 	return strings.ToLower(string(zone))
 }
 
 // port appends a port to ports, unless its number or its protocol is none. A port whose name is none is one without a name.
-func (c *converter) port(ports []model.Port, resource, name string, proto corev1.Protocol, number int32) []model.Port {
+func (c *Converter) port(ports []model.Port, resource, name string, proto corev1.Protocol, number int32) []model.Port {
 	if proto == "" {
 		proto = corev1.ProtocolTCP
 	}
 	protoLabel, ok := model.FoldedLabel(string(proto))
 	if number < 1 || number > 65535 || !ok || len(proto) > model.MaxPortName {
-		c.skip(resource, badPort)
+		c.Skip(resource, badPort)
 		return ports
 	}
 	label, ok := model.FoldedLabel(name)
 	if name != "" && !ok || len(name) > model.MaxPortName {
-		c.skip(resource, badName)
+		c.Skip(resource, badName)
 		label = ""
 	}
 	return append(ports, model.PortOf(label, protoLabel, uint16(number)))
 }
 
 // addrs parses addresses. The result has each once.
-func (c *converter) addrs(resource string, texts []string) []netip.Addr {
+func (c *Converter) addrs(resource string, texts []string) []netip.Addr {
 	var addrs []netip.Addr
-	for _, text := range limited(c, resource, texts, mostAddresses) {
+	for _, text := range limited(c, resource, texts, MaxAddresses) {
 		if addr, ok := c.addr(resource, text); ok {
 			addrs = append(addrs, addr)
 		}
@@ -323,26 +322,26 @@ func (c *converter) addrs(resource string, texts []string) []netip.Addr {
 }
 
 // addr parses an address. An IPv4-mapped one is its IPv4 address.
-func (c *converter) addr(resource, text string) (netip.Addr, bool) {
+func (c *Converter) addr(resource, text string) (netip.Addr, bool) {
 	addr, _ := netip.ParseAddr(text) // not valid after an error
 	return c.usable(resource, addr)
 }
 
 // usable returns addr as it is kept.
-func (c *converter) usable(resource string, addr netip.Addr) (netip.Addr, bool) {
+func (c *Converter) usable(resource string, addr netip.Addr) (netip.Addr, bool) {
 	if !addr.IsValid() || addr.Zone() != "" {
-		c.skip(resource, badAddress)
+		c.Skip(resource, badAddress)
 		return netip.Addr{}, false
 	}
 	return addr.Unmap(), true
 }
 
 // limited returns the first of s, no more than most. It reports when that is not all.
-func limited[E any](c *converter, resource string, s []E, most int) []E {
+func limited[E any](c *Converter, resource string, s []E, most int) []E {
 	if len(s) <= most {
 		return s
 	}
-	c.skip(resource, beyondLimit)
+	c.Skip(resource, beyondLimit)
 	return s[:most]
 }
 

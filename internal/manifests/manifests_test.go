@@ -1,8 +1,9 @@
-package headless
+package manifests
 
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,79 +16,82 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/bubble"
-	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/metrictest"
 	"github.com/coredns-headless/headless/internal/model"
-	"github.com/prometheus/client_golang/prometheus"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/cache"
 )
 
-// manifestFeed records what the last Replace listed.
-type manifestFeed struct {
-	cache.TransformingStore // only Replace is called
+// manifestFeeds records what was read last.
+type manifestFeeds struct {
+	*kube.Feeds
 
-	mu   sync.Mutex // guards list
-	list []string
+	mu    sync.Mutex  // guards lists
+	lists [3][]string // of Namespaces, Services and slices
 }
 
-func (f *manifestFeed) Replace(list []any, _ string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.list = nil
-	for _, obj := range list {
-		f.list = append(f.list, manifestObject(obj.(metav1.Object)))
-	}
-	slices.Sort(f.list)
-	return nil
-}
-
-func (f *manifestFeed) String() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return strings.Join(f.list, " ")
-}
-
-// manifestObject writes an object as namespace/name, and a Service's ClusterIP or a slice's addresses.
-func manifestObject(obj metav1.Object) string {
-	name := strings.TrimPrefix(obj.GetNamespace()+"/"+obj.GetName(), "/")
-	switch o := obj.(type) {
-	case *corev1.Service:
-		return strings.TrimSuffix(name+"="+o.Spec.ClusterIP, "=")
-	case *discoveryv1.EndpointSlice:
-		for i := range o.Endpoints {
-			name += "=" + strings.Join(o.Endpoints[i].Addresses, ",")
+// recorder returns a Sink that records what replaces all there was, as format writes it.
+func recorder[S interface{ ID() model.Key }](f *manifestFeeds, list *[]string, format func(S) string) kube.Sink[S] {
+	return kube.Sink[S]{Put: func(S) {}, Replace: func(specs iter.Seq[S]) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		*list = nil
+		for spec := range specs {
+			*list = append(*list, format(spec))
 		}
-	}
-	return name
+		slices.Sort(*list)
+	}}
 }
 
-type manifestFeeds map[string]cache.TransformingStore
-
-func newManifestFeeds() manifestFeeds {
-	return manifestFeeds{namespacesResource: &manifestFeed{}, servicesResource: &manifestFeed{}, slicesResource: &manifestFeed{}}
+// newManifestFeeds returns one that takes what selection selects.
+func newManifestFeeds(selection kube.Selection) *manifestFeeds {
+	f := new(manifestFeeds)
+	f.Feeds = kube.NewFeeds(&kube.Converter{Skip: kube.CountSkipped}, selection, &kube.Sinks{
+		Namespaces: recorder(f, &f.lists[0], func(ns *model.Namespace) string { return ns.Name }),
+		Services: recorder(f, &f.lists[1], func(svc *model.Service) string {
+			text := svc.Namespace + "/" + svc.Name
+			for _, addr := range svc.ClusterIPs {
+				text += "=" + addr.String()
+			}
+			if svc.Kind == model.Headless {
+				text += "=None"
+			}
+			return text
+		}),
+		Slices: recorder(f, &f.lists[2], func(sl *model.Slice) string {
+			text := sl.Namespace + "/" + sl.Name
+			for _, e := range sl.Endpoints {
+				text += "=" + e.Addr.String()
+			}
+			return text
+		}),
+	})
+	return f
 }
 
 // String writes what was read: Namespaces | Services | slices.
-func (f manifestFeeds) String() string {
+func (f *manifestFeeds) String() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	var lists []string
-	for _, resource := range []string{namespacesResource, servicesResource, slicesResource} {
-		lists = append(lists, f[resource].(*manifestFeed).String())
+	for _, list := range f.lists {
+		lists = append(lists, strings.Join(list, " "))
 	}
 	return strings.Join(lists, " | ")
 }
 
-// manifestConfig returns the configuration of a stanza with these options.
-func manifestConfig(t *testing.T, options ...string) *config {
-	t.Helper()
-	text := "headless cluster.local {\n" + strings.Join(options, "\n") + "\n}"
-	cfg, err := parseStanza(newController(text))
-	if err != nil {
-		t.Fatalf("%s: %v", text, err)
+// manifestsIn returns the source that feeds feeds from files and folders in a folder.
+func manifestsIn(folder string, feeds *manifestFeeds, names ...string) (*Source, error) {
+	var paths []string
+	for _, name := range names {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(folder, name)
+		}
+		paths = append(paths, name)
 	}
-	return cfg
+	return New(paths, feeds.Feeds, clog.NewWithPlugin("headless"))
 }
 
 // manifestTime is when the n-th version of a file was written.
@@ -110,33 +114,9 @@ func writeManifests(t *testing.T, dir string, version int, files map[string]stri
 	}
 }
 
-// manifestCounts returns the values of a counter by the values of its labels, which are sorted by name.
-func manifestCounts(t *testing.T, c prometheus.Collector) map[string]float64 {
-	t.Helper()
-	r := prometheus.NewRegistry()
-	if err := r.Register(c); err != nil {
-		t.Fatal(err)
-	}
-	families, err := r.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	counts := make(map[string]float64)
-	for _, family := range families {
-		for _, m := range family.GetMetric() {
-			var values []string
-			for _, l := range m.GetLabel() {
-				values = append(values, l.GetValue())
-			}
-			counts[strings.Join(values, " ")] = m.GetCounter().GetValue()
-		}
-	}
-	return counts
-}
-
 const (
 	manifestWeb   = "{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}, spec: {clusterIP: 10.96.0.1}}\n"
-	manifestSlice = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: a, name: web-1}, endpoints: [{addresses: [10.0.0.1]}]}\n"
+	manifestSlice = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: a, name: web-1, labels: {kubernetes.io/service-name: web}}, endpoints: [{addresses: [10.0.0.1]}]}\n"
 	manifestPod   = "{apiVersion: v1, kind: Pod, metadata: {namespace: p, name: web-0}}\n"
 )
 
@@ -172,6 +152,8 @@ items:
       ready: true
   kind: EndpointSlice
   metadata:
+    labels:
+      kubernetes.io/service-name: web
     name: web-1
     namespace: a
 - apiVersion: v1
@@ -234,17 +216,17 @@ metadata:
 		{"a Service and a slice of one name are two", "{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}}\n---\n{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: a, name: web}}", "a | a/web | a/web", 0},
 		{"one name in two namespaces is two", manifestWeb + "---\n{apiVersion: v1, kind: Service, metadata: {namespace: b, name: web}}", "a b | a/web=10.96.0.1 b/web | ", 0},
 	} {
-		dir, feeds := t.TempDir(), newManifestFeeds()
+		dir, feeds := t.TempDir(), newManifestFeeds(kube.Selection{})
 		writeManifests(t, dir, 0, map[string]string{"file": c.content})
-		before := manifestCounts(t, skipped)["kind manifests"]
-		if _, err := newManifests(manifestConfig(t, "manifests file"), dir, feeds); err != nil {
+		before := metrictest.Values(t, "coredns_headless_skipped_total")["kind manifests"]
+		if _, err := manifestsIn(dir, feeds, "file"); err != nil {
 			t.Errorf("%s:\n%s%v", c.name, c.content, err)
 			continue
 		}
 		if got := feeds.String(); got != c.want {
 			t.Errorf("%s:\n%sgot  %q\nwant %q", c.name, c.content, got, c.want)
 		}
-		after := manifestCounts(t, skipped)["kind manifests"]
+		after := metrictest.Values(t, "coredns_headless_skipped_total")["kind manifests"]
 		if after-before != c.skipped {
 			t.Errorf("%s:\n%sskipped %v, want %v", c.name, c.content, after-before, c.skipped)
 		}
@@ -287,25 +269,24 @@ func TestManifestFiles(t *testing.T) {
 		{"a folder of a mounted ConfigMap", map[string]string{"d/..x/e/a.yaml": service("a"), "d/..data": "-> ..x", "d/e": "-> ..data/e"}, "d/e", "x | x/a | "},
 		{"a link to a folder", map[string]string{"d/a.yaml": service("a"), "e": "-> d"}, "e", "x | x/a | "},
 	} {
-		dir, feeds := t.TempDir(), newManifestFeeds()
+		dir, feeds := t.TempDir(), newManifestFeeds(kube.Selection{})
 		writeManifests(t, dir, 0, c.files)
-		for _, root := range []string{dir, "/nowhere"} {
-			paths := strings.Fields(c.paths)
-			for i := range paths {
-				if root != dir { // then the paths have to be absolute
-					paths[i] = filepath.Join(dir, paths[i])
-				}
-			}
-			if _, err := newManifests(manifestConfig(t, "manifests "+strings.Join(paths, " ")), root, feeds); err != nil {
-				t.Errorf("%s: %s of %v: %v", c.name, paths, c.files, err)
-			} else if got := feeds.String(); got != c.want {
-				t.Errorf("%s: %s of %v\ngot  %q\nwant %q", c.name, paths, c.files, got, c.want)
-			}
+		if _, err := manifestsIn(dir, feeds, strings.Fields(c.paths)...); err != nil {
+			t.Errorf("%s: %s of %v: %v", c.name, c.paths, c.files, err)
+		} else if got := feeds.String(); got != c.want {
+			t.Errorf("%s: %s of %v\ngot  %q\nwant %q", c.name, c.paths, c.files, got, c.want)
 		}
 	}
 }
 
 func TestManifestSelectors(t *testing.T) {
+	selector := func(text string) kube.Selector {
+		s, err := kube.ParseSelector(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
 	const content = `
 {apiVersion: v1, kind: Namespace, metadata: {name: a, labels: {team: red}}}
 ---
@@ -322,50 +303,26 @@ func TestManifestSelectors(t *testing.T) {
 {apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: c, name: db-1, labels: {service.kubernetes.io/headless: "", app: db}}}
 `
 	for _, c := range []struct {
-		name    string
-		options string
-		want    string
+		name      string
+		selection kube.Selection
+		want      string
 	}{
-		{"without a selector everything counts", "", "a b c | a/web c/db | a/web-1 a/web-2 c/db-1"},
-		{"labels restrict Services and slices", "labels app=web", "a b c | a/web | a/web-1 a/web-2"},
-		{"labels that nothing has", "labels app=none", "a b c |  | "},
-		{"namespace_labels restrict Namespaces", "namespace_labels team=red", "a | a/web c/db | a/web-1 a/web-2 c/db-1"},
-		{"namespace_labels that leave one out", "namespace_labels team!=red", "b c | a/web c/db | a/web-1 a/web-2 c/db-1"},
-		{"a Namespace has its name as label, an implied one too", "namespace_labels kubernetes.io/metadata.name in (b, c)", "b c | a/web c/db | a/web-1 a/web-2 c/db-1"},
-		{"noendpoints leaves out all slices", "noendpoints", "a b c | a/web c/db | "},
-		{"endpoints headless takes those with the label", "endpoints headless", "a b c | a/web c/db | a/web-2 c/db-1"},
-		{"endpoints headless and labels", "endpoints headless\nlabels app=web", "a b c | a/web | a/web-2"},
-		{"endpoints all takes all", "endpoints all", "a b c | a/web c/db | a/web-1 a/web-2 c/db-1"},
+		{"without a selector everything counts", kube.Selection{}, "a b c | a/web c/db | a/web-1 a/web-2 c/db-1"},
+		{"labels restrict Services and slices", kube.Selection{Labels: selector("app=web")}, "a b c | a/web | a/web-1 a/web-2"},
+		{"labels that nothing has", kube.Selection{Labels: selector("app=none")}, "a b c |  | "},
+		{"namespace_labels restrict Namespaces", kube.Selection{NamespaceLabels: selector("team=red")}, "a | a/web c/db | a/web-1 a/web-2 c/db-1"},
+		{"namespace_labels that leave one out", kube.Selection{NamespaceLabels: selector("team!=red")}, "b c | a/web c/db | a/web-1 a/web-2 c/db-1"},
+		{"a Namespace has its name as label, an implied one too", kube.Selection{NamespaceLabels: selector("kubernetes.io/metadata.name in (b, c)")}, "b c | a/web c/db | a/web-1 a/web-2 c/db-1"},
+		{"noendpoints leaves out all slices", kube.Selection{NoEndpoints: true}, "a b c | a/web c/db | "},
+		{"endpoints headless takes those with the label", kube.Selection{HeadlessOnly: true}, "a b c | a/web c/db | a/web-2 c/db-1"},
+		{"endpoints headless and labels", kube.Selection{HeadlessOnly: true, Labels: selector("app=web")}, "a b c | a/web | a/web-2"},
 	} {
-		dir, feeds := t.TempDir(), newManifestFeeds()
+		dir, feeds := t.TempDir(), newManifestFeeds(c.selection)
 		writeManifests(t, dir, 0, map[string]string{"a.yaml": content})
-		if _, err := newManifests(manifestConfig(t, "manifests a.yaml", c.options), dir, feeds); err != nil {
+		if _, err := manifestsIn(dir, feeds, "a.yaml"); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		} else if got := feeds.String(); got != c.want {
-			t.Errorf("%s: %s\ngot  %q\nwant %q", c.name, c.options, got, c.want)
-		}
-	}
-}
-
-func TestManifestsFillTheIndexAtStart(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		options string
-		want    index.Counts
-	}{
-		{"everything", "", index.Counts{Namespaces: 1, Services: 1, Slices: 1, Endpoints: 1}},
-		{"noendpoints does not wait for slices", "noendpoints", index.Counts{Namespaces: 1, Services: 1, Slices: 0, Endpoints: 0}},
-		{"another namespace", "namespaces b", index.Counts{}},
-	} {
-		dir := t.TempDir()
-		writeManifests(t, dir, 0, map[string]string{"a.yaml": manifestWeb + "---\n" + strings.Replace(manifestSlice, "name: web-1", "name: web-1, labels: {kubernetes.io/service-name: web}", 1)})
-		h, err := newHeadless(manifestConfig(t, "manifests a.yaml", c.options), dir)
-		if err != nil {
-			t.Errorf("%s: %v", c.name, err)
-			continue
-		}
-		if got := h.index.Counts(); got != c.want || !h.Ready() {
-			t.Errorf("%s: %+v, ready %v, missing %q, want %+v", c.name, got, h.Ready(), h.synced.missing(), c.want)
+			t.Errorf("%s: %+v\ngot  %q\nwant %q", c.name, c.selection, got, c.want)
 		}
 	}
 }
@@ -417,7 +374,7 @@ func TestManifestErrors(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		writeManifests(t, dir, 0, map[string]string{"d/a.yaml": manifestWeb, "d/b.yaml": c.content, "d/c.yaml": manifestSlice})
-		_, err := newHeadless(manifestConfig(t, "manifests d"), dir)
+		_, err := manifestsIn(dir, newManifestFeeds(kube.Selection{}), "d")
 		at := "manifests: " + filepath.Join(dir, "d", "b.yaml") + ": " + c.at
 		if !strings.HasSuffix(c.at, " line") {
 			at += ": "
@@ -446,7 +403,7 @@ func TestManifestsAreReadWholeOrRefused(t *testing.T) {
 		{"text behind a JSON object", web + "\nkind: EndpointSlice\n", 2},
 		{"a bracket too much", web + "}\n", 2},
 	} {
-		objects, err := decodeManifest([]byte(c.content))
+		objects, err := Decode([]byte(c.content))
 		if err == nil && len(objects) != c.objects {
 			t.Errorf("%s:\n%s\n%d objects and no error, want %d or an error", c.name, c.content, len(objects), c.objects)
 		}
@@ -454,9 +411,9 @@ func TestManifestsAreReadWholeOrRefused(t *testing.T) {
 }
 
 func TestManifestErrorsFeedNothing(t *testing.T) {
-	dir, feeds := t.TempDir(), newManifestFeeds()
+	dir, feeds := t.TempDir(), newManifestFeeds(kube.Selection{})
 	writeManifests(t, dir, 0, map[string]string{"d/a.yaml": manifestWeb, "d/b.yaml": "["})
-	if _, err := newManifests(manifestConfig(t, "manifests d"), dir, feeds); err == nil {
+	if _, err := manifestsIn(dir, feeds, "d"); err == nil {
 		t.Error("a file that does not parse is no error")
 	}
 	if got := feeds.String(); got != " |  | " {
@@ -477,7 +434,7 @@ func TestManifestPathsThatLeadNowhere(t *testing.T) {
 		{"a link to nothing in a folder", "d", "gone.yaml: no such file or directory"},
 		{"a device", "/dev/null", "/dev/null: expected a file or a folder"},
 	} {
-		if _, err := newHeadless(manifestConfig(t, "manifests "+c.paths), dir); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := manifestsIn(dir, newManifestFeeds(kube.Selection{}), c.paths); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: manifests %s: %v, want %s", c.name, c.paths, err, c.want)
 		}
 	}
@@ -495,9 +452,9 @@ func TestManifestsDoNotWaitForPipes(t *testing.T) {
 		{"a pipe for a path is refused", "d/pipe.yaml", " |  | ", "pipe.yaml: expected a file or a folder"},
 		{"a pipe in a folder is left out", "d", "a | a/web=10.96.0.1 | ", ""},
 	} {
-		feeds, done := newManifestFeeds(), make(chan error, 1)
+		feeds, done := newManifestFeeds(kube.Selection{}), make(chan error, 1)
 		go func() {
-			_, err := newManifests(manifestConfig(t, "manifests "+c.path), dir, feeds)
+			_, err := manifestsIn(dir, feeds, c.path)
 			done <- err
 		}()
 		select {
@@ -541,16 +498,16 @@ func TestManifestsAreReadAgainWhenTheyChange(t *testing.T) {
 	const start = "x | x/a=10.0.0.1 x/b=10.0.0.2 x/c=10.0.0.3 | "
 
 	bubble.Test(t, func(t *testing.T) {
-		feeds := newManifestFeeds()
-		m, err := newManifests(manifestConfig(t, "manifests a.yaml d m"), dir, feeds)
+		feeds := newManifestFeeds(kube.Selection{})
+		m, err := manifestsIn(dir, feeds, "a.yaml", "d", "m")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := feeds.String(); got != start {
 			t.Fatalf("at start: got %q, want %q", got, start)
 		}
-		m.start()
-		defer m.stop()
+		m.Start()
+		defer m.Stop()
 		time.Sleep(manifestInterval / 2) // the steps stand between the ticks
 		for _, c := range []struct {
 			name   string
@@ -599,7 +556,7 @@ func TestManifestsAreReadAgainWhenTheyChange(t *testing.T) {
 				return write(8, "d/b.yaml", service("b", "None"))
 			}, "x | x/a=None x/b=None x/c=10.0.3.3 | ", "success"},
 		} {
-			before := manifestCounts(t, manifestLoads)
+			before := metrictest.Values(t, "coredns_headless_manifest_loads_total")
 			if err := c.change(); err != nil {
 				t.Fatalf("%s: %v", c.name, err)
 			}
@@ -608,7 +565,7 @@ func TestManifestsAreReadAgainWhenTheyChange(t *testing.T) {
 			if got := feeds.String(); got != c.want {
 				t.Errorf("%s:\ngot  %q\nwant %q", c.name, got, c.want)
 			}
-			after := manifestCounts(t, manifestLoads)
+			after := metrictest.Values(t, "coredns_headless_manifest_loads_total")
 			for _, result := range []string{"success", "error"} {
 				want := 0.0
 				if result == c.loads {
@@ -626,37 +583,18 @@ func TestManifestsAreNotReadAgainAfterStop(t *testing.T) {
 	dir := t.TempDir()
 	writeManifests(t, dir, 0, map[string]string{"a.yaml": manifestWeb})
 	bubble.Test(t, func(t *testing.T) {
-		feeds := newManifestFeeds()
-		m, err := newManifests(manifestConfig(t, "manifests a.yaml"), dir, feeds)
+		feeds := newManifestFeeds(kube.Selection{})
+		m, err := manifestsIn(dir, feeds, "a.yaml")
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.start()
-		m.stop()
+		m.Start()
+		m.Stop()
 		writeManifests(t, dir, 1, map[string]string{"a.yaml": manifestSlice})
 		time.Sleep(2 * manifestInterval)
 		synctest.Wait()
 		if got, want := feeds.String(), "a | a/web=10.96.0.1 | "; got != want {
 			t.Errorf("got %q, want %q", got, want)
-		}
-	})
-}
-
-func TestManifestReloadChangesTheIndex(t *testing.T) {
-	dir := t.TempDir()
-	writeManifests(t, dir, 0, map[string]string{"a.yaml": manifestWeb})
-	bubble.Test(t, func(t *testing.T) {
-		h, err := newHeadless(manifestConfig(t, "manifests a.yaml"), dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.start()
-		defer h.stop()
-		writeManifests(t, dir, 1, map[string]string{"a.yaml": strings.ReplaceAll(manifestWeb, "web", "db")})
-		time.Sleep(2 * manifestInterval)
-		synctest.Wait()
-		if got, want := h.index.ServiceKeys(), []model.Key{{Namespace: "a", Name: "db"}}; !slices.Equal(got, want) {
-			t.Errorf("Services %v, want %v", got, want)
 		}
 	})
 }
@@ -671,10 +609,9 @@ func FuzzManifests(f *testing.F) {
 		f.Add([]byte(content))
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		objects, err := decodeManifest(content)
+		objects, err := Decode(content)
 		if err == nil {
-			m := &manifests{feeds: newManifestFeeds()}
-			m.sort(objects)
+			sorted(newManifestFeeds(kube.Selection{}).Feeds, objects)
 			return
 		}
 		var document, line int
@@ -687,4 +624,25 @@ func FuzzManifests(f *testing.F) {
 			t.Errorf("%q: error %q, in %d lines", content, err, lines)
 		}
 	})
+}
+
+func TestReadManifestsLeavesOutUnknownKinds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "objects.yaml")
+	text := "apiVersion: example.org/v1\nkind: Unknown\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	objects, err := Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := objects[0].(*corev1.Namespace); !ok || len(objects) != 1 {
+		t.Errorf("got %v, want one Namespace", objects)
+	}
+}
+
+func TestReadManifestsSaysWhatIsWrong(t *testing.T) {
+	if _, err := Read("testdata/none"); err == nil || !strings.HasPrefix(err.Error(), "manifests: ") {
+		t.Errorf("got the error %v, want one of manifests", err)
+	}
 }

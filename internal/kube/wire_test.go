@@ -1,4 +1,4 @@
-package headless
+package kube
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/coredns-headless/headless/internal/kubetest"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -21,7 +23,7 @@ func wireMetadata(m *metav1.ObjectMeta) {
 	m.UID, m.ResourceVersion, m.Generation = types.UID("u"), "7", 3
 	m.CreationTimestamp = metav1.NewTime(time.Unix(1, 0))
 	m.DeletionTimestamp = &m.CreationTimestamp
-	m.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: "2026-01-01T00:00:00Z", hostnamesAnnotation: "all", "a": "b"}
+	m.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: "2026-01-01T00:00:00Z", HostnamesAnnotation: "all", "a": "b"}
 	m.OwnerReferences = []metav1.OwnerReference{{Kind: "Service", Name: "web", Controller: new(true)}}
 	m.Finalizers = []string{"f"}
 	m.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}}
@@ -243,17 +245,17 @@ func TestWireSerializerDecodesTheKindsThatAreKnown(t *testing.T) {
 		{"a list", list, runtime.ContentTypeProtobuf, &wireList[wireSlice, *wireSlice]{}},
 		{"a list in JSON", list, runtime.ContentTypeJSON, &wireList[wireSlice, *wireSlice]{}},
 		{"a Service", &corev1.Service{}, runtime.ContentTypeProtobuf, &wireService{}},
-		{"a Namespace", stubNamespace("ns"), runtime.ContentTypeProtobuf, &corev1.Namespace{}},
+		{"a Namespace", kubetest.Namespace("ns"), runtime.ContentTypeProtobuf, &corev1.Namespace{}},
 		{"what went wrong", &metav1.Status{Status: metav1.StatusFailure, Code: 410}, runtime.ContentTypeProtobuf, &metav1.Status{}},
 		{"a kind that is not known", &corev1.ConfigMap{}, runtime.ContentTypeProtobuf, nil},
 		{"a kind that is not known, in JSON", &corev1.ConfigMap{}, runtime.ContentTypeJSON, nil},
 	} {
-		gvks, _, err := stubScheme.ObjectKinds(c.obj)
+		gvks, _, err := kubetest.Scheme.ObjectKinds(c.obj)
 		if err != nil {
 			t.Fatal(err)
 		}
-		info, _ := runtime.SerializerInfoForMediaType(stubCodecs.SupportedMediaTypes(), c.mediaType)
-		sent := encoded(stubCodecs.EncoderForVersion(info.Serializer, gvks[0].GroupVersion()), c.obj)
+		info, _ := runtime.SerializerInfoForMediaType(kubetest.Codecs.SupportedMediaTypes(), c.mediaType)
+		sent := kubetest.Encoded(kubetest.Codecs.EncoderForVersion(info.Serializer, gvks[0].GroupVersion()), c.obj)
 		ours := newWireSerializer()
 		info, _ = runtime.SerializerInfoForMediaType(ours.SupportedMediaTypes(), c.mediaType)
 		decoder := ours.DecoderToVersion(info.Serializer, gvks[0].GroupVersion())

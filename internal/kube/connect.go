@@ -1,4 +1,4 @@
-package headless
+package kube
 
 import (
 	"cmp"
@@ -9,10 +9,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
-	goruntime "runtime"
 	"time"
-
-	"github.com/coredns/coredns/coremain"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -23,23 +20,23 @@ import (
 )
 
 // clientConfig returns how to reach the API server: by kubeconfig, by endpoint, or from inside the cluster.
-func (cfg *config) clientConfig() (*rest.Config, error) {
-	rc, err := cfg.loadClientConfig()
+func (o *Options) clientConfig(userAgent string) (*rest.Config, error) {
+	rc, err := o.load()
 	if err != nil {
 		return nil, err
 	}
 	rc.ContentType = runtime.ContentTypeProtobuf
 	rc.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	rc.UserAgent = fmt.Sprintf("%s/%s %s (%s/%s)", coremain.CoreName, coremain.CoreVersion, pluginName, goruntime.GOOS, goruntime.GOARCH)
-	if cfg.qps > 0 {
-		rc.QPS = cfg.qps
+	rc.UserAgent = userAgent
+	if o.QPS > 0 {
+		rc.QPS = o.QPS
 	}
-	if cfg.burst > 0 {
-		rc.Burst = cfg.burst
+	if o.Burst > 0 {
+		rc.Burst = o.Burst
 	}
 	rc.Wrap(func(next http.RoundTripper) http.RoundTripper { return patient{next} })
-	if cfg.maxInflight > 0 {
-		slots := make(chan struct{}, cfg.maxInflight)
+	if o.MaxInflight > 0 {
+		slots := make(chan struct{}, o.MaxInflight)
 		rc.Wrap(func(next http.RoundTripper) http.RoundTripper { return inflight{next, slots} })
 	}
 	return rc, measureRequests(rc)
@@ -47,45 +44,35 @@ func (cfg *config) clientConfig() (*rest.Config, error) {
 
 var userinfo = regexp.MustCompile(`//[^/\s]*@`)
 
-// withoutUserinfo returns text without the user and the password of a URL in it.
-func withoutUserinfo(text string) string { return userinfo.ReplaceAllString(text, "//") }
+// WithoutUserinfo returns text without the user and the password of a URL in it.
+func WithoutUserinfo(text string) string { return userinfo.ReplaceAllString(text, "//") }
 
-func (cfg *config) loadClientConfig() (*rest.Config, error) {
+func (o *Options) load() (*rest.Config, error) {
 	switch {
-	case cfg.kubeconfig != "":
-		rules := &clientcmd.ClientConfigLoadingRules{ExplicitPath: cfg.kubeconfig}
-		overrides := &clientcmd.ConfigOverrides{CurrentContext: cfg.context}
+	case o.Kubeconfig != "":
+		rules := &clientcmd.ClientConfigLoadingRules{ExplicitPath: o.Kubeconfig}
+		overrides := &clientcmd.ConfigOverrides{CurrentContext: o.Context}
 		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
-	case cfg.endpoint != "":
+	case o.Endpoint != "":
 		overrides := &clientcmd.ConfigOverrides{
-			ClusterInfo: clientcmdapi.Cluster{Server: cfg.endpoint, CertificateAuthority: cfg.caFile},
-			AuthInfo:    clientcmdapi.AuthInfo{ClientCertificate: cfg.certFile, ClientKey: cfg.keyFile},
+			ClusterInfo: clientcmdapi.Cluster{Server: o.Endpoint, CertificateAuthority: o.CAFile},
+			AuthInfo:    clientcmdapi.AuthInfo{ClientCertificate: o.CertFile, ClientKey: o.KeyFile},
 		}
 		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&clientcmd.ClientConfigLoadingRules{}, overrides).ClientConfig()
 	}
 	return rest.InClusterConfig()
 }
 
-// newHTTPClient returns the client for the API server that rc describes. It follows no redirects: the credentials would go
-// along.
-func newHTTPClient(rc *rest.Config) (*http.Client, error) {
-	transport, err := rest.TransportFor(rc)
-	if err != nil {
-		return nil, err
-	}
-	return &http.Client{Transport: transport, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
-		return fmt.Errorf("the API server redirects to %s://%s, and redirects are not followed", r.URL.Scheme, r.URL.Host)
-	}}, nil
-}
-
-// newRESTClient returns a client for one group of the API.
-func newRESTClient(rc *rest.Config, client *http.Client, gv schema.GroupVersion) (rest.Interface, error) {
+// newRESTClient returns a client for one group of the API. It follows no redirects: the credentials would go along.
+func newRESTClient(rc *rest.Config, transport http.RoundTripper, gv schema.GroupVersion) (rest.Interface, error) {
 	config := *rc
 	config.GroupVersion, config.NegotiatedSerializer = &gv, newWireSerializer()
 	if config.APIPath = "/apis"; gv.Group == "" {
 		config.APIPath = "/api"
 	}
-	return rest.RESTClientForConfigAndClient(&config, client)
+	return rest.RESTClientForConfigAndClient(&config, &http.Client{Transport: transport, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+		return fmt.Errorf("the API server redirects to %s://%s, and redirects are not followed", r.URL.Scheme, r.URL.Host)
+	}})
 }
 
 // dialer opens connections. A connection from which nothing comes, not even at the level of TCP, breaks after 25 seconds.
@@ -95,8 +82,8 @@ var dialer = &net.Dialer{
 	KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
 }
 
-// dial opens a connection that stop closes. A transport goes on dialling when the request that it dials for has ended.
-func (a *apiServer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+// Dial opens a connection that Stop closes. A transport goes on dialling when the request that it dials for has ended.
+func (a *Server) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(a.ctx, cancel)()
@@ -134,39 +121,22 @@ type patient struct {
 	next http.RoundTripper
 }
 
-const maxSilence = 90 * time.Second
+// MaxSilence is how long a request or a watch is waited for that nothing comes of, see patient.
+const MaxSilence = 90 * time.Second
 
-var errSilent = fmt.Errorf("the API server has said nothing for %v", maxSilence)
-
-// brokenKey is the key in a request's context of a *broken.
-type brokenKey struct{}
-
-// broken is what went wrong below HTTP. For a watch client-go says of some of that only that there are no events.
-type broken struct {
-	request error // nothing came back
-	answer  error // of a watch: it did not end as the server wanted
-}
+var errSilent = fmt.Errorf("the API server has said nothing for %v", MaxSilence)
 
 func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
-	timer := time.AfterFunc(maxSilence, func() { cancel(errSilent) })
+	timer := time.AfterFunc(MaxSilence, func() { cancel(errSilent) })
 	resp, err := p.next.RoundTrip(r.WithContext(ctx))
 	if err == nil {
-		body := &patientBody{ReadCloser: resp.Body, timer: timer, cancel: cancel, cause: func() error { return context.Cause(ctx) }}
-		if r.URL.Query().Get("watch") == "true" {
-			body.watch, _ = ctx.Value(brokenKey{}).(*broken)
-		}
-		resp.Body = body
+		resp.Body = &patientBody{resp.Body, timer, cancel, func() error { return context.Cause(ctx) }}
 		return resp, nil
 	}
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
-	}
+	err = cmp.Or(context.Cause(ctx), err)
 	timer.Stop()
 	cancel(nil)
-	if b, ok := ctx.Value(brokenKey{}).(*broken); ok {
-		b.request = err
-	}
 	return nil, err
 }
 
@@ -176,18 +146,16 @@ type patientBody struct {
 	timer  *time.Timer
 	cancel context.CancelCauseFunc
 	cause  func() error // why it was cancelled
-	watch  *broken      // nil if it is none
 }
 
-// Read implements io.Reader. A watch ends in the middle, however it breaks: a reflector goes on where that happens, but lists
-// everything again after any other error.
+// Read implements io.Reader.
 func (b *patientBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if n > 0 {
-		b.timer.Reset(maxSilence)
+		b.timer.Reset(MaxSilence)
 	}
-	if b.watch != nil && err != nil && !errors.Is(err, io.EOF) {
-		b.watch.answer, err = cmp.Or(b.cause(), err), io.ErrUnexpectedEOF
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = cmp.Or(b.cause(), err)
 	}
 	return n, err
 }
@@ -198,4 +166,38 @@ func (b *patientBody) Close() error {
 	err := b.ReadCloser.Close()
 	b.cancel(nil)
 	return err
+}
+
+// tap is the RoundTripper of a listWatch, whose requests come one after the other. It keeps what goes wrong below HTTP: of some of
+// that client-go says only that a watch has no events.
+type tap struct {
+	next http.RoundTripper
+	err  error       // of the last request: nothing came back
+	body *tappedBody // of its answer, if it is a watch
+}
+
+func (t *tap) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	resp, t.err = t.next.RoundTrip(r)
+	t.body = nil
+	if t.err == nil && r.URL.Query().Get("watch") == "true" {
+		t.body = &tappedBody{ReadCloser: resp.Body}
+		resp.Body = t.body
+	}
+	return resp, t.err
+}
+
+// tappedBody is the body of a watch. Whoever has read it to its end may read err.
+type tappedBody struct {
+	io.ReadCloser
+	err error // it did not end as the server wanted
+}
+
+// Read implements io.Reader. A watch ends in the middle, however it breaks: a reflector goes on where that happens, but lists
+// everything again after any other error.
+func (b *tappedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.err, err = err, io.ErrUnexpectedEOF
+	}
+	return n, err
 }

@@ -1,9 +1,8 @@
-package headless
+package kube
 
 import (
 	"time"
 
-	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,14 +11,14 @@ import (
 // programming measures the DNS programming latency: the time from a change in the cluster, as the control plane dates it on the
 // EndpointSlice, until queries are answered from it. See dns_programming_latency.md of SIG Scalability.
 type programming struct {
-	index *index.Index
-	since time.Time        // the start; what is older was not for us to bring
-	now   func() time.Time // for tests
-	skip  func(resource string, r flaw)
+	kind  func(model.Key) string // see Sinks
+	since time.Time              // the start; what is older was not for us to bring
+	now   func() time.Time       // for tests
+	skip  func(resource string, r Flaw)
 }
 
-func newProgramming(x *index.Index, skip func(resource string, r flaw)) *programming {
-	return &programming{index: x, since: time.Now(), now: time.Now, skip: skip}
+func newProgramming(kind func(model.Key) string, skip func(resource string, r Flaw)) *programming {
+	return &programming{kind: kind, since: time.Now(), now: time.Now, skip: skip}
 }
 
 // put notes that a watch brought es and that the index answers from it. A slice that is listed says nothing about how long the
@@ -31,10 +30,10 @@ func (p *programming) put(es *wireSlice, spec *model.Slice) {
 	}
 	trigger, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
-		p.skip(slicesResource, badAnnotation)
+		p.skip(Slices, badAnnotation)
 		return
 	}
-	kind := p.index.ShownSpec(model.Key{Namespace: spec.Namespace, Name: spec.Service}).MetricKind()
+	kind := p.kind(model.Key{Namespace: spec.Namespace, Name: spec.Service})
 	if kind == model.UnservedKind || trigger.Before(p.since) {
 		return
 	}

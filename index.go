@@ -1,0 +1,214 @@
+package headless
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"math"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/manifests"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
+	"github.com/coredns-headless/headless/internal/snapshot"
+	"github.com/coredns/coredns/coremain"
+	"github.com/coredns/coredns/plugin/pkg/upstream"
+)
+
+// source feeds the index.
+type source interface {
+	Start()
+	// Stop returns when nothing of the source is left: no goroutine, connection or watch.
+	Stop()
+	// String names the source.
+	String() string
+}
+
+// knowledge is what a plugin knows of the cluster.
+type knowledge struct {
+	index   *index.Index
+	imports *index.Index // of the multicluster zones; nil without any
+	pods    *index.Pods
+
+	source    source // feeds them, by way of converter
+	converter *kube.Converter
+	listing   *kube.Listing    // of all resources
+	clock     kube.Clock       // of the source
+	keeper    *snapshot.Keeper // stands in until all is listed; nil without one
+}
+
+// newHeadless makes the plugin that cfg describes. Relative paths are below root.
+func newHeadless(cfg *config, root string) (*Headless, error) {
+	h, feeds := newWithoutSource(cfg)
+	h.keeper = h.newKeeper(root)
+	var err error
+	if len(cfg.manifests) > 0 {
+		var paths []string
+		for _, path := range cfg.manifests {
+			paths = append(paths, inFolder(root, path))
+		}
+		h.source, err = manifests.New(paths, feeds, log)
+	} else {
+		h.source, err = kube.NewServer(&cfg.api, userAgent, feeds, log)
+	}
+	return h, err
+}
+
+// userAgent is what we say of ourselves to an API server.
+var userAgent = fmt.Sprintf("%s/%s %s (%s/%s)", coremain.CoreName, coremain.CoreVersion, pluginName, runtime.GOOS, runtime.GOARCH)
+
+// inFolder returns path, which is below root if it is relative.
+func inFolder(root, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(root, path)
+}
+
+// newWithoutSource makes the plugin that cfg describes, and what its source has to feed.
+func newWithoutSource(cfg *config) (*Headless, *kube.Feeds) {
+	h := &Headless{
+		config: cfg, authorities: cfg.authorities(), upstream: upstream.New(), tally: &tallied, hostSearch: hostSearch(),
+	}
+	h.index, h.pods = index.New(cfg.hostnames, cfg.ignoreEmpty, cfg.hold), index.NewPods()
+	h.converter = &kube.Converter{
+		Namespaces: cfg.namespaces, PodNames: cfg.podNames, PodLabels: len(cfg.manifests) > 0, Topologies: cfg.zonal, Skip: kube.CountSkipped,
+	}
+	namespaces, services, endpointSlices := sinksOf(h.index)
+	sinks := &kube.Sinks{Namespaces: namespaces, Services: services, Slices: endpointSlices, Kind: func(key model.Key) string {
+		return h.index.ShownSpec(key).MetricKind()
+	}}
+	if cfg.podMode == podsVerified {
+		sinks.Pods = kube.Sink[*model.Pod]{Put: h.pods.Put, Drop: h.pods.Drop, Replace: h.pods.Replace}
+	}
+	if len(cfg.multicluster) > 0 {
+		h.imports = index.New(cfg.hostnames, cfg.ignoreEmpty, cfg.hold)
+		namespaces, sinks.Imports, sinks.Imported = sinksOf(h.imports)
+		sinks.Namespaces = sinks.Namespaces.And(namespaces)
+	}
+	feeds := kube.NewFeeds(h.converter, cfg.selection, sinks)
+	h.listing, h.clock = feeds.Listing, feeds.Clock
+	return h, feeds
+}
+
+// sinksOf returns what x takes.
+func sinksOf(x *index.Index) (kube.Sink[*model.Namespace], kube.Sink[*model.Service], kube.Sink[*model.Slice]) {
+	return kube.Sink[*model.Namespace]{Put: x.PutNamespace, Drop: x.DropNamespace, Replace: x.ReplaceNamespaces},
+		kube.Sink[*model.Service]{Put: x.PutService, Drop: x.DropService, Replace: x.ReplaceServices},
+		kube.Sink[*model.Slice]{Put: x.PutSlice, Drop: x.DropSlice, Replace: x.ReplaceSlices}
+}
+
+// Ready implements ready.Readiness.
+func (k *knowledge) Ready() bool {
+	return k.isSynced() || k.keeper != nil && k.keeper.Serves()
+}
+
+// isSynced reports whether the cluster has been listed. If not, and k is ready, a snapshot stands in.
+func (k *knowledge) isSynced() bool { return k.listing.IsComplete() }
+
+// indexOf returns the index that answers for a.
+func (k *knowledge) indexOf(a *authority) *index.Index {
+	if a.grammar == qname.Multicluster {
+		return k.imports
+	}
+	return k.index
+}
+
+// resourceState is what metrics say of a resource in all plugins together.
+type resourceState struct {
+	objects int
+	synced  float64 // 1, or 0 where one plugin has no list yet
+	watched bool    // by an API server: from files there are no news
+	// heard and listed are the times since Unix's epoch when the API server last did that for the plugin for which it is longest ago.
+	heard, listed time.Duration
+}
+
+// addResources adds to all what there is to say of the resources of h.
+func (h *Headless) addResources(all map[string]*resourceState) {
+	n := h.index.Counts()
+	objects := map[string]int{
+		kube.Namespaces: n.Namespaces, kube.Services: n.Services, kube.Slices: n.Slices, kube.Pods: h.pods.Count(),
+	}
+	if h.imports != nil {
+		n := h.imports.Counts()
+		objects[kube.Imports], objects[kube.Imported] = n.Services, n.Slices
+	}
+	for name, last := range h.clock {
+		r := all[name]
+		if r == nil {
+			r = &resourceState{synced: 1, heard: math.MaxInt64, listed: math.MaxInt64}
+			all[name] = r
+		}
+		r.objects += objects[name]
+		if last.Listed.Load() == 0 {
+			r.synced = 0
+		}
+		if len(h.manifests) == 0 {
+			r.watched = true
+			r.heard = min(r.heard, time.Duration(last.Heard.Load()))
+			r.listed = min(r.listed, time.Duration(last.Listed.Load()))
+		}
+	}
+}
+
+// indexes returns those that there are.
+func (k *knowledge) indexes() []*index.Index {
+	if k.imports == nil {
+		return []*index.Index{k.index}
+	}
+	return []*index.Index{k.index, k.imports}
+}
+
+// freeze returns k with indexes that do not change any more.
+func (k *knowledge) freeze() knowledge {
+	frozen := *k
+	frozen.index = k.index.Clone()
+	if k.imports != nil {
+		frozen.imports = k.imports.Clone()
+	}
+	return frozen
+}
+
+// contents returns how much h holds, as text.
+func (h *Headless) contents() string {
+	resources := make(map[string]*resourceState)
+	h.addResources(resources)
+	var list []string
+	for _, name := range kube.Resources {
+		if r := resources[name]; r != nil {
+			list = append(list, fmt.Sprint(r.objects, " ", name))
+		}
+	}
+	endpoints := 0
+	for _, x := range h.indexes() {
+		endpoints += x.Counts().Endpoints
+	}
+	return strings.Join(append(list, fmt.Sprint(endpoints, " endpoints")), ", ")
+}
+
+// newKeeper returns the keeper of h's snapshot, or nil if the stanza asks for none. A relative path is below root.
+func (h *Headless) newKeeper(root string) *snapshot.Keeper {
+	cfg := h.snapshot
+	if cfg.Path == "" {
+		return nil
+	}
+	cfg.Path = filepath.Clean(inFolder(root, cfg.Path))
+	k := snapshot.NewKeeper(cfg, snapshot.Subject{
+		Contents: snapshot.Contents{Indexes: h.indexes(), Pods: h.pods}, Configuration: h.fingerprint, Cluster: h.converter.ClusterUID,
+		IsSynced: h.isSynced, Confirmed: h.clock.Confirmed, IsShared: h.sharesSnapshot, Log: log,
+	})
+	h.listing.OnList = k.Listed
+	return k
+}
+
+// fingerprint returns what tells apart the configurations that keep different things of one cluster, or of different ones.
+func (h *Headless) fingerprint() string {
+	text := fmt.Sprintf("%q %q %q %q %q %q %q %t %t %t %t %t %t", h.api.Endpoint, h.api.Kubeconfig, h.api.Context, h.namespaces,
+		fmt.Sprint(h.selection.NamespaceLabels), fmt.Sprint(h.selection.Labels), h.podMode,
+		h.selection.NoEndpoints, h.selection.HeadlessOnly, h.podNames, h.converter.PodLabels, h.zonal, len(h.multicluster) > 0)
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(text)))
+}

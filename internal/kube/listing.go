@@ -1,0 +1,97 @@
+package kube
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Listing is the state whether each of some resources has been listed. It is complete once they all have, and stays so.
+type Listing struct {
+	OnList     func() // called before a resource counts as listed; set before the first is
+	OnComplete func() // called once it is complete; set before that
+
+	complete   chan struct{} // closed once it is
+	isComplete atomic.Bool
+	mu         sync.Mutex // guards waiting
+	waiting    map[string]bool
+}
+
+// NewListing returns one of which nothing has been listed yet.
+func NewListing(resources ...string) *Listing {
+	l := &Listing{OnList: func() {}, OnComplete: func() {}, complete: make(chan struct{}), waiting: make(map[string]bool)}
+	for _, r := range resources {
+		l.waiting[r] = true
+	}
+	return l
+}
+
+// Complete returns a channel that is closed once l is complete.
+func (l *Listing) Complete() <-chan struct{} { return l.complete }
+
+// IsComplete reports whether l is complete. It is cheap.
+func (l *Listing) IsComplete() bool { return l.isComplete.Load() }
+
+// Listed notes that a resource has been listed.
+func (l *Listing) Listed(resource string) {
+	l.OnList()
+	l.mu.Lock()
+	delete(l.waiting, resource)
+	completes := len(l.waiting) == 0 && !l.isComplete.Load()
+	if completes {
+		l.isComplete.Store(true)
+		close(l.complete)
+	}
+	l.mu.Unlock()
+	if completes {
+		l.OnComplete()
+	}
+}
+
+// Missing returns the resources not listed yet, sorted.
+func (l *Listing) Missing() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.waiting))
+}
+
+// Clock knows of each of some resources when its source last said something of it. The map is never modified.
+type Clock map[string]*Times
+
+// Times say when a resource was heard of last, and listed: Unix times in nanoseconds, 0 for never.
+type Times struct{ Heard, Listed atomic.Int64 }
+
+func newClock(resources ...string) Clock {
+	c := make(Clock)
+	for _, r := range resources {
+		c[r] = new(Times)
+	}
+	return c
+}
+
+// heard notes that the API server said something of a resource.
+func (c Clock) heard(resource string) {
+	if at := c[resource]; at != nil {
+		at.Heard.Store(time.Now().UnixNano())
+	}
+}
+
+// listed notes that a resource has been listed.
+func (c Clock) listed(resource string) {
+	c.heard(resource)
+	if at := c[resource]; at != nil {
+		at.Listed.Store(at.Heard.Load())
+	}
+}
+
+// Confirmed returns when every resource had been heard of last.
+func (c Clock) Confirmed() time.Time {
+	first := int64(math.MaxInt64)
+	for _, at := range c {
+		first = min(first, at.Heard.Load())
+	}
+	return time.Unix(0, first)
+}

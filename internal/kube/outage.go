@@ -1,0 +1,46 @@
+package kube
+
+import (
+	"errors"
+	"net/url"
+	"time"
+
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+)
+
+// outage is the time in which a resource cannot be listed or watched. It logs what goes wrong, once a minute at most.
+type outage struct {
+	log    clog.P
+	since  time.Time // of the first failure; zero: the resource is watched
+	logged time.Time
+}
+
+// isOn reports whether there has been a failure since the resource was watched.
+func (o *outage) isOn() bool { return !o.since.IsZero() }
+
+// failure takes in that act failed with err, and what to do about it unless advice is "".
+func (o *outage) failure(act string, err error, advice string) {
+	now := time.Now()
+	if !o.isOn() {
+		o.since = now
+	}
+	if now.Sub(o.logged) < time.Minute {
+		return
+	}
+	o.logged = now
+	if request := (*url.Error)(nil); errors.As(err, &request) {
+		err = request.Err // without the URL
+	}
+	if advice != "" {
+		advice = "; " + advice
+	}
+	o.log.Warningf("cannot %s: %v%s", act, err, advice)
+}
+
+// end takes in that the resource is watched.
+func (o *outage) end(resource string) {
+	if o.isOn() && !o.logged.Before(o.since) {
+		o.log.Infof("watching %s again, after %v", resource, time.Since(o.since).Round(time.Second))
+	}
+	o.since = time.Time{}
+}

@@ -1,0 +1,137 @@
+// Package kube takes the objects of a Kubernetes API server and gives what DNS keeps of them, as package model has it, to sinks.
+//
+// A Server lists and watches what Feeds ask for, resource by resource. A Converter reduces each object as it arrives, leaves out and
+// counts what is malformed, and keeps nothing. Package manifests feeds the same Feeds from files.
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/go-logr/logr"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/connrotation"
+	"k8s.io/klog/v2"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+)
+
+// The resources, by the names that RBAC and metrics use.
+const (
+	Namespaces = "namespaces"
+	Services   = "services"
+	Slices     = "endpointslices"
+	Pods       = "pods"
+	Imports    = "serviceimports"
+	// Imported are the slices of ServiceImports: the same resource as the others, listed and watched again.
+	Imported = "endpointslices of serviceimports"
+)
+
+// Resources are all of them.
+var Resources = []string{Namespaces, Services, Slices, Pods, Imports, Imported}
+
+// watched says where the objects of a resource are, and what they are.
+var watched = map[string]struct {
+	group  schema.GroupVersion
+	path   string // in the URL
+	fields string // a field selector
+	object runtime.Object
+}{
+	Namespaces: {corev1.SchemeGroupVersion, "namespaces", "", &corev1.Namespace{}},
+	Services:   {corev1.SchemeGroupVersion, "services", "", &wireService{}},
+	Slices:     {discoveryv1.SchemeGroupVersion, "endpointslices", "", &wireSlice{}},
+	Pods:       {corev1.SchemeGroupVersion, "pods", runningPods, &corev1.Pod{}},
+	Imports:    {schema.GroupVersion(mcsv1alpha1.GroupVersion), "serviceimports", "", &mcsv1alpha1.ServiceImport{}},
+	Imported:   {discoveryv1.SchemeGroupVersion, "endpointslices", "", &wireSlice{}},
+}
+
+// runningPods selects the Pods that have, or will have, an address of their own.
+const runningPods = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown"
+
+// Server is the source that watches an API server.
+type Server struct {
+	config     *rest.Config
+	url        string // without credentials
+	access     access
+	conns      *connrotation.Dialer
+	reflectors []*cache.Reflector
+	ctx        context.Context // ends with stop
+	cancel     context.CancelFunc
+	running    sync.WaitGroup
+}
+
+// NewServer prepares the reflectors that feed feeds from the API server of o, without a connection yet. It says userAgent of
+// itself to the server, and to log what goes wrong.
+func NewServer(o *Options, userAgent string, feeds *Feeds, log clog.P) (*Server, error) {
+	rc, err := o.clientConfig(userAgent)
+	if err != nil {
+		return nil, fmt.Errorf("cannot configure the Kubernetes client: %s", WithoutUserinfo(err.Error()))
+	}
+	server, _, err := rest.DefaultServerUrlFor(rc)
+	if err != nil {
+		return nil, fmt.Errorf("cannot configure the Kubernetes client: %w", err)
+	}
+	a := &Server{
+		config: rc, url: server.Scheme + "://" + server.Host, access: o.access(),
+		conns: connrotation.NewDialer(o.dial),
+	}
+	a.ctx, a.cancel = context.WithCancel(klog.NewContext(context.Background(), logr.Discard()))
+	rc.Dial = a.Dial
+	transport, err := rest.TransportFor(rc)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make an HTTP client: %w", err)
+	}
+	var failed []error
+	for _, resource := range feeds.asked() {
+		failed = append(failed, a.reflect(resource, transport, feeds, log))
+	}
+	if err := errors.Join(failed...); err != nil {
+		return nil, fmt.Errorf("cannot make a Kubernetes client: %w", err)
+	}
+	return a, nil
+}
+
+// reflect adds the reflector of a resource.
+func (a *Server) reflect(resource string, transport http.RoundTripper, feeds *Feeds, log clog.P) error {
+	l, err := newListWatch(resource, a.config, transport)
+	if err != nil {
+		return err
+	}
+	l.labels, l.access, l.outage.log = feeds.selection.of(resource), a.access, log
+	l.heard = func() { feeds.Clock.heard(resource) }
+	lw := &cache.ListWatch{ListWithContextFunc: l.list, WatchFuncWithContext: l.watch}
+	silent := logr.Discard() // what goes wrong is reported by l, and l waits
+	a.reflectors = append(a.reflectors, cache.NewReflectorWithOptions(lw, watched[resource].object, feeds.stores[resource], cache.ReflectorOptions{
+		Name: resource, Logger: &silent, Backoff: &wait.Backoff{},
+	}))
+	return nil
+}
+
+// String implements source.
+func (a *Server) String() string {
+	return fmt.Sprintf("the API server %s, by %s", a.url, a.access.address)
+}
+
+// Start runs the reflectors until stop.
+func (a *Server) Start() {
+	for _, r := range a.reflectors {
+		a.running.Go(func() { r.RunWithContext(a.ctx) })
+	}
+}
+
+// Stop ends the watches and closes the connections. It returns when nothing of them is left.
+func (a *Server) Stop() {
+	a.cancel()
+	a.running.Wait()
+	a.conns.CloseAll()
+}

@@ -1,0 +1,623 @@
+// Package kubetest has an API server for tests, the objects that they put there, and a network that they can break.
+package kubetest
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coredns-headless/headless/internal/model"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes/scheme"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+)
+
+// Server is an API server for tests: list and watch of the resources that we read, over HTTP on the loopback, from
+// objects that the test puts and deletes. Its methods are safe for concurrent use.
+//
+//   - put and delete change objects. Each change has its own resource version and can be watched from any older one, until
+//     compact forgets it.
+//   - bookmark and inject put something else on the watches that run; end, fail and cut end them.
+//   - hold, refuse, intercept, refuseStreams and useJSON change how requests are answered.
+//   - seen, syncs and load say what was requested.
+type Server struct {
+	URL      string
+	Server   *httptest.Server
+	t        testing.TB
+	Conns    atomic.Int64 // open connections
+	Accepted atomic.Int64 // connections so far
+
+	Mu        sync.Mutex // guards the fields below
+	noStreams bool
+	json      bool
+	status    int
+	answer    Interceptor              // nil: none
+	gates     map[string]chan struct{} // by resource; requests wait until the channel is closed
+	Version   int                      // of the newest change
+	compacted int                      // the version up to which changes are forgotten
+	objects   map[string]map[model.Key]Object
+	history   []change
+	watches   map[*Watch]bool
+	requests  []*Request
+	inflight  int // requests that have not got their response header yet
+	peak      int // the most that inflight has been
+}
+
+// Object is an object of a resource.
+type Object interface {
+	runtime.Object
+	metav1.Object
+}
+
+// change is a change of one object.
+type change struct {
+	resource string
+	version  int
+	old, new Object // old is nil when the object was added, new when it was deleted
+}
+
+// Request is a request that the server got.
+type Request struct {
+	Resource  string
+	Verb      string // list, list of none (noObject) or watch, or the method and path of a request that is none of these
+	Selector  string
+	Fields    string // the field selector
+	From      string // the resource version
+	At        time.Time
+	Streamed  bool   // a watch that begins with the objects there are
+	MediaType string // of the answer; "" until it is given, and when it is refused
+}
+
+// Kinds are the kinds of the resources.
+var Kinds = map[string]schema.GroupVersionKind{
+	"namespaces":     corev1.SchemeGroupVersion.WithKind("Namespace"),
+	"services":       corev1.SchemeGroupVersion.WithKind("Service"),
+	"endpointslices": discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
+	"pods":           corev1.SchemeGroupVersion.WithKind("Pod"),
+	"serviceimports": mcsv1alpha1.SchemeGroupVersion.WithKind("ServiceImport"),
+}
+
+// Scheme knows the kinds.
+var Scheme = func() *runtime.Scheme {
+	known := runtime.NewScheme()
+	utilruntime.Must(scheme.AddToScheme(known))
+	utilruntime.Must(mcsv1alpha1.Install(known))
+	return known
+}()
+
+// Codecs encode and decode what Scheme knows.
+var Codecs = serializer.NewCodecFactory(Scheme)
+
+// ErrExpired tells a watch that the changes it asks for are forgotten.
+var ErrExpired = apierrors.NewResourceExpired("too old resource version")
+
+// ErrTooLarge answers a request for a version that is not there yet.
+var ErrTooLarge = func() *apierrors.StatusError {
+	err := apierrors.NewTimeoutError("Too large resource version", 1)
+	err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge}}
+	return err
+}()
+
+// NewServer starts a server without objects. It closes with the test.
+func NewServer(t testing.TB) *Server {
+	s := newUnstarted(t)
+	s.Server = httptest.NewUnstartedServer(s)
+	// Ports are soon used again, and plugins of other tests may still ask at theirs: so each stub gets an address that is its own,
+	// where the system has more than one on its loopback.
+	addr := netip.AddrFrom4([4]byte{127, byte(rand.IntN(256)), byte(rand.IntN(256)), byte(1 + rand.IntN(254))})
+	if l, err := net.Listen("tcp", netip.AddrPortFrom(addr, 0).String()); err == nil {
+		if err := s.Server.Listener.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.Server.Listener = l
+	}
+	s.Start((*httptest.Server).Start)
+	return s
+}
+
+// newUnstarted returns a stub without a server.
+func newUnstarted(t testing.TB) *Server {
+	s := &Server{
+		t:       t,
+		gates:   make(map[string]chan struct{}),
+		Version: 100,
+		objects: make(map[string]map[model.Key]Object),
+		watches: make(map[*Watch]bool),
+	}
+	for resource := range Kinds {
+		s.objects[resource] = make(map[model.Key]Object)
+	}
+	return s
+}
+
+// Start starts the server, which closes with the test.
+func (s *Server) Start(start func(*httptest.Server)) {
+	s.Server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			s.Conns.Add(1)
+			s.Accepted.Add(1)
+		case http.StateClosed:
+			s.Conns.Add(-1)
+		default:
+		}
+	}
+	start(s.Server)
+	s.URL = s.Server.URL
+	s.t.Cleanup(s.Close)
+}
+
+// Close ends all requests and the server.
+func (s *Server) Close() {
+	s.Refuse(http.StatusServiceUnavailable)
+	s.Intercept(nil)
+	s.Cut()
+	s.Server.Close()
+}
+
+// Put adds objects or replaces them.
+func (s *Server) Put(objects ...runtime.Object) {
+	for _, o := range objects {
+		obj := Typed(o.DeepCopyObject()).(Object) // every object of a resource is one
+		s.set(obj, obj)
+	}
+}
+
+// Delete removes the objects that have the names of these.
+func (s *Server) Delete(objects ...runtime.Object) {
+	for _, o := range objects {
+		s.set(Typed(o).(Object), nil) // every object of a resource is one
+	}
+}
+
+// set makes obj what is known by the name of named; nil is nothing. It keeps the change and tells the watches.
+func (s *Server) set(named, obj Object) {
+	resource := ""
+	for r, kind := range Kinds {
+		if kind == named.GetObjectKind().GroupVersionKind() {
+			resource = r
+		}
+	}
+	key := model.Key{Namespace: named.GetNamespace(), Name: named.GetName()}
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.Version++
+	c := change{resource, s.Version, s.objects[resource][key], obj}
+	if obj != nil {
+		obj.SetResourceVersion(strconv.Itoa(s.Version))
+		s.objects[resource][key] = obj
+	} else {
+		delete(s.objects[resource], key)
+	}
+	s.history = append(s.history, c)
+	for w := range s.watches {
+		if w.resource == resource {
+			w.tell(w.change(c))
+		}
+	}
+}
+
+// Typed sets the kind of obj.
+func Typed[O runtime.Object](obj O) O {
+	kinds, _, err := Scheme.ObjectKinds(obj)
+	if err != nil {
+		panic(err) // not a kind of Kubernetes
+	}
+	obj.GetObjectKind().SetGroupVersionKind(kinds[0])
+	return obj
+}
+
+// Compact forgets all changes so far: a watch from an older version is told that it has expired.
+func (s *Server) Compact() {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.history, s.compacted = nil, s.Version
+}
+
+// Restore sets the resource version back, as the restore of a backup does. A watch that is to go on at a version that has not come
+// yet says nothing before that, as with an API server.
+func (s *Server) Restore(version int) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.history, s.compacted, s.Version = nil, 0, version
+}
+
+// Inject puts on each running watch of resource what frame makes for it.
+func (s *Server) Inject(resource string, frame func(*Watch) []byte) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	for w := range s.watches {
+		if w.resource == resource {
+			w.tell(frame(w))
+		}
+	}
+}
+
+// Bookmark tells the watches of resource the newest version.
+func (s *Server) Bookmark(resource string) {
+	s.Inject(resource, func(w *Watch) []byte { return w.bookmark(s.Version, nil) })
+}
+
+// Fail ends all watches with an error event.
+func (s *Server) Fail(err *apierrors.StatusError) {
+	for resource := range Kinds {
+		s.Inject(resource, func(w *Watch) []byte { return w.Event(apiwatch.Error, &err.ErrStatus) })
+	}
+	s.End()
+}
+
+// End ends all watches as a server does when their time is over.
+func (s *Server) End() {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	for w := range s.watches {
+		w.ended = true
+		w.tell()
+	}
+}
+
+// Cut closes all connections.
+func (s *Server) Cut() { s.Server.CloseClientConnections() }
+
+// Hold makes requests for the resources wait until release is called.
+func (s *Server) Hold(resources ...string) (release func()) {
+	gate := make(chan struct{})
+	setGates := func(gate chan struct{}) {
+		s.Mu.Lock()
+		defer s.Mu.Unlock()
+		for _, resource := range resources {
+			s.gates[resource] = gate
+		}
+	}
+	setGates(gate)
+	return sync.OnceFunc(func() {
+		setGates(nil)
+		close(gate)
+	})
+}
+
+// Refuse makes every request fail with an HTTP status, until it is called with 0.
+func (s *Server) Refuse(status int) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.status = status
+}
+
+// Interceptor answers a request, or has the stub do it.
+type Interceptor func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc)
+
+// Intercept makes answer answer every request, until it is called with nil.
+func (s *Server) Intercept(answer Interceptor) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.answer = answer
+}
+
+// RefuseStreams makes the server one that cannot begin a watch with the objects there are.
+func (s *Server) RefuseStreams() {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.noStreams = true
+}
+
+// UseJSON makes the server one that does not speak protobuf.
+func (s *Server) UseJSON() {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.json = true
+}
+
+// Seen returns the requests so far for a resource, for "" those for any.
+func (s *Server) Seen(resource string) []Request {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	var requests []Request
+	for _, r := range s.requests {
+		if resource == "" || r.Resource == resource {
+			requests = append(requests, *r)
+		}
+	}
+	return requests
+}
+
+// Syncs returns how often all objects of a resource were given to the client.
+func (s *Server) Syncs(resource string) int {
+	n := 0
+	for _, r := range s.Seen(resource) {
+		if r.MediaType != "" && (r.Streamed || r.Verb == "list") {
+			n++
+		}
+	}
+	return n
+}
+
+// Load returns how many requests wait for a response header, and the most that ever did.
+func (s *Server) Load() (inflight, peak int) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	return s.inflight, s.peak
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	req := NewRequest(r)
+	s.Mu.Lock()
+	s.requests = append(s.requests, req)
+	s.inflight++
+	s.peak = max(s.peak, s.inflight)
+	gate, answer := s.gates[req.Resource], s.answer
+	if s.status != 0 {
+		gate = nil
+	}
+	s.Mu.Unlock()
+	respond := func(w http.ResponseWriter, r *http.Request) { s.respond(w, r, req) }
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-r.Context().Done():
+		}
+	}
+
+	s.Mu.Lock()
+	s.inflight--
+	s.Mu.Unlock()
+	if answer != nil {
+		answer(w, r, respond)
+	} else {
+		respond(w, r)
+	}
+}
+
+// respond answers r, which asks for req.
+func (s *Server) respond(w http.ResponseWriter, r *http.Request, req *Request) {
+	s.Mu.Lock()
+	if status := s.refusal(req); status != 0 {
+		s.Mu.Unlock()
+		http.Error(w, http.StatusText(status), status)
+		return
+	}
+	codec := s.negotiate(req.Resource, r.Header.Get("Accept"))
+	if from, _ := strconv.Atoi(req.From); from > s.Version && (req.Verb != "watch" || req.Streamed) {
+		s.Mu.Unlock()
+		w.Header().Set("Content-Type", codec.MediaType)
+		w.WriteHeader(http.StatusGatewayTimeout)
+		_, _ = w.Write(Encoded(codec.Serializer, Typed(ErrTooLarge.ErrStatus.DeepCopy()))) // the client is gone; there is nobody to tell
+		return
+	}
+	req.MediaType = codec.MediaType
+	if req.Verb != "watch" {
+		body := s.list(req, codec)
+		s.Mu.Unlock()
+		w.Header().Set("Content-Type", codec.MediaType)
+		_, _ = w.Write(body) // the client is gone; there is nobody to tell
+		return
+	}
+	watch := s.watch(req, codec)
+	s.Mu.Unlock()
+	watch.run(s, w, r)
+}
+
+// NewRequest returns what r asks for.
+func NewRequest(r *http.Request) *Request {
+	resource := path.Base(r.URL.Path)
+	gv := Kinds[resource].GroupVersion()
+	root := "/apis/" + gv.String()
+	if gv.Group == "" {
+		root = "/api/" + gv.Version
+	}
+	var options metav1.ListOptions
+	err := scheme.ParameterCodec.DecodeParameters(r.URL.Query(), corev1.SchemeGroupVersion, &options)
+	req := &Request{
+		Resource: resource, Verb: "list", Selector: options.LabelSelector, Fields: options.FieldSelector,
+		From: options.ResourceVersion, At: time.Now(),
+	}
+	switch {
+	case err != nil || r.URL.Path != root+"/"+resource || r.Method != http.MethodGet:
+		req.Verb = r.Method + " " + r.URL.String()
+	case options.FieldSelector == "metadata.name=-":
+		req.Verb = "list of none"
+	case options.Watch:
+		req.Verb = "watch"
+		req.Streamed = options.SendInitialEvents != nil && *options.SendInitialEvents &&
+			options.ResourceVersionMatch == metav1.ResourceVersionMatchNotOlderThan && options.AllowWatchBookmarks
+	}
+	return req
+}
+
+// refusal returns the HTTP status with which a request is refused, or 0. s.mu is held.
+func (s *Server) refusal(r *Request) int {
+	switch {
+	case s.status != 0:
+		return s.status
+	case r.Verb != "list" && r.Verb != "list of none" && r.Verb != "watch":
+		return http.StatusNotFound
+	case r.Streamed && s.noStreams:
+		return http.StatusUnprocessableEntity // reason Invalid
+	}
+	return 0
+}
+
+// negotiate returns the encoding for a client that accepts these media types. s.mu is held.
+func (s *Server) negotiate(resource, accept string) runtime.SerializerInfo {
+	mediaType := runtime.ContentTypeJSON
+	// A custom resource has no other form.
+	if !s.json && resource != "serviceimports" && strings.Contains(accept, runtime.ContentTypeProtobuf) {
+		mediaType = runtime.ContentTypeProtobuf
+	}
+	info, _ := runtime.SerializerInfoForMediaType(Codecs.SupportedMediaTypes(), mediaType)
+	return info
+}
+
+// matches reports whether a label selector selects obj, which may be nil.
+func matches(selector string, obj Object) bool {
+	s, err := labels.Parse(selector)
+	return err == nil && obj != nil && s.Matches(labels.Set(obj.GetLabels()))
+}
+
+// list returns the list that r asks for. s.mu is held.
+func (s *Server) list(r *Request, codec runtime.SerializerInfo) []byte {
+	kind := Kinds[r.Resource]
+	kind.Kind += "List"
+	list, err := Scheme.New(kind)
+	if err != nil {
+		panic(err) // Kinds is wrong
+	}
+	var items []runtime.Object
+	for _, obj := range s.objects[r.Resource] {
+		if matches(r.Selector, obj) && r.Verb == "list" {
+			items = append(items, obj)
+		}
+	}
+	if err := meta.SetList(list, items); err != nil {
+		panic(err) // s.objects is wrong
+	}
+	list.(metav1.ListInterface).SetResourceVersion(strconv.Itoa(s.Version)) // every list is one
+	return Encoded(codec.Serializer, Typed(list))
+}
+
+// watch returns the watch that r asks for, with what it is told first. s.mu is held.
+func (s *Server) watch(r *Request, codec runtime.SerializerInfo) *Watch {
+	w := &Watch{resource: r.Resource, selector: r.Selector, codec: codec, wake: make(chan struct{}, 1)}
+	from, _ := strconv.Atoi(r.From) // none is 0
+	switch {
+	case r.Streamed:
+		for _, obj := range s.objects[r.Resource] {
+			w.tell(w.change(change{version: s.Version, new: obj}))
+		}
+		w.tell(w.bookmark(s.Version, map[string]string{metav1.InitialEventsAnnotationKey: "true"}))
+	case from < s.compacted:
+		w.tell(w.Event(apiwatch.Error, &ErrExpired.ErrStatus))
+		w.ended = true
+	default:
+		for _, c := range s.history {
+			if c.resource == r.Resource && c.version > from {
+				w.tell(w.change(c))
+			}
+		}
+	}
+	s.watches[w] = true
+	return w
+}
+
+// Watch is a running watch.
+type Watch struct {
+	resource string
+	selector string
+	codec    runtime.SerializerInfo
+
+	wake   chan struct{} // holds a token when there is something new below
+	frames [][]byte      // still to be sent; guarded by Server.Mu
+	ended  bool          // guarded by Server.Mu
+}
+
+// tell queues frames. Server.Mu is held.
+func (w *Watch) tell(frames ...[]byte) {
+	w.frames = append(w.frames, frames...)
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run sends what w is told until the watch or the connection ends.
+func (w *Watch) run(s *Server, rw http.ResponseWriter, r *http.Request) {
+	defer func() {
+		s.Mu.Lock()
+		defer s.Mu.Unlock()
+		delete(s.watches, w)
+	}()
+	rw.Header().Set("Content-Type", w.codec.MediaType+";stream=watch")
+	for {
+		s.Mu.Lock()
+		frames, ended := w.frames, w.ended
+		w.frames = nil
+		s.Mu.Unlock()
+		_, err := rw.Write(bytes.Join(frames, nil))
+		if ended || err != nil || http.NewResponseController(rw).Flush() != nil {
+			return
+		}
+		select {
+		case <-w.wake:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// change returns the event for a change, nothing if w cannot see the object.
+func (w *Watch) change(c change) []byte {
+	switch before, after := matches(w.selector, c.old), matches(w.selector, c.new); {
+	case before && after:
+		return w.Event(apiwatch.Modified, c.new)
+	case after:
+		return w.Event(apiwatch.Added, c.new)
+	case before:
+		last := c.old.DeepCopyObject().(Object) // a copy is of the same type
+		last.SetResourceVersion(strconv.Itoa(c.version))
+		return w.Event(apiwatch.Deleted, last)
+	}
+	return nil
+}
+
+// bookmark returns the event that says that w has been told everything up to version.
+func (w *Watch) bookmark(version int, annotations map[string]string) []byte {
+	obj, err := Scheme.New(Kinds[w.resource])
+	if err != nil {
+		panic(err) // Kinds is wrong
+	}
+	o := obj.(Object) // every kind in Kinds is one
+	o.SetResourceVersion(strconv.Itoa(version))
+	o.SetAnnotations(annotations)
+	return w.Event(apiwatch.Bookmark, o)
+}
+
+// Event returns an event of obj, which may be of any kind.
+func (w *Watch) Event(eventType apiwatch.EventType, obj runtime.Object) []byte {
+	return w.RawEvent(eventType, Encoded(w.codec.Serializer, Typed(obj.DeepCopyObject())))
+}
+
+// RawEvent returns an event with an object that may be anything.
+func (w *Watch) RawEvent(eventType apiwatch.EventType, object []byte) []byte {
+	event := &metav1.WatchEvent{Type: string(eventType), Object: runtime.RawExtension{Raw: object}}
+	return w.Frame(Encoded(w.codec.StreamSerializer.Serializer, event))
+}
+
+// Frame returns what the client reads as one event.
+func (w *Watch) Frame(content []byte) []byte {
+	var b bytes.Buffer
+	if _, err := w.codec.StreamSerializer.Framer.NewFrameWriter(&b).Write(content); err != nil {
+		panic(err) // a buffer takes everything
+	}
+	return b.Bytes()
+}
+
+// Encoded returns obj as e encodes it.
+func Encoded(e runtime.Encoder, obj runtime.Object) []byte {
+	var b bytes.Buffer
+	if err := e.Encode(obj, &b); err != nil {
+		panic(fmt.Sprintf("stub: %T: %v", obj, err)) // no object of Kubernetes
+	}
+	return b.Bytes()
+}

@@ -1,0 +1,197 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+var writes = promauto.NewCounterVec(prometheus.CounterOpts{
+	Name: "coredns_headless_snapshot_writes_total",
+	Help: "Counter of the times that a snapshot was written, by result: success or error.",
+}, []string{"result"})
+
+// init makes the counter known: what is not there before it grows looks as if it had not grown.
+func init() {
+	writes.WithLabelValues("success")
+	writes.WithLabelValues("error")
+}
+
+// Subject is what a snapshot is kept of.
+type Subject struct {
+	Contents
+	Configuration func() string    // what in the stanza shapes the content
+	Cluster       func() string    // the UID of kube-system, "" while it is not known
+	IsSynced      func() bool      // whether all has been listed
+	Confirmed     func() time.Time // since when that may no longer be true: when every resource has been heard of last
+	IsShared      func() bool      // whether another keeper has the same file: a reload hands it over from one to the other
+	Log           clog.P
+}
+
+// Keeper keeps a snapshot of what a plugin holds.
+type Keeper struct {
+	config Config
+	of     Subject
+
+	draft  string                 // the path of what is being written
+	served atomic.Pointer[header] // of the snapshot that is answered from until all has been listed
+	dated  atomic.Int64           // the time of the file, Unix time in nanoseconds; 0 while there is none to use
+
+	upToDate bool   // the file holds what was held as of written
+	written  uint64 // the version then
+	failure  string // why it cannot be written, as logged last
+
+	ctx     context.Context // ends with stop
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+}
+
+// NewKeeper returns the keeper of the file that cfg names.
+func NewKeeper(cfg Config, of Subject) *Keeper {
+	k := &Keeper{config: cfg, of: of, draft: fmt.Sprintf("%s.%016x%s", cfg.Path, rand.Uint64(), draftEnd)}
+	k.ctx, k.cancel = context.WithCancel(context.Background())
+	return k
+}
+
+// Serves reports whether the snapshot that was loaded is to be answered from.
+func (k *Keeper) Serves() bool { return k.served.Load() != nil }
+
+// Config is what a stanza says of the snapshot.
+type Config struct {
+	Path             string // "": there is none
+	MaxAge, Interval time.Duration
+}
+
+// dateEvery is how much the time of the file lags behind at most.
+const dateEvery = 30 * time.Second
+
+// draftEnd is how the names of drafts end. Before it stand the name of the file and, in 16 digits, that of the keeper.
+const draftEnd = ".new"
+
+// abandoned is how old a draft is that somebody has left who was killed.
+const abandoned = time.Minute
+
+// Load reads what an earlier process left, and has it served if it is fit to.
+func (k *Keeper) Load() {
+	k.removeAbandoned()
+	var loaded header
+	err := k.of.readIf(k.config.Path, func(h header, confirmed time.Time) error {
+		loaded = h
+		k.dated.Store(confirmed.UnixNano())
+		switch age := time.Since(confirmed); {
+		case h.Configuration != k.of.Configuration():
+			return errors.New("made with another configuration")
+		case age > k.config.MaxAge:
+			return fmt.Errorf("last confirmed %v ago, more than %v", age.Round(time.Second), k.config.MaxAge)
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		k.of.Log.Infof("snapshot %s: there is none yet", k.config.Path)
+	case err != nil:
+		k.of.Log.Warningf("snapshot %s: not used: %v", k.config.Path, err)
+		k.dated.Store(0)
+	default:
+		k.of.Log.Infof("snapshot %s: answering from it until the cluster has been listed, last confirmed %s", k.config.Path, k.Dated().Format(time.RFC3339))
+		k.served.Store(&loaded)
+	}
+}
+
+// Listed ends that the snapshot is served if what has been listed is another cluster.
+func (k *Keeper) Listed() {
+	h, cluster := k.served.Load(), k.of.Cluster()
+	if h != nil && h.Cluster != "" && cluster != "" && h.Cluster != cluster && k.served.CompareAndSwap(h, nil) {
+		k.of.Log.Warningf("snapshot %s: not used any more: it is of cluster %s, and this is %s", k.config.Path, h.Cluster, cluster)
+	}
+}
+
+// removeAbandoned removes the drafts that somebody has left.
+func (k *Keeper) removeAbandoned() {
+	files, _ := os.ReadDir(filepath.Dir(k.config.Path)) // whether it can be read says load
+	for _, f := range files {
+		draft, ok := strings.CutPrefix(f.Name(), filepath.Base(k.config.Path)+".")
+		if info, err := f.Info(); ok && err == nil && len(draft) == 16+len(draftEnd) && strings.HasSuffix(draft, draftEnd) &&
+			time.Since(info.ModTime()) > abandoned {
+			_ = os.Remove(filepath.Join(filepath.Dir(k.config.Path), f.Name())) // it does no harm
+		}
+	}
+}
+
+// Start keeps the file up to date until stop.
+func (k *Keeper) Start() {
+	k.running.Go(func() {
+		tick := time.NewTicker(k.config.Interval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				k.keep()
+			case <-k.ctx.Done():
+				return
+			}
+		}
+	})
+}
+
+// Stop returns when nothing of s is left. It writes the last changes, unless a plugin that took over has the same file.
+func (k *Keeper) Stop() {
+	k.cancel()
+	k.running.Wait()
+	if !k.of.IsShared() {
+		k.keep()
+	}
+}
+
+// keep writes the file if there is something new, and dates it. Before all has been listed the old file is the best there is.
+func (k *Keeper) keep() {
+	if !k.of.IsSynced() {
+		return
+	}
+	held, confirmed := k.of.version(), k.of.Confirmed()
+	switch {
+	case !k.upToDate || held != k.written:
+		err := k.of.write(k.config.Path, k.draft, header{version, k.of.Cluster(), k.of.Configuration(), k.of.endpoints()}, confirmed)
+		k.report(err)
+		k.upToDate, k.written = err == nil, held
+	case confirmed.Sub(k.Dated()) >= dateEvery:
+		k.upToDate = os.Chtimes(k.config.Path, confirmed, confirmed) == nil // somebody has removed it
+	default:
+		return
+	}
+	if k.upToDate {
+		k.dated.Store(confirmed.UnixNano())
+	}
+}
+
+// Path returns the path of the file.
+func (k *Keeper) Path() string { return k.config.Path }
+
+// Dated returns the time of the file, which is up to when it was confirmed, or that of Unix's epoch while there is none to use.
+func (k *Keeper) Dated() time.Time { return time.Unix(0, k.dated.Load()) }
+
+// report counts a write, and logs an error that is not the same as before.
+func (k *Keeper) report(err error) {
+	if err == nil {
+		writes.WithLabelValues("success").Inc()
+		k.failure = ""
+		return
+	}
+	writes.WithLabelValues("error").Inc()
+	if text := err.Error(); text != k.failure {
+		k.of.Log.Warningf("snapshot %s: not written: %v", k.config.Path, err)
+		k.failure = text
+	}
+}

@@ -1,0 +1,429 @@
+package snapshot
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/logtest"
+	"github.com/coredns-headless/headless/internal/model"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	_ "github.com/coredns/coredns/plugin/ready"
+	_ "github.com/coredns/coredns/plugin/root"
+	_ "github.com/coredns/coredns/plugin/transfer"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// newTestKeeper returns the keeper of c at path. All has been listed, and is confirmed all the time.
+func newTestKeeper(path string, c Contents) *Keeper {
+	return NewKeeper(Config{path, 24 * time.Hour, time.Hour}, Subject{
+		Contents: c, Configuration: func() string { return "" }, Cluster: func() string { return "" },
+		IsSynced: func() bool { return true }, Confirmed: time.Now, IsShared: func() bool { return false }, Log: clog.NewWithPlugin("headless"),
+	})
+}
+
+// putNamespace puts a Namespace into each index, as it is fed to them.
+func putNamespace(c Contents, name string) {
+	for _, x := range c.Indexes {
+		x.PutNamespace(&model.Namespace{Key: model.KeyOf("", name)})
+	}
+}
+
+// snapshotWritten returns how many times a snapshot was written, and how many times that failed.
+func snapshotWritten() (successes, errors int) {
+	return int(testutil.ToFloat64(writes.WithLabelValues("success"))), int(testutil.ToFloat64(writes.WithLabelValues("error")))
+}
+
+// readBack returns what the snapshot at path holds.
+func readBack(t testing.TB, path string) []string {
+	t.Helper()
+	c := newContents()
+	if err := c.readIf(path, anyHeaderAndTime); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return c.facts()
+}
+
+func TestSnapshotIsKept(t *testing.T) { // not parallel: it reads counters
+	path := filepath.Join(t.TempDir(), "snapshot")
+	bubble.Test(t, func(t *testing.T) {
+		c := newContents()
+		s := newTestKeeper(path, c)
+		s.config.Interval = 5 * time.Second
+		var synced, shared atomic.Bool
+		var confirmed atomic.Int64
+		confirm := func() { confirmed.Store(time.Now().UnixNano()) }
+		s.of.IsSynced, s.of.IsShared = synced.Load, shared.Load
+		s.of.Confirmed = func() time.Time { return time.Unix(0, confirmed.Load()) }
+		change := func(i int) {
+			putNamespace(c, fmt.Sprint("ns-", i))
+		}
+		before, failed := snapshotWritten()
+		writes := func(what string, least, most int) {
+			t.Helper()
+			synctest.Wait()
+			n, e := snapshotWritten()
+			if n-before < least || n-before > most || e != failed {
+				t.Errorf("%s: written %d times, want %d to %d; %d errors", what, n-before, least, most, e-failed)
+			}
+			before = n
+		}
+		dated := func(what string, want time.Time) {
+			t.Helper()
+			synctest.Wait()
+			if got := modTime(t, path); !got.Equal(want) || !s.Dated().Equal(want) {
+				t.Errorf("%s: the time of the file is %v, by the metric %v, want %v", what, got, s.Dated(), want)
+			}
+		}
+		pass := func(d time.Duration) { time.Sleep(d) } // of the bubble's clock
+
+		s.Load()
+		s.Start()
+		change(0)
+		pass(time.Minute)
+		writes("before the cluster is listed", 0, 0)
+
+		synced.Store(true)
+		confirm()
+		first := time.Now()
+		pass(5 * time.Second)
+		writes("after the cluster is listed", 1, 1)
+		dated("as the cluster was listed", first)
+
+		pass(time.Hour)
+		writes("while nothing happens", 0, 0)
+		dated("nothing was confirmed since", first)
+		confirm()
+		second := time.Now()
+		pass(5 * time.Second)
+		dated("after a watch has confirmed it", second)
+		pass(20 * time.Second)
+		confirm()
+		pass(5 * time.Second)
+		dated("20 s later", second)
+		pass(10 * time.Second)
+		confirm()
+		third := time.Now()
+		pass(5 * time.Second)
+		dated("40 s later", third)
+		writes("when it was confirmed only", 0, 0)
+
+		pass(time.Hour)
+		change(1)
+		pass(5 * time.Second)
+		writes("after a change", 1, 1)
+		dated("a change that no watch has brought confirms nothing", third)
+
+		for i := range 600 {
+			change(2 + i)
+			pass(100 * time.Millisecond)
+		}
+		pass(5 * time.Second)
+		writes("in a minute with a change each 100 ms", 12, 13)
+
+		c.Indexes[0].PutSlice(&model.Slice{Key: model.KeyOf("ns-0", "a"), Service: "absent"})
+		pass(5 * time.Second)
+		writes("after a change that no transfer would see", 1, 1)
+		c.Pods.Put(&model.Pod{Key: model.KeyOf("ns-0", "a")})
+		pass(5 * time.Second)
+		writes("after a change of a Pod", 1, 1)
+		c.Pods.Put(&model.Pod{Key: model.KeyOf("ns-0", "a")})
+		pass(5 * time.Second)
+		writes("after a change of a Pod that changes nothing for us", 0, 0)
+
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		pass(dateEvery)
+		confirm()
+		pass(10 * time.Second)
+		writes("after somebody has removed it", 1, 1)
+
+		change(1000)
+		s.Stop()
+		writes("at the end, when something has changed", 1, 1)
+		if got, want := readBack(t, path), c.facts(); !slices.Equal(got, want) {
+			t.Errorf("the file has %d facts, want %d", len(got), len(want))
+		}
+		s.Stop()
+		writes("at the end, when nothing has changed", 0, 0)
+
+		shared.Store(true)
+		change(1001)
+		s.Stop()
+		writes("at the end, when another plugin has the file", 0, 0)
+	})
+}
+
+func TestSnapshotFaultsOfWriting(t *testing.T) { // not parallel: it reads counters and captures the log
+	for _, row := range []struct {
+		name          string
+		harm, relieve func(t *testing.T, path string)
+		gone          bool // the old file too
+	}{
+		{"the folder vanishes", func(t *testing.T, path string) {
+			if err := os.RemoveAll(filepath.Dir(path)); err != nil {
+				t.Fatal(err)
+			}
+		}, func(t *testing.T, path string) {
+			if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		{"the folder becomes a file", func(t *testing.T, path string) {
+			if err := os.RemoveAll(filepath.Dir(path)); err != nil {
+				t.Fatal(err)
+			}
+			putFile(t, filepath.Dir(path), nil)
+		}, func(t *testing.T, path string) {
+			if err := os.Remove(filepath.Dir(path)); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		{"the file becomes a folder", func(t *testing.T, path string) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Mkdir(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, func(t *testing.T, path string) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "snapshots")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, "snapshot")
+			checkWriteFault(t, path, func() { row.harm(t, path) }, func() { row.relieve(t, path) }, row.gone)
+		})
+	}
+}
+
+// checkWriteFault lets a plugin write a good snapshot, then fail to, and then write again.
+func checkWriteFault(t *testing.T, path string, harm, relieve func(), gone bool) {
+	t.Helper()
+	c := smallContents()
+	k := newTestKeeper(path, c)
+	generation := 0
+	change := func() {
+		generation++
+		putNamespace(c, fmt.Sprint("changed-", generation))
+	}
+	k.keep()
+	old := readBack(t, path)
+
+	harm()
+	successes, errors := snapshotWritten()
+	log := logtest.Capture(t)
+	for range 3 {
+		change()
+		k.keep()
+	}
+	logged := log.String()
+	if n, e := snapshotWritten(); n != successes || e != errors+3 {
+		t.Errorf("%d successes and %d errors counted, want 3 errors", n-successes, e-errors)
+	}
+	if n := strings.Count(logged, "snapshot "+path+": not written: "); n != 1 {
+		t.Errorf("logged %d times, want once:\n%s", n, logged)
+	}
+	if !gone && !slices.Equal(readBack(t, path), old) {
+		t.Error("the old file has changed")
+	}
+
+	relieve()
+	k.keep()
+	if n, e := snapshotWritten(); n != successes+1 || e != errors+3 {
+		t.Errorf("afterwards %d successes and %d errors, want 1 and no more", n-successes, e-errors-3)
+	}
+	if got, want := readBack(t, path), c.facts(); !slices.Equal(got, want) {
+		t.Errorf("afterwards the file has\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) != 1 {
+		t.Errorf("afterwards there are %v, %v, want the snapshot alone", files, err)
+	}
+}
+
+func TestSnapshotLeavesAndFollowsNoDrafts(t *testing.T) {
+	dir := t.TempDir()
+	path, elsewhere := filepath.Join(dir, "snapshot"), filepath.Join(t.TempDir(), "elsewhere")
+	putFile(t, elsewhere, []byte("precious"))
+	for name, old := range map[string]bool{
+		"snapshot.0123456789abcdef.new": true, // by somebody who was killed
+		"snapshot.fedcba9876543210.new": false,
+		"snapshot.backup.new":           true,
+		"snapshots":                     true,
+	} {
+		putFile(t, filepath.Join(dir, name), nil)
+		if old {
+			setAge(t, filepath.Join(dir, name), time.Hour)
+		}
+	}
+	k := newTestKeeper(path, smallContents())
+	if err := os.Symlink(elsewhere, k.draft); err != nil {
+		t.Skip(err)
+	}
+	k.Load()
+	k.Start()
+	k.Stop()
+	readBack(t, path)
+	var names []string
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		names = append(names, f.Name())
+	}
+	if want := []string{"snapshot", "snapshot.backup.new", "snapshot.fedcba9876543210.new", "snapshots"}; !slices.Equal(names, want) {
+		t.Errorf("afterwards there are %q, want %q", names, want)
+	}
+	if got := readFile(t, elsewhere); string(got) != "precious" {
+		t.Errorf("a link was followed, and %q written", got)
+	}
+	if stat, err := os.Lstat(path); err != nil || !stat.Mode().IsRegular() {
+		t.Errorf("the snapshot is %v, %v", stat.Mode(), err)
+	}
+}
+
+// snapshotFault is what may stand where a snapshot is expected.
+type snapshotFault struct {
+	name   string
+	plant  func(t *testing.T, path string)
+	logged string // in the log
+	served bool
+	stays  bool // it cannot be replaced
+}
+
+// writeSmall leaves at path the snapshot of smallContents, as of age ago.
+func writeSmall(t testing.TB, path string, age time.Duration) {
+	t.Helper()
+	if err := smallContents().write(path, path+".new", testHeader, time.Now().Add(-age)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// edited returns a fault's plant that changes the good snapshot.
+func edited(edit func([]byte) []byte) func(*testing.T, string) {
+	return func(t *testing.T, path string) {
+		writeSmall(t, path, 0)
+		putFile(t, path, edit(readFile(t, path)))
+	}
+}
+
+// aged returns a fault's plant of the good snapshot at an age.
+func aged(age time.Duration) func(*testing.T, string) {
+	return func(t *testing.T, path string) { writeSmall(t, path, age) }
+}
+
+func setAge(t testing.TB, path string, age time.Duration) {
+	t.Helper()
+	if err := os.Chtimes(path, time.Now(), time.Now().Add(-age)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func linkTo(target string) func(*testing.T, string) {
+	return func(t *testing.T, path string) {
+		if err := os.Symlink(target, path); err != nil {
+			t.Skip(err)
+		}
+	}
+}
+
+func content(text string) func(*testing.T, string) {
+	return func(t *testing.T, path string) { putFile(t, path, []byte(text)) }
+}
+
+// checkFaults starts with each fault, before anything is listed, looks at what is done and said, and then at what is written.
+func checkFaults(t *testing.T, faults func() []snapshotFault) {
+	for _, f := range faults() {
+		t.Run(f.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "snapshot")
+			f.plant(t, path)
+			log := logtest.Capture(t)
+			c := newContents()
+			k := newTestKeeper(path, c)
+			k.Load()
+			logged := log.String()
+			if n := strings.Count(logged, "snapshot "+path+": "); n != 1 || !strings.Contains(logged, f.logged) {
+				t.Errorf("%d lines of the log are about it, want one with %q:\n%s", n, f.logged, logged)
+			}
+			if k.Serves() != f.served {
+				t.Errorf("it is served: %v, want %v", k.Serves(), f.served)
+			}
+			if f.served && !slices.Equal(c.facts(), smallContents().facts()) {
+				t.Errorf("it has\n%s", strings.Join(c.facts(), "\n"))
+			}
+			putNamespace(c, "listed")
+			k.keep()
+			next := newContents()
+			if err := next.readIf(path, anyHeaderAndTime); (err != nil) != f.stays || err == nil && !slices.Equal(next.facts(), c.facts()) {
+				t.Errorf("the next process reads %v\n%s", err, strings.Join(next.facts(), "\n"))
+			}
+		})
+	}
+}
+
+func TestSnapshotThatIsNoGoodIsReplaced(t *testing.T) { // not parallel: it captures the log
+	elsewhere := t.TempDir()
+	checkFaults(t, func() []snapshotFault {
+		linked := filepath.Join(elsewhere, "linked")
+		writeSmall(t, linked, 0)
+		before := readFile(t, linked)
+		t.Cleanup(func() {
+			if !bytes.Equal(readFile(t, linked), before) {
+				t.Error("a file was written through a link")
+			}
+		})
+		return []snapshotFault{
+			{"a good one", edited(func(b []byte) []byte { return b }), "answering from it", true, false},
+			{"no file", func(*testing.T, string) {}, "there is none yet", false, false},
+			{"an empty file", content(""), "not used: not a snapshot", false, false},
+			{"the first line alone", content("headless snapshot\n"), "not used: damaged", false, false},
+			{"a foreign file", content("hello\n"), "not used: not a snapshot", false, false},
+			{"a truncated one", edited(func(b []byte) []byte { return b[:len(b)/2] }), "not used: damaged", false, false},
+			{"a flipped bit", edited(func(b []byte) []byte { b[len(b)/2] ^= 4; return b }), "not used: damaged", false, false},
+			{"a greater version", content(string(sealed(t, header{Version: 2}))), "not used: of version 2, not 1", false, false},
+			{"malformed", content(string(sealed(t, testHeader, 1))), "not used", false, false},
+			{"of another configuration", content(string(sealed(t, header{Version: version, Configuration: "other"}))), "not used: made with another configuration", false, false},
+			{"too old", aged(24*time.Hour + time.Minute), "not used: last confirmed 24h1m0s ago, more than 24h0m0s", false, false},
+			{"just not too old", aged(24*time.Hour - time.Minute), "answering from it", true, false},
+			{"of a time to come, after the clock was set back", aged(-time.Hour), "answering from it", true, false},
+			{"a huge file", func(t *testing.T, path string) {
+				content("headless snapshot\n")(t, path)
+				if err := os.Truncate(path, maxSnapshot+1); err != nil {
+					t.Skip(err)
+				}
+			}, "not used: not a regular file of at most", false, false},
+			{"a folder", func(t *testing.T, path string) {
+				if err := os.Mkdir(path, 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}, "not used: ", false, true},
+			{"no folder", func(t *testing.T, path string) {
+				if err := os.Remove(filepath.Dir(path)); err != nil {
+					t.Fatal(err)
+				}
+			}, "there is none yet", false, true},
+			{"a link to a good one", linkTo(linked), "answering from it", true, false},
+			{"a link to nothing", linkTo("nothing"), "there is none yet", false, false},
+			{"a link to itself", linkTo("snapshot"), "not used: ", false, false},
+		}
+	})
+}
