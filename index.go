@@ -163,14 +163,18 @@ func (k *knowledge) indexes() []*index.Index {
 	return []*index.Index{k.index, k.imports}
 }
 
-// freeze returns k with indexes that do not change any more.
-func (k *knowledge) freeze() knowledge {
-	frozen := *k
-	frozen.index = k.index.Clone()
-	if k.imports != nil {
-		frozen.imports = k.imports.Clone()
+// freeze returns h with indexes that do not change any more, and the one of them that answers for a.
+func (h *Headless) freeze(a *authority) (*Headless, index.Frozen) {
+	still, frozen := *h, h.index.Freeze()
+	still.index = frozen.Index
+	if h.imports != nil {
+		imports := h.imports.Freeze()
+		still.imports = imports.Index
+		if still.indexOf(a) == still.imports {
+			frozen = imports
+		}
 	}
-	return frozen
+	return &still, frozen
 }
 
 // contents returns how much h holds, as text.

@@ -80,7 +80,8 @@ func checkPackable(t *testing.T, h *Headless, zone string) {
 	ch := make(chan []dns.RR)
 	go func() {
 		defer close(ch)
-		h.transferForward(a, ch)
+		still, frozen := h.freeze(a)
+		still.transferForward(a, frozen, ch)
 	}()
 	for rrs := range ch {
 		for _, rr := range rrs {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/coredns/coredns/plugin/transfer"
 	"github.com/miekg/dns"
@@ -25,18 +26,17 @@ func (h *Headless) Transfer(zone string, serial uint32) (<-chan []dns.RR, error)
 		close(ch)
 		return ch, nil
 	}
-	frozen := *h
-	frozen.knowledge = h.freeze()
+	still, frozen := h.freeze(a)
 	ch := make(chan []dns.RR)
 	go func() { // ends when the transfer plugin has read everything, as it always does
 		defer close(ch)
-		soa := frozen.rrset(a, zone, qname.Name{Kind: qname.Apex}, dns.TypeSOA)
+		soa := still.rrset(a, zone, qname.Name{Kind: qname.Apex}, dns.TypeSOA)
 		ch <- soa
-		ch <- frozen.rrset(a, zone, qname.Name{Kind: qname.Apex}, dns.TypeNS)
+		ch <- still.rrset(a, zone, qname.Name{Kind: qname.Apex}, dns.TypeNS)
 		if isReverse(zone) {
-			frozen.transferReverse(a, ch)
+			still.transferReverse(a, frozen, ch)
 		} else {
-			frozen.transferForward(a, ch)
+			still.transferForward(a, frozen, ch)
 		}
 		ch <- soa
 	}()
@@ -44,12 +44,12 @@ func (h *Headless) Transfer(zone string, serial uint32) (<-chan []dns.RR, error)
 }
 
 // transferForward sends what is below a zone that is not a reverse one.
-func (h *Headless) transferForward(a *authority, ch chan<- []dns.RR) {
+func (h *Headless) transferForward(a *authority, frozen index.Frozen, ch chan<- []dns.RR) {
 	ch <- h.rrset(a, below("dns-version", a.zone), qname.Name{Kind: qname.VersionName}, dns.TypeTXT)
 	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
 		ch <- h.rrset(a, below("ns.dns", a.zone), qname.Name{Kind: qname.NSName}, qtype)
 	}
-	for q := range h.indexOf(a).Names() {
+	for q := range frozen.Names() {
 		name := q.FQDN(a.zone)
 		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypeCNAME} {
 			ch <- h.rrset(a, name, q, qtype)
@@ -58,8 +58,8 @@ func (h *Headless) transferForward(a *authority, ch chan<- []dns.RR) {
 }
 
 // transferReverse sends the PTRs in a reverse zone.
-func (h *Headless) transferReverse(a *authority, ch chan<- []dns.RR) {
-	for addr := range h.index.Owned() {
+func (h *Headless) transferReverse(a *authority, frozen index.Frozen, ch chan<- []dns.RR) {
+	for addr := range frozen.Owned() {
 		prefix := netip.PrefixFrom(addr, addr.BitLen())
 		name := qname.Reverse(prefix)
 		if !qname.InZone(name, a.zone) {

@@ -15,14 +15,10 @@ import (
 func (x *Index) Check() error {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	if len(x.touched)+len(x.created) != 0 || x.changed || x.changedExternally {
-		return fmt.Errorf("a change is not settled: %d endpoints touched, %d created, changed %v, externally %v",
-			len(x.touched), len(x.created), x.changed, x.changedExternally)
-	}
 	endpoints := make(map[*endpoint]bool)
 	names := make(map[*endpoint]bool)
 	for e := range x.byAddr.all() {
-		if endpoints[e] || e.dirty || e.listed || e.in.slice == nil {
+		if endpoints[e] || e.in.slice == nil {
 			return fmt.Errorf("endpoint %v of %s: listed twice, dirty or dead", e.label(), e.svc.name)
 		}
 		endpoints[e] = true
@@ -286,7 +282,7 @@ func (x *Index) checkReverse(owners map[netip.Addr]int) error {
 			reverse[qname.Parent(p)][p] = true
 		}
 	}
-	for addr := range x.Owned() {
+	for addr := range (Frozen{x}).Owned() {
 		if owners[addr] == 0 {
 			return fmt.Errorf("address %v has owners, want none", addr)
 		}

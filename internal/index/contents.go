@@ -3,11 +3,9 @@ package index
 import (
 	"fmt"
 	"iter"
-	"net/netip"
 	"slices"
 
 	"github.com/coredns-headless/headless/internal/model"
-	"github.com/coredns-headless/headless/internal/qname"
 )
 
 // namespace returns the namespace called name, a new one if there is none.
@@ -61,34 +59,6 @@ func (x *Index) AddStates(n map[string][model.NumStates]int) {
 		}
 	}
 	n[kind] = counts
-}
-
-// Clone returns an index of its own with what x holds at one moment. Readers and writers of x wait only while the endpoints
-// are copied.
-func (x *Index) Clone() *Index {
-	c := New(x.policy, x.ignoreEmpty, 0)
-	var namespaces []*model.Namespace
-	var contents []ServiceContents
-	x.mu.RLock()
-	for _, ns := range x.namespaces {
-		if ns.exists {
-			namespaces = append(namespaces, &model.Namespace{Key: model.Key{Name: ns.name}})
-		}
-		for _, svc := range ns.services {
-			contents = append(contents, x.contents(svc))
-		}
-	}
-	serial, externalSerial := x.Serial(), x.externalSerial.Load()
-	x.mu.RUnlock()
-	for _, spec := range namespaces {
-		c.PutNamespace(spec)
-	}
-	for i := range contents {
-		c.PutContents(&contents[i])
-	}
-	c.soaSerial.Store(serial)
-	c.externalSerial.Store(externalSerial)
-	return c
 }
 
 // ServiceContents is what an index knows of one Service.
@@ -184,83 +154,6 @@ func (x *Index) endpointSpec(e *endpoint, sl *slice) model.Endpoint {
 		}
 	}
 	return model.Endpoint{}
-}
-
-// Names yields a query for every name that may own records of a Service or of an endpoint, each once: not all of them do. x must
-// not change meanwhile.
-func (x *Index) Names() iter.Seq[qname.Name] {
-	labels := make(map[*service]map[string]netip.Addr) // the address is set for dashed ones
-	ports := make(map[*service]map[model.PortLabels]bool)
-	known := func(svc *service) {
-		if labels[svc] == nil {
-			labels[svc], ports[svc] = map[string]netip.Addr{"": {}}, map[model.PortLabels]bool{{}: true}
-		}
-	}
-	named := func(svc *service, list []model.Port) {
-		for _, p := range list {
-			if p.Name() != "" {
-				ports[svc][p.Labels.Value()] = true
-			}
-		}
-	}
-	for sl := range x.slices.all() {
-		known(sl.svc)
-		named(sl.svc, sl.ports)
-		for _, e := range sl.endpoints {
-			if e.name != "" {
-				labels[sl.svc][e.name] = netip.Addr{}
-			}
-			if e.dashed() {
-				labels[sl.svc][string(model.AppendDashed(nil, e.addr()))] = e.addr()
-			}
-		}
-	}
-	for _, ns := range x.namespaces {
-		for _, svc := range ns.services {
-			if svc.spec != nil {
-				known(svc)
-				named(svc, svc.spec.Ports)
-			}
-		}
-	}
-	return func(yield func(qname.Name) bool) {
-		for svc := range labels {
-			for label, addr := range labels[svc] {
-				for p := range ports[svc] {
-					q := qname.Name{
-						Kind: qname.ServiceName, Namespace: svc.ns.name, Service: svc.name, Hostname: label, Addr: addr,
-						Port: p.Name, Proto: p.Proto,
-					}
-					if !yield(q) {
-						return
-					}
-				}
-			}
-		}
-	}
-}
-
-// Owned yields the addresses that have a PTR, each once. x must not change meanwhile.
-func (x *Index) Owned() iter.Seq[netip.Addr] {
-	owner := func(addr netip.Addr) *endpoint {
-		e := x.byAddr.first(addr.As16())
-		for e != nil && !e.owns {
-			e = x.byAddr.after(e)
-		}
-		return e
-	}
-	return func(yield func(netip.Addr) bool) {
-		for e := range x.byAddr.all() {
-			if owner(e.addr()) == e && !yield(e.addr()) {
-				return
-			}
-		}
-		for addr := range x.clusterIPs {
-			if owner(addr) == nil && x.owners(addr) > 0 && !yield(addr) {
-				return
-			}
-		}
-	}
 }
 
 // ServiceKeys returns the keys of the Services: to find those that a new list lacks.

@@ -92,71 +92,72 @@ func (x *Index) startHold(h *hold) {
 	}
 }
 
-// endHold ends that e is held. The change at hand has still to settle e.
-func (x *Index) endHold(e *endpoint, why HoldEnd) {
+// endHold ends that e is held. Whoever does that has still to settle e.
+func (c *change) endHold(e *endpoint, why HoldEnd) {
 	e.in = occurrence{}
-	x.touch(e)
-	x.holds.counts.Now--
-	x.holds.counts.Ended[why]++
+	c.holds.counts.Now--
+	c.holds.counts.Ended[why]++
 }
 
 // endHolds ends what h still holds.
-func (x *Index) endHolds(h *hold, why HoldEnd) {
+func (c *change) endHolds(h *hold, why HoldEnd) {
 	if h.endpoints == nil {
 		return // that was before
 	}
 	for _, e := range h.endpoints {
 		if e.in.slice == &h.slice {
-			x.endHold(e, why)
+			c.endHold(e, why)
+			c.touched = append(c.touched, e)
 		}
 	}
 	h.endpoints = nil
 	h.unlink()
-	x.settle(h.svc)
+	c.settle(h.svc)
 }
 
 // supersede ends the holds that e, a new endpoint, makes implausible: its hostname has a new address in its Service, or its
 // address a new name anywhere. An endpoint that was there before says nothing: one pod may be in several Services, and have an
 // address of each family.
-func (x *Index) supersede(e *endpoint) {
-	if x.holds.counts.Now == 0 {
+func (c *change) supersede(e *endpoint) {
+	if c.holds.counts.Now == 0 {
 		return
 	}
 	var stale []*endpoint
-	for o := x.byAddr.first(e.ip); o != nil; o = x.byAddr.after(o) {
+	for o := c.byAddr.first(e.ip); o != nil; o = c.byAddr.after(o) {
 		if o.in.held {
 			stale = append(stale, o)
 		}
 	}
 	if e.name != "" {
-		for o := x.byName.first(e.hostKey()); o != nil; o = x.byName.after(o) {
+		for o := c.byName.first(e.hostKey()); o != nil; o = c.byName.after(o) {
 			if o.in.held {
 				stale = append(stale, o)
 			}
 		}
 	}
 	for _, o := range stale {
-		x.endHold(o, holdSuperseded)
-		x.settle(o.svc)
+		c.endHold(o, holdSuperseded)
+		c.touched = append(c.touched, o)
+		c.settle(o.svc)
 	}
 }
 
 // orphanHolds ends the holds of svc, which is gone.
-func (x *Index) orphanHolds(svc *service) {
-	for _, h := range x.holds.queue {
+func (c *change) orphanHolds(svc *service) {
+	for _, h := range c.holds.queue {
 		if h.svc == svc {
-			x.endHolds(h, holdOrphaned)
+			c.endHolds(h, holdOrphaned)
 		}
 	}
 }
 
 // expireHolds ends the holds whose time is over.
 func (x *Index) expireHolds() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	c := x.begin()
+	defer c.commit()
 	now, n := time.Now(), 0
 	for ; n < len(x.holds.queue) && !x.holds.queue[n].until.After(now); n++ {
-		x.endHolds(x.holds.queue[n], holdExpired)
+		c.endHolds(x.holds.queue[n], holdExpired)
 	}
 	x.holds.queue = slices.Delete(x.holds.queue, 0, n)
 	if len(x.holds.queue) > 0 {

@@ -122,7 +122,7 @@ func TestIndexHolds(t *testing.T) {
 				time.Sleep(hold - time.Nanosecond)
 				synctest.Wait()
 				checkPods(t, "before the time is over", x, c.answers, c.ports)
-				checkPods(t, "in a transfer", x.Clone(), c.answers, c.ports)
+				checkPods(t, "in a transfer", x.Freeze().Index, c.answers, c.ports)
 				time.Sleep(1 * time.Nanosecond)
 				synctest.Wait()
 				checkPods(t, "after it", x, c.later, c.ports)

@@ -4,6 +4,7 @@ package index
 
 import (
 	"iter"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"net/netip"
@@ -56,13 +57,6 @@ type Index struct {
 	topologies  []string
 	topologyIDs map[string]uint16
 	holds       holds
-	// touched and created are scratch space for changes: the endpoints that the change at hand may have affected, and those that
-	// were not there before.
-	touched, created []*endpoint
-	// changed says that the change at hand altered what a zone transfer would see.
-	changed bool
-	// changedExternally says that it altered what a transfer of external names would see.
-	changedExternally bool
 }
 
 // reverseTree counts, for each empty non-terminal above the reverse names of some addresses, the names one label below it that
@@ -138,6 +132,7 @@ type slice struct {
 	endpoints []*endpoint
 	next      *slice // of its chain in the index's slices
 	sibling   *slice // the next of its Service
+	turn      bool   // differs from one version to the next
 	moved     bool   // it was another Service's: who moved it is not the control plane, which is about to take it away
 }
 
@@ -167,8 +162,6 @@ type endpoint struct {
 	mixed    bool        // targetAt is not -1, and some endpoint of that name lacks a port of the group
 	shared   bool        // another endpoint of the Service has, or had, the name
 	owns     bool        // readyAt is not -1, and the address's reverse name exists because of it
-	listed   bool        // the new version of the slice at hand lists it
-	dirty    bool        // the change at hand has still to settle its name
 }
 
 // occurrence is one slice's word on an endpoint.
@@ -178,6 +171,7 @@ type occurrence struct {
 	state    model.State
 	podName  bool   // the name is a pod's name, not a hostname, and the dashed address names the endpoint as well
 	held     bool   // slice is a hold's, and lists the endpoint alone
+	turn     bool   // slice's, when it listed the endpoint last
 	topology uint16 // the position of the topology zone in the index's zones
 }
 
@@ -220,115 +214,97 @@ func (x *Index) bump(serial *atomic.Uint32) {
 	serial.Store(next)
 }
 
-// commit ends a change.
-func (x *Index) commit() {
-	x.changes.Add(1)
-	if x.changed {
-		x.changed = false
-		x.bump(&x.soaSerial)
-	}
-	if x.changedExternally {
-		x.changedExternally = false
-		x.bump(&x.externalSerial)
-	}
-}
-
 // PutNamespace makes the Services of a namespace visible. Readers wait no longer than for one Service of it.
 func (x *Index) PutNamespace(spec *model.Namespace) {
-	x.mu.Lock()
-	ns := x.namespace(spec.Name)
-	if ns.exists {
-		x.mu.Unlock()
-		return
+	if ns := x.setExists(spec.Name, true); ns != nil {
+		x.showAll(ns)
 	}
-	ns.exists = true
-	x.changed = true
-	x.commit()
-	x.mu.Unlock()
-	x.showAll(ns)
 }
 
 // DropNamespace hides the Services of a namespace.
 func (x *Index) DropNamespace(key model.Key) {
-	x.mu.Lock()
-	ns := x.namespaces[key.Name]
-	if ns == nil || !ns.exists {
-		x.mu.Unlock()
-		return
+	if ns := x.setExists(key.Name, false); ns != nil {
+		x.showAll(ns)
 	}
-	ns.exists = false
-	x.changed = true
-	x.commit()
+}
+
+// setExists notes whether a namespace is in the cluster, and returns it if that is news.
+func (x *Index) setExists(name string, exists bool) *namespace {
+	c := x.begin()
+	defer c.commit()
+	ns := x.namespaces[name]
+	if exists {
+		ns = x.namespace(name)
+	}
+	if ns == nil || ns.exists == exists {
+		return nil
+	}
+	ns.exists = exists
+	c.happened, c.visible = true, true
 	x.forgetNamespace(ns)
-	x.mu.Unlock()
-	x.showAll(ns)
+	return ns
 }
 
 // showAll brings the Services of a namespace in line with its existence, one Service at a time.
 func (x *Index) showAll(ns *namespace) {
 	x.mu.RLock()
-	services := make([]*service, 0, len(ns.services))
-	for _, svc := range ns.services {
-		services = append(services, svc)
-	}
+	services := slices.Collect(maps.Values(ns.services))
 	x.mu.RUnlock()
 	for _, svc := range services {
-		x.mu.Lock()
-		x.respec(svc, svc.spec)
-		x.commit()
-		x.mu.Unlock()
+		c := x.begin()
+		c.respec(svc, svc.spec)
+		c.commit()
 	}
 }
 
 // PutService adds a Service or replaces it.
 func (x *Index) PutService(spec *model.Service) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	c := x.begin()
+	defer c.commit()
 	if svc := x.service(spec.Key); svc.spec == nil || !svc.spec.Equal(spec) {
-		x.respec(svc, spec)
-		x.commit()
+		c.respec(svc, spec)
 	}
 }
 
 // DropService removes a Service. Its slices' endpoints wait for its return.
 func (x *Index) DropService(key model.Key) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	c := x.begin()
+	defer c.commit()
 	if svc := x.peek(key.Namespace, key.Name); svc != nil {
-		x.respec(svc, nil)
-		x.commit()
-		x.orphanHolds(svc)
+		c.respec(svc, nil)
+		c.orphanHolds(svc)
 		x.forgetService(svc)
 	}
 }
 
 // respec gives svc a new spec and brings in line what depends on it and on the Namespace.
-func (x *Index) respec(svc *service, spec *model.Service) {
+func (c *change) respec(svc *service, spec *model.Service) {
+	c.happened = true
 	claimed := svc.claimsEndpoints()
-	x.ownIPs(svc, false)
+	c.ownIPs(svc, false)
 	for _, addr := range svc.spec.Addresses() {
-		x.clusterIPs[addr] = without(x.clusterIPs[addr], svc)
-		if len(x.clusterIPs[addr]) == 0 {
-			delete(x.clusterIPs, addr)
+		c.clusterIPs[addr] = without(c.clusterIPs[addr], svc)
+		if len(c.clusterIPs[addr]) == 0 {
+			delete(c.clusterIPs, addr)
 		}
 	}
 	shown := spec != nil && svc.ns.exists
-	x.changed = x.changed || svc.shown != shown || shown && !svc.spec.EqualInside(spec)
+	c.visible = c.visible || svc.shown != shown || shown && !svc.spec.EqualInside(spec)
 	wasOutside, was := svc.isOutside(), svc.spec
-	x.unlinkExternal(svc)
+	c.unlinkExternal(svc)
 	svc.spec, svc.shown = spec, shown
-	x.linkExternal(svc)
-	x.changedExternally = wasOutside != svc.isOutside() || wasOutside && !was.Equal(spec)
+	c.linkExternal(svc)
+	c.visibleOutside = c.visibleOutside || wasOutside != svc.isOutside() || wasOutside && !was.Equal(spec)
 	for _, addr := range spec.Addresses() {
-		x.clusterIPs[addr] = append(x.clusterIPs[addr], svc)
+		c.clusterIPs[addr] = append(c.clusterIPs[addr], svc)
 	}
-	x.ownIPs(svc, len(svc.claimedIPs(x.ignoreEmpty)) > 0)
+	c.ownIPs(svc, len(svc.claimedIPs(c.ignoreEmpty)) > 0)
 	if svc.claimsEndpoints() == claimed {
 		return
 	}
 	for f, set := range svc.ready {
 		for i := range len(set) / model.Family(f).Size() {
-			x.ownAddress(x.holder(svc, set.at(i, model.Family(f))), !claimed)
+			c.ownAddress(c.holder(svc, set.at(i, model.Family(f))), !claimed)
 		}
 	}
 }
@@ -450,27 +426,27 @@ func (t reverseTree) grow(addr netip.Addr, by int) {
 // PutSlice adds a slice or replaces it. An endpoint that is in the old version and the new, or in another slice, is
 // present throughout: what the new version lists is retained before what the old one listed is released.
 func (x *Index) PutSlice(spec *model.Slice) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	c := x.begin()
+	defer c.commit()
 	old := x.slices.first(spec.Key)
 	if old == nil || old.svc != x.peek(spec.Namespace, spec.Service) {
-		x.addSlice(spec, old)
-		x.removeSlice(old, nil)
+		c.addSlice(spec, old)
+		c.removeSlice(old, nil)
 		return
 	}
 	var h *hold
 	if len(spec.Ports) > 0 && !slices.Equal(old.ports, spec.Ports) {
 		h = x.newHold(old)
 	}
-	x.fill(old, spec, h)
+	c.fill(old, spec, h)
 }
 
 // DropSlice removes a slice.
 func (x *Index) DropSlice(key model.Key) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	c := x.begin()
+	defer c.commit()
 	sl := x.slices.first(key)
-	x.removeSlice(sl, x.newHold(sl))
+	c.removeSlice(sl, x.newHold(sl))
 }
 
 // ReplaceNamespaces makes specs all the Namespaces there are.
@@ -510,15 +486,15 @@ func (x *Index) ReplaceSlices(specs iter.Seq[*model.Slice]) {
 	listed := make(map[model.Key]bool)
 	for spec := range specs {
 		listed[spec.Key] = true
-		x.mu.Lock()
+		c := x.begin()
 		old := x.slices.first(spec.Key)
 		if old == nil || !x.isMadeOf(old, spec) {
 			if old != nil {
 				retire(old)
 			}
-			x.addSlice(spec, old)
+			c.addSlice(spec, old)
 		}
-		x.mu.Unlock()
+		c.commit()
 	}
 	x.mu.Lock()
 	for _, sl := range slices.Collect(x.slices.all()) {
@@ -528,34 +504,34 @@ func (x *Index) ReplaceSlices(specs iter.Seq[*model.Slice]) {
 	}
 	x.mu.Unlock()
 	for _, sl := range stale {
-		x.mu.Lock()
-		x.removeSlice(sl, nil)
-		x.mu.Unlock()
+		c := x.begin()
+		c.removeSlice(sl, nil)
+		c.commit()
 	}
 }
 
 // addSlice adds a slice, unless it belongs to no Service. It takes the place of old, which may be nil.
-func (x *Index) addSlice(spec *model.Slice, old *slice) {
+func (c *change) addSlice(spec *model.Slice, old *slice) {
 	if spec.Service == "" {
 		return
 	}
-	sl := &slice{svc: x.service(model.Key{Namespace: spec.Namespace, Name: spec.Service}), name: spec.Name}
+	sl := &slice{svc: c.service(model.Key{Namespace: spec.Namespace, Name: spec.Service}), name: spec.Name}
 	sl.link()
-	x.slices.add(sl)
+	c.slices.add(sl)
 	sl.moved = old != nil && (old.moved || old.svc != sl.svc)
-	x.fill(sl, spec, nil)
+	c.fill(sl, spec, nil)
 }
 
 // removeSlice takes back all that sl says, but for what h holds, and forgets its Service if nothing else is known of it. sl and h
 // may be nil.
-func (x *Index) removeSlice(sl *slice, h *hold) {
+func (c *change) removeSlice(sl *slice, h *hold) {
 	if sl == nil {
 		return
 	}
-	x.slices.remove(sl)
+	c.slices.remove(sl)
 	sl.unlink()
-	x.fill(sl, &model.Slice{}, h)
-	x.forgetService(sl.svc)
+	c.fill(sl, &model.Slice{}, h)
+	c.forgetService(sl.svc)
 }
 
 // link adds sl to the slices of its Service.
@@ -571,119 +547,48 @@ func (sl *slice) unlink() {
 }
 
 // fill gives sl the content of spec. h, which may be nil, holds those endpoints that no slice lists any more.
-func (x *Index) fill(sl *slice, spec *model.Slice, h *hold) {
+func (c *change) fill(sl *slice, spec *model.Slice, h *hold) {
 	unchanged := model.SamePorts(sl.ports, spec.Ports)
 	if !unchanged {
 		sl.ports = spec.Ports
 	}
-	was := sl.endpoints
+	sl.turn = !sl.turn
+	was, created := sl.endpoints, []*endpoint(nil)
 	sl.endpoints = make([]*endpoint, 0, len(spec.Endpoints))
 	for i, es := range spec.Endpoints {
 		var e *endpoint
 		if i < len(was) && was[i].ip == es.Addr.As16() && was[i].name == es.Name {
 			e = was[i] // as most are: a change is one of a few endpoints
-		} else {
-			e = x.endpoint(sl.svc, es.Addr, es.Name)
+		} else if e = c.find(sl.svc, es.Addr, es.Name); e == nil {
+			e = c.create(sl.svc, es.Addr, es.Name)
+			created = append(created, e)
 		}
 		if e.in.held {
-			x.endHold(e, holdReturned)
+			c.endHold(e, holdReturned)
 		}
-		if e.retain(sl, es, x.topologyID(es.Topology)) || !unchanged {
-			x.touch(e)
-		}
-		if !e.listed {
-			e.listed = true
+		isNews, again := e.retain(sl, es, c.topologyID(es.Topology))
+		switch {
+		case again:
+			if isNews && !slices.Contains(c.touched, e) {
+				c.touched = append(c.touched, e)
+			}
+		default:
 			sl.endpoints = append(sl.endpoints, e)
+			if isNews || !unchanged {
+				c.touched = append(c.touched, e)
+			}
 		}
 	}
 	for _, e := range was {
-		if !e.listed {
+		if e.occurrence(sl).turn != sl.turn {
 			h.add(e, e.release(sl))
-			x.touch(e)
+			c.touched = append(c.touched, e)
 		}
 	}
-	for _, e := range sl.endpoints {
-		e.listed = false
-	}
-	x.startHold(h)
-	x.settle(sl.svc)
-	for _, e := range x.created {
-		x.supersede(e)
-	}
-	clear(x.created)
-	x.created = x.created[:0]
-}
-
-// touch notes that e has to be settled.
-func (x *Index) touch(e *endpoint) {
-	if !e.dirty {
-		e.dirty = true
-		x.touched = append(x.touched, e)
-	}
-}
-
-// settle derives what follows from the occurrences of the endpoints touched, all of them endpoints of svc.
-func (x *Index) settle(svc *service) {
-	for i, e := range x.touched {
-		x.settleState(e, len(x.touched)-i)
-	}
-	for i, e := range x.touched {
-		if e.dirty {
-			x.settleTarget(e, len(x.touched)-i)
-		}
-	}
-	for _, e := range x.touched {
-		if e.in.slice == nil {
-			x.forget(e)
-		}
-	}
-	clear(x.touched)
-	x.touched = x.touched[:0]
-	x.ownIPs(svc, len(svc.claimedIPs(x.ignoreEmpty)) > 0)
-	x.changedExternally = x.changed && svc.isOutside() && svc.spec.External == nil
-	x.commit()
-}
-
-// settleState derives the state of e, counts it, and lets its Service have or lose its address. left is how many endpoints there
-// are to settle, e among them.
-func (x *Index) settleState(e *endpoint, left int) {
-	svc, was := e.svc, e.state
-	x.count(e, -1)
-	e.state = e.best()
-	if e.in.slice != nil {
-		x.count(e, +1)
-	}
-	if svc.shown && ((was == model.Ready) != (e.state == model.Ready) || x.hostnames(svc) != model.HostnamesReady) {
-		x.changed = true
-	}
-
-	var holder, heir *endpoint
-	if e.readyAt >= 0 {
-		holder = e
-	}
-	for o := x.byAddr.first(e.ip); o != nil; o = x.byAddr.after(o) {
-		if o.svc != svc {
-			continue
-		}
-		if o.readyAt >= 0 {
-			holder = o
-		}
-		if o.state == model.Ready {
-			heir = o
-		}
-	}
-	switch {
-	case holder == nil && heir != nil:
-		f := model.FamilyOf(e.addr())
-		heir.readyAt = int32(len(svc.ready[f]) / f.Size()) //nolint:gosec // fewer than 2^31 addresses
-		svc.ready[f] = model.AppendAddr(fit(svc.ready[f], f.Size(), left), e.addr())
-		x.ownAddress(heir, svc.claimsEndpoints())
-	case holder != nil && heir == nil:
-		x.ownAddress(holder, false)
-		x.loseAddress(holder)
-	case holder != nil && holder.state != model.Ready:
-		heir.readyAt, holder.readyAt = holder.readyAt, -1
-		heir.owns, holder.owns = holder.owns, false
+	c.startHold(h)
+	c.settle(sl.svc)
+	for _, e := range created {
+		c.supersede(e)
 	}
 }
 
@@ -727,51 +632,6 @@ func shrink[S ~[]E, E any](s S) S {
 		return slices.Clone(s)
 	}
 	return s
-}
-
-// settleTarget derives the SRV target and ports of the endpoints that share e's name. left is how many endpoints there are to
-// settle, e among them.
-func (x *Index) settleTarget(e *endpoint, left int) {
-	svc := e.svc
-	var holder, heir *endpoint
-	var ports []model.Port
-	mixed := false
-	member := func(o *endpoint) {
-		o.dirty = false
-		if o.targetAt >= 0 {
-			holder = o
-		}
-		if o.state != model.Ready {
-			return
-		}
-		own := o.ports()
-		if heir == nil {
-			heir, ports = o, own
-		} else if !model.SamePorts(ports, own) {
-			mixed, ports = true, model.Union(ports, own)
-		}
-	}
-	if e.name == "" {
-		member(e)
-	} else {
-		for o := x.byName.first(e.hostKey()); o != nil; o = x.byName.after(o) {
-			member(o)
-		}
-	}
-	if holder != nil {
-		if holder.state == model.Ready {
-			heir = holder
-		}
-		g := svc.groupOf(holder)
-		if holder == heir && holder.mixed == mixed && model.SamePorts(g.ports, ports) {
-			return
-		}
-		svc.leave(g, holder)
-	}
-	if heir != nil {
-		svc.join(ports, heir, mixed, left)
-	}
-	x.changed = x.changed || svc.shown
 }
 
 // groupOf returns the group that holds e as a target.
@@ -860,13 +720,18 @@ func (x *Index) forgetNamespace(ns *namespace) {
 	}
 }
 
-// endpoint returns svc's endpoint with this address and name, a new one if there is none.
-func (x *Index) endpoint(svc *service, addr netip.Addr, name string) *endpoint {
+// find returns svc's endpoint with this address and name, or nil.
+func (x *Index) find(svc *service, addr netip.Addr, name string) *endpoint {
 	for e := x.byAddr.first(addr.As16()); e != nil; e = x.byAddr.after(e) {
 		if e.svc == svc && e.name == name {
 			return e
 		}
 	}
+	return nil
+}
+
+// create adds an endpoint that svc does not have.
+func (x *Index) create(svc *service, addr netip.Addr, name string) *endpoint {
 	e := &endpoint{svc: svc, ip: addr.As16(), name: name, readyAt: -1, targetAt: -1}
 	x.byAddr.add(e)
 	if name != "" {
@@ -876,7 +741,6 @@ func (x *Index) endpoint(svc *service, addr netip.Addr, name string) *endpoint {
 		x.byName.add(e)
 	}
 	x.count(e, +1)
-	x.created = append(x.created, e)
 	return e
 }
 
@@ -915,23 +779,32 @@ func (x *Index) topologyID(zone string) uint16 {
 	return id
 }
 
-// retain records what sl says of e, and reports whether that is news.
-func (e *endpoint) retain(sl *slice, es model.Endpoint, zone uint16) bool {
+// retain records what sl says of e, and reports whether that is news, and whether sl has listed e before in the same version.
+func (e *endpoint) retain(sl *slice, es model.Endpoint, zone uint16) (isNews, again bool) {
 	o := &e.in
 	for o.slice != sl && o.next != nil {
 		o = o.next
 	}
-	isNew := o.slice != sl
-	if isNew && o.slice != nil {
+	isNews = o.slice != sl
+	if isNews && o.slice != nil {
 		o.next = new(occurrence)
 		o = o.next
 	}
-	if e.listed { // sl lists it more than once
+	if again = !isNews && o.turn == sl.turn; again {
 		es.State, es.PodName, zone = max(es.State, o.state), es.PodName && o.podName, o.topology
 	}
-	isNew = isNew || o.state != es.State || o.podName != es.PodName
-	o.slice, o.state, o.podName, o.topology = sl, es.State, es.PodName, zone
-	return isNew
+	isNews = isNews || o.state != es.State || o.podName != es.PodName
+	o.slice, o.state, o.podName, o.topology, o.turn = sl, es.State, es.PodName, zone, sl.turn
+	return isNews, again
+}
+
+// occurrence returns what sl says of e, which it lists.
+func (e *endpoint) occurrence(sl *slice) *occurrence {
+	o := &e.in
+	for o.slice != sl {
+		o = o.next
+	}
+	return o
 }
 
 // release removes what sl says of e, and returns it.

@@ -1,0 +1,116 @@
+package index
+
+import (
+	"iter"
+	"net/netip"
+
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
+)
+
+// Frozen is an index that nobody changes any more. What takes long to read, and has to be of one moment, is read from it.
+type Frozen struct{ *Index }
+
+// Freeze returns what x holds at one moment. Readers and writers of x wait only while the endpoints
+// are copied.
+func (x *Index) Freeze() Frozen {
+	c := New(x.policy, x.ignoreEmpty, 0)
+	var namespaces []*model.Namespace
+	var contents []ServiceContents
+	x.mu.RLock()
+	for _, ns := range x.namespaces {
+		if ns.exists {
+			namespaces = append(namespaces, &model.Namespace{Key: model.Key{Name: ns.name}})
+		}
+		for _, svc := range ns.services {
+			contents = append(contents, x.contents(svc))
+		}
+	}
+	serial, externalSerial := x.Serial(), x.externalSerial.Load()
+	x.mu.RUnlock()
+	for _, spec := range namespaces {
+		c.PutNamespace(spec)
+	}
+	for i := range contents {
+		c.PutContents(&contents[i])
+	}
+	c.soaSerial.Store(serial)
+	c.externalSerial.Store(externalSerial)
+	return Frozen{c}
+}
+
+// Names yields a query for every name that may own records of a Service or of an endpoint, each once: not all of them do.
+func (f Frozen) Names() iter.Seq[qname.Name] {
+	labels := make(map[*service]map[string]netip.Addr) // the address is set for dashed ones
+	ports := make(map[*service]map[model.PortLabels]bool)
+	known := func(svc *service) {
+		if labels[svc] == nil {
+			labels[svc], ports[svc] = map[string]netip.Addr{"": {}}, map[model.PortLabels]bool{{}: true}
+		}
+	}
+	named := func(svc *service, list []model.Port) {
+		for _, p := range list {
+			if p.Name() != "" {
+				ports[svc][p.Labels.Value()] = true
+			}
+		}
+	}
+	for sl := range f.slices.all() {
+		known(sl.svc)
+		named(sl.svc, sl.ports)
+		for _, e := range sl.endpoints {
+			if e.name != "" {
+				labels[sl.svc][e.name] = netip.Addr{}
+			}
+			if e.dashed() {
+				labels[sl.svc][string(model.AppendDashed(nil, e.addr()))] = e.addr()
+			}
+		}
+	}
+	for _, ns := range f.namespaces {
+		for _, svc := range ns.services {
+			if svc.spec != nil {
+				known(svc)
+				named(svc, svc.spec.Ports)
+			}
+		}
+	}
+	return func(yield func(qname.Name) bool) {
+		for svc := range labels {
+			for label, addr := range labels[svc] {
+				for p := range ports[svc] {
+					q := qname.Name{
+						Kind: qname.ServiceName, Namespace: svc.ns.name, Service: svc.name, Hostname: label, Addr: addr,
+						Port: p.Name, Proto: p.Proto,
+					}
+					if !yield(q) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// Owned yields the addresses that have a PTR, each once.
+func (f Frozen) Owned() iter.Seq[netip.Addr] {
+	owner := func(addr netip.Addr) *endpoint {
+		e := f.byAddr.first(addr.As16())
+		for e != nil && !e.owns {
+			e = f.byAddr.after(e)
+		}
+		return e
+	}
+	return func(yield func(netip.Addr) bool) {
+		for e := range f.byAddr.all() {
+			if owner(e.addr()) == e && !yield(e.addr()) {
+				return
+			}
+		}
+		for addr := range f.clusterIPs {
+			if owner(addr) == nil && f.owners(addr) > 0 && !yield(addr) {
+				return
+			}
+		}
+	}
+}
