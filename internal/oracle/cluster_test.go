@@ -1,6 +1,6 @@
 //go:build !kubernetes
 
-package headless
+package oracle
 
 import (
 	"bytes"
@@ -13,43 +13,43 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 )
 
 // cluster is the objects of a cluster by kind and name. The objects are replaced, never modified.
 type cluster struct {
-	objects map[clusterKey]stubObject
+	objects map[clusterKey]kubetest.Object
 }
 
 type clusterKey struct {
 	kind string
-	model.Key
+	types.NamespacedName
 }
 
-func clusterKeyOf(obj stubObject) clusterKey {
-	return clusterKey{fmt.Sprintf("%T", obj), model.Key{Namespace: obj.GetNamespace(), Name: obj.GetName()}}
+func clusterKeyOf(obj kubetest.Object) clusterKey {
+	return clusterKey{fmt.Sprintf("%T", obj), types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetName()}}
 }
 
-func (c *cluster) put(obj stubObject) { c.objects[clusterKeyOf(obj)] = obj }
+func (c *cluster) put(obj kubetest.Object) { c.objects[clusterKeyOf(obj)] = obj }
 
 func (c *cluster) clone() *cluster { return &cluster{maps.Clone(c.objects)} }
 
 // keys returns the keys in a fixed order, so that a seed always means the same cluster.
 func (c *cluster) keys() []clusterKey {
 	return slices.SortedFunc(maps.Keys(c.objects), func(a, b clusterKey) int {
-		return cmp.Or(strings.Compare(a.kind, b.kind), a.Compare(b.Key))
+		return cmp.Or(strings.Compare(a.kind, b.kind), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 	})
 }
 
 // difference returns the objects of c that o lacks or has in another version, and those of o that c lacks.
-func (c *cluster) difference(o *cluster) (changed, gone []runtime.Object) {
+func (c *cluster) difference(o *cluster) (changed, gone []kubetest.Object) {
 	for _, key := range c.keys() {
 		if o.objects[key] != c.objects[key] {
 			changed = append(changed, c.objects[key])
@@ -67,7 +67,7 @@ func (c *cluster) difference(o *cluster) (changed, gone []runtime.Object) {
 func (c *cluster) yaml() string {
 	var b bytes.Buffer
 	for _, key := range c.keys() {
-		raw, err := json.Marshal(typed(c.objects[key].DeepCopyObject()))
+		raw, err := json.Marshal(kubetest.Typed(c.objects[key].DeepCopyObject()))
 		if err != nil {
 			return err.Error()
 		}
@@ -115,7 +115,7 @@ var (
 	someWords = []string{"ready", "serving", "all", "some"}
 )
 
-func (g *generator) labels(obj stubObject, extra ...string) {
+func (g *generator) labels(obj kubetest.Object, extra ...string) {
 	set := make(map[string]string)
 	if !g.one(4) {
 		set["dns"] = "yes"
@@ -126,14 +126,14 @@ func (g *generator) labels(obj stubObject, extra ...string) {
 	obj.SetLabels(set)
 }
 
-func (g *generator) namespace(name string) stubObject {
-	ns := stubNamespace(name)
+func (g *generator) namespace(name string) kubetest.Object {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	g.labels(ns)
 	return ns
 }
 
 func (g *generator) cluster() *cluster {
-	c := &cluster{make(map[clusterKey]stubObject)}
+	c := &cluster{make(map[clusterKey]kubetest.Object)}
 	for _, name := range someNamespaces {
 		if !g.one(5) {
 			c.put(g.namespace(name))
@@ -157,7 +157,7 @@ func (g *generator) cluster() *cluster {
 }
 
 // overlap lists an endpoint of one slice of svc in another as well, ready or not, if svc has two slices.
-func (g *generator) overlap(c *cluster, svc stubObject) {
+func (g *generator) overlap(c *cluster, svc kubetest.Object) {
 	var list []*discoveryv1.EndpointSlice
 	for _, key := range c.keys() {
 		es, ok := c.objects[key].(*discoveryv1.EndpointSlice)
@@ -191,7 +191,7 @@ func (g *generator) overlap(c *cluster, svc stubObject) {
 	c.put(es)
 }
 
-func (g *generator) service(namespace, name string) stubObject {
+func (g *generator) service(namespace, name string) kubetest.Object {
 	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	g.labels(svc)
 	next := func(format string) string { return fmt.Sprintf(format, g.clusterIPs) }
@@ -224,23 +224,23 @@ func (g *generator) service(namespace, name string) stubObject {
 		}
 	}
 	if g.one(10) {
-		svc.Annotations = map[string]string{hostnamesAnnotation: choose(g, someWords...)}
+		svc.Annotations = map[string]string{"coredns-headless.github.io/hostnames": choose(g, someWords...)}
 	}
 	for _, p := range g.ports() {
-		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: p.Name(), Protocol: corev1.Protocol(p.Proto()), Port: int32(p.Number)})
+		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: p.name, Protocol: corev1.Protocol(p.proto), Port: int32(p.number)})
 	}
 	return svc
 }
 
-func (g *generator) ports() []model.Port {
+func (g *generator) ports() []port {
 	return choose(g,
-		nil, []model.Port{model.PortOf("", "TCP", 80)}, []model.Port{model.PortOf("http", "TCP", 80)}, []model.Port{model.PortOf("http", "TCP", 8080)}, []model.Port{model.PortOf("http", "TCP", 80)},
-		[]model.Port{model.PortOf("http", "TCP", 80), model.PortOf("dns", "UDP", 53)}, []model.Port{model.PortOf("dns", "UDP", 53), model.PortOf("dns-tcp", "TCP", 53)},
-		[]model.Port{model.PortOf("c", "SCTP", 9), model.PortOf("svc", "TCP", 9)}, []model.Port{model.PortOf("http", "UDP", 80)},
+		nil, []port{{"", "TCP", 80}}, []port{{"http", "TCP", 80}}, []port{{"http", "TCP", 8080}}, []port{{"http", "TCP", 80}},
+		[]port{{"http", "TCP", 80}, {"dns", "UDP", 53}}, []port{{"dns", "UDP", 53}, {"dns-tcp", "TCP", 53}},
+		[]port{{"c", "SCTP", 9}, {"svc", "TCP", 9}}, []port{{"http", "UDP", 80}},
 	)
 }
 
-func (g *generator) slice(namespace, name, service string) stubObject {
+func (g *generator) slice(namespace, name, service string) kubetest.Object {
 	es := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, AddressType: discoveryv1.AddressTypeIPv4}
 	if service == "" {
 		g.labels(es)
@@ -255,8 +255,8 @@ func (g *generator) slice(namespace, name, service string) stubObject {
 		es.AddressType, addresses = discoveryv1.AddressTypeIPv6, some6
 	}
 	for _, p := range g.ports() {
-		proto := corev1.Protocol(p.Proto())
-		es.Ports = append(es.Ports, discoveryv1.EndpointPort{Name: new(p.Name()), Protocol: &proto, Port: new(int32(p.Number))})
+		proto := corev1.Protocol(p.proto)
+		es.Ports = append(es.Ports, discoveryv1.EndpointPort{Name: new(p.name), Protocol: &proto, Port: new(int32(p.number))})
 	}
 	for range g.IntN(4) {
 		es.Endpoints = append(es.Endpoints, g.endpoint(addresses))
@@ -281,7 +281,7 @@ func (g *generator) endpoint(addresses []string) discoveryv1.Endpoint {
 	return e
 }
 
-func (g *generator) pod(namespace, name string) stubObject {
+func (g *generator) pod(namespace, name string) kubetest.Object {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	g.labels(pod)
 	pod.Status.PodIPs = []corev1.PodIP{{IP: choose(g, some4...)}}
@@ -350,7 +350,7 @@ func (g *generator) mutateSlice(c *cluster, es *discoveryv1.EndpointSlice) {
 
 // shrunk yields the clusters that are one step smaller than c.
 func (c *cluster) shrunk(yield func(*cluster) bool) {
-	with := func(key clusterKey, obj stubObject) bool {
+	with := func(key clusterKey, obj kubetest.Object) bool {
 		o := c.clone()
 		if o.objects[key] = obj; obj == nil {
 			delete(o.objects, key)
@@ -413,12 +413,12 @@ var everyType = []uint16{
 
 // questions returns what is asked about c: about each name a few types, in another spelling another, and about a name that is
 // nearly that one.
-func (g *generator) questions(cfg *config, c *cluster) []dns.Question {
+func (g *generator) questions(zones []string, c *cluster) []dns.Question {
 	qs := &questionList{seen: make(map[dns.Question]bool)}
-	for _, zone := range cfg.zones {
+	for _, zone := range zones {
 		qs.add(zone, dns.TypeSOA, dns.TypeNS)
 	}
-	for _, name := range g.names(cfg, c) {
+	for _, name := range g.names(zones, c) {
 		if name[0] == '_' {
 			qs.add(name, dns.TypeSRV)
 		}
@@ -471,7 +471,7 @@ func (g *generator) miss(name string) string {
 
 // names returns the names that exist according to either plugin, though not every ancestor of a reverse name, and some that
 // hang below them.
-func (g *generator) names(cfg *config, c *cluster) []string {
+func (g *generator) names(zones []string, c *cluster) []string {
 	var names []string
 	seen := make(map[string]bool)
 	add := func(list ...string) {
@@ -482,9 +482,10 @@ func (g *generator) names(cfg *config, c *cluster) []string {
 			}
 		}
 	}
-	services, ports, hosts, addresses := []model.Key{}, map[model.Key][]string{}, map[model.Key][]string{}, []string{"::5"}
+	services, addresses := []types.NamespacedName{}, []string{"::5"}
+	ports, hosts := map[types.NamespacedName][]string{}, map[types.NamespacedName][]string{}
 	for _, key := range c.keys() {
-		at := key.Key
+		at := key.NamespacedName
 		switch obj := c.objects[key].(type) {
 		case *corev1.Service:
 			services = append(services, at)
@@ -514,14 +515,14 @@ func (g *generator) names(cfg *config, c *cluster) []string {
 		case *corev1.Pod:
 			for _, ip := range obj.Status.PodIPs {
 				addresses = append(addresses, ip.IP)
-				for _, zone := range cfg.zones {
+				for _, zone := range zones {
 					addr := netip.MustParseAddr(ip.IP)
 					add(dashedLabel(addr)+"."+obj.Namespace+".pod."+zone, strings.ReplaceAll(addr.StringExpanded(), ":", "-")+"."+obj.Namespace+".pod."+zone)
 				}
 			}
 		}
 	}
-	for _, zone := range cfg.zones {
+	for _, zone := range zones {
 		add(zone)
 		for _, name := range []string{"svc", "pod", "dns", "ns.dns", "dns-version", "x.dns", "x.dns-version", "x"} {
 			add(name + "." + zone)
