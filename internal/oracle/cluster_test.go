@@ -504,7 +504,7 @@ func (g *generator) names(zones []string, c *cluster) []string {
 				addresses = append(addresses, e.Addresses...)
 				for _, text := range e.Addresses {
 					if addr, err := netip.ParseAddr(text); err == nil {
-						hosts[at] = append(hosts[at], dashedLabel(addr.Unmap()), stockLabel(text, "", ""))
+						hosts[at] = append(hosts[at], AddressLabel(addr.Unmap()), stockLabel(text, "", ""))
 					}
 				}
 				hosts[at] = append(hosts[at], strings.ToLower(deref(e.Hostname)))
@@ -517,7 +517,7 @@ func (g *generator) names(zones []string, c *cluster) []string {
 				addresses = append(addresses, ip.IP)
 				for _, zone := range zones {
 					addr := netip.MustParseAddr(ip.IP)
-					add(dashedLabel(addr)+"."+obj.Namespace+".pod."+zone, strings.ReplaceAll(addr.StringExpanded(), ":", "-")+"."+obj.Namespace+".pod."+zone)
+					add(AddressLabel(addr)+"."+obj.Namespace+".pod."+zone, strings.ReplaceAll(addr.StringExpanded(), ":", "-")+"."+obj.Namespace+".pod."+zone)
 				}
 			}
 		}

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -39,6 +38,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 var (
@@ -545,7 +545,11 @@ func TestDifferentialManifests(t *testing.T) {
 
 // model returns the model of a cluster.
 func (cfg Config) model(c *cluster) *Model {
-	return New(cfg, slices.Collect(maps.Values(c.objects))...)
+	var objects []runtime.Object
+	for _, obj := range c.objects {
+		objects = append(objects, obj)
+	}
+	return New(cfg, objects...)
 }
 
 // text is what is compared of a reply: the response code, AA, TC, and the sections as sets of records, the SOA's serial left out.

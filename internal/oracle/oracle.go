@@ -108,7 +108,7 @@ type rrset struct {
 }
 
 // New returns the model of a cluster that has these objects. Those of other kinds mean nothing.
-func New[O runtime.Object](cfg Config, objects ...O) *Model {
+func New(cfg Config, objects ...runtime.Object) *Model {
 	m := &Model{
 		Config: cfg, owners: make(map[string]map[uint16]*rrset), exists: make(map[string]bool), hosts: make(map[string]bool),
 		exposed: make(map[string]bool), pods: make(map[types.NamespacedName]bool), services: make(map[types.NamespacedName]*service),
@@ -198,7 +198,7 @@ func (m *Model) OtherPTRs() map[string][]string {
 			continue
 		}
 		for _, e := range svc.endpoints {
-			reverse, target := reverseName(e.addr), e.label()+"."+svc.name(m.primary())
+			reverse, target := ReverseName(e.addr), e.label()+"."+svc.name(m.primary())
 			given := m.owners[reverse][dns.TypePTR]
 			if (svc.spec == nil || e.state == ready) && (given == nil || !given.seen[target]) {
 				others[reverse] = append(others[reverse], target)
@@ -253,11 +253,11 @@ func (m *Model) ownAddr(name string, ttl uint32, addr netip.Addr) {
 }
 
 func (m *Model) ownPTR(addr netip.Addr, ttl uint32, target string) {
-	m.own(&dns.PTR{Hdr: header(reverseName(addr), dns.TypePTR, ttl), Ptr: target}, target)
+	m.own(&dns.PTR{Hdr: header(ReverseName(addr), dns.TypePTR, ttl), Ptr: target}, target)
 }
 
-// reverseName returns the name of an address in its reverse tree.
-func reverseName(addr netip.Addr) string {
+// ReverseName returns the name of an address in its reverse tree.
+func ReverseName(addr netip.Addr) string {
 	name, err := dns.ReverseAddr(addr.String())
 	if err != nil {
 		panic(err) // it is an address
@@ -309,8 +309,8 @@ func (m *Model) fillZone(zone string) {
 	for _, name := range []string{"svc", "pod", "dns"} {
 		m.exist(name + "." + zone)
 	}
-	const day = 28800
-	m.own(&dns.TXT{Hdr: header("dns-version."+zone, dns.TypeTXT, day), Txt: []string{"1.1.0"}}, "")
+	const versionTTL = 28800
+	m.own(&dns.TXT{Hdr: header("dns-version."+zone, dns.TypeTXT, versionTTL), Txt: []string{"1.1.0"}}, "")
 	for namespace := range m.exposed {
 		m.exist(namespace + ".svc." + zone)
 		if m.Pods != PodsDisabled {

@@ -143,7 +143,7 @@ var rules = []rule{
 		}
 	}},
 	{Named("with endpoint_pod_names the dashed name stays"), func(c *comparison) {
-		if svc, label := c.host(); svc != nil && c.stockDenies() && slices.ContainsFunc(svc.ready(), func(e *endpoint) bool { return e.alias && dashedLabel(e.addr) == label }) {
+		if svc, label := c.host(); svc != nil && c.stockDenies() && slices.ContainsFunc(svc.ready(), func(e *endpoint) bool { return e.alias && AddressLabel(e.addr) == label }) {
 			c.become()
 		}
 	}},

@@ -64,8 +64,8 @@ func (p port) labels() string {
 	return "_" + p.name + "._" + p.proto + "."
 }
 
-// dashedLabel spells addr as a label.
-func dashedLabel(addr netip.Addr) string {
+// AddressLabel returns the label of an endpoint that has no other name.
+func AddressLabel(addr netip.Addr) string {
 	s := strings.NewReplacer(".", "-", ":", "-").Replace(addr.String())
 	if s[0] == '-' {
 		s = "0" + s
@@ -105,12 +105,12 @@ func (e *endpoint) label() string {
 	if e.name != "" {
 		return e.name
 	}
-	return dashedLabel(e.addr)
+	return AddressLabel(e.addr)
 }
 
 // answersTo reports whether label is a name of e.
 func (e *endpoint) answersTo(label string) bool {
-	return e.label() == label || e.alias && dashedLabel(e.addr) == label
+	return e.label() == label || e.alias && AddressLabel(e.addr) == label
 }
 
 // name returns the name of the Service in a zone.
@@ -137,7 +137,10 @@ func (svc *service) read(o *discoveryv1.EndpointSlice, podNames bool) {
 	}
 	ports := make(map[port]bool)
 	for _, p := range o.Ports {
-		ports[portOf(deref(p.Name), deref(p.Protocol), deref(p.Port))] = true
+		if p.Port == nil {
+			continue
+		}
+		ports[portOf(deref(p.Name), deref(p.Protocol), *p.Port)] = true
 	}
 	here := &service{known: make(map[endpointKey]*endpoint)}
 	for _, ep := range o.Endpoints {
@@ -154,7 +157,7 @@ func (svc *service) read(o *discoveryv1.EndpointSlice, podNames bool) {
 			case podName != "" && len(podName) < 64 && !strings.Contains(podName, "."):
 				e.name, e.alias = podName, true
 			}
-			if e.name == dashedLabel(addr) {
+			if e.name == AddressLabel(addr) {
 				e.name, e.real, e.alias = "", false, false
 			}
 			if isReady(ep) {
@@ -220,7 +223,7 @@ func (svc *service) byLabel() map[string][]*endpoint {
 	named := make(map[string][]*endpoint)
 	for _, e := range svc.endpoints {
 		named[e.label()] = append(named[e.label()], e)
-		if dashed := dashedLabel(e.addr); dashed != e.label() && e.answersTo(dashed) {
+		if dashed := AddressLabel(e.addr); dashed != e.label() && e.answersTo(dashed) {
 			named[dashed] = append(named[dashed], e)
 		}
 	}
