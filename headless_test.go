@@ -75,14 +75,6 @@ func fileContent(t testing.TB, path string) []byte {
 	return content
 }
 
-// value returns what p points to, or the zero value.
-func value[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
-}
-
 func putContent(t testing.TB, path string, content []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, content, 0o600); err != nil {

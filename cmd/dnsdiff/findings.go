@@ -163,13 +163,13 @@ func (f *findings) add(r *result, s section) {
 	for _, found := range r.findings {
 		at, key := s, groupKey{found.cause, r.kind}
 		if found.rule != nil {
-			at, key = deliberate, groupKey{cause: found.rule.name}
+			at, key = deliberate, groupKey{cause: found.rule.Name}
 		}
 		g := f.groups[at][key]
 		if g == nil {
 			g = &group{Cause: key.cause, Names: string(key.names)}
 			if found.rule != nil {
-				g.Section, g.Why = found.rule.section, found.rule.why
+				g.Section, g.Why = found.rule.Section, found.rule.Why
 			}
 			f.groups[at][key] = g
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/oracle"
 	"github.com/coredns-headless/headless/test/coredns"
 	"github.com/miekg/dns"
 )
@@ -180,7 +181,7 @@ func (c *contestant) load(ctx context.Context, o *observer) error {
 			}
 			q := question{s.host, addrType(s)}
 			if i%2 == byAddress {
-				q = question{reverse(s.addr), dns.TypePTR}
+				q = question{oracle.ReverseName(s.addr), dns.TypePTR}
 			}
 			subjects, questions = append(subjects, s), append(questions, q)
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/oracle"
 	"github.com/coredns-headless/headless/test/cluster"
 
 	corev1 "k8s.io/api/core/v1"
@@ -287,7 +288,7 @@ func (o *observer) findSubjects() {
 			if err != nil || pod.UID != key.pod || !isReady(pod) {
 				continue
 			}
-			host := dashed(key.addr)
+			host := oracle.AddressLabel(key.addr)
 			if e.Hostname != nil {
 				host = *e.Hostname
 			}

@@ -233,11 +233,13 @@ func (s *script) agree() {
 // questions returns all that there is to ask about the names that the model has, and that it ever had after a step.
 func (s *script) questions() []question {
 	m := newModel(s.observer.objects())
-	maps.Copy(s.names, m.exists)
+	for name := range m.Names() {
+		s.names[name] = true
+	}
 	var all []question
 	for name := range s.names {
 		switch name {
-		case clusterZone, "local.", "arpa.", "in-addr.arpa.", "ip6.arpa.": // the apexes, and what is above
+		case clusterZone, "in-addr.arpa.", "ip6.arpa.": // the apexes
 		default:
 			all = append(all, m.questions(name)...)
 		}

@@ -177,6 +177,10 @@ func serviceSettled(o *observer, svc *corev1.Service) error {
 			}
 		}
 	}
+	type port struct {
+		name, protocol string
+		number         int32
+	}
 	ports := make(map[port]bool)
 	for _, p := range svc.Spec.Ports {
 		ports[port{p.Name, string(p.Protocol), p.TargetPort.IntVal}] = true
@@ -211,4 +215,11 @@ func familyOf(addr netip.Addr) corev1.IPFamily {
 		return corev1.IPv4Protocol
 	}
 	return corev1.IPv6Protocol
+}
+
+func deref[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
 }

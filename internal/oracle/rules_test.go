@@ -1,96 +1,93 @@
 //go:build !kubernetes
 
-package headless
+package oracle
 
 import (
 	"net/netip"
 	"slices"
 	"strings"
 
-	"github.com/coredns-headless/headless/internal/index"
-	"github.com/coredns-headless/headless/internal/kube"
-	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/coredns/plugin/pkg/dnsutil"
 	"github.com/miekg/dns"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // rule allows one difference between the kubernetes plugin's replies and ours. It turns what that plugin replies into what
 // behaviour.md wants, and does nothing where it does not hold. That our reply is what behaviour.md wants the twin has found
 // before; a rule looks at what the other plugin replies and at the objects.
 type rule struct {
-	name    string
-	section string // of behaviour.md
-	why     string
-	apply   func(c *comparison)
+	Difference
+	apply func(c *comparison)
 }
 
 // index returns the position of r among the rules.
 func (r *rule) index() int {
-	return slices.IndexFunc(rules, func(o rule) bool { return o.name == r.name })
+	return slices.IndexFunc(rules, func(o rule) bool { return o.Name == r.Name })
 }
 
 // rules are applied in this order until the replies agree: first what makes another answer, then what changes details of one.
 var rules = []rule{
-	{"a name is the same in upper case", "1", "stock compares the zone's spelling byte by byte", func(c *comparison) {
+	{Named("a zone is the same in upper case"), func(c *comparison) {
 		if c.question.Name == c.name || !c.isApex() && !c.isNS() {
 			return
 		}
 		c.stock = respelled(c.askStock(c.name, c.question.Qtype), c.name, c.question.Name)
 	}},
-	{"a slice of names has no endpoints", "4", "stock makes CNAMEs of its names", func(c *comparison) {
-		if slices.ContainsFunc(c.path(), func(svc *twinService) bool { return svc.fqdn && !svc.isExternal() }) && c.stockHas(dns.TypeCNAME, dns.TypeSRV, dns.TypeA, dns.TypeAAAA) || c.isFQDN() && c.stockIsNoData() {
+	{Named("a slice of names has no endpoints"), func(c *comparison) {
+		if slices.ContainsFunc(c.path(), func(svc *service) bool { return svc.fqdn && !svc.isExternal() }) && c.stockHas(dns.TypeCNAME, dns.TypeSRV, dns.TypeA, dns.TypeAAAA) || c.isFQDN() && c.stockIsNoData() {
 			c.become()
 		}
 	}},
-	{"an empty non-terminal exists", "1", "NXDOMAIN denies what is below it", func(c *comparison) {
-		if c.stockDenies() && !c.isReverse() && c.twin.outcome(c.name) == index.NonTerminal {
+	{Named("an empty non-terminal exists"), func(c *comparison) {
+		if c.stockDenies() && !c.isReverse() && c.twin.outcome(c.name) == nonTerminal {
 			c.become()
 		}
 	}},
-	{"an empty non-terminal of a reverse tree exists", "1", "NXDOMAIN denies what is below it", func(c *comparison) {
-		if c.stockDenies() && c.isReverse() && c.twin.outcome(c.name) == index.NonTerminal {
+	{Named("an empty non-terminal of a reverse tree exists"), func(c *comparison) {
+		if c.stockDenies() && c.isReverse() && c.twin.outcome(c.name) == nonTerminal {
 			c.become()
 		}
 	}},
-	{"a name exists for every type", "1", "stock answers NXDOMAIN for types that the name has not", func(c *comparison) {
-		if c.stockDenies() && c.twin.outcome(c.name) == index.Found && !c.twinHas(c.question.Qtype) && !c.isCNAME() && c.question.Qtype != dns.TypeANY {
+	{Named("a name exists for every type"), func(c *comparison) {
+		if c.stockDenies() && c.twin.outcome(c.name) == found && !c.twinHas(c.question.Qtype) && !c.isCNAME() && c.question.Qtype != dns.TypeANY {
 			c.become()
 		}
 	}},
-	{"a name that does not exist has no SOA either", "1", "stock answers NODATA to SOA whatever the name", func(c *comparison) {
-		if c.question.Qtype == dns.TypeSOA && c.stockIsNoData() && c.twin.outcome(c.name) == index.NameError {
+	{Named("a name that does not exist has no SOA either"), func(c *comparison) {
+		if c.question.Qtype == dns.TypeSOA && c.stockIsNoData() && c.twin.outcome(c.name) == nameError {
 			c.become()
 		}
 	}},
-	{"an empty non-terminal falls through", "1", "a name that owns nothing goes to the next plugin", func(c *comparison) {
-		if c.stockIsNoData() && c.twin.outcome(c.name) == index.NonTerminal && c.twin.cfg.fall.Through(c.name) {
+	{Named("an empty non-terminal falls through"), func(c *comparison) {
+		if c.stockIsNoData() && c.twin.outcome(c.name) == nonTerminal && c.twin.fallsThrough(c.name) {
 			c.become()
 		}
 	}},
-	{"ANY gets one RRset", "1", "stock answers ANY like a type that no name has (RFC 8482 wants an answer)", func(c *comparison) {
-		if c.question.Qtype == dns.TypeANY && (c.stockIsNoData() || c.stockDenies()) && c.twin.outcome(c.name) == index.Found && !c.isCNAME() {
+	{Named("ANY gets one RRset"), func(c *comparison) {
+		if c.question.Qtype == dns.TypeANY && (c.stockIsNoData() || c.stockDenies()) && c.twin.outcome(c.name) == found && !c.isCNAME() {
 			c.become()
 		}
 	}},
-	{"a CNAME answers every type", "1", "stock gives it for A, AAAA and CNAME only (RFC 1034 section 4.3.2)", func(c *comparison) {
+	{Named("a CNAME answers every type"), func(c *comparison) {
 		if c.isCNAME() && !c.isAddressType() && (c.stockIsNoData() || c.stockDenies()) {
 			c.become()
 		}
 	}},
-	{"a CNAME stays when its target does not resolve", "2", "stock leaves it out", func(c *comparison) {
+	{Named("a CNAME stays when its target does not resolve"), func(c *comparison) {
 		if c.isCNAME() && c.isAddressType() && !c.twinAnswersAddress() && (c.stockIsNoData() || c.stockHas(dns.TypeCNAME) && c.stockIsPartOf(c.want())) {
 			c.become()
 		}
 	}},
-	{"the rcode is that of the CNAME's target", "2", "RFC 6604; stock says NOERROR", func(c *comparison) {
+	{Named("the rcode is that of the CNAME's target"), func(c *comparison) {
 		if c.isCNAME() && c.isAddressType() && c.stock.Rcode == dns.RcodeSuccess && c.stockHas(dns.TypeCNAME) && !c.twinAnswersAddress() {
 			want := c.want()
 			c.stock.Rcode, c.stock.Ns = want.Rcode, want.Ns
 		}
 	}},
-	{"underscores are part of _port and _proto", "2", "stock takes http.tcp for _http._tcp", func(c *comparison) {
+	{Named("underscores are part of _port and _proto"), func(c *comparison) {
 		labels := c.below("svc")
-		if len(labels) != 4 || c.twin.outcome(c.name) != index.NameError || labels[0][0] == '_' && labels[1][0] == '_' {
+		if len(labels) != 4 || c.twin.outcome(c.name) != nameError || labels[0][0] == '_' && labels[1][0] == '_' {
 			return
 		}
 		for i := range 2 {
@@ -101,92 +98,92 @@ var rules = []rule{
 			c.become()
 		}
 	}},
-	{"no label is a wildcard", "1", "stock takes _ for every port and protocol", func(c *comparison) {
+	{Named("no label is a wildcard"), func(c *comparison) {
 		labels := c.below("svc")
-		if len(labels) == 4 && (labels[0] == "_" || labels[1] == "_") && c.twin.outcome(c.name) == index.NameError {
+		if len(labels) == 4 && (labels[0] == "_" || labels[1] == "_") && c.twin.outcome(c.name) == nameError {
 			c.become()
 		}
 	}},
-	{"a hostname has its ports", "2", "stock knows no _port._proto below a hostname", func(c *comparison) {
+	{Named("an endpoint has its ports"), func(c *comparison) {
 		labels := c.below("svc")
-		if len(labels) == 5 && labels[0][0] == '_' && labels[1][0] == '_' && c.stockDenies() && c.twin.outcome(c.name) == index.Found {
+		if len(labels) == 5 && labels[0][0] == '_' && labels[1][0] == '_' && c.stockDenies() && c.twin.outcome(c.name) == found {
 			c.become()
 		}
 	}},
-	{"nothing exists below a pod's name", "1", "stock ignores the labels below", func(c *comparison) {
-		if len(c.below("pod")) > 2 && !c.stockDenies() && c.twin.outcome(c.name) == index.NameError {
+	{Named("nothing exists below a pod's name"), func(c *comparison) {
+		if len(c.below("pod")) > 2 && !c.stockDenies() && c.twin.outcome(c.name) == nameError {
 			c.become()
 		}
 	}},
-	{"a pod's name has no SRV", "2", "stock gives one with port 0; behaviour.md does not say so", func(c *comparison) {
+	{Named("a pod's name has no SRV"), func(c *comparison) {
 		if _, isPod := c.twin.podAddr(c.name); isPod && c.question.Qtype == dns.TypeSRV && len(c.stock.Answer) == 1 && c.stock.Answer[0].(*dns.SRV).Port == 0 {
 			c.become()
 		}
 	}},
-	{"a dashed address has one spelling", "2", "stock spells it as the object does: --5, ::ffff:10-0-0-8", func(c *comparison) {
+	{Named("a dashed address has one spelling"), func(c *comparison) {
 		if svc, label := c.host(); svc != nil {
-			canonical := func(e *twinEndpoint) bool {
+			canonical := func(e *endpoint) bool {
 				return e.name == "" && e.label() == label && !slices.Contains(e.stock, label)
 			}
-			odd := func(e *twinEndpoint) bool {
+			odd := func(e *endpoint) bool {
 				return e.name == "" && e.label() != label && slices.Contains(e.stock, label)
 			}
-			both := func(e *twinEndpoint) bool {
+			both := func(e *endpoint) bool {
 				return e.answersTo(label) && slices.ContainsFunc(e.texts, func(text string) bool { return text != e.addr.String() })
 			}
 			if c.stockIsPartOf(c.want()) && slices.ContainsFunc(svc.ready(), both) || c.stockDenies() && slices.ContainsFunc(svc.ready(), canonical) ||
-				!c.stockDenies() && c.twin.outcome(c.name) == index.NameError && slices.ContainsFunc(svc.ready(), odd) {
+				!c.stockDenies() && c.twin.outcome(c.name) == nameError && slices.ContainsFunc(svc.ready(), odd) {
 				c.become()
 			}
 		}
 	}},
-	{"a pod's name takes any spelling of the address", "2", "stock finds a Pod by the text of its address only; behaviour.md does not say so", func(c *comparison) {
-		if addr, isPod := c.twin.podAddr(c.name); isPod && c.twin.cfg.podMode == podsVerified && c.stockDenies() && c.below("pod")[0] != strings.NewReplacer(".", "-", ":", "-").Replace(addr.String()) {
+	{Named("a pod's name takes any spelling of the address"), func(c *comparison) {
+		if addr, isPod := c.twin.podAddr(c.name); isPod && c.twin.Pods == PodsVerified && c.stockDenies() && c.below("pod")[0] != strings.NewReplacer(".", "-", ":", "-").Replace(addr.String()) {
 			c.become()
 		}
 	}},
-	{"with endpoint_pod_names the dashed name stays", "2", "stock drops it", func(c *comparison) {
-		if svc, label := c.host(); svc != nil && c.stockDenies() && slices.ContainsFunc(svc.ready(), func(e *twinEndpoint) bool { return e.alias && dashedLabel(e.addr) == label }) {
+	{Named("with endpoint_pod_names the dashed name stays"), func(c *comparison) {
+		if svc, label := c.host(); svc != nil && c.stockDenies() && slices.ContainsFunc(svc.ready(), func(e *endpoint) bool { return e.alias && AddressLabel(e.addr) == label }) {
 			c.become()
 		}
 	}},
-	{"the hostnames annotation shows endpoints that are not ready", "4", "stock does not know it", func(c *comparison) {
-		if svc, label := c.host(); svc != nil && c.stockDenies() && svc.spec != nil && svc.spec.Annotations[kube.HostnamesAnnotation] != "" &&
-			slices.ContainsFunc(svc.endpoints, func(e *twinEndpoint) bool { return e.state != model.Ready && e.answersTo(label) }) {
+	{Named("hostnames of endpoints that are not ready"), func(c *comparison) {
+		if svc, label := c.host(); svc != nil && c.stockDenies() && svc.spec != nil && svc.spec.Annotations["coredns-headless.github.io/hostnames"] != "" &&
+			slices.ContainsFunc(svc.endpoints, func(e *endpoint) bool { return e.state != ready && e.answersTo(label) }) {
 			c.become()
 		}
 	}},
-	{"a reverse zone has only reverse names", "1", "stock has svc, pod and dns-version in every zone", func(c *comparison) {
+	{Named("a reverse zone has only reverse names"), func(c *comparison) {
 		isNoData := c.stockIsNoData() && (c.name == "svc."+c.zone() || c.name == "pod."+c.zone())
 		if c.isReverse() && (isNoData || c.name == "dns-version."+c.zone() && c.stockHas(dns.TypeTXT)) {
 			c.become()
 		}
 	}},
-	{"there is always a name server", "2", "stock names Services that are not served, or none; behaviour.md says only that the zone has NS", func(c *comparison) {
+	{Named("there is always a name server"), func(c *comparison) {
 		if (c.isApex() && c.question.Qtype == dns.TypeNS || c.isNS()) && c.strayServer() {
 			c.become()
 		}
 	}},
-	{"a reverse zone's name servers are the primary zone's", "2", "stock makes names for them in the reverse zone", func(c *comparison) {
-		if c.isReverse() && c.isNS() && c.twin.outcome(c.name) == index.NameError {
+	{Named("a reverse zone's name servers are the primary zone's"), func(c *comparison) {
+		if c.isReverse() && c.isNS() && c.twin.outcome(c.name) == nameError {
 			c.become()
 		}
 		if c.isReverse() && c.isApex() && c.stockHas(dns.TypeNS) {
 			c.become()
 		}
 	}},
-	{"a target is called by one valid label", "2", "stock offers names of pods with dots", func(c *comparison) {
+	{Named("a target is called by one valid label"), func(c *comparison) {
 		invalid := false
 		c.eachRDATA(func(name string) string {
 			svc, label := c.twin.at(strings.ToLower(name)), c.twin.prefix(name)
-			invalid = invalid || strings.Contains(label, ".") && slices.ContainsFunc(svc.endpoints, func(e *twinEndpoint) bool { return slices.Contains(e.stock, label) })
+			invalid = invalid || strings.Contains(label, ".") && slices.ContainsFunc(svc.endpoints, func(e *endpoint) bool { return slices.Contains(e.stock, label) })
 			return name
 		})
 		if invalid {
 			c.become()
 		}
 	}},
-	{"a target's dashed address has one spelling", "2", "stock spells it as the object does", func(c *comparison) {
+	{Named("a target's dashed address has one spelling"), func(c *comparison) {
 		c.eachRDATA(func(name string) string {
 			svc, label := c.twin.at(strings.ToLower(name)), c.twin.prefix(name)
 			for _, e := range svc.endpoints {
@@ -197,25 +194,25 @@ var rules = []rule{
 			return name
 		})
 	}},
-	{"names in RDATA are in lower case", "1", "stock copies capitals of hostnames and of the question's zone", func(c *comparison) {
+	{Named("names in records are in lower case"), func(c *comparison) {
 		c.eachRDATA(func(name string) string { return strings.ToLower(name) })
 	}},
-	{"nothing exists below the reverse name of an address", "1", "stock ignores the labels below in ip6.arpa", func(c *comparison) {
+	{Named("nothing exists below the reverse name of an address"), func(c *comparison) {
 		_, parent, _ := strings.Cut(c.name, ".")
-		if c.stockHas(dns.TypePTR) && c.twin.outcome(c.name) == index.NameError && strings.HasSuffix(c.name, ".ip6.arpa.") && dns.CountLabel(parent) >= 34 {
+		if c.stockHas(dns.TypePTR) && c.twin.outcome(c.name) == nameError && strings.HasSuffix(c.name, ".ip6.arpa.") && dns.CountLabel(parent) >= 34 {
 			c.become()
 		}
 	}},
-	{"a PTR leads to a name that has the address", "3", "stock gives PTRs for whatever a slice says", func(c *comparison) {
+	{Named("a PTR leads to a name that has the address"), func(c *comparison) {
 		c.dropPTRs(func(addr netip.Addr, ptr *dns.PTR) bool { return !c.resolves(ptr.Ptr, addr) })
 	}},
-	{"PTRs to headless Services go first", "3", "stock mixes in those to endpoints of ClusterIP Services", func(c *comparison) {
+	{Named("PTRs to headless Services go first"), func(c *comparison) {
 		headless := func(ptr *dns.PTR) bool { return c.twin.at(strings.ToLower(ptr.Ptr)).isHeadless() }
 		if slices.ContainsFunc(c.stock.Answer, func(rr dns.RR) bool { ptr, ok := rr.(*dns.PTR); return ok && headless(ptr) }) {
 			c.dropPTRs(func(_ netip.Addr, ptr *dns.PTR) bool { return !headless(ptr) })
 		}
 	}},
-	{"an IPv4-mapped address is its IPv4 address", "2", "stock has no PTR for it", func(c *comparison) {
+	{Named("an IPv4-mapped address is its IPv4 address"), func(c *comparison) {
 		addr, _ := c.reverseAddr()
 		mapped := "::ffff:" + addr.String()
 		for _, rr := range c.want().Answer {
@@ -224,17 +221,17 @@ var rules = []rule{
 				continue
 			}
 			svc, label := c.twin.at(ptr.Ptr), c.twin.prefix(ptr.Ptr)
-			if slices.ContainsFunc(svc.ready(), func(e *twinEndpoint) bool { return e.label() == label && slices.Contains(e.texts, mapped) }) {
+			if slices.ContainsFunc(svc.ready(), func(e *endpoint) bool { return e.label() == label && slices.Contains(e.texts, mapped) }) {
 				c.become()
 				return
 			}
 		}
 	}},
-	{"a record is in an RRset once", "2", "stock repeats an address that has two spellings", func(c *comparison) {
+	{Named("a record is in an RRset once"), func(c *comparison) {
 		c.stock.Answer, c.stock.Extra = dns.Dedup(c.stock.Answer, nil), dns.Dedup(c.stock.Extra, nil)
 	}},
-	{"every endpoint of a headless DNS service is a name server", "2", "stock names those of the slice that lists its address; behaviour.md does not say so", func(c *comparison) {
-		several := func(key model.Key) bool {
+	{Named("every endpoint of a headless DNS service is a name server"), func(c *comparison) {
+		several := func(key types.NamespacedName) bool {
 			svc := c.twin.services[key]
 			return svc.isHeadless() && svc.slices > 1
 		}
@@ -242,46 +239,46 @@ var rules = []rule{
 			c.become()
 		}
 	}},
-	{"an endpoint in several slices has the ports of all of them", "4", "stock leaves out the slices in which it is not ready", func(c *comparison) {
-		if svc := c.service(); svc != nil && slices.ContainsFunc(svc.ready(), func(e *twinEndpoint) bool { return e.mixed }) && c.stockIsPartOf(c.want()) {
+	{Named("an endpoint in several slices has the ports of all of them"), func(c *comparison) {
+		if svc := c.service(); svc != nil && slices.ContainsFunc(svc.ready(), func(e *endpoint) bool { return e.mixed }) && c.stockIsPartOf(c.want()) {
 			c.become()
 		}
 	}},
-	{"an SRV's weight counts the records", "2", "stock counts addresses and ports twice that make one record", func(c *comparison) {
+	{Named("an SRV's weight counts the records"), func(c *comparison) {
 		for _, rr := range c.stock.Answer {
 			if srv, ok := rr.(*dns.SRV); ok {
 				srv.Weight = uint16(max(1, 100/len(c.stock.Answer)))
 			}
 		}
 	}},
-	{"additional has every address of a target", "2", "stock leaves out addresses without the port", func(c *comparison) {
+	{Named("additional has every address of a target"), func(c *comparison) {
 		if c.stockHas(dns.TypeSRV) {
 			c.stock.Extra = dns.Dedup(append(c.stock.Extra, c.twin.addressesOf(c.stock.Answer)...), nil)
 		}
 	}},
-	{"a denial's time to live is negative_ttl", "6", "stock uses ttl for it", func(c *comparison) {
+	{Named("a denial's time to live is negative_ttl"), func(c *comparison) {
 		for _, rr := range c.stock.Ns {
 			if soa, ok := rr.(*dns.SOA); ok && c.ownSOA(soa) {
-				soa.Hdr.Ttl, soa.Minttl = c.twin.cfg.negativeTTL, c.twin.cfg.negativeTTL
+				soa.Hdr.Ttl, soa.Minttl = c.twin.NegativeTTL, c.twin.NegativeTTL
 			}
 		}
 		for _, rr := range c.stock.Answer {
 			if soa, ok := rr.(*dns.SOA); ok {
-				soa.Minttl = c.twin.cfg.negativeTTL
+				soa.Minttl = c.twin.NegativeTTL
 			}
 		}
 	}},
-	{"the SOA's own time to live is ttl", "6", "stock takes no more than 300", func(c *comparison) {
+	{Named("the SOA's own time to live is ttl"), func(c *comparison) {
 		for _, rr := range c.stock.Answer {
 			if soa, ok := rr.(*dns.SOA); ok && soa.Hdr.Ttl == 300 {
-				soa.Hdr.Ttl = c.twin.cfg.ttl
+				soa.Hdr.Ttl = c.twin.TTL
 			}
 		}
 	}},
-	{"a reverse zone's SOA has the primary zone's names", "2", "stock makes names for it in the reverse zone", func(c *comparison) {
+	{Named("a reverse zone's SOA has the primary zone's names"), func(c *comparison) {
 		for _, rr := range slices.Concat(c.stock.Ns, c.stock.Answer) {
 			if soa, ok := rr.(*dns.SOA); ok && c.isReverse() && c.ownSOA(soa) {
-				soa.Ns, soa.Mbox = "ns.dns."+c.twin.cfg.primary, "hostmaster."+c.twin.cfg.primary
+				soa.Ns, soa.Mbox = "ns.dns."+c.twin.primary(), "hostmaster."+c.twin.primary()
 			}
 		}
 	}},
@@ -289,9 +286,7 @@ var rules = []rule{
 
 // want returns the twin's reply.
 func (c *comparison) want() *dns.Msg {
-	r := new(dns.Msg)
-	r.SetQuestion(c.question.Name, c.question.Qtype)
-	return c.twin.reply(r)
+	return c.twin.reply(c.question.Name, c.question.Qtype)
 }
 
 // become makes stock's reply that of the twin.
@@ -306,7 +301,7 @@ func (c *comparison) isApex() bool { return c.name == c.zone() }
 func (c *comparison) isNS() bool { return c.name == "ns.dns."+c.zone() }
 
 // isCNAME reports whether the name is that of an ExternalName Service.
-func (c *comparison) isCNAME() bool { return len(c.twin.owners[c.name][dns.TypeCNAME]) > 0 }
+func (c *comparison) isCNAME() bool { return c.twin.owners[c.name][dns.TypeCNAME] != nil }
 
 func (c *comparison) isAddressType() bool {
 	return c.question.Qtype == dns.TypeA || c.question.Qtype == dns.TypeAAAA
@@ -322,7 +317,7 @@ func (c *comparison) twinAnswersAddress() bool {
 
 // ownSOA reports whether soa is of one of our zones, not the next plugin's.
 func (c *comparison) ownSOA(soa *dns.SOA) bool {
-	return slices.Contains(c.twin.cfg.zones, strings.ToLower(soa.Hdr.Name))
+	return slices.Contains(c.twin.Zones, strings.ToLower(soa.Hdr.Name))
 }
 
 // stockDenies reports whether stock finds no such name: it says so, or leaves the answer to the next plugin.
@@ -375,19 +370,19 @@ func (c *comparison) below(label string) []string {
 }
 
 // at returns the Service that name is, or is below; one without anything if there is none.
-func (tw *twin) at(name string) *twinService {
-	labels := dns.SplitDomainName(strings.TrimSuffix(name, tw.zoneOf(name)))
+func (m *Model) at(name string) *service {
+	labels := dns.SplitDomainName(strings.TrimSuffix(name, m.zoneOf(name)))
 	if n := len(labels); n >= 3 && labels[n-1] == "svc" {
-		if svc := tw.services[model.Key{Namespace: labels[n-2], Name: labels[n-3]}]; svc != nil {
+		if svc := m.services[types.NamespacedName{Namespace: labels[n-2], Name: labels[n-3]}]; svc != nil {
 			return svc
 		}
 	}
-	return new(twinService)
+	return new(service)
 }
 
 // prefix returns what stands before the Service in name.
-func (tw *twin) prefix(name string) string {
-	rest, ok := strings.CutSuffix(name, "."+"svc."+name[len(name)-len(tw.zoneOf(strings.ToLower(name))):])
+func (m *Model) prefix(name string) string {
+	rest, ok := strings.CutSuffix(name, "."+"svc."+name[len(name)-len(m.zoneOf(strings.ToLower(name))):])
 	labels := strings.Split(rest, ".")
 	if !ok || len(labels) < 3 {
 		return ""
@@ -401,7 +396,7 @@ func (c *comparison) strayServer() bool {
 		if c.twin.shown(svc) && !svc.isExternal() {
 			continue
 		}
-		if slices.ContainsFunc(svc.ready(), func(e *twinEndpoint) bool { return slices.Contains(localAddrs, e.addr) }) {
+		if slices.ContainsFunc(svc.ready(), func(e *endpoint) bool { return slices.Contains(c.twin.Local, e.addr) }) {
 			return true
 		}
 	}
@@ -409,7 +404,7 @@ func (c *comparison) strayServer() bool {
 }
 
 // service returns the Service that the name is, or is below; nil if none is shown.
-func (c *comparison) service() *twinService {
+func (c *comparison) service() *service {
 	if svc := c.twin.at(c.name); c.twin.shown(svc) {
 		return svc
 	}
@@ -417,7 +412,7 @@ func (c *comparison) service() *twinService {
 }
 
 // host returns the Service and the hostname's label of a name of that form.
-func (c *comparison) host() (*twinService, string) {
+func (c *comparison) host() (*service, string) {
 	labels := c.below("svc")
 	svc := c.service()
 	if n := len(labels); svc == nil || n < 3 || labels[n-3][0] == '_' {
@@ -427,8 +422,8 @@ func (c *comparison) host() (*twinService, string) {
 }
 
 // path returns the Services that the answer leads through.
-func (c *comparison) path() []*twinService {
-	list := []*twinService{c.twin.at(c.name)}
+func (c *comparison) path() []*service {
+	list := []*service{c.twin.at(c.name)}
 	for _, rr := range c.want().Answer {
 		if cname, ok := rr.(*dns.CNAME); ok {
 			list = append(list, c.twin.at(cname.Target))
@@ -473,7 +468,7 @@ func (c *comparison) dropPTRs(wrong func(addr netip.Addr, ptr *dns.PTR) bool) {
 		ptr, ok := rr.(*dns.PTR)
 		return ok && wrong(addr, ptr)
 	})
-	if len(c.stock.Answer) == 0 && c.twin.outcome(c.name) == index.NameError {
+	if len(c.stock.Answer) == 0 && c.twin.outcome(c.name) == nameError {
 		c.become()
 	}
 }

@@ -1,6 +1,6 @@
 //go:build !kubernetes
 
-package headless
+package oracle
 
 import (
 	"bytes"
@@ -13,15 +13,14 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
-	"github.com/coredns-headless/headless/internal/model"
 	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 )
 
@@ -32,11 +31,11 @@ type cluster struct {
 
 type clusterKey struct {
 	kind string
-	model.Key
+	types.NamespacedName
 }
 
 func clusterKeyOf(obj kubetest.Object) clusterKey {
-	return clusterKey{fmt.Sprintf("%T", obj), model.Key{Namespace: obj.GetNamespace(), Name: obj.GetName()}}
+	return clusterKey{fmt.Sprintf("%T", obj), types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetName()}}
 }
 
 func (c *cluster) put(obj kubetest.Object) { c.objects[clusterKeyOf(obj)] = obj }
@@ -46,7 +45,7 @@ func (c *cluster) clone() *cluster { return &cluster{maps.Clone(c.objects)} }
 // keys returns the keys in a fixed order, so that a seed always means the same cluster.
 func (c *cluster) keys() []clusterKey {
 	return slices.SortedFunc(maps.Keys(c.objects), func(a, b clusterKey) int {
-		return cmp.Or(strings.Compare(a.kind, b.kind), a.Compare(b.Key))
+		return cmp.Or(strings.Compare(a.kind, b.kind), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 	})
 }
 
@@ -129,7 +128,7 @@ func (g *generator) labels(obj kubetest.Object, extra ...string) {
 }
 
 func (g *generator) namespace(name string) kubetest.Object {
-	ns := kubetest.Namespace(name)
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	g.labels(ns)
 	return ns
 }
@@ -226,19 +225,19 @@ func (g *generator) service(namespace, name string) kubetest.Object {
 		}
 	}
 	if g.one(10) {
-		svc.Annotations = map[string]string{kube.HostnamesAnnotation: choose(g, someWords...)}
+		svc.Annotations = map[string]string{"coredns-headless.github.io/hostnames": choose(g, someWords...)}
 	}
 	for _, p := range g.ports() {
-		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: p.Name(), Protocol: corev1.Protocol(p.Proto()), Port: int32(p.Number)})
+		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: p.name, Protocol: corev1.Protocol(p.proto), Port: int32(p.number)})
 	}
 	return svc
 }
 
-func (g *generator) ports() []model.Port {
+func (g *generator) ports() []port {
 	return choose(g,
-		nil, []model.Port{model.PortOf("", "TCP", 80)}, []model.Port{model.PortOf("http", "TCP", 80)}, []model.Port{model.PortOf("http", "TCP", 8080)}, []model.Port{model.PortOf("http", "TCP", 80)},
-		[]model.Port{model.PortOf("http", "TCP", 80), model.PortOf("dns", "UDP", 53)}, []model.Port{model.PortOf("dns", "UDP", 53), model.PortOf("dns-tcp", "TCP", 53)},
-		[]model.Port{model.PortOf("c", "SCTP", 9), model.PortOf("svc", "TCP", 9)}, []model.Port{model.PortOf("http", "UDP", 80)},
+		nil, []port{{"", "TCP", 80}}, []port{{"http", "TCP", 80}}, []port{{"http", "TCP", 8080}}, []port{{"http", "TCP", 80}},
+		[]port{{"http", "TCP", 80}, {"dns", "UDP", 53}}, []port{{"dns", "UDP", 53}, {"dns-tcp", "TCP", 53}},
+		[]port{{"c", "SCTP", 9}, {"svc", "TCP", 9}}, []port{{"http", "UDP", 80}},
 	)
 }
 
@@ -257,8 +256,8 @@ func (g *generator) slice(namespace, name, service string) kubetest.Object {
 		es.AddressType, addresses = discoveryv1.AddressTypeIPv6, some6
 	}
 	for _, p := range g.ports() {
-		proto := corev1.Protocol(p.Proto())
-		es.Ports = append(es.Ports, discoveryv1.EndpointPort{Name: new(p.Name()), Protocol: &proto, Port: new(int32(p.Number))})
+		proto := corev1.Protocol(p.proto)
+		es.Ports = append(es.Ports, discoveryv1.EndpointPort{Name: new(p.name), Protocol: &proto, Port: new(int32(p.number))})
 	}
 	for range g.IntN(4) {
 		es.Endpoints = append(es.Endpoints, g.endpoint(addresses))
@@ -415,12 +414,12 @@ var everyType = []uint16{
 
 // questions returns what is asked about c: about each name a few types, in another spelling another, and about a name that is
 // nearly that one.
-func (g *generator) questions(cfg *config, c *cluster) []dns.Question {
+func (g *generator) questions(zones []string, c *cluster) []dns.Question {
 	qs := &questionList{seen: make(map[dns.Question]bool)}
-	for _, zone := range cfg.zones {
+	for _, zone := range zones {
 		qs.add(zone, dns.TypeSOA, dns.TypeNS)
 	}
-	for _, name := range g.names(cfg, c) {
+	for _, name := range g.names(zones, c) {
 		if name[0] == '_' {
 			qs.add(name, dns.TypeSRV)
 		}
@@ -473,7 +472,7 @@ func (g *generator) miss(name string) string {
 
 // names returns the names that exist according to either plugin, though not every ancestor of a reverse name, and some that
 // hang below them.
-func (g *generator) names(cfg *config, c *cluster) []string {
+func (g *generator) names(zones []string, c *cluster) []string {
 	var names []string
 	seen := make(map[string]bool)
 	add := func(list ...string) {
@@ -484,9 +483,10 @@ func (g *generator) names(cfg *config, c *cluster) []string {
 			}
 		}
 	}
-	services, ports, hosts, addresses := []model.Key{}, map[model.Key][]string{}, map[model.Key][]string{}, []string{"::5"}
+	services, addresses := []types.NamespacedName{}, []string{"::5"}
+	ports, hosts := map[types.NamespacedName][]string{}, map[types.NamespacedName][]string{}
 	for _, key := range c.keys() {
-		at := key.Key
+		at := key.NamespacedName
 		switch obj := c.objects[key].(type) {
 		case *corev1.Service:
 			services = append(services, at)
@@ -505,10 +505,10 @@ func (g *generator) names(cfg *config, c *cluster) []string {
 				addresses = append(addresses, e.Addresses...)
 				for _, text := range e.Addresses {
 					if addr, err := netip.ParseAddr(text); err == nil {
-						hosts[at] = append(hosts[at], dashedLabel(addr.Unmap()), stockLabel(text, "", ""))
+						hosts[at] = append(hosts[at], AddressLabel(addr.Unmap()), stockLabel(text, "", ""))
 					}
 				}
-				hosts[at] = append(hosts[at], strings.ToLower(value(e.Hostname)))
+				hosts[at] = append(hosts[at], strings.ToLower(deref(e.Hostname)))
 				if e.TargetRef != nil {
 					hosts[at] = append(hosts[at], e.TargetRef.Name)
 				}
@@ -516,14 +516,14 @@ func (g *generator) names(cfg *config, c *cluster) []string {
 		case *corev1.Pod:
 			for _, ip := range obj.Status.PodIPs {
 				addresses = append(addresses, ip.IP)
-				for _, zone := range cfg.zones {
+				for _, zone := range zones {
 					addr := netip.MustParseAddr(ip.IP)
-					add(dashedLabel(addr)+"."+obj.Namespace+".pod."+zone, strings.ReplaceAll(addr.StringExpanded(), ":", "-")+"."+obj.Namespace+".pod."+zone)
+					add(AddressLabel(addr)+"."+obj.Namespace+".pod."+zone, strings.ReplaceAll(addr.StringExpanded(), ":", "-")+"."+obj.Namespace+".pod."+zone)
 				}
 			}
 		}
 	}
-	for _, zone := range cfg.zones {
+	for _, zone := range zones {
 		add(zone)
 		for _, name := range []string{"svc", "pod", "dns", "ns.dns", "dns-version", "x.dns", "x.dns-version", "x"} {
 			add(name + "." + zone)

@@ -1,10 +1,8 @@
 //go:build !kubernetes
 
-package headless
+package oracle
 
 import (
-	"context"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,36 +10,36 @@ import (
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/miekg/dns"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // objectsOf returns the objects in manifests as a cluster.
 func objectsOf(t *testing.T, files ...string) *cluster {
 	t.Helper()
 	c := &cluster{make(map[clusterKey]kubetest.Object)}
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		objects, err := manifests.Decode(content)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, obj := range objects {
-			c.put(obj.(kubetest.Object))
-		}
+	objects, err := manifests.Read(files...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, obj := range objects {
+		c.put(obj.(kubetest.Object))
 	}
 	if len(c.objects) == 0 {
 		t.Fatalf("no objects in %v", files)
 	}
-	c.put(kubetest.Namespace("default"))
+	c.put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
 	return c
 }
 
 // TestDifferentialZonalAndImportedNames holds the names of zonal and multicluster, which the generated clusters do not have,
 // against the kubernetes plugin: whatever it answers with data, headless answers with the same data.
 func TestDifferentialZonalAndImportedNames(t *testing.T) {
-	p := newPair(t, "cluster.local clusterset.local", "zonal\nmulticluster clusterset.local", objectsOf(t, "testdata/cluster.yaml", "testdata/imports.yaml"))
+	const zones = "cluster.local clusterset.local"
+	objects := objectsOf(t, "../../testdata/cluster.yaml", "../../testdata/imports.yaml")
+	p := newPair(t, configOf(t, zones, ""), zones, "zonal\nmulticluster clusterset.local", objects)
+	p.settle()
 	const zone, set = ".default.svc.cluster.local.", ".default.svc.clusterset.local."
 	var qnames []string
 	for _, svc := range []string{"zoned", "web", "vip", "ext", "empty", "nobody"} {
@@ -60,15 +58,15 @@ func TestDifferentialZonalAndImportedNames(t *testing.T) {
 	data := 0
 	for _, qname := range qnames {
 		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV} {
-			stock := asking(p.stock)(context.Background(), qname, qtype)
-			ours := asking(p.ours)(context.Background(), qname, qtype)
+			stock := p.stock.ask(qname, qtype)
+			ours := p.ours.ask(qname, qtype)
 			if len(stock.Answer) == 0 {
 				continue
 			}
 			data++
 			for i, sections := range [][2][]dns.RR{{stock.Answer, ours.Answer}, {stock.Extra, ours.Extra}} {
 				// Names in RDATA are in lower case with us.
-				want, got := lowered(t, sections[0]), lowered(t, sections[1])
+				want, got := lowered(sections[0]), lowered(sections[1])
 				if !slices.Equal(got, want) {
 					t.Errorf("%s %s, section %d:\nstock %q\nours  %q", qname, dns.TypeToString[qtype], i, want, got)
 				}
@@ -82,11 +80,10 @@ func TestDifferentialZonalAndImportedNames(t *testing.T) {
 }
 
 // lowered returns RRs in presentation format, in lower case and sorted.
-func lowered(t *testing.T, rrs []dns.RR) []string {
-	t.Helper()
-	texts := lines(t, rrs)
-	for i := range texts {
-		texts[i] = strings.ToLower(texts[i])
+func lowered(rrs []dns.RR) []string {
+	texts := make([]string, len(rrs))
+	for i, rr := range rrs {
+		texts[i] = strings.ToLower(rr.String())
 	}
 	slices.Sort(texts)
 	return texts

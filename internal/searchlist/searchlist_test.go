@@ -1,6 +1,7 @@
 //go:build linux && !kubernetes
 
-package headless
+// Package searchlist looks up short names as programs in pods do.
+package searchlist
 
 import (
 	"bytes"
@@ -11,7 +12,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,12 +23,15 @@ import (
 
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/manifests"
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	_ "github.com/coredns/coredns/plugin/bind"
+	_ "github.com/coredns/coredns/plugin/forward"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -334,7 +337,7 @@ var searchRules = []searchRule{
 	{
 		name: "dns and dns-version exist", section: "1",
 		why:       "musl ends its search at NODATA, where ns.dns and the version are below or at the name",
-		resolvers: []string{"musl"}, plugins: []string{pluginName},
+		resolvers: []string{"musl"}, plugins: []string{"headless"},
 		instead: map[string]string{
 			"pod dns":          "",
 			"pod dns-version":  "",
@@ -346,7 +349,7 @@ var searchRules = []searchRule{
 	{
 		name: "protocols and ports exist", section: "1",
 		why:       "musl ends its search at NODATA; SRV records are below or at the name",
-		resolvers: []string{"musl"}, plugins: []string{pluginName},
+		resolvers: []string{"musl"}, plugins: []string{"headless"},
 		instead: map[string]string{
 			"pod _tcp.web":                 "",
 			"pod _udp.web":                 "",
@@ -364,7 +367,7 @@ var searchRules = []searchRule{
 	{
 		name: "zone names exist", section: "1",
 		why:       "musl ends its search at NODATA; zonal names are below the name",
-		resolvers: []string{"musl"}, plugins: []string{pluginName},
+		resolvers: []string{"musl"}, plugins: []string{"headless"},
 		instead: map[string]string{
 			"pod _zone.web":          "",
 			"pod pin._zone.web":      "",
@@ -376,7 +379,7 @@ var searchRules = []searchRule{
 	{
 		name: "cluster ids exist", section: "1",
 		why:       "musl ends its search at NODATA; endpoints are below the name",
-		resolvers: []string{"musl"}, plugins: []string{pluginName},
+		resolvers: []string{"musl"}, plugins: []string{"headless"},
 		instead: map[string]string{
 			"set east.db":  "",
 			"set west.db":  "",
@@ -386,7 +389,7 @@ var searchRules = []searchRule{
 	{
 		name: "reverse names exist", section: "1",
 		why:       "musl ends its search at NODATA; the name has a PTR record or leads to some",
-		resolvers: []string{"musl"}, plugins: []string{pluginName},
+		resolvers: []string{"musl"}, plugins: []string{"headless"},
 		instead: map[string]string{
 			"reverse a": "",
 			"reverse d": "",
@@ -395,7 +398,7 @@ var searchRules = []searchRule{
 	{
 		name: "a Service with hostnames that are not ready exists", section: "1",
 		why:       "musl ends its search at NODATA, even where another cluster has the Service",
-		resolvers: []string{"musl"}, plugins: []string{pluginName},
+		resolvers: []string{"musl"}, plugins: []string{"headless"},
 		instead: map[string]string{
 			"pod all":         "",
 			"pod all.default": "",
@@ -409,7 +412,7 @@ var searchRules = []searchRule{
 	{
 		name: "namespaces, svc, pod and zonal names exist", section: "1",
 		why:       "musl ends its search at NODATA, which stock gives too",
-		resolvers: []string{"musl"}, plugins: []string{"kubernetes", pluginName},
+		resolvers: []string{"musl"}, plugins: []string{"kubernetes", "headless"},
 		instead: map[string]string{
 			"pod blue":                 "",
 			"pod default":              "",
@@ -426,7 +429,7 @@ var searchRules = []searchRule{
 	{
 		name: "an ExternalName without an address", section: "2",
 		why:       "glibc and musl end their search at a CNAME that leads to NODATA",
-		resolvers: []string{"glibc", "musl"}, plugins: []string{"kubernetes", pluginName},
+		resolvers: []string{"glibc", "musl"}, plugins: []string{"kubernetes", "headless"},
 		instead: map[string]string{
 			"pod ext-empty": "",
 		},
@@ -434,7 +437,7 @@ var searchRules = []searchRule{
 	{
 		name: "an ExternalName without an address, in the cluster", section: "2",
 		why:       "stock gives NODATA, ours the CNAME: musl ends its search at both",
-		resolvers: []string{"musl"}, plugins: []string{"kubernetes", pluginName},
+		resolvers: []string{"musl"}, plugins: []string{"kubernetes", "headless"},
 		instead: map[string]string{
 			"pod hollow":  "",
 			"pod circle":  "",
@@ -446,7 +449,7 @@ var searchRules = []searchRule{
 	{
 		name: "a CNAME stays in the answer", section: "2",
 		why:       "glibc goes on at NODATA but not at a CNAME without an address",
-		resolvers: []string{"glibc"}, plugins: []string{pluginName},
+		resolvers: []string{"glibc"}, plugins: []string{"headless"},
 		instead: map[string]string{
 			"pod hollow":  "",
 			"pod circle":  "",
@@ -474,7 +477,7 @@ var searchRules = []searchRule{
 	{
 		name: "a chain has eight CNAMEs at most", section: "2",
 		why:       "Go goes on at a CNAME without an address",
-		resolvers: []string{"go"}, plugins: []string{pluginName},
+		resolvers: []string{"go"}, plugins: []string{"headless"},
 		instead: map[string]string{
 			"pod hop-1": beyond,
 		},
@@ -482,7 +485,7 @@ var searchRules = []searchRule{
 	{
 		name: "a chain has eight CNAMEs at most, and ends the search", section: "2",
 		why:       "glibc and musl end their search at a CNAME without an address",
-		resolvers: []string{"glibc", "musl"}, plugins: []string{pluginName},
+		resolvers: []string{"glibc", "musl"}, plugins: []string{"headless"},
 		instead: map[string]string{
 			"pod hop-1": "",
 		},
@@ -491,7 +494,7 @@ var searchRules = []searchRule{
 	{
 		name: "hostnames that are not ready", section: "4",
 		why:       "the annotation of the Service asks for them; stock does not know it",
-		resolvers: searchResolvers, plugins: []string{pluginName},
+		resolvers: searchResolvers, plugins: []string{"headless"},
 		instead: map[string]string{
 			"pod not-ready.all":   "10.0.8.3",
 			"pod leaving.all":     "10.0.8.4",
@@ -503,7 +506,7 @@ var searchRules = []searchRule{
 	{
 		name: "ports and protocols have underscores", section: "2",
 		why:       "stock takes them off and does not care whether they are there",
-		resolvers: searchResolvers, plugins: []string{pluginName},
+		resolvers: searchResolvers, plugins: []string{"headless"},
 		instead: map[string]string{
 			"pod http.tcp.web": beyond,
 		},
@@ -511,7 +514,7 @@ var searchRules = []searchRule{
 	{
 		name: "an address has one spelling", section: "2",
 		why:       "a v4-mapped address is named after the IPv4 address, and no label starts with a hyphen",
-		resolvers: searchResolvers, plugins: []string{pluginName},
+		resolvers: searchResolvers, plugins: []string{"headless"},
 		instead: map[string]string{
 			"pod 10-0-2-9.anon": "10.0.2.9",
 			"pod 0--5.anon":     "::5",
@@ -528,7 +531,7 @@ var searchRules = []searchRule{
 	{
 		name: "a label that starts with a hyphen does not exist", section: "2",
 		why:       "only musl asks for it, and goes on",
-		resolvers: []string{"musl"}, plugins: []string{pluginName},
+		resolvers: []string{"musl"}, plugins: []string{"headless"},
 		instead: map[string]string{
 			"pod --5.anon": beyond,
 		},
@@ -536,7 +539,7 @@ var searchRules = []searchRule{
 	{
 		name: "endpoints that are names", section: "4",
 		why:       "stock gives a CNAME; the endpoints of an FQDN slice are none of ours",
-		resolvers: searchResolvers, plugins: []string{pluginName},
+		resolvers: searchResolvers, plugins: []string{"headless"},
 		instead: map[string]string{
 			"pod fqdn": beyond,
 		},
@@ -544,7 +547,7 @@ var searchRules = []searchRule{
 	{
 		name: "ns.dns has the addresses of the DNS service", section: "2",
 		why:       "stock does not find the service by an address that bind names",
-		resolvers: searchResolvers, plugins: []string{pluginName},
+		resolvers: searchResolvers, plugins: []string{"headless"},
 		instead: map[string]string{
 			"pod ns.dns":  "10.96.0.10",
 			"node ns.dns": "10.96.0.10",
@@ -563,7 +566,7 @@ var searchRules = []searchRule{
 
 // The servers, by the address that each listens on, and the resolvers.
 var (
-	searchServers   = map[string]string{"kubernetes": "127.0.0.1", pluginName: "127.0.0.2"}
+	searchServers   = map[string]string{"kubernetes": "127.0.0.1", "headless": "127.0.0.2"}
 	searchResolvers = []string{"go", "glibc", "musl"}
 )
 
@@ -776,7 +779,17 @@ func serveSearchLists(t *testing.T, folder string) {
 			fallthrough in-addr.arpa ip6.arpa
 		}` + "\n" + forward + "\n}\n"
 	}
-	startServer(t, c)
+	caddy.Quiet, dnsserver.Quiet = true, true
+	dnsserver.Directives = append([]string{"headless"}, dnsserver.Directives...)
+	instance, err := caddy.Start(caddy.CaddyfileInput{ServerTypeName: "dns", Contents: []byte(c)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := instance.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
 
 	outcomes := make(searchOutcomes)
 	for _, resolver := range searchResolvers {
@@ -849,21 +862,18 @@ func writeFile(t *testing.T, file, content string) {
 // putSearchObjects puts the objects of the test, and the namespaces that they are in, on the API server.
 func putSearchObjects(t *testing.T, api *kubetest.Server) {
 	t.Helper()
-	for _, content := range []string{readDocument(t, "testdata/cluster.yaml"), readDocument(t, "testdata/imports.yaml"), searchObjects} {
-		objects, err := manifests.Decode([]byte(content))
-		if err != nil {
-			t.Fatal(err)
+	more := filepath.Join(t.TempDir(), "more.yaml")
+	writeFile(t, more, searchObjects)
+	objects, err := manifests.Read("../../testdata/cluster.yaml", "../../testdata/imports.yaml", more)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, obj := range objects {
+		o := obj.(kubetest.Object) // those of every kind are
+		if ns := o.GetNamespace(); ns != "" {
+			api.Put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})
 		}
-		for _, obj := range objects {
-			o, err := meta.Accessor(obj)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if ns := o.GetNamespace(); ns != "" {
-				api.Put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})
-			}
-			api.Put(obj)
-		}
+		api.Put(o)
 	}
 }
 
@@ -884,7 +894,11 @@ func searchUpstreamAddr(name string) (addr string, ok bool) {
 // startSearchUpstream starts a DNS server for the names outside the cluster, and returns its address.
 func startSearchUpstream(t *testing.T) string {
 	t.Helper()
-	return serveDNS(t, func(w dns.ResponseWriter, r *dns.Msg) {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &dns.Server{PacketConn: conn, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
 		m := new(dns.Msg)
 		m.SetReply(r)
 		m.RecursionAvailable = true // glibc takes NODATA without it for a referral
@@ -894,10 +908,18 @@ func startSearchUpstream(t *testing.T) string {
 		case !ok:
 			m.Rcode = dns.RcodeNameError
 		case q.Qtype == dns.TypeA && addr != "":
-			m.Answer = []dns.RR{addressRR(q.Name, 60, netip.MustParseAddr(addr))}
+			hdr := dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60}
+			m.Answer = []dns.RR{&dns.A{Hdr: hdr, A: net.ParseIP(addr)}}
 		}
 		_ = w.WriteMsg(m) // the client will notice
+	})}
+	go func() { _ = server.ActivateAndServe() }() // until it is shut down
+	t.Cleanup(func() {
+		if err := server.Shutdown(); err != nil {
+			t.Error(err)
+		}
 	})
+	return conn.LocalAddr().String()
 }
 
 // resolveAll looks up names with the resolvers that are there and returns the addresses of each name by resolver.
