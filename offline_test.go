@@ -43,11 +43,11 @@ prod.example.org:1053 {
 			t.Errorf("stanza %d: got the zones %q, want %q", i, got, want)
 		}
 	}
-	if args, ok := stanzas[0].Option("namespaces"); !ok || !slices.Equal(args, []string{"default", "shop"}) {
-		t.Errorf("got the namespaces %q, %v; want default and shop", args, ok)
+	if got := stanzas[0].Namespaces(); !slices.Equal(got, []string{"default", "shop"}) {
+		t.Errorf("got the namespaces %q, want default and shop", got)
 	}
-	if args, ok := stanzas[1].Option("namespaces"); ok {
-		t.Errorf("got the namespaces %q of a stanza without options", args)
+	if got := stanzas[1].Namespaces(); len(got) > 0 {
+		t.Errorf("got the namespaces %q of a stanza without options", got)
 	}
 }
 

@@ -34,7 +34,7 @@ func one(id, fix, text string, args ...any) []cause {
 
 // notPermitted: what makes the name may not be listed.
 func (q *inquiry) notPermitted() []cause {
-	if why := q.c.unknown["namespaces/"+q.namespace]; why != "" && q.option("namespace_labels") {
+	if why := q.c.unknown["namespaces/"+q.namespace]; why != "" && !q.s.stanza.NamespaceLabels().Empty() {
 		return one("not-permitted", kubectl("", "auth", "can-i", "get", "namespace", q.namespace), "%s", why)
 	}
 	resources := []string{"services", "endpointslices"}
@@ -53,8 +53,8 @@ func (q *inquiry) notPermitted() []cause {
 func (q *inquiry) nameCauses() []cause {
 	if q.zone == "" {
 		if before, _, isCluster := strings.Cut(q.fqdn, ".svc."); isCluster {
-			return one("wrong-zone", "ask for "+before+".svc."+trimmed(q.s.primary()),
-				"%s looks like the name of a Service, but the zone of this cluster is %s", trimmed(q.fqdn), trimmed(q.s.primary()))
+			return one("wrong-zone", "ask for "+before+".svc."+trimmed(q.s.stanza.Primary()),
+				"%s looks like the name of a Service, but the zone of this cluster is %s", trimmed(q.fqdn), trimmed(q.s.stanza.Primary()))
 		}
 		return q.outsideCauses()
 	}
@@ -137,24 +137,23 @@ func (q *inquiry) elsewhere() (where, fix string) {
 
 // filtered says which option hides a Namespace.
 func (q *inquiry) filtered(namespace string) []cause {
-	if names, ok := q.s.stanza.Option("namespaces"); ok {
+	if names := q.s.stanza.Namespaces(); !q.s.stanza.Serves(namespace) {
 		return one("namespace-filtered", fmt.Sprintf("in the Corefile: namespaces %s %s", strings.Join(names, " "), namespace),
 			"Namespace %s exists, but the server does not serve it: its stanza says `namespaces %s`", namespace, strings.Join(names, " "))
 	}
-	words, _ := q.s.stanza.Option("namespace_labels")
-	expression := strings.Join(words, " ")
+	selector := q.s.stanza.NamespaceLabels()
 	fix := "label the Namespace so that it matches, or change the Corefile"
-	if missing := missingLabels(expression, q.c.namespaces[namespace]); len(missing) > 0 {
+	if missing := missingLabels(selector, q.c.namespaces[namespace]); len(missing) > 0 {
 		fix = kubectl("", append([]string{"label", "namespace", namespace}, missing...)...)
 	}
 	return one("namespace-filtered", fix,
-		"Namespace %s exists, but the server does not serve it: its stanza says `namespace_labels %s`, which its labels do not match", namespace, expression)
+		"Namespace %s exists, but the server does not serve it: its stanza says `namespace_labels %s`, which its labels do not match", namespace, selector)
 }
 
-// missingLabels returns arguments of kubectl label that make ns match an expression, as far as a label can.
-func missingLabels(expression string, ns *corev1.Namespace) []string {
-	requirements, err := labels.ParseToRequirements(expression)
-	if err != nil || ns == nil {
+// missingLabels returns arguments of kubectl label that make ns match a selector, as far as a label can.
+func missingLabels(selector labels.Selector, ns *corev1.Namespace) []string {
+	requirements, _ := selector.Requirements() // a stanza has no selector that selects nothing
+	if ns == nil {
 		return nil
 	}
 	var missing []string
@@ -178,12 +177,11 @@ func (q *inquiry) podNameCauses() []cause {
 	if !q.pod || q.outcome() == found {
 		return nil
 	}
-	mode, _ := q.s.stanza.Option("pods")
-	switch {
-	case len(mode) == 0 || mode[0] == "disabled":
+	switch mode := q.s.stanza.PodMode(); {
+	case mode == "disabled":
 		return one("pods-disabled", "in the Corefile: pods insecure (any address) or pods verified (those of Pods)",
 			"names below pod exist only with the option pods, which is disabled")
-	case mode[0] == "verified" && q.service != "":
+	case mode == "verified" && q.service != "":
 		return one("no-such-pod", kubectl(q.namespace, "get", "pods", "-o", "wide"),
 			"no Pod of Namespace %s has the address %s, and the stanza says `pods verified`", q.namespace, q.service)
 	}
@@ -195,12 +193,9 @@ func (q *inquiry) serviceCauses() []cause {
 	if !q.isService() {
 		return nil
 	}
-	if words, ok := q.s.stanza.Option("labels"); ok && q.svc != nil {
-		expression := strings.Join(words, " ")
-		if selector, err := labels.Parse(expression); err == nil && !selector.Matches(labels.Set(q.svc.Labels)) {
-			return one("service-filtered", "label the Service so that it matches, or change the Corefile",
-				"Service %s/%s exists, but the server does not serve it: its stanza says `labels %s`, which its labels do not match", q.namespace, q.service, expression)
-		}
+	if selector := q.s.stanza.Labels(); q.svc != nil && !selector.Matches(labels.Set(q.svc.Labels)) {
+		return one("service-filtered", "label the Service so that it matches, or change the Corefile",
+			"Service %s/%s exists, but the server does not serve it: its stanza says `labels %s`, which its labels do not match", q.namespace, q.service, selector)
 	}
 	if q.svc != nil {
 		return nil

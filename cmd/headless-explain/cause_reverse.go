@@ -24,7 +24,7 @@ func (q *inquiry) reverseCauses() []cause {
 			return one("not-ready", kubectl(svc.Namespace, "get", "pods", "-o", "wide"),
 				"the address %s is that of an endpoint of Service %s/%s which is not ready; only ready ones have reverse names", address, svc.Namespace, svc.Name)
 		}
-		of := &inquiry{s: q.s, c: q.c, name: q.s.parse(svc.Name + "." + svc.Namespace + ".svc." + q.s.primary()), svc: svc, endpoints: endpoints}
+		of := &inquiry{s: q.s, c: q.c, name: q.s.parse(svc.Name + "." + svc.Namespace + ".svc." + q.s.stanza.Primary()), svc: svc, endpoints: endpoints}
 		if causes := of.serviceCauses(); causes != nil {
 			return causes
 		}

@@ -43,7 +43,7 @@ func (q *inquiry) sliceCauses() []cause {
 
 // hiddenSliceCauses: an option keeps the server from seeing the EndpointSlices.
 func (q *inquiry) hiddenSliceCauses() []cause {
-	if q.option("noendpoints") {
+	if q.s.stanza.NoEndpoints() {
 		fix := "in the Corefile: take out noendpoints"
 		if q.scope != "" {
 			fix = "in the Corefile, on all replicas: take out noendpoints, and add zonal" // which is refused beside it
@@ -51,13 +51,7 @@ func (q *inquiry) hiddenSliceCauses() []cause {
 		return one("endpoints-off", fix,
 			"the server does without endpoints, for its stanza says `noendpoints`; headless Services do not exist then")
 	}
-	selector := labels.Everything()
-	option := "labels"
-	if words, ok := q.s.stanza.Option(option); ok {
-		selector, _ = labels.Parse(strings.Join(words, " ")) // the stanza was accepted
-	}
-	words, _ := q.s.stanza.Option("endpoints")
-	onlyHeadless := len(words) > 0 && words[0] == "headless"
+	selector, onlyHeadless := q.s.stanza.Labels(), q.s.stanza.HeadlessOnly()
 	for _, es := range q.c.slicesOf(q.svc) {
 		_, marked := es.Labels[corev1.IsHeadlessService]
 		switch {

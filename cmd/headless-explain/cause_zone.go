@@ -23,7 +23,7 @@ func (q *inquiry) zoneCauses() []cause {
 	case !q.isHeadless():
 		return one("zonal-not-headless", "ask for "+q.shown(q.service, q.namespace),
 			"Service %s/%s has a ClusterIP, and only headless Services have names below _zone", q.namespace, q.service)
-	case !q.option("zonal"):
+	case !q.s.stanza.Zonal():
 		return one("zonal-off", "in the Corefile, on all replicas: zonal", "names below _zone exist only with the option zonal, and the server's stanza does not have it")
 	case !anyReady || q.topology != "" && !q.isPinned():
 		return nil

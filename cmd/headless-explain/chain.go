@@ -36,7 +36,7 @@ func (q *inquiry) chain() []link {
 	switch {
 	case q.zone == "":
 		state = open
-	case q.invalid && q.outcome() == nxdomain && !isReverse(q.fqdn), q.scope != "" && !q.option("zonal"):
+	case q.invalid && q.outcome() == nxdomain && !isReverse(q.fqdn), q.scope != "" && !q.s.stanza.Zonal():
 		state = bad
 	}
 	links := []link{{Step: "name", State: state, Text: q.String()}}

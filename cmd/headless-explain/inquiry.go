@@ -52,16 +52,9 @@ func (q *inquiry) isExternal() bool {
 	return q.svc != nil && q.svc.Spec.Type == corev1.ServiceTypeExternalName
 }
 
-// option reports whether an option stands in the stanza.
-func (q *inquiry) option(name string) bool {
-	_, ok := q.s.stanza.Option(name)
-	return ok
-}
-
 // needsEndpoints reports whether the name has records only by endpoints.
 func (q *inquiry) needsEndpoints() bool {
-	args, _ := q.s.stanza.Option("ignore")
-	return q.svc != nil && !q.isExternal() && (q.isHeadless() || q.hostname != "" || len(args) > 0)
+	return q.svc != nil && !q.isExternal() && (q.isHeadless() || q.hostname != "" || q.s.stanza.IgnoreEmpty())
 }
 
 // own returns the endpoints that the name is of: all of the Service, or those that have the hostname or are in the topology zone.
@@ -74,7 +67,7 @@ func (q *inquiry) own() []endpoint {
 	}
 	var own []endpoint
 	for i := range q.endpoints {
-		if e := &q.endpoints[i]; e.label() == q.hostname || e.hostname == "" && e.pod == q.hostname && q.option("endpoint_pod_names") {
+		if e := &q.endpoints[i]; e.label() == q.hostname || e.hostname == "" && e.pod == q.hostname && q.s.stanza.PodNames() {
 			own = append(own, *e)
 		}
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // report is what is printed, as text or as JSON. Lists in it have the first few of what they count.
@@ -101,7 +100,7 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 	r.Notes = slices.DeleteFunc(r.Notes, func(note string) bool {
 		return slices.ContainsFunc(r.Chain, func(l link) bool { return l.Text == note })
 	})
-	if falls, ok := s.stanza.Option("fallthrough"); ok && r.Verdict == doesNot && coversName(falls, about.fqdn) {
+	if r.Verdict == doesNot && s.stanza.Falls(about.fqdn) {
 		r.Notes = append(r.Notes, "the stanza has fallthrough: the query goes on to the next plugin, which may know the name")
 	}
 	return r, nil
@@ -146,14 +145,4 @@ func (r *report) noteMusl() {
 				a.Name, a.Outcome, r.Name))
 		}
 	}
-}
-
-// coversName reports whether fallthrough with these zones, or for all, covers an FQDN.
-func coversName(zones []string, fqdn string) bool {
-	for _, zone := range zones {
-		if strings.HasSuffix("."+fqdn, "."+strings.TrimSuffix(zone, ".")+".") {
-			return true
-		}
-	}
-	return len(zones) == 0
 }

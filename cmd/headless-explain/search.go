@@ -35,7 +35,7 @@ const (
 // which tries nothing else for a name with ndots dots or more, has no search list but for addresses, and goes on at NXDOMAIN only.
 func (s *server) search(word, namespace string, ndots int, addresses bool, ask func(fqdn string) answers) *walk {
 	w := &walk{From: namespace, NDots: ndots}
-	zone, asItIs := s.primary(), word+"."
+	zone, asItIs := s.stanza.Primary(), word+"."
 	names := []string{word + "." + namespace + ".svc." + zone, word + ".svc." + zone, word + "." + zone}
 	long := strings.Count(word, ".") >= ndots
 	if long {

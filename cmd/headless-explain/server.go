@@ -42,8 +42,7 @@ func newServer(stanza *headless.Stanza, c *cluster, resolver string) (*server, e
 
 // hasImports reports whether there is a zone of ServiceImports.
 func (s *server) hasImports() bool {
-	zones, _ := s.stanza.Option("multicluster")
-	return len(zones) > 0
+	return slices.ContainsFunc(s.stanza.Zones(), s.stanza.Multicluster)
 }
 
 // stanzaOf returns the stanza of a Corefile that answers for name: the one with the longest zone that it is in, or else the
@@ -62,16 +61,6 @@ func stanzaOf(stanzas []*headless.Stanza, name string) (*headless.Stanza, error)
 		}
 	}
 	return best, nil
-}
-
-// primary returns the zone that short names are in: the first that is not a reverse zone.
-func (s *server) primary() string {
-	for _, zone := range s.stanza.Zones() {
-		if !isReverse(zone) {
-			return zone
-		}
-	}
-	return "" // a stanza without one is refused
 }
 
 // zones lists the zones for people.
@@ -103,8 +92,7 @@ func (s *server) parse(fqdn string) name {
 	}
 	n.namespace, n.service, n.hostname = value("namespace"), value("service"), value("endpoint")
 	n.port, n.proto = value("port-name"), value("protocol")
-	zones, _ := s.stanza.Option("multicluster")
-	n.multicluster = slices.ContainsFunc(zones, func(zone string) bool { return dns.CanonicalName(zone) == n.zone })
+	n.multicluster = s.stanza.Multicluster(n.zone)
 	n.invalid = value("parse-error") != ""
 	n.pod = value("kind") == "pod"
 	return n.zonal(s.parse)
@@ -201,7 +189,7 @@ func (a *answer) read(m *dns.Msg, qtype uint16) {
 
 // serves reports whether the server serves a Namespace that exists: whether its name does.
 func (s *server) serves(namespace string) bool {
-	a := s.ask(namespace+".svc."+s.primary(), dns.TypeA)
+	a := s.ask(namespace+".svc."+s.stanza.Primary(), dns.TypeA)
 	return a.Rcode != nxdomain
 }
 
