@@ -59,8 +59,9 @@ type Explanation struct {
 	// Denial says why the name has no record of the type. It is nil if there is one, or a CNAME.
 	Denial *Denial
 	CNAME  string // the target of the name's CNAME, a lower-case FQDN, or ""
-	// Service is the Service or ServiceImport of the name, if it and its Namespace are served, else nil. It is not modified.
-	Service *model.Service
+	// Model is what is kept of the Service or ServiceImport of the name, if it and its Namespace are served, else nil. It is not
+	// modified.
+	Model *model.Service
 	// Endpoints are those of that Service, as the index has them.
 	Endpoints []index.Endpoint
 }
@@ -79,7 +80,7 @@ func (h *Headless) Explain(name string, qtype uint16) *Explanation {
 	e := &Explanation{Name: q.Name, Zone: q.zone, Multicluster: q.grammar == qname.Multicluster, CNAME: m.cname}
 	if q.Kind == qname.ServiceName {
 		key := model.Key{Namespace: q.Namespace, Name: q.Service}
-		e.Service, e.Endpoints = h.indexOf(q.authority).ShownSpec(key), h.indexOf(q.authority).Endpoints(key)
+		e.Model, e.Endpoints = h.indexOf(q.authority).ShownSpec(key), h.indexOf(q.authority).Endpoints(key)
 	}
 	if len(m.Answer) == 0 && m.cname == "" {
 		e.Denial = &Denial{Denial: index.Denial{Suggest: true}, question: *q, config: h.config}

@@ -539,16 +539,16 @@ func TestExplanationsHaveTheNameAndItsService(t *testing.T) {
 		t.Errorf("of a name in no zone: got %+v, want nothing", e)
 	}
 	e := h.Explain("WEB-9.web.default.svc.Cluster.local.", dns.TypeA)
-	if e.Zone != "cluster.local." || e.Hostname != "web-9" || e.Service.Name != "web" || len(e.Endpoints) != 5 || e.Multicluster {
+	if e.Zone != "cluster.local." || e.Hostname != "web-9" || e.Model.Name != "web" || len(e.Endpoints) != 5 || e.Multicluster {
 		t.Errorf("of a hostname that is not there: got %+v, want zone, hostname, Service and its five endpoints", e)
 	}
-	if e := h.Explain("ext.default.svc.cluster.local.", dns.TypeA); e.CNAME == "" || e.Denial != nil || e.Service.Kind != model.ExternalName {
+	if e := h.Explain("ext.default.svc.cluster.local.", dns.TypeA); e.CNAME == "" || e.Denial != nil || e.Model.Kind != model.ExternalName {
 		t.Errorf("of an ExternalName: got %+v, want its target", e)
 	}
-	if e := h.Explain("db.default.svc.clusterset.local.", dns.TypeA); !e.Multicluster || e.Service == nil || len(e.Endpoints) == 0 {
+	if e := h.Explain("db.default.svc.clusterset.local.", dns.TypeA); !e.Multicluster || e.Model == nil || len(e.Endpoints) == 0 {
 		t.Errorf("of a ServiceImport: got %+v, want it and its endpoints", e)
 	}
-	if e := h.Explain("1.0.0.10.in-addr.arpa.", dns.TypePTR); e.Denial != nil || e.Service != nil {
+	if e := h.Explain("1.0.0.10.in-addr.arpa.", dns.TypePTR); e.Denial != nil || e.Model != nil {
 		t.Errorf("of an address that has a name: got %+v, want neither a denial nor a Service", e)
 	}
 }

@@ -92,36 +92,36 @@ func (a *apiServer) cluster(ctx context.Context, s *server, names []string) (*cl
 	if err := a.add("namespaces", metav1.NamespaceAll, namespaces, err); err != nil {
 		return nil, err
 	}
-	var parsed []name
-	for _, fqdn := range names {
-		if n := s.parse(fqdn); n.namespace != "" {
-			parsed = append(parsed, n)
+	anywhere, imports := true, false
+	for i := 0; i < len(names); i++ { // it grows
+		n := s.parse(names[i])
+		if n.Namespace == "" {
+			continue
 		}
-	}
-	if len(parsed) == 0 {
-		if err := a.list(ctx, metav1.NamespaceAll); err != nil {
+		anywhere = false
+		if err := a.list(ctx, n.Namespace); err != nil {
 			return nil, err
 		}
-	}
-	for i := 0; i < len(parsed); i++ { // it grows
-		n := &parsed[i]
-		if err := a.list(ctx, n.namespace); err != nil {
-			return nil, err
-		}
-		if n.multicluster {
-			if err := a.listImports(ctx, n.namespace); err != nil {
+		if n.Multicluster {
+			imports = true
+			if err := a.listImports(ctx, n.Namespace); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		if err := a.listServices(ctx, cmp.Or(n.service, n.namespace)); err != nil { // people leave the Namespace out
+		if err := a.listServices(ctx, cmp.Or(n.Service, n.Namespace)); err != nil { // people leave the Namespace out
 			return nil, err
 		}
-		if target := s.parse(a.target(n)); target.namespace != "" && !slices.Contains(parsed, target) {
-			parsed = append(parsed, target)
+		if target := a.target(n.Namespace, n.Service); !slices.Contains(names, target) {
+			names = append(names, target)
 		}
 	}
-	if s.hasImports() && !slices.ContainsFunc(parsed, func(n name) bool { return n.multicluster }) {
+	if anywhere {
+		if err := a.list(ctx, metav1.NamespaceAll); err != nil {
+			return nil, err
+		}
+	}
+	if s.hasImports() && !imports {
 		if err := a.listImports(ctx, metav1.NamespaceAll); err != nil {
 			return nil, err
 		}
@@ -131,10 +131,10 @@ func (a *apiServer) cluster(ctx context.Context, s *server, names []string) (*cl
 	return c, nil
 }
 
-// target returns the FQDN that the Service of n is a CNAME for, or the root.
-func (a *apiServer) target(n *name) string {
+// target returns the FQDN that a Service is a CNAME for, or the root.
+func (a *apiServer) target(namespace, name string) string {
 	for _, obj := range a.objects {
-		if svc, ok := obj.(*corev1.Service); ok && svc.Namespace == n.namespace && svc.Name == n.service && svc.Spec.Type == corev1.ServiceTypeExternalName {
+		if svc, ok := obj.(*corev1.Service); ok && svc.Namespace == namespace && svc.Name == name && svc.Spec.Type == corev1.ServiceTypeExternalName {
 			return strings.TrimSuffix(svc.Spec.ExternalName, ".") + "."
 		}
 	}

@@ -49,7 +49,7 @@ func (s *server) search(word, namespace string, ndots int, addresses bool, ask f
 		hasCNAME := false
 		if s.zoneOf(fqdn) != "" {
 			found := ask(fqdn)
-			a.Outcome, hasCNAME = found.outcome(), found.haveCNAME()
+			a.Outcome, hasCNAME = found.outcome(), len(found[0].cnames) > 0
 		}
 		last := i == len(names)-1
 		if glibc {
