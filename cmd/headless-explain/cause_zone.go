@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -32,11 +33,12 @@ func (q *inquiry) zoneCauses() []cause {
 		return q.hiddenSliceCauses()
 	case !q.s.stanza.Zonal():
 		return one("zonal-off", "in the Corefile, on all replicas: zonal", "names below _zone exist only with the option zonal, and the server's stanza does not have it")
+	case q.Topology == "":
+		return one("no-records", "ask for "+cmp.Or(list(pins), q.shown("ZONE.pin._zone", q.Service, q.Namespace)),
+			"the name of a topology zone stands before pin._zone or prefer._zone")
 	case len(zones) == 0:
 		return one("no-zone", kubectl("", "get", "nodes", "-L", "topology.kubernetes.io/zone")+"   # a pod is in the zone of its node",
 			"no endpoint of Service %s/%s is in a topology zone", q.Namespace, q.Service)
-	case q.Topology == "":
-		return one("no-records", "ask for "+list(pins), "the name of a topology zone stands before pin._zone or prefer._zone")
 	case len(concerned) == 0:
 		fix := "ask for one of these, or for " + prefer
 		if near := closest(q.Topology, zones); len(near) > 0 {

@@ -74,7 +74,7 @@ func (q *inquiry) serviceLink() link {
 	case q.svc == nil:
 		return link{Step: "service", State: bad, Text: fmt.Sprintf("there is no Service %s in %s", q.Service, q.Namespace)}
 	case q.is(model.ExternalName):
-		return link{Step: "service", State: good, Text: "ExternalName, a CNAME for " + q.svc.Spec.ExternalName}
+		return link{Step: "service", State: stateIf(q.reason() != index.ReasonService), Text: "ExternalName, a CNAME for " + q.svc.Spec.ExternalName}
 	}
 	spec := &q.svc.Spec
 	words := []string{"ClusterIP " + spec.ClusterIP}
