@@ -1,11 +1,14 @@
 package headless
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/miekg/dns"
 
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -20,6 +23,36 @@ func (s *Stanza) Offline(objects []runtime.Object) (*Headless, error) {
 	m := &manifests{feeds: feeds, selectors: cfg.selectors()}
 	return h, m.feed(objects)
 }
+
+// Reply returns what the plugin answers to a client that asks for an FQDN over TCP, where an answer is whole, and reads extended errors.
+func (h *Headless) Reply(name string, qtype uint16) *dns.Msg {
+	r := new(dns.Msg).SetQuestion(name, qtype)
+	r.SetEdns0(dns.MaxMsgSize-1, false)
+	var w replyWriter
+	rcode, err := h.ServeDNS(context.Background(), &w, r)
+	if w.m == nil || err != nil {
+		return new(dns.Msg).SetRcode(r, rcode)
+	}
+	return w.m
+}
+
+// replyWriter is a dns.ResponseWriter that keeps the message. The client is this process, over TCP.
+type replyWriter struct {
+	dns.ResponseWriter // only what is below is called
+	m                  *dns.Msg
+}
+
+// WriteMsg implements dns.ResponseWriter.
+func (w *replyWriter) WriteMsg(m *dns.Msg) error {
+	w.m = m
+	return nil
+}
+
+// RemoteAddr implements dns.ResponseWriter.
+func (w *replyWriter) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv6loopback} }
+
+// LocalAddr implements dns.ResponseWriter.
+func (w *replyWriter) LocalAddr() net.Addr { return w.RemoteAddr() }
 
 // ReadManifests returns the objects in files and folders, which are read as those of the option manifests are. One of an unknown
 // kind is left out.

@@ -115,6 +115,21 @@ func TestOfflineAnswersAsTheStanzaSaysFromTheObjects(t *testing.T) {
 	}
 }
 
+func TestReplyIsWholeAndSaysWhy(t *testing.T) {
+	h := offline(t, ". {\n headless cluster.local\n}")
+	m := h.Reply("cassandra.default.svc.cluster.local.", dns.TypeA)
+	if m.Truncated || len(m.Answer) != 3 {
+		t.Errorf("got %v, want three addresses", m)
+	}
+	errs := extendedErrors(h.Reply("nobody.default.svc.cluster.local.", dns.TypeA))
+	if want := "there is no Service nobody in namespace default"; len(errs) != 1 || errs[0].ExtraText != want {
+		t.Errorf("got the extended errors %v, want %q", errs, want)
+	}
+	if m := h.Reply("example.org.", dns.TypeA); m.Rcode != dns.RcodeServerFailure {
+		t.Errorf("of a name in no zone: got %v, want SERVFAIL, as where there is no next plugin", m)
+	}
+}
+
 func TestReadManifestsLeavesOutUnknownKinds(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "objects.yaml")
 	text := "apiVersion: example.org/v1\nkind: Unknown\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"

@@ -6,6 +6,7 @@ import (
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/caddy/caddyfile"
+	"github.com/coredns/coredns/plugin"
 
 	"k8s.io/apimachinery/pkg/labels"
 )
@@ -52,6 +53,9 @@ func (s *Stanza) Unfiltered() *Stanza {
 
 // Zones returns the zones that the plugin answers for: lower-case FQDNs.
 func (s *Stanza) Zones() []string { return s.config.zones }
+
+// ZoneOf returns the longest of the zones that a lower-case FQDN is in, or "".
+func (s *Stanza) ZoneOf(name string) string { return plugin.Zones(s.config.zones).Matches(name) }
 
 // Primary returns the zone of the cluster's own Services: the first that is not a reverse zone.
 func (s *Stanza) Primary() string { return s.config.primary }

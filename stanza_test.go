@@ -12,6 +12,8 @@ func TestStanzaSaysWhatThePluginReads(t *testing.T) {
 		want        string
 	}{
 		{"the primary zone is the first that is not a reverse zone", "", func(s *Stanza) any { return s.Primary() }, "cluster.local."},
+		{"the longest zone of a name counts", "", func(s *Stanza) any { return s.ZoneOf("web.n.svc.cluster.local.") }, "cluster.local."},
+		{"a name in no zone has none", "", func(s *Stanza) any { return s.ZoneOf("example.org.") }, ""},
 		{"lines of namespaces add up", "namespaces a\nnamespaces b", func(s *Stanza) any { return s.Namespaces() }, "[a b]"},
 		{"a namespace that is among them is served", "namespaces a b", func(s *Stanza) any { return s.Serves("b") }, "true"},
 		{"a namespace that is not among them is not", "namespaces a b", func(s *Stanza) any { return s.Serves("c") }, "false"},

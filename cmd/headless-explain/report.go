@@ -150,7 +150,7 @@ func (r *report) meant(s *server, c *cluster, q *question, best *inquiry) *inqui
 		return newInquiry(s, c, a.Name, q.types)
 	}
 	for _, a := range r.Walk.Attempts {
-		if s.zoneOf(a.Name) == "" {
+		if s.stanza.ZoneOf(dns.CanonicalName(a.Name)) == "" {
 			continue
 		}
 		if other := newInquiry(s, c, a.Name, q.types); other.depth(q.word) > best.depth(q.word) {

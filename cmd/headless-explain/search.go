@@ -3,6 +3,8 @@ package main
 import (
 	"slices"
 	"strings"
+
+	"github.com/miekg/dns"
 )
 
 // walk is what resolvers make of a name: the names that they try for it, in order, with the search list of a pod.
@@ -47,7 +49,7 @@ func (s *server) search(word, namespace string, ndots int, addresses bool, ask f
 	for i, fqdn := range names {
 		a := attempt{Name: fqdn, Outcome: outside}
 		hasCNAME := false
-		if s.zoneOf(fqdn) != "" {
+		if s.stanza.ZoneOf(dns.CanonicalName(fqdn)) != "" {
 			found := ask(fqdn)
 			a.Outcome, hasCNAME = found.outcome(), len(found[0].cnames) > 0
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -12,7 +11,6 @@ import (
 	"github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/qname"
-	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
 )
 
@@ -61,8 +59,8 @@ func stanzaOf(stanzas []*headless.Stanza, name string) (*headless.Stanza, error)
 	}
 	best, longest := stanzas[0], 0
 	for _, s := range stanzas {
-		if zone := plugin.Zones(s.Zones()).Matches(dns.CanonicalName(name)); len(zone) > longest {
-			best, longest = s, len(zone)
+		if n := len(s.ZoneOf(dns.CanonicalName(name))); n > longest {
+			best, longest = s, n
 		}
 	}
 	return best, nil
@@ -75,11 +73,6 @@ func (s *server) zones() string {
 		zones = append(zones, trimmed(zone))
 	}
 	return list(zones)
-}
-
-// zoneOf returns the longest of the zones that an FQDN is in, or "".
-func (s *server) zoneOf(fqdn string) string {
-	return plugin.Zones(s.stanza.Zones()).Matches(dns.CanonicalName(fqdn))
 }
 
 // explain returns what the server knows of an FQDN, and what it would know if nothing were hidden from it. A name below _zone is
@@ -135,19 +128,11 @@ func (s *server) ask(fqdn string, qtype uint16) answer {
 	if s.waits {
 		return a
 	}
-	r := new(dns.Msg).SetQuestion(fqdn, qtype)
-	r.SetEdns0(dns.MaxMsgSize-1, false)
-	var w recorder
-	rcode, err := s.plugin.ServeDNS(context.Background(), &w, r)
-	m := w.m
-	if m == nil || err != nil {
-		m = new(dns.Msg).SetRcode(r, rcode)
-	}
-	a.read(m, qtype)
+	a.read(s.plugin.Reply(fqdn, qtype), qtype)
 	if len(a.cnames) == 0 || a.Resolves || !slices.Contains(addressTypes, qtype) { // of other types the CNAME is the whole answer
 		return a
 	}
-	if target := a.cnames[len(a.cnames)-1]; s.zoneOf(target) == "" {
+	if target := a.cnames[len(a.cnames)-1]; s.stanza.ZoneOf(dns.CanonicalName(target)) == "" {
 		a.Rcode, a.Outside = "", target
 		s.askOutside(&a, qtype)
 	}
@@ -165,20 +150,18 @@ func (a *answer) ofType() int {
 // read adds the records of m to a, an answer for qtype.
 func (a *answer) read(m *dns.Msg, qtype uint16) {
 	a.Rcode = dns.RcodeToString[m.Rcode]
-	records := m.Answer
-	if len(records) == 0 {
-		records = m.Ns
-	}
-	for i, rr := range records {
-		ttl := rr.Header().Ttl
-		if soa, ok := rr.(*dns.SOA); ok && len(m.Answer) == 0 {
-			ttl = min(ttl, soa.Minttl) // RFC 2308 section 5
-		}
-		if i == 0 && a.Total == 0 || ttl < a.TTL {
+	last := func(ttl uint32) {
+		if a.Total == 0 || ttl < a.TTL {
 			a.TTL = ttl
 		}
 	}
+	for _, rr := range m.Ns {
+		if soa, ok := rr.(*dns.SOA); ok && len(m.Answer) == 0 {
+			last(min(soa.Hdr.Ttl, soa.Minttl)) // RFC 2308 section 5
+		}
+	}
 	for _, rr := range m.Answer {
+		last(rr.Header().Ttl)
 		a.Resolves = a.Resolves || rr.Header().Rrtype == qtype || qtype == dns.TypeANY
 		if cname, ok := rr.(*dns.CNAME); ok {
 			a.cnames = append(a.cnames, cname.Target)
@@ -265,21 +248,3 @@ func (all answers) outcome() string {
 	}
 	return all[0].outcome()
 }
-
-// recorder is a dns.ResponseWriter that keeps the message.
-type recorder struct {
-	dns.ResponseWriter // only what is below is called
-	m                  *dns.Msg
-}
-
-// WriteMsg implements dns.ResponseWriter.
-func (w *recorder) WriteMsg(m *dns.Msg) error {
-	w.m = m
-	return nil
-}
-
-// RemoteAddr implements dns.ResponseWriter: the client is this process, over TCP.
-func (w *recorder) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv6loopback} }
-
-// LocalAddr implements dns.ResponseWriter.
-func (w *recorder) LocalAddr() net.Addr { return w.RemoteAddr() }
