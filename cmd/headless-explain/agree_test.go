@@ -36,6 +36,9 @@ func all(do ...func(*set)) func(*set) {
 // unmarked takes the label of headless Services off the EndpointSlice.
 func unmarked(s *set) { delete(s.es.Labels, corev1.IsHeadlessService) }
 
+// labelled gives the Service the labels that its pods have.
+func labelled(s *set) { s.svc.Labels = map[string]string{"app": "web"} }
+
 // virtual makes the Service one with a ClusterIP.
 func virtual(s *set) {
 	s.svc.Spec.ClusterIP, s.svc.Spec.ClusterIPs = "10.96.0.1", []string{"10.96.0.1"}
@@ -87,6 +90,7 @@ func TestCommandReadsWhatTheServerReads(t *testing.T) {
 		{"pods that are verified, then disabled", stanza("pods verified\npods disabled"), "10-244-9-9.shop.pod.cluster.local", 0, "[pods-disabled]", ""},
 		{"endpoints of all, then of headless Services", all(unmarked, stanza("endpoints all\nendpoints headless")), "web.shop", 0, "[slice-filtered]", ""},
 		{"endpoints of headless Services, then of all", all(unready, unmarked, stanza("endpoints headless\nendpoints all")), "web.shop", 0, "[publish-not-ready]", "[slice-filtered]"},
+		{"a slice that labels hide, and that has no endpoints", all(withoutEndpoints, labelled, stanza("labels app=web")), "web.shop", 0, "[slices-behind]", "[slice-filtered]"},
 		{"a hostname that is no label does not count", renamed("web_0"), "web_0.web.shop", 0, "[no-hostname]", "does not see it"},
 		{"an endpoint whose hostname is no label is named by its address", renamed("web_0"), "web.shop", 0, "10.244.1.10 ready: counts, its own name is 10-244-1-10", "web_0"},
 		{"a terminating endpoint that answers by the annotation counts for its name", all(conditions(false, true, true), annotated("serving")), "web-0.web.shop", 0, "ok  endpoints   0 ready, 2 terminating", "NO  endpoints"},

@@ -51,6 +51,9 @@ func (q *inquiry) hiddenSliceCauses() []cause {
 		return one("endpoints-off", fix,
 			"the server does without endpoints, for its stanza says `noendpoints`; headless Services do not exist then")
 	}
+	if !slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return !e.seen }) {
+		return nil
+	}
 	selector, onlyHeadless := q.s.stanza.Labels(), q.s.stanza.HeadlessOnly()
 	for _, es := range q.c.slicesOf(q.svc) {
 		_, marked := es.Labels[corev1.IsHeadlessService]
