@@ -62,12 +62,12 @@ type Explanation struct {
 	// Model is what is kept of the Service or ServiceImport of the name, if it and its Namespace are served, else nil. It is not
 	// modified.
 	Model *model.Service
-	// Endpoints are those of that Service, as the index has them.
+	// Endpoints are those of the Service, as the index has them, whether it is served or not.
 	Endpoints []index.Endpoint
 }
 
 // Explain says what the plugin knows of an FQDN, without following a CNAME. It is for programs that explain an answer to people: it
-// costs what a denial does and what the Service holds.
+// costs what a denial does and what the Service holds. While the cluster changes, its parts may be of different moments.
 func (h *Headless) Explain(name string, qtype uint16) *Explanation {
 	lower := strings.ToLower(name)
 	q := &question{authority: h.authority(lower), name: name, qtype: qtype, end: dns.MaxMsgSize}

@@ -36,43 +36,29 @@ func (q *inquiry) places() []func() []cause {
 	if q.Scope != qname.Everywhere && !q.s.stanza.Zonal() && q.all.Denial != nil && q.all.Denial.Reason <= index.ReasonExternal {
 		reason = q.all.Denial.Reason // that the option is off is not all that is wrong
 	}
-	if q.Multicluster && reason != index.ReasonNamespace && reason != index.ReasonSyntax {
+	switch {
+	case q.Zone == "":
+		return places{q.outsideCauses}
+	case q.Multicluster && reason != index.ReasonNamespace && reason != index.ReasonSyntax:
 		return places{q.typeCauses}
 	}
-	switch reason {
-	case index.NoReason:
-		if q.Zone == "" {
-			return places{q.outsideCauses}
-		}
-		return places{q.externalCauses} // a CNAME leads to what is wrong
-	case index.ReasonSyntax:
-		return places{q.zoneCauses, q.formCauses}
-	case index.ReasonNamespace:
-		return places{q.namespaceCauses}
-	case index.ReasonService:
-		return places{q.serviceCauses}
-	case index.ReasonExternal:
-		return places{q.externalCauses}
-	case index.ReasonClusterIP:
-		return places{q.clusterIPCauses}
-	case index.ReasonNoneReady:
-		return places{q.protocolCauses, q.sliceCauses, q.readinessCauses}
-	case index.ReasonHostname:
-		return places{q.sliceCauses, q.hostnameCauses}
-	case index.ReasonNotReady:
-		return places{q.readinessCauses}
-	case index.ReasonPort:
-		return places{q.protocolCauses, q.portCauses}
-	case index.ReasonTopology:
-		return places{q.zoneCauses}
-	case index.ReasonPod:
-		return places{q.podNameCauses}
-	case index.ReasonReverse:
-		return places{q.reverseCauses}
-	case index.ReasonNonTerminal:
-		return places{q.namespaceCauses, q.zoneCauses, q.protocolCauses, q.typeCauses}
-	}
-	return places{q.typeCauses}
+	return map[index.Reason]places{
+		index.NoReason:          {q.externalCauses}, // a CNAME leads to what is wrong
+		index.ReasonSyntax:      {q.zoneCauses, q.formCauses},
+		index.ReasonNamespace:   {q.namespaceCauses},
+		index.ReasonService:     {q.serviceCauses},
+		index.ReasonExternal:    {q.externalCauses},
+		index.ReasonClusterIP:   {q.clusterIPCauses},
+		index.ReasonNoneReady:   {q.protocolCauses, q.sliceCauses, q.readinessCauses},
+		index.ReasonHostname:    {q.sliceCauses, q.hostnameCauses},
+		index.ReasonNotReady:    {q.readinessCauses},
+		index.ReasonPort:        {q.protocolCauses, q.portCauses},
+		index.ReasonTopology:    {q.zoneCauses},
+		index.ReasonPod:         {q.podNameCauses},
+		index.ReasonReverse:     {q.reverseCauses},
+		index.ReasonNonTerminal: {q.namespaceCauses, q.zoneCauses, q.protocolCauses, q.typeCauses},
+		index.ReasonType:        {q.typeCauses},
+	}[reason]
 }
 
 // one returns a single cause. The text is a format.

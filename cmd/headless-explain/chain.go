@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -88,16 +89,9 @@ func (q *inquiry) serviceLink() link {
 	}
 	var ports []string
 	for _, p := range spec.Ports {
-		name := p.Name
-		if name == "" {
-			name = "(unnamed)"
-		}
-		ports = append(ports, fmt.Sprintf("%s %d/%s", name, p.Port, protocolOf(p.Protocol)))
+		ports = append(ports, fmt.Sprintf("%s %d/%s", cmp.Or(p.Name, "(unnamed)"), p.Port, protocolOf(p.Protocol)))
 	}
-	if len(ports) == 0 {
-		ports = []string{"none"}
-	}
-	words = append(words, "ports "+list(ports))
+	words = append(words, "ports "+cmp.Or(list(ports), "none"))
 	if spec.PublishNotReadyAddresses {
 		words = append(words, "publishNotReadyAddresses")
 	}
@@ -107,22 +101,13 @@ func (q *inquiry) serviceLink() link {
 	return link{Step: "service", State: stateIf(!breaks), Text: strings.Join(words, "; ")}
 }
 
-func protocolOf(p corev1.Protocol) corev1.Protocol {
-	if p == "" {
-		return corev1.ProtocolTCP
-	}
-	return p
-}
+func protocolOf(p corev1.Protocol) corev1.Protocol { return cmp.Or(p, corev1.ProtocolTCP) }
 
 // needsEndpoints reports whether the name lacks records for want of endpoints.
 func (q *inquiry) needsEndpoints() bool {
-	switch q.reason() {
-	case index.ReasonNoneReady, index.ReasonHostname, index.ReasonNotReady:
-		return true
-	case index.ReasonTopology:
-		return q.is(model.Headless)
-	}
-	return false
+	reason := q.reason()
+	return slices.Contains([]index.Reason{index.ReasonNoneReady, index.ReasonHostname, index.ReasonNotReady}, reason) ||
+		reason == index.ReasonTopology && q.is(model.Headless)
 }
 
 func (q *inquiry) slicesLink() link {

@@ -91,8 +91,10 @@ func (s *server) parse(fqdn string) *headless.Explanation {
 	return e
 }
 
-// serves reports whether the server serves a Namespace, exists whether it exists.
+// serves reports whether the server serves a Namespace.
 func (s *server) serves(namespace string) bool { return s.has(s.plugin, namespace) }
+
+// exists reports whether a Namespace exists, served or not.
 func (s *server) exists(namespace string) bool { return s.has(s.all, namespace) }
 
 func (s *server) has(h *headless.Headless, namespace string) bool {
