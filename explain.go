@@ -50,22 +50,77 @@ func addEDE(m, r *dns.Msg, code uint16, text string) {
 	opt.Option[0] = &added.ede
 }
 
+// Explanation is what the plugin knows of a name, and of its records of a type. It is the caller's.
+type Explanation struct {
+	qname.Name // the name taken apart
+	// Zone is the longest of the zones that the name is in. It is "" for a name in none: then nothing else is set.
+	Zone         string
+	Multicluster bool // the zone is one of ServiceImports
+	// Denial says why the name has no record of the type. It is nil if there is one, or a CNAME.
+	Denial *Denial
+	CNAME  string // the target of the name's CNAME, a lower-case FQDN, or ""
+	// Model is what is kept of the Service or ServiceImport of the name, if it and its Namespace are served, else nil. It is not
+	// modified.
+	Model *model.Service
+	// Endpoints are those of the Service, as the index has them, whether it is served or not.
+	Endpoints []index.Endpoint
+}
+
+// Explain says what the plugin knows of an FQDN, without following a CNAME. It is for programs that explain an answer to people: it
+// costs what a denial does and what the Service holds. While the cluster changes, its parts may be of different moments.
+func (h *Headless) Explain(name string, qtype uint16) *Explanation {
+	lower := strings.ToLower(name)
+	q := &question{authority: h.authority(lower), name: name, qtype: qtype, end: dns.MaxMsgSize}
+	if q.authority == nil {
+		return &Explanation{}
+	}
+	q.Parse(lower, q.zone, q.grammar)
+	m := newReply(new(dns.Msg).SetQuestion(name, qtype))
+	h.resolve(q, m)
+	e := &Explanation{Name: q.Name, Zone: q.zone, Multicluster: q.grammar == qname.Multicluster, CNAME: m.cname}
+	if q.Kind == qname.ServiceName {
+		key := model.Key{Namespace: q.Namespace, Name: q.Service}
+		e.Model, e.Endpoints = h.indexOf(q.authority).ShownSpec(key), h.indexOf(q.authority).Endpoints(key)
+	}
+	if len(m.Answer) == 0 && m.cname == "" {
+		e.Denial = &Denial{Denial: index.Denial{Suggest: true}, question: *q, config: h.config}
+		h.deny(e.Denial, m.outcome)
+	}
+	return e
+}
+
+// Denial is why a name has no record of a type, with all that was known when it was denied. It writes its own sentence.
+type Denial struct {
+	index.Denial
+	question question // a copy: what points to the question of a query moves that to the heap
+	config   *config
+}
+
+// AppendText implements encoding.TextAppender. It appends what an extended error says of the denial (RFC 8914): a sentence of less
+// than 200 octets, all of them printable, for people. The error is nil.
+func (d *Denial) AppendText(b []byte) ([]byte, error) {
+	l := line{limit: maxText}
+	d.describe(&l)
+	l.close()
+	return append(b, l.text[:l.n]...), nil
+}
+
 // explain says in m, a complete denial of q, why it denies.
 func (h *Headless) explain(r *dns.Msg, q *question, m *reply) {
-	d := index.Denial{Suggest: h.explains(r)}
-	h.deny(&d, q, m.outcome)
+	d := Denial{Denial: index.Denial{Suggest: h.explains(r)}, question: *q, config: h.config}
+	h.deny(&d, m.outcome)
 	if m.reason = d.Reason; d.Suggest {
-		h.sayDenial(r, q, m, &d)
+		sayDenial(r, m, &d)
 	}
 }
 
 // sayDenial says what d says in m. It is a function of its own to keep the stack small while d is made.
-func (h *Headless) sayDenial(r *dns.Msg, q *question, m *reply, d *index.Denial) {
-	l := newLine(q, m)
+func sayDenial(r *dns.Msg, m *reply, d *Denial) {
+	l := newLine(&d.question, m)
 	if len(m.Answer) > 0 {
-		l.add("target ").name(q.name).add(": ")
+		l.add("target ").name(d.question.name).add(": ")
 	}
-	h.describe(&l, q, d)
+	d.describe(&l)
 	l.say(r, m)
 }
 
@@ -95,13 +150,18 @@ func newLine(q *question, m *reply) line { return line{limit: min(maxText, q.end
 
 // say adds l as an extended error to m, a reply to r, unless too little of it fits.
 func (l *line) say(r *dns.Msg, m *reply) {
+	if l.cut && l.limit < leastText {
+		return
+	}
+	l.close()
+	addEDE(&m.Msg, r, dns.ExtendedErrorCodeOther, string(l.text[:l.n]))
+}
+
+// close ends l, whose limit is at least leastText if it is cut.
+func (l *line) close() {
 	if l.cut {
-		if l.limit < leastText {
-			return
-		}
 		copy(l.text[l.limit-len("..."):], "...")
 	}
-	addEDE(&m.Msg, r, dns.ExtendedErrorCodeOther, string(l.text[:l.n]))
 }
 
 // add appends text, as far as it fits.
@@ -164,9 +224,9 @@ func (l *line) names(more bool, names ...string) {
 	}
 }
 
-// deny says in d why q, whose name has the outcome o, has no record.
-func (h *Headless) deny(d *index.Denial, q *question, o index.Outcome) {
-	switch {
+// deny says in d why the name of its question, which has the outcome o, has no record.
+func (h *Headless) deny(d *Denial, o index.Outcome) {
+	switch q := &d.question; {
 	case o == index.Found:
 		d.Reason = index.ReasonType
 	case q.Kind == qname.Absent:
@@ -174,7 +234,7 @@ func (h *Headless) deny(d *index.Denial, q *question, o index.Outcome) {
 	case q.Kind == qname.PodsName || q.Kind == qname.PodName:
 		d.Reason = h.denyPod(q)
 	case q.Kind == qname.NamespaceName || q.Kind == qname.ServiceName || q.Kind == qname.ReverseName:
-		h.indexOf(q.authority).Deny(d, &q.Name)
+		h.indexOf(q.authority).Deny(&d.Denial, &q.Name)
 	default:
 		d.Reason = index.ReasonNonTerminal
 	}
@@ -193,19 +253,20 @@ func (h *Headless) denyPod(q *question) index.Reason {
 	return index.ReasonPod
 }
 
-// describe appends what d says of q, for people.
-func (h *Headless) describe(l *line, q *question, d *index.Denial) {
+// describe appends to l what d says, for people.
+func (d *Denial) describe(l *line) {
+	q := &d.question
 	switch d.Reason {
 	case index.ReasonSyntax:
 		describeForm(l, q)
 	case index.ReasonNamespace:
 		l.add("there is no namespace ").name(q.Namespace)
-		if len(h.namespaces) > 0 || h.selection.NamespaceLabels != nil {
+		if len(d.config.namespaces) > 0 || d.config.selection.NamespaceLabels != nil {
 			l.add(" that is served here") // whether there is one that is not, is nobody's business
 		}
 	case index.ReasonService:
 		l.add("there is no ").service(q)
-		if h.selection.Labels != nil {
+		if d.config.selection.Labels != nil {
 			l.add(" that is served here")
 		}
 	case index.ReasonExternal:
@@ -218,9 +279,9 @@ func (h *Headless) describe(l *line, q *question, d *index.Denial) {
 	case index.ReasonClusterIP:
 		l.service(q).add(" has no ClusterIP")
 	case index.ReasonNoneReady:
-		h.describeNoneReady(l, q, d)
+		d.describeNoneReady(l)
 	case index.ReasonHostname:
-		h.describeHostname(l, q, d)
+		d.describeHostname(l)
 	case index.ReasonNotReady:
 		state := "not ready"
 		if d.State == model.Serving {
@@ -228,7 +289,7 @@ func (h *Headless) describe(l *line, q *question, d *index.Denial) {
 		}
 		l.endpoint(q).add(" is ").add(state).add(", so it has no name (option hostnames)")
 	case index.ReasonPort:
-		describePort(l, q, d)
+		d.describePort(l)
 	case index.ReasonTopology:
 		if d.Kind == model.Headless {
 			l.service(q).add(" has no ready endpoint in zone ").name(q.Topology)
@@ -236,9 +297,9 @@ func (h *Headless) describe(l *line, q *question, d *index.Denial) {
 			l.service(q).add(" is not headless, so it has no zonal names")
 		}
 	case index.ReasonPod:
-		h.describePod(l, q)
+		d.describePod(l)
 	case index.ReasonReverse:
-		describeReverse(l, q, d)
+		d.describeReverse(l)
 	case index.ReasonNonTerminal:
 		if q.Kind == qname.NamespaceName {
 			l.add("namespace ").name(q.Namespace).add(" has no records of its own, its Services have: SERVICE.").name(q.Namespace).add(".svc")
@@ -290,13 +351,14 @@ func describeForm(l *line, q *question) {
 }
 
 // describeNoneReady says how many endpoints there are, of which none is ready.
-func (h *Headless) describeNoneReady(l *line, q *question, d *index.Denial) {
+func (d *Denial) describeNoneReady(l *line) {
+	q := &d.question
 	l.service(q)
-	if h.selection.NoEndpoints {
+	if d.config.selection.NoEndpoints {
 		l.add(": endpoints are not served here (option noendpoints)")
 		return
 	}
-	l.add(" has ").endpoints(d)
+	l.add(" has ").endpoints(&d.Denial)
 	switch {
 	case d.Kind != model.Headless:
 		l.add(" (option ignore)")
@@ -308,13 +370,14 @@ func (h *Headless) describeNoneReady(l *line, q *question, d *index.Denial) {
 }
 
 // describeHostname says which endpoints there are.
-func (h *Headless) describeHostname(l *line, q *question, d *index.Denial) {
+func (d *Denial) describeHostname(l *line) {
+	q := &d.question
 	l.service(q)
 	switch {
-	case h.selection.NoEndpoints:
+	case d.config.selection.NoEndpoints:
 		l.add(": endpoints are not served here (option noendpoints)")
 		return
-	case h.selection.HeadlessOnly && d.Kind != model.Headless:
+	case d.config.selection.HeadlessOnly && d.Kind != model.Headless:
 		l.add(": only endpoints of headless Services are served here (option endpoints)")
 		return
 	case q.Cluster:
@@ -322,7 +385,7 @@ func (h *Headless) describeHostname(l *line, q *question, d *index.Denial) {
 	default:
 		l.add(" has no endpoint ")
 	}
-	l.name(q.Hostname).add("; it has ").endpoints(d)
+	l.name(q.Hostname).add("; it has ").endpoints(&d.Denial)
 	var names [index.MaxNear]string
 	for i, label := range d.Names.All() {
 		if names[i] = label.Name; label.Name == "" {
@@ -356,7 +419,8 @@ func (l *line) endpoints(d *index.Denial) {
 }
 
 // describePort says which ports there are.
-func describePort(l *line, q *question, d *index.Denial) {
+func (d *Denial) describePort(l *line) {
+	q := &d.question
 	if q.Hostname != "" {
 		l.endpoint(q)
 	} else {
@@ -382,10 +446,11 @@ func describePort(l *line, q *question, d *index.Denial) {
 }
 
 // describePod says why a name below pod is none.
-func (h *Headless) describePod(l *line, q *question) {
+func (d *Denial) describePod(l *line) {
+	q := &d.question
 	addr, ok := qname.ParsePodLabel(q.Pod)
 	switch {
-	case h.podMode == podsDisabled:
+	case d.config.podMode == podsDisabled:
 		l.add("names of Pods are not served here (option pods)")
 	case !ok:
 		l.name(q.Pod).add(" is not an address with hyphens, such as 10-244-1-21")
@@ -395,7 +460,8 @@ func (h *Headless) describePod(l *line, q *question) {
 }
 
 // describeReverse says whose addresses have names.
-func describeReverse(l *line, q *question, d *index.Denial) {
+func (d *Denial) describeReverse(l *line) {
+	q := &d.question
 	switch {
 	case !q.Prefix.IsSingleIP():
 		l.add("no Service and no ready endpoint that is served here has an address in ").add(q.Prefix.String())

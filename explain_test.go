@@ -136,6 +136,27 @@ func checkExplained(t *testing.T, h *Headless, rows []explained) {
 				t.Errorf("%s: %s:\n got %v\nwant %q", row.name, question, errs, want)
 			}
 		}
+		checkExplanation(t, h, question, row.cause, want)
+	}
+}
+
+// checkExplanation compares what Explain says of question, "qname TYPE", with the reason and the text of the denial that a client
+// gets. A denial that a CNAME leads to is that of another name.
+func checkExplanation(t *testing.T, h *Headless, question, reason, text string) {
+	t.Helper()
+	name, qtype, _ := strings.Cut(question, " ")
+	e := h.Explain(name, dns.StringToType[qtype])
+	switch {
+	case e.CNAME != "" && e.Denial == nil:
+	case e.Denial == nil:
+		if reason != "" {
+			t.Errorf("%s: Explain says that there are records, want %s", question, reason)
+		}
+	default:
+		got, err := e.Denial.AppendText([]byte("so: "))
+		if e.Denial.Reason.String() != reason || string(got) != "so: "+text || err != nil {
+			t.Errorf("%s: Explain says %s: %q (%v), want %s: %q behind so:", question, e.Denial.Reason, got, err, reason, text)
+		}
 	}
 }
 
@@ -508,5 +529,25 @@ func TestEachDenialHasOneExplanation(t *testing.T) {
 		if denials[c] == 0 && c != index.ReasonClusterIP && c != index.ReasonChanged {
 			t.Errorf("nothing was denied because of %q", c)
 		}
+	}
+}
+
+func TestExplanationsHaveTheNameAndItsService(t *testing.T) {
+	h := newTestHeadlessFrom(t, "headless cluster.local clusterset.local in-addr.arpa {\nmulticluster clusterset.local\nmanifests testdata/cluster.yaml testdata/imports.yaml\n}")
+	if e := h.Explain("example.org.", dns.TypeA); e.Zone != "" || e.Denial != nil {
+		t.Errorf("of a name in no zone: got %+v, want nothing", e)
+	}
+	e := h.Explain("WEB-9.web.default.svc.Cluster.local.", dns.TypeA)
+	if e.Zone != "cluster.local." || e.Hostname != "web-9" || e.Model.Name != "web" || len(e.Endpoints) != 5 || e.Multicluster {
+		t.Errorf("of a hostname that is not there: got %+v, want zone, hostname, Service and its five endpoints", e)
+	}
+	if e := h.Explain("ext.default.svc.cluster.local.", dns.TypeA); e.CNAME == "" || e.Denial != nil || e.Model.Kind != model.ExternalName {
+		t.Errorf("of an ExternalName: got %+v, want its target", e)
+	}
+	if e := h.Explain("db.default.svc.clusterset.local.", dns.TypeA); !e.Multicluster || e.Model == nil || len(e.Endpoints) == 0 {
+		t.Errorf("of a ServiceImport: got %+v, want it and its endpoints", e)
+	}
+	if e := h.Explain("1.0.0.10.in-addr.arpa.", dns.TypePTR); e.Denial != nil || e.Model != nil {
+		t.Errorf("of an address that has a name: got %+v, want neither a denial nor a Service", e)
 	}
 }

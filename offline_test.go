@@ -40,11 +40,11 @@ prod.example.org:1053 {
 			t.Errorf("stanza %d: got the zones %q, want %q", i, got, want)
 		}
 	}
-	if args, ok := stanzas[0].Option("namespaces"); !ok || !slices.Equal(args, []string{"default", "shop"}) {
-		t.Errorf("got the namespaces %q, %v; want default and shop", args, ok)
+	if got := stanzas[0].Namespaces(); !slices.Equal(got, []string{"default", "shop"}) {
+		t.Errorf("got the namespaces %q, want default and shop", got)
 	}
-	if args, ok := stanzas[1].Option("namespaces"); ok {
-		t.Errorf("got the namespaces %q of a stanza without options", args)
+	if got := stanzas[1].Namespaces(); len(got) > 0 {
+		t.Errorf("got the namespaces %q of a stanza without options", got)
 	}
 }
 
@@ -105,6 +105,21 @@ func TestOfflineAnswersAsTheStanzaSaysFromTheObjects(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+func TestReplyIsWholeAndSaysWhy(t *testing.T) {
+	h := offline(t, ". {\n headless cluster.local\n}")
+	m := h.Reply("cassandra.default.svc.cluster.local.", dns.TypeA)
+	if m.Truncated || len(m.Answer) != 3 {
+		t.Errorf("got %v, want three addresses", m)
+	}
+	errs := extendedErrors(h.Reply("nobody.default.svc.cluster.local.", dns.TypeA))
+	if want := "there is no Service nobody in namespace default"; len(errs) != 1 || errs[0].ExtraText != want {
+		t.Errorf("got the extended errors %v, want %q", errs, want)
+	}
+	if m := h.Reply("example.org.", dns.TypeA); m.Rcode != dns.RcodeServerFailure {
+		t.Errorf("of a name in no zone: got %v, want SERVFAIL, as where there is no next plugin", m)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -15,10 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	appsclient "k8s.io/client-go/kubernetes/typed/apps/v1"
-	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
-	discoveryclient "k8s.io/client-go/kubernetes/typed/discovery/v1"
-	"k8s.io/client-go/rest"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	mcsclient "sigs.k8s.io/mcs-api/pkg/client/clientset/versioned/typed/apis/v1alpha1"
 )
@@ -28,10 +26,8 @@ const requestTimeout = 30 * time.Second
 
 // apiServer lists what bears on a name, each thing once. It only lists.
 type apiServer struct {
-	core      *coreclient.CoreV1Client
-	discovery *discoveryclient.DiscoveryV1Client
-	apps      *appsclient.AppsV1Client
-	mcs       *mcsclient.MulticlusterV1alpha1Client
+	client    kubernetes.Interface
+	mcs       mcsclient.ServiceImportsGetter
 	namespace string // of the kubeconfig's context
 	host      string
 
@@ -55,10 +51,11 @@ func newAPIServer(kubeconfig, kubecontext string) (*apiServer, error) {
 	rc.UserAgent, rc.Timeout, rc.QPS = "headless-explain", requestTimeout, -1 // a few requests, at once
 	rc.ContentType, rc.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
 	a := &apiServer{host: withoutUser(rc.Host), unknown: make(map[string]string), listed: make(map[string]bool)}
-	if a.namespace, _, err = config.Namespace(); err != nil {
-		return nil, err
-	}
-	return a, a.connect(rc)
+	var errs [3]error
+	a.client, errs[0] = kubernetes.NewForConfig(rc)
+	a.mcs, errs[1] = mcsclient.NewForConfig(rc)
+	a.namespace, _, errs[2] = config.Namespace()
+	return a, errors.Join(errs[:]...)
 }
 
 // withoutUser returns a URL without the user and the password in it.
@@ -71,57 +68,43 @@ func withoutUser(host string) string {
 	return u.String()
 }
 
-func (a *apiServer) connect(rc *rest.Config) (err error) {
-	if a.core, err = coreclient.NewForConfig(rc); err != nil {
-		return err
-	}
-	if a.discovery, err = discoveryclient.NewForConfig(rc); err != nil {
-		return err
-	}
-	if a.apps, err = appsclient.NewForConfig(rc); err != nil {
-		return err
-	}
-	a.mcs, err = mcsclient.NewForConfig(rc)
-	return err
-}
-
 // cluster lists what bears on names: the objects of the namespaces that they are in or that their CNAMEs lead to, and the Services of
 // their names everywhere. Names that are in no namespace may have to do with all objects. What may not be listed is not known.
 func (a *apiServer) cluster(ctx context.Context, s *server, names []string) (*cluster, error) {
-	namespaces, err := a.core.Namespaces().List(ctx, metav1.ListOptions{})
+	namespaces, err := a.client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
 	if err := a.add("namespaces", metav1.NamespaceAll, namespaces, err); err != nil {
 		return nil, err
 	}
-	var parsed []name
-	for _, fqdn := range names {
-		if n := s.parse(fqdn); n.namespace != "" {
-			parsed = append(parsed, n)
+	anywhere, imports := true, false
+	for i := 0; i < len(names); i++ { // it grows
+		n := s.parse(names[i])
+		if n.Namespace == "" {
+			continue
 		}
-	}
-	if len(parsed) == 0 {
-		if err := a.list(ctx, metav1.NamespaceAll); err != nil {
+		anywhere = false
+		if err := a.list(ctx, n.Namespace); err != nil {
 			return nil, err
 		}
-	}
-	for i := 0; i < len(parsed); i++ { // it grows
-		n := &parsed[i]
-		if err := a.list(ctx, n.namespace); err != nil {
-			return nil, err
-		}
-		if n.multicluster {
-			if err := a.listImports(ctx, n.namespace); err != nil {
+		if n.Multicluster {
+			imports = true
+			if err := a.listImports(ctx, n.Namespace); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		if err := a.listServices(ctx, cmp.Or(n.service, n.namespace)); err != nil { // people leave the Namespace out
+		if err := a.listServices(ctx, cmp.Or(n.Service, n.Namespace)); err != nil { // people leave the Namespace out
 			return nil, err
 		}
-		if target := s.parse(a.target(n)); target.namespace != "" && !slices.Contains(parsed, target) {
-			parsed = append(parsed, target)
+		if target := a.target(n.Namespace, n.Service); !slices.Contains(names, target) {
+			names = append(names, target)
 		}
 	}
-	if s.hasImports() && !slices.ContainsFunc(parsed, func(n name) bool { return n.multicluster }) {
+	if anywhere {
+		if err := a.list(ctx, metav1.NamespaceAll); err != nil {
+			return nil, err
+		}
+	}
+	if s.hasImports() && !imports {
 		if err := a.listImports(ctx, metav1.NamespaceAll); err != nil {
 			return nil, err
 		}
@@ -131,10 +114,10 @@ func (a *apiServer) cluster(ctx context.Context, s *server, names []string) (*cl
 	return c, nil
 }
 
-// target returns the FQDN that the Service of n is a CNAME for, or the root.
-func (a *apiServer) target(n *name) string {
+// target returns the FQDN that a Service is a CNAME for, or the root.
+func (a *apiServer) target(namespace, name string) string {
 	for _, obj := range a.objects {
-		if svc, ok := obj.(*corev1.Service); ok && svc.Namespace == n.namespace && svc.Name == n.service && svc.Spec.Type == corev1.ServiceTypeExternalName {
+		if svc, ok := obj.(*corev1.Service); ok && svc.Namespace == namespace && svc.Name == name && svc.Spec.Type == corev1.ServiceTypeExternalName {
 			return strings.TrimSuffix(svc.Spec.ExternalName, ".") + "."
 		}
 	}
@@ -150,21 +133,22 @@ func (a *apiServer) list(ctx context.Context, namespace string) error {
 	if exists, err := a.hasNamespace(ctx, namespace); !exists {
 		return err
 	}
-	all := metav1.ListOptions{}
-	services, err := a.core.Services(namespace).List(ctx, all)
-	if err := a.add("services", namespace, services, err); err != nil {
-		return err
+	core, all := a.client.CoreV1(), metav1.ListOptions{}
+	for _, of := range []struct {
+		resource string
+		list     func() (runtime.Object, error)
+	}{
+		{"services", func() (runtime.Object, error) { return core.Services(namespace).List(ctx, all) }},
+		{"endpointslices", func() (runtime.Object, error) { return a.client.DiscoveryV1().EndpointSlices(namespace).List(ctx, all) }},
+		{"pods", func() (runtime.Object, error) { return core.Pods(namespace).List(ctx, all) }},
+		{"statefulsets", func() (runtime.Object, error) { return a.client.AppsV1().StatefulSets(namespace).List(ctx, all) }},
+	} {
+		objects, err := of.list()
+		if err := a.add(of.resource, namespace, objects, err); err != nil {
+			return err
+		}
 	}
-	endpointSlices, err := a.discovery.EndpointSlices(namespace).List(ctx, all)
-	if err := a.add("endpointslices", namespace, endpointSlices, err); err != nil {
-		return err
-	}
-	pods, err := a.core.Pods(namespace).List(ctx, all)
-	if err := a.add("pods", namespace, pods, err); err != nil {
-		return err
-	}
-	statefulSets, err := a.apps.StatefulSets(namespace).List(ctx, all)
-	return a.add("statefulsets", namespace, statefulSets, err)
+	return nil
 }
 
 // listImports lists the ServiceImports of a namespace. Of all namespaces it lists one, which tells whether the API server has them.
@@ -191,7 +175,7 @@ func (a *apiServer) listServices(ctx context.Context, name string) error {
 	}
 	a.listed["services/"+name] = true
 	byName := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()}
-	services, err := a.core.Services(metav1.NamespaceAll).List(ctx, byName)
+	services, err := a.client.CoreV1().Services(metav1.NamespaceAll).List(ctx, byName)
 	return a.add("services of other namespaces", metav1.NamespaceAll, services, err)
 }
 
@@ -206,7 +190,7 @@ func (a *apiServer) hasNamespace(ctx context.Context, name string) (bool, error)
 			return ok && ns.Name == name
 		}), nil
 	}
-	ns, err := a.core.Namespaces().Get(ctx, name, metav1.GetOptions{})
+	ns, err := a.client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return false, nil

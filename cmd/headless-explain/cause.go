@@ -2,29 +2,63 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 )
 
-// causes says why the name has no records. A name can fail at several places, which are in the order of the chain: this is what the
-// first says that finds something wrong, the most probable first.
+// causes says why the name has no records, the most probable first: what is behind the reason that the server has.
 func (q *inquiry) causes() []cause {
-	for _, at := range []func() []cause{
-		q.nameCauses, q.reverseCauses, q.namespaceCauses, q.podNameCauses, q.serviceCauses, q.externalCauses,
-		q.protocolCauses, q.sliceCauses, q.zoneCauses, q.portCauses, q.hostnameCauses, q.readinessCauses, q.typeCauses,
-	} {
+	for _, at := range q.places() {
 		if causes := at(); len(causes) > 0 {
 			return causes
 		}
 	}
 	text := "none of the causes that this program knows fits; the steps below are all that bears on the name"
-	if len(q.answers) > 0 && len(q.answers[0].Extended) > 0 {
-		text = "the server says: " + q.answers[0].Extended[0]
+	if q.Denial != nil {
+		text = "the server says: " + q.sentence()
 	}
 	return one("unexplained", "look for NO below", "%s", text)
+}
+
+// places returns where to look for what is behind the server's reason, in the order of the chain: the first that finds something
+// wrong counts. Of a ServiceImport only the server knows.
+func (q *inquiry) places() []func() []cause {
+	type places = []func() []cause
+	reason := q.reason()
+	if q.Scope != qname.Everywhere && !q.s.stanza.Zonal() && q.all.Denial != nil && q.all.Denial.Reason <= index.ReasonExternal {
+		reason = q.all.Denial.Reason // that the option is off is not all that is wrong
+	}
+	switch {
+	case q.Zone == "":
+		return places{q.outsideCauses}
+	case q.Multicluster && reason != index.ReasonNamespace && reason != index.ReasonSyntax:
+		return places{q.typeCauses}
+	}
+	return map[index.Reason]places{
+		index.NoReason:          {q.externalCauses}, // a CNAME leads to what is wrong
+		index.ReasonSyntax:      {q.zoneCauses, q.formCauses},
+		index.ReasonNamespace:   {q.namespaceCauses},
+		index.ReasonService:     {q.serviceCauses},
+		index.ReasonExternal:    {q.externalCauses},
+		index.ReasonClusterIP:   {q.clusterIPCauses},
+		index.ReasonNoneReady:   {q.protocolCauses, q.sliceCauses, q.readinessCauses},
+		index.ReasonHostname:    {q.sliceCauses, q.hostnameCauses},
+		index.ReasonNotReady:    {q.readinessCauses},
+		index.ReasonPort:        {q.protocolCauses, q.portCauses},
+		index.ReasonTopology:    {q.zoneCauses},
+		index.ReasonPod:         {q.podNameCauses},
+		index.ReasonReverse:     {q.reverseCauses},
+		index.ReasonNonTerminal: {q.namespaceCauses, q.zoneCauses, q.protocolCauses, q.typeCauses},
+		index.ReasonType:        {q.typeCauses},
+	}[reason]
 }
 
 // one returns a single cause. The text is a format.
@@ -32,136 +66,122 @@ func one(id, fix, text string, args ...any) []cause {
 	return []cause{{id, fmt.Sprintf(text, args...), fix}}
 }
 
+// didYouMean returns what to change if one of words was meant by word, or else other.
+func didYouMean(word string, words []string, other string) string {
+	if near := closest(word, words); len(near) > 0 {
+		return "did you mean " + list(near) + "?"
+	}
+	return other
+}
+
 // notPermitted: what makes the name may not be listed.
 func (q *inquiry) notPermitted() []cause {
-	if why := q.c.unknown["namespaces/"+q.namespace]; why != "" && q.option("namespace_labels") {
-		return one("not-permitted", kubectl("", "auth", "can-i", "get", "namespace", q.namespace), "%s", why)
+	if why := q.c.unknown["namespaces/"+q.Namespace]; why != "" && !q.s.stanza.NamespaceLabels().Empty() {
+		return one("not-permitted", kubectl("", "auth", "can-i", "get", "namespace", q.Namespace), "%s", why)
 	}
 	resources := []string{"services", "endpointslices"}
-	if q.multicluster {
+	if q.Multicluster {
 		resources = []string{"serviceimports", "endpointslices"}
 	}
 	for _, resource := range resources {
-		if why := q.c.whyUnknown(resource, q.namespace); why != "" {
-			return one("not-permitted", kubectl(q.namespace, "auth", "can-i", "list", resource), "%s", why)
+		if why := q.c.whyUnknown(resource, q.Namespace); why != "" {
+			return one("not-permitted", kubectl(q.Namespace, "auth", "can-i", "list", resource), "%s", why)
 		}
 	}
 	return nil
 }
 
-// nameCauses: the name is of no form that the server knows.
-func (q *inquiry) nameCauses() []cause {
-	if q.zone == "" {
-		if before, _, isCluster := strings.Cut(q.fqdn, ".svc."); isCluster {
-			return one("wrong-zone", "ask for "+before+".svc."+trimmed(q.s.primary()),
-				"%s looks like the name of a Service, but the zone of this cluster is %s", trimmed(q.fqdn), trimmed(q.s.primary()))
-		}
-		return q.outsideCauses()
-	}
-	if !q.invalid || isReverse(q.fqdn) || q.outcome() != nxdomain {
-		return nil
-	}
-	labels := strings.Split(strings.TrimSuffix(q.fqdn, "."+q.zone), ".")
-	n := len(labels)
-	switch {
-	case labels[n-1] != "svc" && labels[n-1] != "pod":
-		service := append(labels, "svc")
-		return one("missing-svc", fmt.Sprintf("ask for %s.%s", strings.Join(service, "."), trimmed(q.zone)),
-			"a Service's name has svc between its Namespace and the zone; here %s stands there", labels[n-1])
-	case n == 5 && isProtocol(labels[1]):
-		labels[0], labels[1] = "_"+strings.TrimLeft(labels[0], "_"), "_"+strings.TrimLeft(labels[1], "_")
-		return one("missing-underscore", fmt.Sprintf("ask for %s.%s", strings.Join(labels, "."), trimmed(q.zone)),
-			"the labels of a port and its protocol begin with underscores")
-	}
-	return one("bad-form", "ask for [_PORT._PROTOCOL.][HOSTNAME.]SERVICE.NAMESPACE.svc."+trimmed(q.zone),
-		"no name of a Service has the form of %s: it has too many labels, or a port without underscores", trimmed(q.fqdn))
-}
-
-// outsideCauses: the name is that of something elsewhere.
+// outsideCauses: the name is in none of the zones, that of something elsewhere or with a mistake.
 func (q *inquiry) outsideCauses() []cause {
+	if before, _, isCluster := strings.Cut(q.fqdn, ".svc."); isCluster {
+		zone := trimmed(q.s.stanza.Primary())
+		return one("wrong-zone", "ask for "+before+".svc."+zone,
+			"%s looks like the name of a Service, but the zone of this cluster is %s", trimmed(q.fqdn), zone)
+	}
 	return one("outside-zones", "ask another resolver, or say with -zone or -corefile which zones there are",
 		"%s is in none of the server's zones, %s: it is not the cluster's to answer", trimmed(q.fqdn), q.s.zones())
 }
 
-func isProtocol(label string) bool {
-	switch strings.TrimLeft(label, "_") {
-	case "tcp", "udp", "sctp":
-		return true
+// formCauses: no name has this form.
+func (q *inquiry) formCauses() []cause {
+	if isReverse(q.fqdn) {
+		return nil
 	}
-	return false
+	labels := strings.Split(strings.TrimSuffix(q.fqdn, "."+q.Zone), ".")
+	n := len(labels)
+	whole := func() string { return "ask for " + strings.Join(labels, ".") + "." + trimmed(q.Zone) }
+	switch last := labels[n-1]; {
+	case last != "svc" && last != "pod":
+		labels = append(labels, "svc")
+		return one("missing-svc", whole(), "a Service's name has svc between its Namespace and the zone; here %s stands there", last)
+	case n == 5 && isProtocol(labels[1]):
+		labels[0], labels[1] = "_"+strings.TrimLeft(labels[0], "_"), "_"+strings.TrimLeft(labels[1], "_")
+		return one("missing-underscore", whole(), "the labels of a port and its protocol begin with underscores")
+	}
+	return one("bad-form", "ask for [_PORT._PROTOCOL.][HOSTNAME.]SERVICE.NAMESPACE.svc."+trimmed(q.Zone),
+		"no name of a Service has the form of %s: it has too many labels, or a port without underscores", trimmed(q.fqdn))
+}
+
+func isProtocol(label string) bool {
+	return slices.Contains([]string{"tcp", "udp", "sctp"}, strings.TrimLeft(label, "_"))
 }
 
 // namespaceCauses: the Namespace does not exist, or is hidden.
 func (q *inquiry) namespaceCauses() []cause {
-	if q.namespace == "" {
-		return nil
-	}
 	if where := q.namesakes(); len(where) > 0 {
-		return one("missing-namespace", fmt.Sprintf("ask for %s, or in a pod for %s.%s", q.shown(q.namespace, where[0]), q.namespace, where[0]),
-			"%s is the name of a Namespace, and has no records; Service %s is in %s", trimmed(q.fqdn), q.namespace, list(where))
+		return one("missing-namespace", fmt.Sprintf("ask for %s, or in a pod for %s.%s", q.shown(q.Namespace, where[0]), q.Namespace, where[0]),
+			"%s is the name of a Namespace, and has no records; Service %s is in %s", trimmed(q.fqdn), q.Namespace, list(where))
 	}
-	if !q.c.hasNamespace(q.namespace) {
-		if where, fix := q.elsewhere(); where != "" {
-			return one("no-namespace", fix, "Namespace %s does not exist; %s", q.namespace, where)
-		}
-		var names []string
-		for name := range q.c.namespaces {
-			names = append(names, name)
-		}
-		fix := kubectl("", "get", "namespaces")
-		if near := closest(q.namespace, names); len(near) > 0 {
-			fix = "did you mean " + list(near) + "?"
-		}
-		return one("no-namespace", fix, "Namespace %s does not exist", q.namespace)
-	}
-	if q.s.serves(q.namespace) {
+	switch {
+	case q.s.serves(q.Namespace):
 		return nil
+	case q.s.exists(q.Namespace):
+		return q.filtered()
 	}
-	return q.filtered(q.namespace)
+	if where, fix := q.elsewhere(); where != "" {
+		return one("no-namespace", fix, "Namespace %s does not exist; %s", q.Namespace, where)
+	}
+	var names []string
+	for name := range q.c.namespaces {
+		names = append(names, name)
+	}
+	return one("no-namespace", didYouMean(q.Namespace, names, kubectl("", "get", "namespaces")), "Namespace %s does not exist", q.Namespace)
 }
 
 // elsewhere says in which other namespaces there is a Service of the name, and how to ask for it there; "" when there is none.
 func (q *inquiry) elsewhere() (where, fix string) {
-	if q.service == "" || q.pod || q.multicluster {
+	namespaces := q.c.namespacesOf(q.Service)
+	if !q.isService() || len(namespaces) == 0 {
 		return "", ""
 	}
-	namespaces := q.c.namespacesOf(q.service)
-	if len(namespaces) == 0 {
-		return "", ""
-	}
-	nearest := append(closest(q.namespace, namespaces), namespaces...)[0]
-	whole := trimmed(q.with(nearest, q.service))
-	short := strings.TrimSuffix(whole, ".svc."+trimmed(q.zone))
-	return fmt.Sprintf("Service %s is in %s", q.service, list(namespaces)), fmt.Sprintf("ask for %s, or in a pod for %s", whole, short)
+	nearest := append(closest(q.Namespace, namespaces), namespaces...)[0]
+	whole := trimmed(q.with(nearest, q.Service))
+	short := strings.TrimSuffix(whole, ".svc."+trimmed(q.Zone))
+	return fmt.Sprintf("Service %s is in %s", q.Service, list(namespaces)), fmt.Sprintf("ask for %s, or in a pod for %s", whole, short)
 }
 
-// filtered says which option hides a Namespace.
-func (q *inquiry) filtered(namespace string) []cause {
-	if names, ok := q.s.stanza.Option("namespaces"); ok {
-		return one("namespace-filtered", fmt.Sprintf("in the Corefile: namespaces %s %s", strings.Join(names, " "), namespace),
-			"Namespace %s exists, but the server does not serve it: its stanza says `namespaces %s`", namespace, strings.Join(names, " "))
+// filtered says which option hides the Namespace.
+func (q *inquiry) filtered() []cause {
+	const text = "Namespace %s exists, but the server does not serve it: its stanza says "
+	if names := strings.Join(q.s.stanza.Namespaces(), " "); !q.s.stanza.Serves(q.Namespace) {
+		return one("namespace-filtered", fmt.Sprintf("in the Corefile: namespaces %s %s", names, q.Namespace), text+"`namespaces %s`", q.Namespace, names)
 	}
-	words, _ := q.s.stanza.Option("namespace_labels")
-	expression := strings.Join(words, " ")
+	selector := q.s.stanza.NamespaceLabels()
 	fix := "label the Namespace so that it matches, or change the Corefile"
-	if missing := missingLabels(expression, q.c.namespaces[namespace]); len(missing) > 0 {
-		fix = kubectl("", append([]string{"label", "namespace", namespace}, missing...)...)
+	if missing := missingLabels(selector, q.c.namespaces[q.Namespace]); len(missing) > 0 {
+		fix = kubectl("", append([]string{"label", "namespace", q.Namespace}, missing...)...)
 	}
-	return one("namespace-filtered", fix,
-		"Namespace %s exists, but the server does not serve it: its stanza says `namespace_labels %s`, which its labels do not match", namespace, expression)
+	return one("namespace-filtered", fix, text+"`namespace_labels %s`, which its labels do not match", q.Namespace, selector)
 }
 
-// missingLabels returns arguments of kubectl label that make ns match an expression, as far as a label can.
-func missingLabels(expression string, ns *corev1.Namespace) []string {
-	requirements, err := labels.ParseToRequirements(expression)
-	if err != nil || ns == nil {
-		return nil
-	}
+// missingLabels returns arguments of kubectl label that make ns match a selector, as far as a label can.
+func missingLabels(selector labels.Selector, ns *corev1.Namespace) []string {
+	requirements, _ := selector.Requirements() // a stanza has no selector that selects nothing
 	var missing []string
 	for _, r := range requirements {
 		values := r.Values().List()
 		switch op := r.Operator(); {
-		case r.Matches(labels.Set(ns.Labels)):
+		case ns == nil || r.Matches(labels.Set(ns.Labels)):
 		case op == selection.Exists:
 			missing = append(missing, r.Key()+"=")
 		case len(values) > 0 && (op == selection.Equals || op == selection.DoubleEquals || op == selection.In):
@@ -175,61 +195,52 @@ func missingLabels(expression string, ns *corev1.Namespace) []string {
 
 // podNameCauses: a name below pod.
 func (q *inquiry) podNameCauses() []cause {
-	if !q.pod || q.outcome() == found {
-		return nil
-	}
-	mode, _ := q.s.stanza.Option("pods")
-	switch {
-	case len(mode) == 0 || mode[0] == "disabled":
+	if q.s.stanza.PodMode() == "disabled" {
 		return one("pods-disabled", "in the Corefile: pods insecure (any address) or pods verified (those of Pods)",
 			"names below pod exist only with the option pods, which is disabled")
-	case mode[0] == "verified" && q.service != "":
-		return one("no-such-pod", kubectl(q.namespace, "get", "pods", "-o", "wide"),
-			"no Pod of Namespace %s has the address %s, and the stanza says `pods verified`", q.namespace, q.service)
 	}
-	return nil
+	if _, ok := qname.ParsePodLabel(q.Pod); !ok {
+		return nil
+	}
+	return one("no-such-pod", kubectl(q.Namespace, "get", "pods", "-o", "wide"),
+		"no Pod of Namespace %s has the address %s, and the stanza says `pods verified`", q.Namespace, q.Pod)
 }
 
-// serviceCauses: the Service does not exist, or is hidden.
+// serviceCauses: the Service does not exist, or the server does not have it.
 func (q *inquiry) serviceCauses() []cause {
-	if !q.isService() {
-		return nil
+	switch selector := q.s.stanza.Labels(); {
+	case q.svc != nil && q.all.Model != nil:
+		return one("service-filtered", "label the Service so that it matches, or change the Corefile",
+			"Service %s/%s exists, but the server does not serve it: its stanza says `labels %s`, which its labels do not match", q.Namespace, q.Service, selector)
+	case q.svc != nil:
+		return one("invalid-name", "call it by letters, digits and hyphens", "Service %s/%s exists, but %s is no label that DNS has for a Service", q.Namespace, q.Service, q.Service)
 	}
-	if words, ok := q.s.stanza.Option("labels"); ok && q.svc != nil {
-		expression := strings.Join(words, " ")
-		if selector, err := labels.Parse(expression); err == nil && !selector.Matches(labels.Set(q.svc.Labels)) {
-			return one("service-filtered", "label the Service so that it matches, or change the Corefile",
-				"Service %s/%s exists, but the server does not serve it: its stanza says `labels %s`, which its labels do not match", q.namespace, q.service, expression)
-		}
-	}
-	if q.svc != nil {
-		return nil
-	}
-	if pod := q.c.pod(q.namespace, q.service); pod != nil {
+	if pod := q.c.pod(q.Namespace, q.Service); pod != nil {
 		for _, svc := range q.c.services {
-			if svc.Namespace != q.namespace || svc.Spec.ClusterIP != corev1.ClusterIPNone {
+			if svc.Namespace != q.Namespace || svc.Spec.ClusterIP != corev1.ClusterIPNone {
 				continue
 			}
-			if fqdn := q.below(q.service, svc.Name, q.namespace); q.s.askAll(fqdn, addressTypes).outcome() == found {
+			if fqdn := q.below(q.Service, svc.Name, q.Namespace); q.s.finds(fqdn) {
 				return one("pod-as-service", "ask for "+trimmed(fqdn),
-					"%s is a Pod, not a Service: a pod's name is below that of its headless Service, %s", q.service, svc.Name)
+					"%s is a Pod, not a Service: a pod's name is below that of its headless Service, %s", q.Service, svc.Name)
 			}
 		}
 	}
 	if where, fix := q.elsewhere(); where != "" {
-		return one("wrong-namespace", fix, "there is no Service %s in Namespace %s; %s", q.service, q.namespace, where)
+		return one("wrong-namespace", fix, "there is no Service %s in Namespace %s; %s", q.Service, q.Namespace, where)
 	}
 	var names []string
 	for _, svc := range q.c.services {
-		if svc.Namespace == q.namespace {
+		if svc.Namespace == q.Namespace {
 			names = append(names, svc.Name)
 		}
 	}
-	fix := kubectl(q.namespace, "get", "services")
-	if near := closest(q.service, names); len(near) > 0 {
-		fix = "did you mean " + list(near) + "?"
-	}
-	return one("no-service", fix, "Namespace %s has no Service %s", q.namespace, q.service)
+	return one("no-service", didYouMean(q.Service, names, kubectl(q.Namespace, "get", "services")), "Namespace %s has no Service %s", q.Namespace, q.Service)
+}
+
+// clusterIPCauses: the Service has no ClusterIP yet, or none that is an address.
+func (q *inquiry) clusterIPCauses() []cause {
+	return one("no-cluster-ip", kubectl(q.Namespace, "get", "service", q.Service, "-o", "yaml")+"   # the API server sets clusterIP", "%s", q.sentence())
 }
 
 // typeCauses: the name exists, without records of the type.
@@ -247,4 +258,35 @@ func (q *inquiry) typeCauses() []cause {
 		return one("no-records", "ask for a name below it", "%s exists only because of the names below it, and has no records", trimmed(q.fqdn))
 	}
 	return one("no-type", "ask for "+strings.Join(types, " or "), "%s has no %s records, but %s", trimmed(q.fqdn), q.answers[0].Type, strings.Join(types, " and "))
+}
+
+// reverseCauses: nothing that is served has the address.
+func (q *inquiry) reverseCauses() []cause {
+	if !q.Prefix.IsSingleIP() {
+		return nil
+	}
+	addr := q.Prefix.Addr()
+	for _, svc := range q.c.servicesAt(addr) {
+		of := newInquiry(q.s, q.c, svc.Name+"."+svc.Namespace+".svc."+q.s.stanza.Primary(), q.types)
+		i := slices.IndexFunc(of.endpoints, func(e endpoint) bool { return e.Addr == addr })
+		switch reason := of.reason(); {
+		case reason == index.ReasonNamespace || reason == index.ReasonService:
+			return of.causes()
+		case i >= 0 && of.endpoints[i].State != model.Ready:
+			return one("not-ready", kubectl(svc.Namespace, "get", "pods", "-o", "wide"),
+				"the endpoint that has the address %s, of Service %s/%s, is not ready; only ready ones have reverse names", addr, svc.Namespace, svc.Name)
+		case i >= 0:
+			if causes := of.hiddenSliceCauses(); causes != nil {
+				return causes
+			}
+		}
+	}
+	for _, pod := range q.c.pods {
+		if isAt(pod.Status.PodIP, addr) {
+			return one("no-pointer", "make a headless Service that selects the pod",
+				"Pod %s/%s has the address %s, but no Service selects it; reverse names are those of Services and their ready endpoints", pod.Namespace, pod.Name, addr)
+		}
+	}
+	return one("no-pointer", kubectl("", "get", "pods", "-A", "-o", "wide", "--field-selector", "status.podIP="+addr.String()),
+		"no Service, and no ready endpoint of one, has the address %s", addr)
 }

@@ -6,11 +6,13 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/coredns-headless/headless/internal/model"
 )
 
 // externalCauses: the Service is an ExternalName whose target gives nothing.
 func (q *inquiry) externalCauses() []cause {
-	if !q.isExternal() {
+	if !q.is(model.ExternalName) {
 		return nil
 	}
 	target := q.svc.Spec.ExternalName
@@ -19,25 +21,25 @@ func (q *inquiry) externalCauses() []cause {
 	a := &q.answers[0]
 	long := q.longFor(target)
 	switch {
-	case q.hostname+q.proto+q.scope != "":
-		return one("external-name-below", "ask for "+q.shown(q.service, q.namespace),
-			"Service %s/%s is an ExternalName, and there are no names below one", q.namespace, q.service)
+	case q.fqdn != q.below(q.Service, q.Namespace):
+		return one("external-name-below", "ask for "+q.shown(q.Service, q.Namespace),
+			"Service %s/%s is an ExternalName, and there are no names below one", q.Namespace, q.Service)
 	case err == nil:
 		return one("external-name-address", "make it a headless Service without a selector, and an EndpointSlice with the address",
-			"Service %s/%s has the ExternalName %s, which is an address and not a name: no CNAME can lead to it", q.namespace, q.service, target)
+			"Service %s/%s has the ExternalName %s, which is an address and not a name: no CNAME can lead to it", q.Namespace, q.Service, target)
 	case len(a.cnames) == 0:
-		return one("external-name-invalid", fix, "Service %s/%s has the ExternalName %q, which is not a name", q.namespace, q.service, target)
+		return one("external-name-invalid", fix, "Service %s/%s has the ExternalName %q, which is not a name", q.Namespace, q.Service, target)
 	case long != "":
 		return one("external-name-short", q.pointTo(long),
-			"Service %s/%s has the ExternalName %s, which is taken as it is: an ExternalName is not searched, as a name in a pod is", q.namespace, q.service, target)
+			"Service %s/%s has the ExternalName %s, which is taken as it is: an ExternalName is not searched, as a name in a pod is", q.Namespace, q.Service, target)
 	case a.Outside != "":
 		return one("external-name-outside", "say which name server to ask for it: -resolver ADDRESS",
-			"Service %s/%s leads to %s, outside the cluster; %s", q.namespace, q.service, trimmed(a.Outside), cmp.Or(a.Failure, "nobody was asked for that name"))
+			"Service %s/%s leads to %s, outside the cluster; %s", q.Namespace, q.Service, trimmed(a.Outside), cmp.Or(a.Failure, "nobody was asked for that name"))
 	}
 	path := q.path()
 	last := path[len(path)-1]
 	if slices.Contains(path[:len(path)-1], last) {
-		return one("external-name-loop", fix, "Service %s/%s leads in a circle: %s", q.namespace, q.service, arrows(path))
+		return one("external-name-loop", fix, "Service %s/%s leads in a circle: %s", q.Namespace, q.Service, arrows(path))
 	}
 	end := newInquiry(q.s, q.c, last, q.types)
 	leads := end.outcome() == found || end.outcome() == outside
@@ -45,24 +47,24 @@ func (q *inquiry) externalCauses() []cause {
 	case leads && !slices.Contains(addressTypes, q.types[0]):
 		return one("external-name-type", "ask for "+trimmed(last),
 			"Service %s/%s is a CNAME, which leads to %s; a server follows it for A and AAAA only, so the answer for %s is the CNAME alone",
-			q.namespace, q.service, trimmed(last), a.Type)
+			q.Namespace, q.Service, trimmed(last), a.Type)
 	case leads && followed < len(path)-1:
 		return one("external-name-chain", q.pointTo(trimmed(last)),
 			"Service %s/%s leads through %d CNAMEs to %s; a server follows no more than %d for one query, and the resolver of a pod does not go on from there",
-			q.namespace, q.service, len(path)-1, trimmed(last), followed)
-	case end.outcome() == nodata && end.service != "", end.svc != nil && (end.hostname == "" || len(end.own()) > 0):
+			q.Namespace, q.Service, len(path)-1, trimmed(last), followed)
+	case end.outcome() == nodata && end.Service != "", end.svc != nil && (end.Hostname == "" || len(end.concerned()) > 0):
 		return end.causes() // the target is there, and the fault its own
 	}
 	rcode := a.Rcode
-	if end.zone != "" {
+	if end.Zone != "" {
 		rcode = end.answers[0].Rcode // a server may not have come as far
 	}
 	what := fmt.Sprintf("does not exist (%s)", rcode)
 	if rcode == "NOERROR" {
 		what = "has no such records (NODATA)"
 	}
-	causes := one("external-name-dead", fix, "Service %s/%s is a CNAME for %s, and that name %s", q.namespace, q.service, trimmed(last), what)
-	if end.zone != "" {
+	causes := one("external-name-dead", fix, "Service %s/%s is a CNAME for %s, and that name %s", q.Namespace, q.Service, trimmed(last), what)
+	if end.Zone != "" {
 		causes = append(causes, end.causes()...)
 	}
 	return causes
@@ -70,9 +72,9 @@ func (q *inquiry) externalCauses() []cause {
 
 // longFor returns the whole name of the Service, or below it, that a pod of the Namespace would find by a short one; "" if there is none.
 func (q *inquiry) longFor(short string) string {
-	for _, suffix := range []string{q.below(q.namespace), q.below(), q.zone} {
+	for _, suffix := range []string{q.below(q.Namespace), q.below(), q.Zone} {
 		long := newInquiry(q.s, q.c, trimmed(short)+"."+suffix, q.types)
-		if long.svc != nil && long.svc != q.svc && (long.hostname == "" || len(long.own()) > 0) {
+		if long.svc != nil && long.svc != q.svc && (long.Hostname == "" || len(long.concerned()) > 0) {
 			return trimmed(long.fqdn)
 		}
 	}
@@ -81,7 +83,7 @@ func (q *inquiry) longFor(short string) string {
 
 // pointTo returns a command that gives the Service another ExternalName.
 func (q *inquiry) pointTo(target string) string {
-	return kubectl(q.namespace, "patch", "service", q.service, "--type=merge", "-p", fmt.Sprintf(`{"spec":{"externalName":%q}}`, target))
+	return kubectl(q.Namespace, "patch", "service", q.Service, "--type=merge", "-p", fmt.Sprintf(`{"spec":{"externalName":%q}}`, target))
 }
 
 // path returns the FQDNs that the CNAMEs lead through, the name's own first: also those that a server does not follow for one

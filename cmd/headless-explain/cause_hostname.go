@@ -13,34 +13,28 @@ import (
 
 // hostnameCauses: no endpoint of the Service has the hostname, in any state.
 func (q *inquiry) hostnameCauses() []cause {
-	if q.svc == nil || q.isExternal() || q.hostname == "" || len(q.own()) > 0 {
-		return nil
-	}
-	if pod := q.podCalled(q.hostname); pod != nil {
+	if pod := q.podCalled(q.Hostname); pod != nil {
 		return q.podCauses(pod)
 	}
-	if set, ordinal := q.setOf(q.hostname); set != nil {
+	if set, ordinal := q.setOf(q.Hostname); set != nil {
 		return q.setCauses(set, ordinal)
 	}
 	for i := range q.endpoints {
-		if e := &q.endpoints[i]; e.pod == q.hostname {
+		if e := &q.endpoints[i]; e.pod == q.Hostname {
 			return q.missing("missing-subdomain", e.pod, e.pod, "is in its EndpointSlice without a hostname")
 		}
 	}
 	var names []string
 	for i := range q.endpoints {
-		names = append(names, q.endpoints[i].label())
+		names = append(names, q.endpoints[i].Names[0])
 	}
-	fix := "ask for one of them; their own names are " + list(names)
-	if near := closest(q.hostname, names); len(near) > 0 {
-		fix = "did you mean " + list(near) + "?"
-	}
-	return one("no-hostname", fix, "Service %s/%s has %s, and none is called %s", q.namespace, q.service, count(len(q.endpoints), "endpoint"), q.hostname)
+	return one("no-hostname", didYouMean(q.Hostname, names, "ask for one of them; their own names are "+list(names)),
+		"Service %s/%s has %s, and none is called %s", q.Namespace, q.Service, count(len(q.endpoints), "endpoint"), q.Hostname)
 }
 
 // podCalled returns the Pod of the namespace that has a name, or a hostname, or nil.
 func (q *inquiry) podCalled(name string) *corev1.Pod {
-	if pod := q.c.pod(q.namespace, name); pod != nil {
+	if pod := q.c.pod(q.Namespace, name); pod != nil {
 		return pod
 	}
 	for _, pod := range q.pods {
@@ -61,7 +55,7 @@ func (q *inquiry) setOf(pod string) (*appsv1.StatefulSet, int) {
 	if err != nil {
 		return nil, 0
 	}
-	return named(q.c.statefulSets, q.namespace, pod[:i]), ordinal
+	return named(q.c.statefulSets, q.Namespace, pod[:i]), ordinal
 }
 
 // podCauses says why a Pod has no name of its own in the Service.
@@ -70,60 +64,60 @@ func (q *inquiry) podCauses(pod *corev1.Pod) []cause {
 	switch {
 	case len(q.svc.Spec.Selector) > 0 && !labels.SelectorFromSet(q.svc.Spec.Selector).Matches(labels.Set(pod.Labels)):
 		fix := "give the pod's template these labels, or change the Service's selector"
-		if fqdn := q.below(q.hostname, pod.Spec.Subdomain, q.namespace); q.s.askAll(fqdn, addressTypes).outcome() == found {
+		if fqdn := q.below(q.Hostname, pod.Spec.Subdomain, q.Namespace); q.s.finds(fqdn) {
 			fix = "ask for " + trimmed(fqdn) + ", where it has its name; or " + fix
 		}
 		return one("selector-misses-pod", fix,
-			"Pod %s/%s does not have the labels that Service %s selects, %s", q.namespace, pod.Name, q.service, pairs(q.svc.Spec.Selector))
-	case set != nil && set.Spec.ServiceName != q.service:
+			"Pod %s/%s does not have the labels that Service %s selects, %s", q.Namespace, pod.Name, q.Service, pairs(q.svc.Spec.Selector))
+	case set != nil && set.Spec.ServiceName != q.Service:
 		return q.wrongSetCauses(set)
-	case set != nil && pod.Spec.Subdomain != q.service:
-		return one("stale-subdomain", kubectl(q.namespace, "delete", "pod", pod.Name),
+	case set != nil && pod.Spec.Subdomain != q.Service:
+		return one("stale-subdomain", kubectl(q.Namespace, "delete", "pod", pod.Name),
 			"Pod %s/%s was made before its StatefulSet had the serviceName %s: its subdomain is %q; it gets the right one when it is made anew",
-			q.namespace, pod.Name, q.service, pod.Spec.Subdomain)
+			q.Namespace, pod.Name, q.Service, pod.Spec.Subdomain)
 	case pod.Spec.Subdomain == "":
-		return q.missing("missing-subdomain", pod.Name, q.hostname, lacks(pod, q.service))
-	case pod.Spec.Subdomain != q.service:
-		return q.missing("wrong-subdomain", pod.Name, q.hostname, lacks(pod, q.service))
+		return q.missing("missing-subdomain", pod.Name, q.Hostname, lacks(pod, q.Service))
+	case pod.Spec.Subdomain != q.Service:
+		return q.missing("wrong-subdomain", pod.Name, q.Hostname, lacks(pod, q.Service))
 	case pod.Spec.Hostname == "":
-		return q.missing("missing-hostname", pod.Name, q.hostname, lacks(pod, q.service))
-	case pod.Spec.Hostname != q.hostname:
-		return one("other-hostname", "ask for "+q.shown(pod.Spec.Hostname, q.service, q.namespace),
-			"Pod %s/%s has the hostname %s", q.namespace, pod.Name, pod.Spec.Hostname)
+		return q.missing("missing-hostname", pod.Name, q.Hostname, lacks(pod, q.Service))
+	case pod.Spec.Hostname != q.Hostname:
+		return one("other-hostname", "ask for "+q.shown(pod.Spec.Hostname, q.Service, q.Namespace),
+			"Pod %s/%s has the hostname %s", q.Namespace, pod.Name, pod.Spec.Hostname)
 	case !isEligible(pod):
-		return one("pods-not-running", kubectl(q.namespace, "describe", "pod", pod.Name), "Pod %s/%s has no address: it %s", q.namespace, pod.Name, whyNotReady(pod))
+		return one("pods-not-running", kubectl(q.Namespace, "describe", "pod", pod.Name), "Pod %s/%s has no address: it %s", q.Namespace, pod.Name, whyNotReady(pod))
 	}
 	return one("slices-behind", "wait a second and ask again; if it stays so, look at kube-controller-manager",
-		"Pod %s/%s has all that it needs, but no EndpointSlice lists it with its hostname", q.namespace, pod.Name)
+		"Pod %s/%s has all that it needs, but no EndpointSlice lists it with its hostname", q.Namespace, pod.Name)
 }
 
 // missing returns the cause that a pod lacks what makes a name.
 func (q *inquiry) missing(id, pod, hostname, why string) []cause {
-	fix := fmt.Sprintf("in the pod's template, then make the pod anew:\nspec:\n  hostname: %s\n  subdomain: %s", hostname, q.service)
-	if i := slices.IndexFunc(q.endpoints, func(e endpoint) bool { return e.pod == pod && e.hostname == "" }); i >= 0 {
-		fix += "\nuntil then its name is " + q.shown(q.endpoints[i].label(), q.service, q.namespace)
+	fix := fmt.Sprintf("in the pod's template, then make the pod anew:\nspec:\n  hostname: %s\n  subdomain: %s", hostname, q.Service)
+	if i := slices.IndexFunc(q.endpoints, func(e endpoint) bool { return e.pod == pod }); i >= 0 {
+		fix += "\nuntil then its name is " + q.shown(q.endpoints[i].Names[0], q.Service, q.Namespace)
 	}
 	return one(id, fix, "Pod %s/%s is in Service %s, but has no name of its own there: it %s (a name needs a hostname, and a subdomain equal to the Service's name)",
-		q.namespace, pod, q.service, why)
+		q.Namespace, pod, q.Service, why)
 }
 
 // wrongSetCauses says that the pods of a StatefulSet are named in another Service.
 func (q *inquiry) wrongSetCauses(set *appsv1.StatefulSet) []cause {
 	governing := set.Spec.ServiceName
 	text := fmt.Sprintf("StatefulSet %s/%s has serviceName %q, not %q, so its pods have no names of their own in Service %s",
-		q.namespace, set.Name, governing, q.service, q.service)
+		q.Namespace, set.Name, governing, q.Service, q.Service)
 	var fix string
 	switch {
-	case q.c.service(q.namespace, governing) != nil:
-		fix = fmt.Sprintf("ask for %s; or change the StatefulSet:\n", q.shown(q.hostname, governing, q.namespace))
+	case q.c.service(q.Namespace, governing) != nil:
+		fix = fmt.Sprintf("ask for %s; or change the StatefulSet:\n", q.shown(q.Hostname, governing, q.Namespace))
 	case governing != "":
 		text += fmt.Sprintf("; there is no Service %s", governing)
 		fix = fmt.Sprintf("call the Service %s, or make a second one of that name; or change the StatefulSet:\n", governing)
 	}
 	fix += fmt.Sprintf("%s > set.yaml   # then set serviceName: %s in it\n%s\n%s   # a pod is named when it is made",
-		kubectl(q.namespace, "get", "statefulset", set.Name, "-o", "yaml"), q.service,
-		kubectl(q.namespace, "replace", "--force", "--cascade=orphan", "-f", "set.yaml"),
-		kubectl(q.namespace, "rollout", "restart", "statefulset", set.Name))
+		kubectl(q.Namespace, "get", "statefulset", set.Name, "-o", "yaml"), q.Service,
+		kubectl(q.Namespace, "replace", "--force", "--cascade=orphan", "-f", "set.yaml"),
+		kubectl(q.Namespace, "rollout", "restart", "statefulset", set.Name))
 	return one("wrong-service-name", fix, "%s", text)
 }
 
@@ -138,20 +132,20 @@ func (q *inquiry) setCauses(set *appsv1.StatefulSet, ordinal int) []cause {
 	case ordinal < start || ordinal >= start+replicas:
 		fix := "ask for one of these"
 		if ordinal >= start+replicas {
-			fix += "; or have more of them:\n" + kubectl(q.namespace, "scale", "statefulset", set.Name, fmt.Sprintf("--replicas=%d", ordinal-start+1))
+			fix += "; or have more of them:\n" + kubectl(q.Namespace, "scale", "statefulset", set.Name, fmt.Sprintf("--replicas=%d", ordinal-start+1))
 		}
 		if replicas == 0 {
-			return one("no-such-replica", kubectl(q.namespace, "scale", "statefulset", set.Name, fmt.Sprintf("--replicas=%d", max(1, ordinal-start+1))),
-				"StatefulSet %s/%s is scaled to 0 replicas", q.namespace, set.Name)
+			return one("no-such-replica", kubectl(q.Namespace, "scale", "statefulset", set.Name, fmt.Sprintf("--replicas=%d", max(1, ordinal-start+1))),
+				"StatefulSet %s/%s is scaled to 0 replicas", q.Namespace, set.Name)
 		}
 		return one("no-such-replica", fix,
 			"StatefulSet %s/%s has %s, %s-%d to %s-%d: %s is not one of them",
-			q.namespace, set.Name, count(replicas, "replica"), set.Name, start, set.Name, start+replicas-1, q.hostname)
-	case set.Spec.ServiceName != q.service:
+			q.Namespace, set.Name, count(replicas, "replica"), set.Name, start, set.Name, start+replicas-1, q.Hostname)
+	case set.Spec.ServiceName != q.Service:
 		return q.wrongSetCauses(set)
 	}
-	if q.c.whyUnknown("pods", q.namespace) != "" {
-		return one("pod-missing", kubectl(q.namespace, "get", "pods"), "no endpoint of Service %s/%s is the pod %s of its StatefulSet", q.namespace, q.service, q.hostname)
+	if q.c.whyUnknown("pods", q.Namespace) != "" {
+		return one("pod-missing", kubectl(q.Namespace, "get", "pods"), "no endpoint of Service %s/%s is the pod %s of its StatefulSet", q.Namespace, q.Service, q.Hostname)
 	}
 	reason := "look at its events"
 	for _, pod := range q.pods {
@@ -160,6 +154,6 @@ func (q *inquiry) setCauses(set *appsv1.StatefulSet, ordinal int) []cause {
 			break
 		}
 	}
-	return one("pod-missing", kubectl(q.namespace, "describe", "statefulset", set.Name),
-		"StatefulSet %s/%s has not made the pod %s: %s", q.namespace, set.Name, q.hostname, reason)
+	return one("pod-missing", kubectl(q.Namespace, "describe", "statefulset", set.Name),
+		"StatefulSet %s/%s has not made the pod %s: %s", q.Namespace, set.Name, q.Hostname, reason)
 }

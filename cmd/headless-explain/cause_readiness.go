@@ -4,26 +4,29 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
 // hostnamesAnnotation is the annotation of a Service that says which of its endpoints answer to their own names.
 const hostnamesAnnotation = "coredns-headless.github.io/hostnames"
 
-// readinessCauses: there are endpoints that the name is of, but none that is ready.
+// readinessCauses: there are endpoints that the name is of, but none that counts.
 func (q *inquiry) readinessCauses() []cause {
-	own := q.own()
-	if q.scope != "" {
-		own = q.endpoints // without a ready one there is no name below the Service's
+	concerned := q.concerned()
+	if q.Scope != qname.Everywhere {
+		concerned = q.endpoints // without a ready one there is no name below the Service's
 	}
-	if !q.needsEndpoints() || len(own) == 0 || slices.ContainsFunc(own, func(e endpoint) bool { return e.ready }) {
+	if len(concerned) == 0 {
 		return nil
 	}
-	notReady := q.notReadyCauses(own, fmt.Sprintf("Service %s/%s", q.namespace, q.service))
+	notReady := q.notReadyCauses(concerned, fmt.Sprintf("Service %s/%s", q.Namespace, q.Service))
 	switch {
-	case !q.isHeadless() || q.svc.Spec.PublishNotReadyAddresses || !q.hasPeers():
+	case !q.is(model.Headless) || q.svc.Spec.PublishNotReadyAddresses || !q.hasPeers():
 		return notReady
-	case slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return e.ready || e.terminating }):
+	case slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return e.word() != "not ready" }):
 		return notReady // peers have become ready without it
 	case q.waitForEachOther():
 		return append(q.publishCauses("the pods of Service %s/%s run, but none is ready"), notReady...)
@@ -32,34 +35,34 @@ func (q *inquiry) readinessCauses() []cause {
 }
 
 // notReadyCauses says why endpoints are not ready, none of them; of is what people call that whose endpoints they are.
-func (q *inquiry) notReadyCauses(own []endpoint, of string) []cause {
-	e := &own[0]
-	if i := slices.IndexFunc(own, func(e endpoint) bool { return !e.terminating }); i >= 0 {
-		e = &own[i]
+func (q *inquiry) notReadyCauses(concerned []endpoint, of string) []cause {
+	e := &concerned[0]
+	if i := slices.IndexFunc(concerned, func(e endpoint) bool { return e.word() != "terminating" }); i >= 0 {
+		e = &concerned[i]
 	}
-	what := fmt.Sprintf("none of the %s of %s is ready", count(len(own), "endpoint"), of)
-	if len(own) == 1 {
+	what := fmt.Sprintf("none of the %s of %s is ready", count(len(concerned), "endpoint"), of)
+	if len(concerned) == 1 {
 		what = fmt.Sprintf("the only endpoint of %s is not ready", of)
 	}
-	if q.hostname != "" {
-		what = fmt.Sprintf("endpoint %s of %s exists, but is not ready", q.hostname, of)
+	if q.Hostname != "" {
+		what = fmt.Sprintf("endpoint %s of %s exists, but is not ready", q.Hostname, of)
 	}
 	switch {
-	case e.terminating && e.serving && q.hostname != "":
-		return one("terminating", kubectl(q.namespace, "annotate", "service", q.service, hostnamesAnnotation+"=serving")+
+	case e.State == model.Serving && q.Hostname != "":
+		return one("terminating", kubectl(q.Namespace, "annotate", "service", q.Service, hostnamesAnnotation+"=serving")+
 			"   # a pod that still serves keeps its name until it is gone", "%s: its pod is being deleted", what)
-	case e.terminating:
-		return one("terminating", kubectl(q.namespace, "get", "pods", "--watch")+"   # until there is another one", "%s: its pod is being deleted", what)
+	case e.word() == "terminating":
+		return one("terminating", kubectl(q.Namespace, "get", "pods", "--watch")+"   # until there is another one", "%s: its pod is being deleted", what)
 	}
 	fix := "set ready: true in its EndpointSlice when it is"
 	if selector := pairs(q.svc.Spec.Selector); selector != "" {
-		fix = kubectl(q.namespace, "describe", "pods", "-l", selector)
+		fix = kubectl(q.Namespace, "describe", "pods", "-l", selector)
 	}
 	if e.pod != "" {
-		fix = kubectl(q.namespace, "describe", "pod", e.pod) + "   # its events say more"
+		fix = kubectl(q.Namespace, "describe", "pod", e.pod) + "   # its events say more"
 		what += fmt.Sprintf(": Pod %s is not ready", e.pod)
 	}
-	if pod := q.c.pod(q.namespace, e.pod); pod != nil && !isReady(pod) {
+	if pod := q.c.pod(q.Namespace, e.pod); pod != nil && !isReady(pod) {
 		return one("not-ready", fix, "%s", fmt.Sprintf("%s, it %s", what, whyNotReady(pod)))
 	}
 	return one("not-ready", fix, "%s", what)
@@ -68,7 +71,7 @@ func (q *inquiry) notReadyCauses(own []endpoint, of string) []cause {
 // hasPeers reports whether the Service is that of a StatefulSet of several pods, which usually have to find each other.
 func (q *inquiry) hasPeers() bool {
 	for _, set := range q.c.statefulSets {
-		if set.Namespace == q.namespace && set.Spec.ServiceName == q.service && deref(set.Spec.Replicas, 1) > 1 {
+		if set.Namespace == q.Namespace && set.Spec.ServiceName == q.Service && deref(set.Spec.Replicas, 1) > 1 {
 			return true
 		}
 	}
@@ -83,8 +86,8 @@ func (q *inquiry) waitForEachOther() bool {
 // publishCauses says that the Service hides pods that are not ready; state is a format, of what is known of them.
 func (q *inquiry) publishCauses(state string) []cause {
 	return one("publish-not-ready",
-		kubectl(q.namespace, "patch", "service", q.service, "--type=merge", "-p", `{"spec":{"publishNotReadyAddresses":true}}`)+
-			"\nor, for their own names alone:\n"+kubectl(q.namespace, "annotate", "service", q.service, hostnamesAnnotation+"=all"),
+		kubectl(q.Namespace, "patch", "service", q.Service, "--type=merge", "-p", `{"spec":{"publishNotReadyAddresses":true}}`)+
+			"\nor, for their own names alone:\n"+kubectl(q.Namespace, "annotate", "service", q.Service, hostnamesAnnotation+"=all"),
 		state+", and without publishNotReadyAddresses they have no names before they are: "+
-			"peers that have to find each other to become ready never do", q.namespace, q.service)
+			"peers that have to find each other to become ready never do", q.Namespace, q.Service)
 }

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -13,63 +16,57 @@ import (
 
 // sliceCauses: the server has no endpoint of the Service, in any state.
 func (q *inquiry) sliceCauses() []cause {
-	if !q.needsEndpoints() {
-		return nil
-	}
 	if causes := q.hiddenSliceCauses(); causes != nil || len(q.endpoints) > 0 {
 		return causes
 	}
 	all := q.c.slicesOf(q.svc)
 	if slices.ContainsFunc(all, func(es *discoveryv1.EndpointSlice) bool { return es.AddressType == discoveryv1.AddressTypeFQDN }) {
 		return one("fqdn-slice", "list addresses, in EndpointSlices of type IPv4 or IPv6",
-			"the EndpointSlices of Service %s/%s are of type FQDN: they list names, which have no addresses to give", q.namespace, q.service)
+			"the EndpointSlices of Service %s/%s are of type FQDN: they list names, which have no addresses to give", q.Namespace, q.Service)
 	}
 	switch {
 	case len(q.svc.Spec.Selector) == 0:
 		return q.handmadeCauses()
-	case q.c.whyUnknown("pods", q.namespace) != "":
-		return one("no-endpoints", kubectl(q.namespace, "get", "pods", "-l", pairs(q.svc.Spec.Selector)),
-			"Service %s/%s has no endpoints: no pod with an address matches its selector, %s", q.namespace, q.service, pairs(q.svc.Spec.Selector))
+	case q.c.whyUnknown("pods", q.Namespace) != "":
+		return one("no-endpoints", kubectl(q.Namespace, "get", "pods", "-l", pairs(q.svc.Spec.Selector)),
+			"Service %s/%s has no endpoints: no pod with an address matches its selector, %s", q.Namespace, q.Service, pairs(q.svc.Spec.Selector))
 	case len(q.pods) == 0:
 		return q.selectorCauses()
 	}
 	if i := slices.IndexFunc(q.pods, isEligible); i >= 0 {
 		return one("slices-behind", "wait a second and ask again; if it stays so, look at kube-controller-manager",
-			"Pod %s/%s matches the selector and has an address, but no EndpointSlice lists it", q.namespace, q.pods[i].Name)
+			"Pod %s/%s matches the selector and has an address, but no EndpointSlice lists it", q.Namespace, q.pods[i].Name)
 	}
-	return one("pods-not-running", kubectl(q.namespace, "describe", "pod", q.pods[0].Name),
-		"Service %s/%s selects %s without an address: %s %s", q.namespace, q.service, count(len(q.pods), "pod"), q.pods[0].Name, whyNotReady(q.pods[0]))
+	return one("pods-not-running", kubectl(q.Namespace, "describe", "pod", q.pods[0].Name),
+		"Service %s/%s selects %s without an address: %s %s", q.Namespace, q.Service, count(len(q.pods), "pod"), q.pods[0].Name, whyNotReady(q.pods[0]))
 }
 
 // hiddenSliceCauses: an option keeps the server from seeing the EndpointSlices.
 func (q *inquiry) hiddenSliceCauses() []cause {
-	if q.option("noendpoints") {
+	if q.s.stanza.NoEndpoints() {
 		fix := "in the Corefile: take out noendpoints"
-		if q.scope != "" {
+		if q.Scope != qname.Everywhere {
 			fix = "in the Corefile, on all replicas: take out noendpoints, and add zonal" // which is refused beside it
 		}
 		return one("endpoints-off", fix,
 			"the server does without endpoints, for its stanza says `noendpoints`; headless Services do not exist then")
 	}
-	selector := labels.Everything()
-	option := "labels"
-	if words, ok := q.s.stanza.Option(option); ok {
-		selector, _ = labels.Parse(strings.Join(words, " ")) // the stanza was accepted
+	if !slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return !e.seen }) {
+		return nil
 	}
-	words, _ := q.s.stanza.Option("endpoints")
-	onlyHeadless := len(words) > 0 && words[0] == "headless"
+	selector, onlyHeadless := q.s.stanza.Labels(), q.s.stanza.HeadlessOnly()
 	for _, es := range q.c.slicesOf(q.svc) {
 		_, marked := es.Labels[corev1.IsHeadlessService]
 		switch {
-		case onlyHeadless && !marked && !q.isHeadless(): // the control plane would take the label away again
+		case onlyHeadless && !marked && !q.is(model.Headless): // the control plane would take the label away again
 			return one("slice-filtered", "in the Corefile: take out endpoints headless; or make the Service anew with clusterIP: None",
-				"Service %s/%s has a ClusterIP, and the server sees the endpoints of headless Services only: its stanza says `endpoints headless`", q.namespace, q.service)
+				"Service %s/%s has a ClusterIP, and the server sees the endpoints of headless Services only: its stanza says `endpoints headless`", q.Namespace, q.Service)
 		case onlyHeadless && !marked:
-			return one("slice-filtered", kubectl(q.namespace, "label", "endpointslice", es.Name, corev1.IsHeadlessService+"="),
-				"EndpointSlice %s/%s has no label %s, and the server sees no other: its stanza says `endpoints headless`", q.namespace, es.Name, corev1.IsHeadlessService)
+			return one("slice-filtered", kubectl(q.Namespace, "label", "endpointslice", es.Name, corev1.IsHeadlessService+"="),
+				"EndpointSlice %s/%s has no label %s, and the server sees no other: its stanza says `endpoints headless`", q.Namespace, es.Name, corev1.IsHeadlessService)
 		case !selector.Matches(labels.Set(es.Labels)):
 			return one("slice-filtered", "label the EndpointSlice so that it matches, or change the Corefile",
-				"EndpointSlice %s/%s does not match the server's option `labels %s`", q.namespace, es.Name, selector)
+				"EndpointSlice %s/%s does not match the server's option `labels %s`", q.Namespace, es.Name, selector)
 		}
 	}
 	return nil
@@ -77,26 +74,26 @@ func (q *inquiry) hiddenSliceCauses() []cause {
 
 // handmadeCauses: a Service without a selector has no EndpointSlice, which somebody has to write.
 func (q *inquiry) handmadeCauses() []cause {
-	loose := in(q.c.slices, q.namespace, func(es *discoveryv1.EndpointSlice) bool {
+	loose := in(q.c.slices, q.Namespace, func(es *discoveryv1.EndpointSlice) bool {
 		of := es.Labels[discoveryv1.LabelServiceName]
-		return of == "" || q.c.service(q.namespace, of) == nil && len(closest(q.service, []string{of})) > 0
+		return of == "" || q.c.service(q.Namespace, of) == nil && len(closest(q.Service, []string{of})) > 0
 	})
 	slices.SortStableFunc(loose, func(a, b *discoveryv1.EndpointSlice) int {
-		return len(closest(q.service, []string{b.Name})) - len(closest(q.service, []string{a.Name}))
+		return len(closest(q.Service, []string{b.Name})) - len(closest(q.Service, []string{a.Name}))
 	})
 	if len(loose) == 0 {
-		return one("no-endpoints", "write an EndpointSlice with the label "+discoveryv1.LabelServiceName+": "+q.service,
-			"Service %s/%s has no selector, so the control plane lists no endpoints for it, and nobody else does", q.namespace, q.service)
+		return one("no-endpoints", "write an EndpointSlice with the label "+discoveryv1.LabelServiceName+": "+q.Service,
+			"Service %s/%s has no selector, so the control plane lists no endpoints for it, and nobody else does", q.Namespace, q.Service)
 	}
 	es := loose[0]
 	state := "has no label " + discoveryv1.LabelServiceName + ", so it belongs to no Service"
-	fix := kubectl(q.namespace, "label", "endpointslice", es.Name, discoveryv1.LabelServiceName+"="+q.service)
+	fix := kubectl(q.Namespace, "label", "endpointslice", es.Name, discoveryv1.LabelServiceName+"="+q.Service)
 	if other := es.Labels[discoveryv1.LabelServiceName]; other != "" {
 		state = fmt.Sprintf("is labelled as that of Service %s, which does not exist", other)
 		fix += " --overwrite"
 	}
 	return one("slice-without-label", fix,
-		"EndpointSlice %s/%s %s; Service %s has no selector, and no other EndpointSlice", q.namespace, es.Name, state, q.service)
+		"EndpointSlice %s/%s %s; Service %s has no selector, and no other EndpointSlice", q.Namespace, es.Name, state, q.Service)
 }
 
 // selectorCauses: no pod has the labels that the Service selects.
@@ -116,11 +113,11 @@ func (q *inquiry) selectorCauses() []cause {
 		}
 		return 0
 	}
-	pods := in(q.c.pods, q.namespace, func(p *corev1.Pod) bool { return matching(p) > 0 })
+	pods := in(q.c.pods, q.Namespace, func(p *corev1.Pod) bool { return matching(p) > 0 })
 	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int { return matching(b) - matching(a) })
-	nothing := fmt.Sprintf("Service %s/%s selects pods with %s, and no pod has that", q.namespace, q.service, pairs(selector))
+	nothing := fmt.Sprintf("Service %s/%s selects pods with %s, and no pod has that", q.Namespace, q.Service, pairs(selector))
 	look := "its workload may be scaled to 0, or its pods may have other labels:\n" +
-		kubectl(q.namespace, "get", "deployments,statefulsets,pods", "--show-labels")
+		kubectl(q.Namespace, "get", "deployments,statefulsets,pods", "--show-labels")
 	if len(pods) == 0 {
 		return one("selector-matches-nothing", look, "%s", nothing)
 	}
@@ -141,7 +138,7 @@ func (q *inquiry) selectorCauses() []cause {
 	}
 	fix := look
 	if typo {
-		fix = kubectl(q.namespace, "patch", "service", q.service, "--type=merge", "-p", `{"spec":{"selector":{`+strings.Join(patch, ",")+`}}}`)
+		fix = kubectl(q.Namespace, "patch", "service", q.Service, "--type=merge", "-p", `{"spec":{"selector":{`+strings.Join(patch, ",")+`}}}`)
 	}
 	return one("selector-matches-nothing", fix,
 		"%s; Pod %s comes closest, it has %s", nothing, pods[0].Name, strings.Join(have, " and "))

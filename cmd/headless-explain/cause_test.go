@@ -46,7 +46,7 @@ func healthySet(t *testing.T) *set {
 // explain explains word, asked from Namespace default.
 func (s *set) explain(t *testing.T, word string, types ...uint16) *report {
 	t.Helper()
-	stanzas, err := headless.ParseStanzas("Corefile", []byte("cluster.local in-addr.arpa {\n headless {\n"+s.corefile+"\n}\n}"))
+	stanzas, err := headless.ParseStanzas("Corefile", []byte("cluster.local in-addr.arpa ip6.arpa {\n headless {\n"+s.corefile+"\n}\n}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestCausesAreNamed(t *testing.T) {
 		want  string // in the text and the fix
 	}{
 		{"a name elsewhere", nil, "example.org.", 0, "outside-zones", "example.org is in none of the server's zones"},
-		{"a name elsewhere that the search list is tried for", nil, "example.org", 0, "outside-zones", "example.org is in none of the server's zones, cluster.local, in-addr.arpa:"},
+		{"a name elsewhere that the search list is tried for", nil, "example.org", 0, "outside-zones", "example.org is in none of the server's zones, cluster.local, in-addr.arpa, ip6.arpa:"},
 		{"a zone with a mistake", nil, "web.shop.svc.cluster.lokal", 0, "wrong-zone", "ask for web.shop.svc.cluster.local"},
 		{"svc forgotten", nil, "web.shop.cluster.local", 0, "missing-svc", "ask for web.shop.svc.cluster.local"},
 		{"a port without underscores", nil, "http.tcp." + whole, dns.TypeSRV, "missing-underscore", "ask for _http._tcp.web.shop.svc.cluster.local"},

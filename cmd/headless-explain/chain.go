@@ -1,11 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
+
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
 // link is one step on the way from the name to its records.
@@ -30,27 +37,23 @@ func stateIf(isGood bool) string {
 	return bad
 }
 
-// chain returns the steps from the name to its records, as far as they go.
+// chain returns the steps from the name to its records, as far as they go. Where it breaks is what the server's reason says.
 func (q *inquiry) chain() []link {
-	state := good
-	switch {
-	case q.zone == "":
-		state = open
-	case q.invalid && q.outcome() == nxdomain && !isReverse(q.fqdn), q.scope != "" && !q.option("zonal"):
-		state = bad
+	name := link{Step: "name", State: stateIf(q.reason() != index.ReasonSyntax), Text: q.what()}
+	if q.Zone == "" {
+		name.State = open
 	}
-	links := []link{{Step: "name", State: state, Text: q.String()}}
+	links := []link{name}
 	if q.s.waits { // what lies between does not matter
 		return append(links, q.answers.links()...)
 	}
-	if q.isService() || q.pod {
+	if q.isService() || q.Kind == qname.PodName || q.Kind == qname.PodsName {
 		links = append(links, q.namespaceLink())
 	}
 	if q.isService() && links[1].State == good {
 		links = append(links, q.serviceLink())
-		if q.svc != nil && !q.isExternal() {
-			links = append(links, q.slicesLink())
-			links = append(links, q.endpointsLink())
+		if q.all.Model != nil && q.svc != nil && !q.is(model.ExternalName) {
+			links = append(links, q.slicesLink(), q.endpointsLink())
 			links = append(links, q.podsLink()...)
 		}
 	}
@@ -58,28 +61,25 @@ func (q *inquiry) chain() []link {
 }
 
 func (q *inquiry) namespaceLink() link {
-	l := link{Step: "namespace", State: bad}
 	switch {
-	case !q.c.hasNamespace(q.namespace):
-		l.Text = q.namespace + " does not exist"
-	case !q.s.serves(q.namespace):
-		l.Text = q.namespace + " exists, but the server's stanza hides it"
-	default:
-		l.State, l.Text = good, q.namespace+" exists and is served"
+	case q.s.serves(q.Namespace):
+		return link{Step: "namespace", State: good, Text: q.Namespace + " exists and is served"}
+	case q.s.exists(q.Namespace):
+		return link{Step: "namespace", State: bad, Text: q.Namespace + " exists, but the server's stanza hides it"}
 	}
-	return l
+	return link{Step: "namespace", State: bad, Text: q.Namespace + " does not exist"}
 }
 
 func (q *inquiry) serviceLink() link {
-	if q.svc == nil {
-		return link{Step: "service", State: bad, Text: fmt.Sprintf("there is no Service %s in %s", q.service, q.namespace)}
+	switch {
+	case q.svc == nil:
+		return link{Step: "service", State: bad, Text: fmt.Sprintf("there is no Service %s in %s", q.Service, q.Namespace)}
+	case q.is(model.ExternalName):
+		return link{Step: "service", State: stateIf(q.reason() != index.ReasonService), Text: "ExternalName, a CNAME for " + q.svc.Spec.ExternalName}
 	}
 	spec := &q.svc.Spec
-	if q.isExternal() {
-		return link{Step: "service", State: good, Text: "ExternalName, a CNAME for " + spec.ExternalName}
-	}
 	words := []string{"ClusterIP " + spec.ClusterIP}
-	if q.isHeadless() {
+	if q.is(model.Headless) {
 		words = []string{"headless"}
 	}
 	if selector := pairs(spec.Selector); selector != "" {
@@ -89,36 +89,25 @@ func (q *inquiry) serviceLink() link {
 	}
 	var ports []string
 	for _, p := range spec.Ports {
-		ports = append(ports, portText(p))
+		ports = append(ports, fmt.Sprintf("%s %d/%s", cmp.Or(p.Name, "(unnamed)"), p.Port, protocolOf(p.Protocol)))
 	}
-	if len(ports) == 0 {
-		ports = []string{"none"}
-	}
-	words = append(words, "ports "+list(ports))
+	words = append(words, "ports "+cmp.Or(list(ports), "none"))
 	if spec.PublishNotReadyAddresses {
 		words = append(words, "publishNotReadyAddresses")
 	}
-	l := link{Step: "service", State: good, Text: strings.Join(words, "; ")}
-	if q.port != "" && len(q.portsAsked()) == 0 || q.scope != "" && !q.isHeadless() {
-		l.State = bad
-	}
-	return l
+	reason := q.reason()
+	breaks := reason == index.ReasonService || reason == index.ReasonClusterIP || reason == index.ReasonPort && !q.hasPort() ||
+		q.Scope != qname.Everywhere && !q.is(model.Headless)
+	return link{Step: "service", State: stateIf(!breaks), Text: strings.Join(words, "; ")}
 }
 
-// portText writes a port of a Service: its name, protocol and number.
-func portText(p corev1.ServicePort) string {
-	name := p.Name
-	if name == "" {
-		name = "(unnamed)"
-	}
-	return fmt.Sprintf("%s %d/%s", name, p.Port, protocolOf(p.Protocol))
-}
+func protocolOf(p corev1.Protocol) corev1.Protocol { return cmp.Or(p, corev1.ProtocolTCP) }
 
-func protocolOf(p corev1.Protocol) corev1.Protocol {
-	if p == "" {
-		return corev1.ProtocolTCP
-	}
-	return p
+// needsEndpoints reports whether the name lacks records for want of endpoints.
+func (q *inquiry) needsEndpoints() bool {
+	reason := q.reason()
+	return slices.Contains([]index.Reason{index.ReasonNoneReady, index.ReasonHostname, index.ReasonNotReady}, reason) ||
+		reason == index.ReasonTopology && q.is(model.Headless)
 }
 
 func (q *inquiry) slicesLink() link {
@@ -127,23 +116,15 @@ func (q *inquiry) slicesLink() link {
 		names = append(names, es.Name)
 	}
 	if len(names) == 0 {
-		return link{Step: "slices", State: q.stateIfNeeded(false), Text: "no EndpointSlice is labelled with this Service"}
+		return link{Step: "slices", State: stateIf(!q.needsEndpoints()), Text: "no EndpointSlice is labelled with this Service"}
 	}
 	return link{Step: "slices", State: good, Text: fmt.Sprintf("%s: %s", count(len(names), "EndpointSlice"), list(names))}
-}
-
-// stateIfNeeded returns the state of a step that is of endpoints.
-func (q *inquiry) stateIfNeeded(isGood bool) string {
-	if !q.needsEndpoints() {
-		return good
-	}
-	return stateIf(isGood)
 }
 
 func (q *inquiry) endpointsLink() link {
 	states := make(map[string]int)
 	for i := range q.endpoints {
-		states[q.endpoints[i].state()]++
+		states[q.endpoints[i].word()]++
 	}
 	var words []string
 	for _, state := range []string{"ready", "not ready", "terminating"} {
@@ -151,31 +132,27 @@ func (q *inquiry) endpointsLink() link {
 			words = append(words, fmt.Sprintf("%d %s", n, state))
 		}
 	}
-	l := link{Step: "endpoints", Text: strings.Join(words, ", ")}
-	own := q.own()
+	l := link{Step: "endpoints", State: stateIf(!q.needsEndpoints()), Text: strings.Join(words, ", ")}
+	concerned := q.concerned()
 	switch {
-	case len(own) > 0:
-	case q.hostname != "":
-		l.Text += ", none called " + q.hostname
-	case q.isPinned():
-		l.Text += ", none in zone " + q.topology
+	case len(concerned) > 0:
+	case q.Hostname != "":
+		l.Text += ", none called " + q.Hostname
+	case q.Scope == qname.Pin:
+		l.Text += ", none in zone " + q.Topology
 	}
-	l.State = q.stateIfNeeded(slices.ContainsFunc(own, func(e endpoint) bool { return e.ready }))
-	l.Details = q.endpointDetails(own)
+	l.Details = q.endpointDetails(len(concerned) < len(q.endpoints))
 	return l
 }
 
-// endpointDetails describes the first few endpoints: those that the name is of, then those that are not ready, then the others.
-func (q *inquiry) endpointDetails(own []endpoint) []string {
-	isOwn := make(map[endpoint]bool, len(own))
-	for _, e := range own {
-		isOwn[e] = true
-	}
+// endpointDetails describes the first few endpoints: those that the name is of, if they are not all of them, then those that are not
+// ready, then the others. What an EndpointSlice lists that is no address comes last.
+func (q *inquiry) endpointDetails(some bool) []string {
 	rank := func(e endpoint) int {
 		switch {
-		case len(own) < len(q.endpoints) && isOwn[e]:
+		case some && q.concerns(e):
 			return 0
-		case !e.ready:
+		case !e.ready():
 			return 1
 		}
 		return 2
@@ -183,48 +160,53 @@ func (q *inquiry) endpointDetails(own []endpoint) []string {
 	endpoints := slices.Clone(q.endpoints)
 	slices.SortStableFunc(endpoints, func(a, b endpoint) int { return rank(a) - rank(b) })
 	var details []string
-	for i := range endpoints {
-		if i == few {
-			return append(details, fmt.Sprintf("and %d more", len(endpoints)-few))
+	for _, e := range endpoints[:min(few, len(endpoints))] {
+		details = append(details, q.endpointDetail(&e))
+	}
+	if len(endpoints) > few {
+		return append(details, fmt.Sprintf("and %d more", len(endpoints)-few))
+	}
+	for _, es := range q.c.slicesOf(q.svc) {
+		for i := range es.Endpoints {
+			for _, text := range es.Endpoints[i].Addresses {
+				addr, err := netip.ParseAddr(text)
+				if (err != nil || addr.Zone() != "") && es.AddressType != discoveryv1.AddressTypeFQDN && len(details) < few {
+					details = append(details, text+"  does not count, for this is no address of an endpoint")
+				}
+			}
 		}
-		details = append(details, q.endpointDetail(&endpoints[i]))
 	}
 	return details
 }
 
 // endpointDetail says of an endpoint whether it counts.
 func (q *inquiry) endpointDetail(e *endpoint) string {
-	text := fmt.Sprintf("%s  %s", e.address, e.state())
+	text := fmt.Sprintf("%s  %s", e.Addr, e.word())
 	switch {
-	case q.scope != "" && e.zone != "":
-		text += ", in zone " + e.zone
-	case q.scope != "":
+	case q.Scope != qname.Everywhere && len(e.Topologies) > 0:
+		text += ", in zone " + strings.Join(e.Topologies, ", ")
+	case q.Scope != qname.Everywhere:
 		text += ", in no zone"
 	}
-	text += ": "
-	if e.label() == "" {
-		return text + "does not count, for this is no address of an endpoint"
-	}
-	fqdn := q.below(e.label(), q.service, q.namespace)
-	answers := q.s.askAll(fqdn, addressTypes).outcome() == found
+	name := e.Names[0]
 	switch {
-	case e.ready && answers && q.isPinned() && e.zone != q.topology:
-		text += "does not count here, its own name is " + e.label()
-	case e.ready && answers && e.hostname == "":
-		text += "counts, its own name is " + e.label() + ", for it has no hostname"
-	case e.ready && answers:
-		text += "counts, its own name is " + e.label()
-	case answers:
-		text += "does not count, but answers to " + e.label()
-	case e.ready:
-		text += "would count, but the server does not see it"
+	case e.ready() && e.Answers && q.Scope == qname.Pin && !e.in(q.Topology):
+		text += ": does not count here, its own name is " + name
+	case e.ready() && e.Answers && name == string(model.AppendDashed(nil, e.Addr)):
+		text += ": counts, its own name is " + name + ", for it has no hostname"
+	case e.ready() && e.Answers:
+		text += ": counts, its own name is " + name
+	case e.Answers:
+		text += ": does not count, but answers to " + name
+	case e.ready():
+		text += ": would count, but the server does not see it"
 	default:
-		text += "does not count, nor does its name " + e.label()
+		text += ": does not count, nor does its name " + name
 	}
-	if pod := q.c.pod(q.namespace, e.pod); !e.ready && pod != nil {
+	if pod := q.c.pod(q.Namespace, e.pod); !e.ready() && pod != nil {
 		return text + "; the pod " + whyNotReady(pod)
 	}
-	if e.pod != "" && e.pod != e.hostname {
+	if e.pod != "" && e.pod != name {
 		text += "; pod " + e.pod
 	}
 	return text
@@ -235,17 +217,17 @@ func (q *inquiry) podsLink() []link {
 	if len(q.svc.Spec.Selector) == 0 {
 		return nil
 	}
-	if why := q.c.whyUnknown("pods", q.namespace); why != "" {
+	if why := q.c.whyUnknown("pods", q.Namespace); why != "" {
 		return []link{{Step: "pods", State: open, Text: why}}
 	}
 	ready, listed := 0, make(map[string]bool)
 	for i := range q.endpoints {
 		listed[q.endpoints[i].pod] = true
 	}
-	l := link{Step: "pods", State: q.stateIfNeeded(len(q.pods) > 0)}
+	l := link{Step: "pods", State: stateIf(len(q.pods) > 0 || !q.needsEndpoints())}
 	for _, pod := range q.pods {
 		var words []string
-		if missing := lacks(pod, q.service); missing != "" && q.hostname != "" {
+		if missing := lacks(pod, q.Service); missing != "" && q.Hostname != "" {
 			words = append(words, missing)
 		}
 		switch {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -66,13 +67,6 @@ func newCluster(objects []runtime.Object) *cluster {
 	return c
 }
 
-// hasNamespace reports whether a Namespace exists. One that objects are in does, though it may not be among them.
-func (c *cluster) hasNamespace(name string) bool {
-	return c.namespaces[name] != nil || slices.ContainsFunc(c.objects, func(obj runtime.Object) bool {
-		return obj.(metav1.Object).GetNamespace() == name
-	})
-}
-
 // service returns a Service, or nil.
 func (c *cluster) service(namespace, name string) *corev1.Service {
 	return named(c.services, namespace, name)
@@ -102,6 +96,42 @@ func (c *cluster) slicesOf(svc *corev1.Service) []*discoveryv1.EndpointSlice {
 	return in(c.slices, svc.Namespace, func(es *discoveryv1.EndpointSlice) bool {
 		return es.Labels[discoveryv1.LabelServiceName] == svc.Name
 	})
+}
+
+// servicesAt returns the Services that have an address: as their own, or as that of an endpoint.
+func (c *cluster) servicesAt(addr netip.Addr) []*corev1.Service {
+	has := func(text string) bool { return isAt(text, addr) }
+	lists := func(e discoveryv1.Endpoint) bool { return slices.ContainsFunc(e.Addresses, has) }
+	return slices.DeleteFunc(slices.Clone(c.services), func(svc *corev1.Service) bool {
+		return !has(svc.Spec.ClusterIP) && !slices.ContainsFunc(svc.Spec.ClusterIPs, has) &&
+			!slices.ContainsFunc(c.slicesOf(svc), func(es *discoveryv1.EndpointSlice) bool { return slices.ContainsFunc(es.Endpoints, lists) })
+	})
+}
+
+// isAt reports whether text is an address, in whatever spelling.
+func isAt(text string, addr netip.Addr) bool {
+	a, err := netip.ParseAddr(text)
+	return err == nil && a.Unmap() == addr
+}
+
+// podsOf returns the Pods behind the addresses of a Service, by its EndpointSlices: an endpoint of each that has nothing else.
+func (c *cluster) podsOf(svc *corev1.Service) map[netip.Addr]endpoint {
+	pods := make(map[netip.Addr]endpoint)
+	for _, es := range c.slicesOf(svc) {
+		for i := range es.Endpoints {
+			from := &es.Endpoints[i]
+			e := endpoint{leaving: from.Conditions.Terminating != nil && *from.Conditions.Terminating}
+			if from.TargetRef != nil && from.TargetRef.Kind == "Pod" {
+				e.pod = from.TargetRef.Name
+			}
+			for _, text := range from.Addresses {
+				if addr, err := netip.ParseAddr(text); err == nil {
+					pods[addr.Unmap()] = e
+				}
+			}
+		}
+	}
+	return pods
 }
 
 // pod returns a Pod, or nil.
@@ -147,6 +177,14 @@ func (c *cluster) notes(namespace string) []string {
 		}
 	}
 	return notes
+}
+
+// deref returns what p points to, or unset.
+func deref[T any](p *T, unset T) T {
+	if p == nil {
+		return unset
+	}
+	return *p
 }
 
 // in returns the objects of a namespace that are wanted.

@@ -172,25 +172,20 @@ func (o *options) explain(ctx context.Context, stdin io.Reader) (*report, error)
 
 // stanzas returns those of the Corefile, or else the one that the flags describe.
 func (o *options) stanzas(stdin io.Reader) ([]*headless.Stanza, error) {
-	switch o.corefile {
+	name, content, err := o.corefile, []byte(nil), error(nil)
+	switch name {
 	case "":
-		zone := o.zone
-		if zone == "" {
-			zone = "cluster.local"
-		}
-		return headless.ParseStanzas("-zone", fmt.Appendf(nil, "%q in-addr.arpa ip6.arpa {\n headless\n}\n", zone))
+		name, content = "-zone", fmt.Appendf(nil, "%q in-addr.arpa ip6.arpa {\n headless\n}\n", cmp.Or(o.zone, "cluster.local"))
 	case "-":
-		content, err := io.ReadAll(stdin)
-		if err != nil {
-			return nil, err
-		}
-		return headless.ParseStanzas("Corefile", content)
+		name = "Corefile"
+		content, err = io.ReadAll(stdin)
+	default:
+		content, err = os.ReadFile(name)
 	}
-	content, err := os.ReadFile(o.corefile)
 	if err != nil {
 		return nil, err
 	}
-	return headless.ParseStanzas(o.corefile, content)
+	return headless.ParseStanzas(name, content)
 }
 
 // cluster returns the state of the cluster, and where it is from. It also sets the namespace that is asked from, if no flag does.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/miekg/dns"
 )
 
 // report is what is printed, as text or as JSON. Lists in it have the first few of what they count.
@@ -45,6 +47,40 @@ type question struct {
 	addresses bool // the types are those of addresses
 }
 
+// setTypes sets the types that are asked for: what words say, or else those of addresses, for an address that of its name, and
+// for a port that of services.
+func (q *question) setTypes(words []string) error {
+	fqdn, _, err := fqdnOf(q.word)
+	switch {
+	case len(words) > 0:
+		qtype, ok := dns.StringToType[strings.ToUpper(words[0])]
+		if !ok || qtype == dns.TypeAXFR || qtype == dns.TypeIXFR {
+			return fmt.Errorf("expected a record type such as A, AAAA, SRV or PTR, got %q", words[0])
+		}
+		q.types = []uint16{qtype}
+	case err == nil && isReverse(fqdn):
+		q.types = []uint16{dns.TypePTR}
+	case strings.HasPrefix(q.word, "_"):
+		q.types = []uint16{dns.TypeSRV}
+	default:
+		q.types = addressTypes
+	}
+	q.addresses = slices.Contains(addressTypes, q.types[0])
+	return nil
+}
+
+// fqdnOf returns the FQDN that a word is, and whether it stands for itself alone: the reverse name of an address does, and so does
+// what ends in a dot.
+func fqdnOf(word string) (fqdn string, absolute bool, err error) {
+	if reverse, err := dns.ReverseAddr(word); err == nil {
+		return reverse, true, nil
+	}
+	if _, ok := dns.IsDomainName(word); !ok || word == "" {
+		return "", false, fmt.Errorf("expected a name or an address, got %q", word)
+	}
+	return dns.Fqdn(word), dns.IsFqdn(word), nil
+}
+
 // names returns the FQDNs that the question may be about.
 func (q *question) names(s *server) ([]string, error) {
 	fqdn, absolute, err := fqdnOf(q.word)
@@ -69,14 +105,14 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 		r.Walk = s.search(q.word, q.from, q.ndots, q.addresses, func(fqdn string) answers { return s.askAll(fqdn, q.types) })
 	}
 	about := newInquiry(s, c, fqdn, q.types)
-	if about.zone == "" && r.Walk != nil {
+	if about.Zone == "" && r.Walk != nil {
 		about = r.meant(s, c, q, about)
 	}
-	r.Name, r.Answers, r.Chain, r.Notes = about.fqdn, about.answers, about.chain(), c.notes(about.namespace)
+	r.Name, r.Answers, r.Chain, r.Notes = about.fqdn, about.answers, about.chain(), c.notes(about.Namespace)
 	leaves := r.Walk != nil && r.Walk.leaves()
 	isOurs := about.depth(q.word) >= known
 	r.Verdict = verdictOf(about.outcome(), leaves && !isOurs)
-	if s.waits && about.zone != "" {
+	if s.waits && about.Zone != "" {
 		r.Causes = one("no-imports", "install the CustomResourceDefinition of ServiceImports, or in the Corefile: take out multicluster",
 			"SERVFAIL for all names of all zones: the server waits for ServiceImports, which the API server does not have")
 		return r, nil
@@ -87,11 +123,11 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 		if causes := about.notPermitted(); causes != nil {
 			r.Verdict, r.Causes = couldNotTell, causes
 		}
-		if leaves && about.zone != "" {
+		if leaves && about.Zone != "" {
 			switch asItIs := newInquiry(s, c, fqdn, q.types); {
 			case !isOurs:
 				r.Causes = append(asItIs.causes(), r.Causes...)
-			case about.isService() && !c.hasNamespace(about.namespace):
+			case about.isService() && !s.exists(about.Namespace):
 				r.Causes = append(r.Causes, asItIs.outsideCauses()...)
 			}
 		}
@@ -101,7 +137,7 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 	r.Notes = slices.DeleteFunc(r.Notes, func(note string) bool {
 		return slices.ContainsFunc(r.Chain, func(l link) bool { return l.Text == note })
 	})
-	if falls, ok := s.stanza.Option("fallthrough"); ok && r.Verdict == doesNot && coversName(falls, about.fqdn) {
+	if r.Verdict == doesNot && s.stanza.Falls(about.fqdn) {
 		r.Notes = append(r.Notes, "the stanza has fallthrough: the query goes on to the next plugin, which may know the name")
 	}
 	return r, nil
@@ -114,7 +150,7 @@ func (r *report) meant(s *server, c *cluster, q *question, best *inquiry) *inqui
 		return newInquiry(s, c, a.Name, q.types)
 	}
 	for _, a := range r.Walk.Attempts {
-		if s.zoneOf(a.Name) == "" {
+		if s.stanza.ZoneOf(dns.CanonicalName(a.Name)) == "" {
 			continue
 		}
 		if other := newInquiry(s, c, a.Name, q.types); other.depth(q.word) > best.depth(q.word) {
@@ -146,14 +182,4 @@ func (r *report) noteMusl() {
 				a.Name, a.Outcome, r.Name))
 		}
 	}
-}
-
-// coversName reports whether fallthrough with these zones, or for all, covers an FQDN.
-func coversName(zones []string, fqdn string) bool {
-	for _, zone := range zones {
-		if strings.HasSuffix("."+fqdn, "."+strings.TrimSuffix(zone, ".")+".") {
-			return true
-		}
-	}
-	return len(zones) == 0
 }

@@ -96,7 +96,7 @@ func TestEndpointsWithoutAddressDoNotCount(t *testing.T) {
 	s.es.Endpoints[1].Addresses, s.es.Endpoints[1].Hostname = []string{"fe80::1%eth0"}, nil
 	chain := s.explain(t, "web.shop").Chain
 	i := slices.IndexFunc(chain, func(l link) bool { return l.Step == "endpoints" })
-	if got, want := chain[i].Details[1], "fe80::1%eth0  ready: does not count, for this is no address of an endpoint"; got != want {
+	if got, want := chain[i].Details[1], "fe80::1%eth0  does not count, for this is no address of an endpoint"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

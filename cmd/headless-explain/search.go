@@ -3,6 +3,8 @@ package main
 import (
 	"slices"
 	"strings"
+
+	"github.com/miekg/dns"
 )
 
 // walk is what resolvers make of a name: the names that they try for it, in order, with the search list of a pod.
@@ -35,7 +37,7 @@ const (
 // which tries nothing else for a name with ndots dots or more, has no search list but for addresses, and goes on at NXDOMAIN only.
 func (s *server) search(word, namespace string, ndots int, addresses bool, ask func(fqdn string) answers) *walk {
 	w := &walk{From: namespace, NDots: ndots}
-	zone, asItIs := s.primary(), word+"."
+	zone, asItIs := s.stanza.Primary(), word+"."
 	names := []string{word + "." + namespace + ".svc." + zone, word + ".svc." + zone, word + "." + zone}
 	long := strings.Count(word, ".") >= ndots
 	if long {
@@ -47,9 +49,9 @@ func (s *server) search(word, namespace string, ndots int, addresses bool, ask f
 	for i, fqdn := range names {
 		a := attempt{Name: fqdn, Outcome: outside}
 		hasCNAME := false
-		if s.zoneOf(fqdn) != "" {
+		if s.stanza.ZoneOf(dns.CanonicalName(fqdn)) != "" {
 			found := ask(fqdn)
-			a.Outcome, hasCNAME = found.outcome(), found.haveCNAME()
+			a.Outcome, hasCNAME = found.outcome(), len(found[0].cnames) > 0
 		}
 		last := i == len(names)-1
 		if glibc {

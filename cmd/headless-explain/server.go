@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -10,9 +9,8 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless"
-	"github.com/coredns/coredns/plugin"
-	"github.com/coredns/coredns/plugin/metadata"
-	"github.com/coredns/coredns/request"
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/miekg/dns"
 )
 
@@ -20,6 +18,7 @@ import (
 type server struct {
 	stanza *headless.Stanza
 	plugin *headless.Headless
+	all    *headless.Headless // one from which the stanza hides nothing: it tells what there is
 	// resolver is the host and port of a name server to ask for names outside the zones; "": nobody is asked.
 	resolver string
 	// waits says that it waits for ServiceImports, which the API server does not have: until it has listed them it answers nothing.
@@ -31,15 +30,16 @@ func newServer(stanza *headless.Stanza, c *cluster, resolver string) *server {
 	if _, _, err := net.SplitHostPort(resolver); err != nil && resolver != "" {
 		resolver = net.JoinHostPort(strings.Trim(resolver, "[]"), "53")
 	}
-	s := &server{stanza: stanza, plugin: stanza.Offline(c.objects), resolver: resolver}
+	s := &server{
+		stanza: stanza, plugin: stanza.Offline(c.objects), all: stanza.Unfiltered().Offline(c.objects), resolver: resolver,
+	}
 	s.waits = c.noImports && s.hasImports()
 	return s
 }
 
 // hasImports reports whether there is a zone of ServiceImports.
 func (s *server) hasImports() bool {
-	zones, _ := s.stanza.Option("multicluster")
-	return len(zones) > 0
+	return slices.ContainsFunc(s.stanza.Zones(), s.stanza.Multicluster)
 }
 
 // stanzaOf returns the stanza of a Corefile that answers for name: the one with the longest zone that it is in, or else the
@@ -53,21 +53,11 @@ func stanzaOf(stanzas []*headless.Stanza, name string) (*headless.Stanza, error)
 	}
 	best, longest := stanzas[0], 0
 	for _, s := range stanzas {
-		if zone := plugin.Zones(s.Zones()).Matches(dns.CanonicalName(name)); len(zone) > longest {
-			best, longest = s, len(zone)
+		if n := len(s.ZoneOf(dns.CanonicalName(name))); n > longest {
+			best, longest = s, n
 		}
 	}
 	return best, nil
-}
-
-// primary returns the zone that short names are in: the first that is not a reverse zone.
-func (s *server) primary() string {
-	for _, zone := range s.stanza.Zones() {
-		if !isReverse(zone) {
-			return zone
-		}
-	}
-	return "" // a stanza without one is refused
 }
 
 // zones lists the zones for people.
@@ -79,31 +69,31 @@ func (s *server) zones() string {
 	return list(zones)
 }
 
-// zoneOf returns the longest of the zones that an FQDN is in, or "".
-func (s *server) zoneOf(fqdn string) string {
-	return plugin.Zones(s.stanza.Zones()).Matches(dns.CanonicalName(fqdn))
+// explain returns what the server knows of an FQDN, and what it would know if nothing were hidden from it. A name below _zone is
+// one in both: people ask for it without the option that makes it one.
+func (s *server) explain(fqdn string, qtype uint16) (served, all *headless.Explanation) {
+	served, all = s.plugin.Explain(fqdn, qtype), s.all.Explain(fqdn, qtype)
+	if served.Kind == qname.Absent && all.Scope != qname.Everywhere {
+		served.Name = all.Name
+	}
+	return served, all
 }
 
-// parse takes an FQDN apart, as the plugin does: what it publishes as metadata.
-func (s *server) parse(fqdn string) name {
-	n := name{fqdn: dns.CanonicalName(fqdn)}
-	n.zone = s.zoneOf(n.fqdn)
-	ctx := metadata.ContextWithMetadata(context.Background())
-	r := new(dns.Msg).SetQuestion(n.fqdn, dns.TypeA)
-	s.plugin.Metadata(ctx, request.Request{Req: r, W: &recorder{}})
-	value := func(key string) string {
-		if f := metadata.ValueFunc(ctx, "headless/"+key); f != nil {
-			return f()
-		}
-		return ""
-	}
-	n.namespace, n.service, n.hostname = value("namespace"), value("service"), value("endpoint")
-	n.port, n.proto = value("port-name"), value("protocol")
-	zones, _ := s.stanza.Option("multicluster")
-	n.multicluster = slices.ContainsFunc(zones, func(zone string) bool { return dns.CanonicalName(zone) == n.zone })
-	n.invalid = value("parse-error") != ""
-	n.pod = value("kind") == "pod"
-	return n.zonal(s.parse)
+// parse takes an FQDN apart.
+func (s *server) parse(fqdn string) *headless.Explanation {
+	e, _ := s.explain(fqdn, dns.TypeA)
+	return e
+}
+
+// serves reports whether the server serves a Namespace.
+func (s *server) serves(namespace string) bool { return s.has(s.plugin, namespace) }
+
+// exists reports whether a Namespace exists, served or not.
+func (s *server) exists(namespace string) bool { return s.has(s.all, namespace) }
+
+func (s *server) has(h *headless.Headless, namespace string) bool {
+	d := h.Explain(namespace+".svc."+s.stanza.Primary(), dns.TypeA).Denial
+	return d != nil && d.Reason == index.ReasonNonTerminal
 }
 
 // answer is what the server says to one query.
@@ -130,23 +120,15 @@ type answer struct {
 
 // ask asks the plugin for an FQDN, over TCP so that the answer is whole, and with EDNS so that a denial says why.
 func (s *server) ask(fqdn string, qtype uint16) answer {
+	a := answer{Name: fqdn, Type: dns.TypeToString[qtype], Rcode: servfail}
 	if s.waits {
-		return answer{Name: fqdn, Type: dns.TypeToString[qtype], Rcode: servfail}
+		return a
 	}
-	r := new(dns.Msg).SetQuestion(fqdn, qtype)
-	r.SetEdns0(dns.MaxMsgSize-1, false)
-	var w recorder
-	rcode, err := s.plugin.ServeDNS(context.Background(), &w, r)
-	m := w.m
-	if m == nil || err != nil {
-		m = new(dns.Msg).SetRcode(r, rcode)
-	}
-	a := answer{Name: fqdn, Type: dns.TypeToString[qtype]}
-	a.read(m, qtype)
+	a.read(s.plugin.Reply(fqdn, qtype), qtype)
 	if len(a.cnames) == 0 || a.Resolves || !slices.Contains(addressTypes, qtype) { // of other types the CNAME is the whole answer
 		return a
 	}
-	if target := a.cnames[len(a.cnames)-1]; s.zoneOf(target) == "" {
+	if target := a.cnames[len(a.cnames)-1]; s.stanza.ZoneOf(dns.CanonicalName(target)) == "" {
 		a.Rcode, a.Outside = "", target
 		s.askOutside(&a, qtype)
 	}
@@ -164,20 +146,18 @@ func (a *answer) ofType() int {
 // read adds the records of m to a, an answer for qtype.
 func (a *answer) read(m *dns.Msg, qtype uint16) {
 	a.Rcode = dns.RcodeToString[m.Rcode]
-	records := m.Answer
-	if len(records) == 0 {
-		records = m.Ns
-	}
-	for i, rr := range records {
-		ttl := rr.Header().Ttl
-		if soa, ok := rr.(*dns.SOA); ok && len(m.Answer) == 0 {
-			ttl = min(ttl, soa.Minttl) // RFC 2308 section 5
-		}
-		if i == 0 && a.Total == 0 || ttl < a.TTL {
+	last := func(ttl uint32) {
+		if a.Total == 0 || ttl < a.TTL {
 			a.TTL = ttl
 		}
 	}
+	for _, rr := range m.Ns {
+		if soa, ok := rr.(*dns.SOA); ok && len(m.Answer) == 0 {
+			last(min(soa.Hdr.Ttl, soa.Minttl)) // RFC 2308 section 5
+		}
+	}
 	for _, rr := range m.Answer {
+		last(rr.Header().Ttl)
 		a.Resolves = a.Resolves || rr.Header().Rrtype == qtype || qtype == dns.TypeANY
 		if cname, ok := rr.(*dns.CNAME); ok {
 			a.cnames = append(a.cnames, cname.Target)
@@ -193,12 +173,6 @@ func (a *answer) read(m *dns.Msg, qtype uint16) {
 			}
 		}
 	}
-}
-
-// serves reports whether the server serves a Namespace that exists: whether its name does.
-func (s *server) serves(namespace string) bool {
-	a := s.ask(namespace+".svc."+s.primary(), dns.TypeA)
-	return a.Rcode != nxdomain
 }
 
 // askOutside completes a with what the resolver says about the name that it leads to outside the zones, if there is a resolver.
@@ -258,6 +232,9 @@ func (s *server) askAll(fqdn string, types []uint16) answers {
 	return all
 }
 
+// finds reports whether an FQDN has addresses.
+func (s *server) finds(fqdn string) bool { return s.askAll(fqdn, addressTypes).outcome() == found }
+
 // outcome returns what all of them say together: that one has records, or else what the first says.
 func (all answers) outcome() string {
 	for i := range all {
@@ -266,64 +243,4 @@ func (all answers) outcome() string {
 		}
 	}
 	return all[0].outcome()
-}
-
-// haveCNAME reports whether the name has one.
-func (all answers) haveCNAME() bool { return len(all[0].cnames) > 0 }
-
-// recorder is a dns.ResponseWriter that keeps the message.
-type recorder struct {
-	dns.ResponseWriter // only what is below is called
-	m                  *dns.Msg
-}
-
-// WriteMsg implements dns.ResponseWriter.
-func (w *recorder) WriteMsg(m *dns.Msg) error {
-	w.m = m
-	return nil
-}
-
-// RemoteAddr implements dns.ResponseWriter: the client is this process, over TCP.
-func (w *recorder) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv6loopback} }
-
-// LocalAddr implements dns.ResponseWriter.
-func (w *recorder) LocalAddr() net.Addr { return w.RemoteAddr() }
-
-// setTypes sets the types that are asked for: what words say, or else those of addresses, for an address that of its name, and
-// for a port that of services.
-func (q *question) setTypes(words []string) error {
-	if len(words) == 0 {
-		q.types, q.addresses = addressTypes, true
-		switch fqdn, _, err := fqdnOf(q.word); {
-		case err == nil && isReverse(fqdn):
-			q.types, q.addresses = []uint16{dns.TypePTR}, false
-		case strings.HasPrefix(q.word, "_"):
-			q.types, q.addresses = []uint16{dns.TypeSRV}, false
-		}
-		return nil
-	}
-	qtype, err := typeOf(words[0])
-	q.types, q.addresses = []uint16{qtype}, qtype == dns.TypeA || qtype == dns.TypeAAAA
-	return err
-}
-
-// typeOf returns the number of a record type.
-func typeOf(word string) (uint16, error) {
-	qtype, ok := dns.StringToType[strings.ToUpper(word)]
-	if !ok || qtype == dns.TypeAXFR || qtype == dns.TypeIXFR {
-		return 0, fmt.Errorf("expected a record type such as A, AAAA, SRV or PTR, got %q", word)
-	}
-	return qtype, nil
-}
-
-// fqdnOf returns the FQDN that a word is, and whether it stands for itself alone: the reverse name of an address does, and so does
-// what ends in a dot.
-func fqdnOf(word string) (fqdn string, absolute bool, err error) {
-	if reverse, err := dns.ReverseAddr(word); err == nil {
-		return reverse, true, nil
-	}
-	if _, ok := dns.IsDomainName(word); !ok || word == "" {
-		return "", false, fmt.Errorf("expected a name or an address, got %q", word)
-	}
-	return dns.Fqdn(word), dns.IsFqdn(word), nil
 }

@@ -63,23 +63,22 @@ func kubectl(namespace string, args ...string) string {
 
 // closest returns those of words that may be meant by word: that differ in no more than two letters, or else that one starts with.
 func closest(word string, words []string) []string {
-	near := make(map[int][]string)
+	least := min(2, len(word)/2)
+	var near []string
 	for _, w := range words {
 		d := distance(word, w)
 		if d > 2 && (strings.HasPrefix(w, word) || strings.HasPrefix(word, w)) {
 			d = 2
 		}
-		if d <= min(2, len(word)/2) {
-			near[d] = append(near[d], w)
+		if d < least {
+			near, least = nil, d
+		}
+		if d == least {
+			near = append(near, w)
 		}
 	}
-	for d := range 3 {
-		if len(near[d]) > 0 {
-			slices.Sort(near[d])
-			return slices.Compact(near[d])
-		}
-	}
-	return nil
+	slices.Sort(near)
+	return slices.Compact(near)
 }
 
 // distance returns how many letters have to be put in, taken out, changed, or swapped with the next one to make b of a.

@@ -1,6 +1,9 @@
 package index
 
 import (
+	"cmp"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -355,4 +358,59 @@ func neighbours(label, service string) (names [6]string) {
 		names[i] = text.String()[start:]
 	}
 	return names
+}
+
+// Endpoint is an endpoint of a Service as the index has it, for people. It belongs to the caller.
+type Endpoint struct {
+	Addr  netip.Addr
+	State model.State
+	// Names are the labels that name it below its Service. The first is its own, which SRV and PTR records have.
+	Names []string
+	// Topologies are the topology zones that slices say it is in, sorted; none unless they are kept.
+	Topologies []string
+	// Answers says that it counts for its own name: that the name has its address.
+	Answers bool
+}
+
+// Endpoints returns the endpoints of a Service, whether it is shown or not, in the order of their addresses and names. It costs what
+// the Service holds.
+func (x *Index) Endpoints(key model.Key) []Endpoint {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	svc := x.peek(key.Namespace, key.Name)
+	if svc == nil {
+		return nil
+	}
+	seen := make(map[*endpoint]bool)
+	var all []Endpoint
+	for sl := svc.slices; sl != nil; sl = sl.sibling {
+		for _, e := range sl.endpoints {
+			if e.svc == svc && !seen[e] {
+				seen[e] = true
+				all = append(all, x.shown(e))
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b Endpoint) int { return cmp.Or(a.Addr.Compare(b.Addr), slices.Compare(a.Names, b.Names)) })
+	return all
+}
+
+// shown returns what there is to tell of e.
+func (x *Index) shown(e *endpoint) Endpoint {
+	own := string(e.label().Append(nil))
+	shown := Endpoint{Addr: e.addr(), State: e.state, Names: []string{own}}
+	if dashed := string(model.AppendDashed(nil, e.addr())); dashed != own && e.dashed() {
+		shown.Names = append(shown.Names, dashed)
+	}
+	for o := &e.in; o != nil; o = o.next {
+		if topology := x.topologies[o.topology]; o.slice != nil && topology != "" {
+			shown.Topologies = append(shown.Topologies, topology)
+		}
+	}
+	slices.Sort(shown.Topologies)
+	shown.Topologies = slices.Compact(shown.Topologies)
+	q := qname.Name{Kind: qname.ServiceName, Namespace: e.svc.ns.name, Service: e.svc.name, Hostname: own}
+	q.Addr, _ = model.ParseDashed(own)
+	shown.Answers = e.svc.claimsEndpoints() && e.state >= x.leastAnswering(e.svc, &q)
+	return shown
 }

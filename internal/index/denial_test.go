@@ -2,10 +2,12 @@ package index
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns-headless/headless/internal/qname"
 )
 
@@ -68,4 +70,70 @@ func TestSuggestionsCostTheSameWhateverTheSize(t *testing.T) {
 	if looks[10000] > looks[100]+40 { // the chains of a table have random lengths
 		t.Errorf("%d endpoints were compared with a name in a Service of 10,000, %d in one of 100", looks[10000], looks[100])
 	}
+}
+
+// TestEndpointsAreThoseThatLookupsFind compares what is told of endpoints with what their names, their topology zones and their
+// addresses lead to, in random indexes.
+func TestEndpointsAreThoseThatLookupsFind(t *testing.T) {
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 4))
+		x := New(model.Policy(1+r.IntN(3)), r.IntN(2) == 0, 0)
+		x.PutNamespace(&model.Namespace{Key: model.Key{Name: "n"}})
+		for range 12 {
+			x.PutService(modeltest.RandomService(r))
+			x.PutSlice(modeltest.RandomSlice(r))
+		}
+		for _, ns := range modeltest.Universe.Namespaces {
+			for _, name := range modeltest.Universe.Services {
+				key := model.Key{Namespace: ns, Name: name}
+				checkEndpoints(t, x, key)
+				if t.Failed() {
+					t.Fatalf("seed %d, Service %v: %+v", seed, key, x.Endpoints(key))
+				}
+			}
+		}
+	}
+}
+
+// checkEndpoints holds the endpoints of a Service against lookups.
+func checkEndpoints(t *testing.T, x *Index, key model.Key) {
+	t.Helper()
+	var states [3]int32
+	all := x.Endpoints(key)
+	for _, e := range all {
+		states[e.State]++
+		q := qname.Name{Kind: qname.ServiceName, Namespace: key.Namespace, Service: key.Name, Hostname: e.Names[0]}
+		q.Addr, _ = model.ParseDashed(e.Names[0])
+		w := WantA + Want(model.FamilyOf(e.Addr))
+		want := e.Answers || slices.ContainsFunc(all, func(o Endpoint) bool {
+			return o.Addr == e.Addr && o.State > e.State && o.Names[0] != e.Names[0] && slices.Contains(o.Names, e.Names[0])
+		}) && x.Lookup(&q, w, 100).Outcome == Found // another endpoint gives the name the address
+		if got := has(x.Lookup(&q, w, 100), e); got != want {
+			t.Errorf("%s: got that the name has %s: %v, want %v", e.Names[0], e.Addr, got, want)
+		}
+		for _, topology := range e.Topologies {
+			pin := qname.Name{Kind: qname.ServiceName, Namespace: key.Namespace, Service: key.Name, Scope: qname.Pin, Topology: topology}
+			v := x.Lookup(&pin, w, 100)
+			spec := x.ShownSpec(key)
+			if want := spec != nil && spec.Kind == model.Headless && e.State == model.Ready; want && !has(v, e) {
+				t.Errorf("topology zone %s: got no address %s", topology, e.Addr)
+			}
+		}
+	}
+	d := Denial{}
+	x.Deny(&d, &qname.Name{Kind: qname.ServiceName, Namespace: key.Namespace, Service: key.Name, Hostname: "nobody"})
+	if d.Reason == ReasonHostname && d.States != states {
+		t.Errorf("got endpoints of the states %v, want %v", states, d.States)
+	}
+}
+
+// has reports whether v has the address of e.
+func has(v View, e Endpoint) bool {
+	size := model.FamilyOf(e.Addr).Size()
+	for i := 0; i < len(v.Addrs); i += size {
+		if string(v.Addrs[i:i+size]) == string(e.Addr.AsSlice()) {
+			return true
+		}
+	}
+	return false
 }

@@ -98,9 +98,9 @@ func (f *Feeds) Store(resource string) cache.TransformingStore { return f.stores
 // Replace makes those of objects that are selected all there are of a resource, which f takes.
 func (f *Feeds) Replace(resource string, objects []metav1.Object) {
 	var list []any
-	selector := f.selection.of(resource)
+	selector := f.selection.Of(resource)
 	for _, o := range objects {
-		if selector == nil || selector.Matches(labels.Set(o.GetLabels())) {
+		if selector.Matches(labels.Set(o.GetLabels())) {
 			list = append(list, o)
 		}
 	}

@@ -22,7 +22,7 @@ type listWatch struct {
 	resource string
 	client   rest.Interface
 	tap      *tap
-	labels   Selector // nil: no restriction
+	labels   Selector
 	access   access
 
 	failed  pace // requests, since one was answered
@@ -234,9 +234,7 @@ const noObject = "metadata.name=-"
 
 // request returns a request for the resource.
 func (l *listWatch) request(o metav1.ListOptions) *rest.Request {
-	if l.labels != nil {
-		o.LabelSelector = l.labels.String()
-	}
+	o.LabelSelector = l.labels.String()
 	if o.FieldSelector == "" {
 		o.FieldSelector = watched[l.resource].fields
 	}

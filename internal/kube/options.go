@@ -45,13 +45,13 @@ type Selection struct {
 	HeadlessOnly    bool     // of EndpointSlices only those of headless Services
 }
 
-// of returns what selects the objects of a resource, nil for all.
-func (s Selection) of(resource string) Selector {
+// Of returns what selects the objects of a resource.
+func (s Selection) Of(resource string) Selector {
 	switch {
 	case resource == Namespaces:
-		return s.NamespaceLabels
+		return with(s.NamespaceLabels)
 	case resource == Imports:
-		return nil
+		return labels.Everything()
 	case resource == Imported:
 		return with(s.Labels, mcsv1alpha1.LabelServiceName)
 	case resource == Slices && s.NoEndpoints:
@@ -59,17 +59,20 @@ func (s Selection) of(resource string) Selector {
 	case resource == Slices && s.HeadlessOnly:
 		return with(s.Labels, corev1.IsHeadlessService)
 	}
-	return s.Labels
+	return with(s.Labels)
 }
 
-// with returns a selector for the objects that s, which may be nil for all, selects and that have a label.
-func with(s Selector, label string) Selector {
-	has, err := labels.NewRequirement(label, selection.Exists, nil)
-	if err != nil {
-		panic(fmt.Sprintf("headless: %v", err)) // a constant is wrong
-	}
+// with returns a selector for the objects that s, which may be nil for all, selects and that have some labels.
+func with(s Selector, names ...string) Selector {
 	if s == nil {
 		s = labels.NewSelector()
 	}
-	return s.Add(*has)
+	for _, name := range names {
+		has, err := labels.NewRequirement(name, selection.Exists, nil)
+		if err != nil {
+			panic(fmt.Sprintf("headless: %v", err)) // a constant is wrong
+		}
+		s = s.Add(*has)
+	}
+	return s
 }

@@ -107,7 +107,7 @@ func (a *Server) reflect(resource string, transport http.RoundTripper, feeds *Fe
 	if err != nil {
 		return err
 	}
-	l.labels, l.access, l.outage.log = feeds.selection.of(resource), a.access, log
+	l.labels, l.access, l.outage.log = feeds.selection.Of(resource), a.access, log
 	l.heard = func() { feeds.Clock.heard(resource) }
 	lw := &cache.ListWatch{ListWithContextFunc: l.list, WatchFuncWithContext: l.watch}
 	silent := logr.Discard() // what goes wrong is reported by l, and l waits

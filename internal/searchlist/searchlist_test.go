@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	_ "github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/coredns/caddy"
