@@ -147,7 +147,8 @@ var options = map[string]option{
 		return oneOf(args[0], "all", "headless")
 	}},
 	"ignore": {0, 1, "empty_service", func(cfg *config, args []string) error {
-		cfg.ignoreEmpty = cfg.ignoreEmpty || len(args) > 0 // the kubernetes plugin takes it without an argument
+		// The kubernetes plugin takes it without an argument.
+		cfg.ignoreEmpty = cfg.ignoreEmpty || len(args) > 0
 		return oneOf(strings.Join(args, ""), "empty_service", "")
 	}},
 	"endpoint_pod_names": {0, 0, "no argument", func(cfg *config, _ []string) error {

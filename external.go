@@ -15,8 +15,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// standIn is a handler by the name of the kubernetes plugin, for the plugins that look for one by that name: it answers their
-// questions as headless does, and passes queries on.
+// standIn is a handler by the name of the kubernetes plugin, for the plugins that look for one by
+// that name: it answers their questions as headless does, and passes queries on.
 type standIn struct {
 	partner
 	next plugin.Handler
@@ -36,8 +36,9 @@ type partner interface {
 // standInName is the name of the kubernetes plugin.
 const standInName = "kubernetes"
 
-// addStandIn puts a standIn for h in front of the plugins of cfg if one of them may look for it, and none of them has its name.
-// A server block's plugins are made from the last to the first, so here all the others are known.
+// addStandIn puts a standIn for h in front of the plugins of cfg if one of them may look for it,
+// and none of them has its name. A server block's plugins are made from the last to the first, so
+// here all the others are known.
 func addStandIn(cfg *dnsserver.Config, h *Headless) {
 	cfg.Plugin = slices.Insert(cfg.Plugin, 0, func(next plugin.Handler) plugin.Handler {
 		named := cfg.Handler(standInName)
@@ -58,8 +59,9 @@ func (s *standIn) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg
 	return s.next.ServeDNS(ctx, w, r)
 }
 
-// External implements the interface of the k8s_external plugin: it returns what the name of a query leads to in an external
-// zone, where Services stand right below their namespaces, or else the response code. With headless, that may be endpoints.
+// External implements the interface of the k8s_external plugin: it returns what the name of a query
+// leads to in an external zone, where Services stand right below their namespaces, or else the
+// response code. With headless, that may be endpoints.
 func (h *Headless) External(state request.Request, headless bool) ([]msg.Service, int) {
 	if !h.Ready() {
 		return nil, dns.RcodeServerFailure
@@ -117,8 +119,9 @@ func (h *Headless) externalReverse(name string, qtype uint16) ([]msg.Service, in
 	return services, dns.RcodeSuccess
 }
 
-// ExternalAddress implements the interface of the k8s_external plugin: it returns the addresses of the DNS service as seen from
-// outside, each once, or those that the server listens on if it is no Service. The caller sets the times to live.
+// ExternalAddress implements the interface of the k8s_external plugin: it returns the addresses of
+// the DNS service as seen from outside, each once, or those that the server listens on if it is no
+// Service. The caller sets the times to live.
 func (h *Headless) ExternalAddress(state request.Request, headless bool) []dns.RR {
 	hosts, ok := h.index.ExternalNameservers(h.local, headless)
 	if !ok {
@@ -141,9 +144,10 @@ func (h *Headless) ExternalAddress(state request.Request, headless bool) []dns.R
 	return rrs
 }
 
-// ExternalServices implements the interface of the k8s_external plugin: it returns what a transfer of an external zone has,
-// first that of Services with external addresses or names, then with headless the ready endpoints of the other headless ones,
-// grouped by owner name. A group's key ends in a word that says what it is.
+// ExternalServices implements the interface of the k8s_external plugin: it returns what a transfer
+// of an external zone has, first that of Services with external addresses or names, then with
+// headless the ready endpoints of the other headless ones, grouped by owner name. A group's key
+// ends in a word that says what it is.
 func (h *Headless) ExternalServices(zone string, headless bool) ([]msg.Service, map[string][]msg.Service) {
 	var services []msg.Service
 	groups := make(map[string][]msg.Service)
@@ -177,9 +181,10 @@ func (h *Headless) ExternalServices(zone string, headless bool) ([]msg.Service, 
 	return services, groups
 }
 
-// ExternalSerial implements the interface of the k8s_external plugin. It grows with every change of what ExternalServices
-// returns. While the cluster is not known it is 0, as with the kubernetes plugin: k8s_external does not refuse a transfer then, and
-// a serial older than those of this time (until 2038, RFC 1982) keeps a secondary server from taking the zone for an empty one.
+// ExternalSerial implements the interface of the k8s_external plugin. It grows with every change of
+// what ExternalServices returns. While the cluster is not known it is 0, as with the kubernetes
+// plugin: k8s_external does not refuse a transfer then, and a serial older than those of this time
+// (until 2038, RFC 1982) keeps a secondary server from taking the zone for an empty one.
 func (h *Headless) ExternalSerial(string) uint32 {
 	if !h.isSynced() {
 		return 0

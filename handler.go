@@ -1,10 +1,11 @@
-// Package headless implements a CoreDNS plugin that answers for the Services of a Kubernetes cluster, headless ones first.
-// It replaces CoreDNS's kubernetes plugin.
+// Package headless implements a CoreDNS plugin that answers for the Services of a Kubernetes
+// cluster, headless ones first. It replaces CoreDNS's kubernetes plugin.
 //
-// An index (internal/index) holds what DNS needs to know; what is read from it are views. An API server (internal/kube) or files
-// (internal/manifests) feed it with what is kept of their objects (internal/model), and a snapshot (internal/snapshot) of what an earlier
-// process knew stands in until they have. A query is taken apart (internal/qname), looked up in the index, and answered (handler.go,
-// records.go). docs/architecture.md shows the whole house.
+// An index (internal/index) holds what DNS needs to know; what is read from it are views. An API
+// server (internal/kube) or files (internal/manifests) feed it with what is kept of their objects
+// (internal/model), and a snapshot (internal/snapshot) of what an earlier process knew stands in
+// until they have. A query is taken apart (internal/qname), looked up in the index, and answered
+// (handler.go, records.go). docs/architecture.md shows the whole house.
 package headless
 
 import (
@@ -33,14 +34,14 @@ type Headless struct {
 	knowledge
 	upstream upstreamer
 	tally    *tally // of the queries
-	// local holds the addresses that the server listens on. They lead to the DNS service's own name, and stand in for its
-	// addresses where there is none.
+	// local holds the addresses that the server listens on. They lead to the DNS service's own
+	// name, and stand in for its addresses where there is none.
 	local []netip.Addr
 	// hostSearch is the search list of this machine, for AutoPath.
 	hostSearch []string
 }
 
-// upstreamer resolves names outside our zones. It is *upstream.Upstream but in tests.
+// upstreamer resolves names outside our zones. It is *upstream.Upstream, except in tests.
 type upstreamer interface {
 	Lookup(ctx context.Context, state request.Request, name string, qtype uint16) (*dns.Msg, error)
 }
@@ -49,7 +50,8 @@ type upstreamer interface {
 type authority struct {
 	zone    string // a lower-case FQDN
 	grammar qname.Grammar
-	// primary is the zone that the names in its SOA and NS records are in: reverse zones have those of the primary zone.
+	// primary is the zone that the names in its SOA and NS records are in: reverse zones have those
+	// of the primary zone.
 	primary      string
 	mname, rname string // of its SOA
 }
@@ -96,7 +98,8 @@ type reply struct {
 	cname   string       // the name owns only a CNAME, to this FQDN
 	ttl     uint32       // of that CNAME
 
-	// room is for the sections of most messages: one question, one record or else the SOA, and the OPT record that the server adds.
+	// room is for the sections of most messages: one question, one record or else the SOA, and the
+	// OPT record that the server adds.
 	room struct {
 		question          [1]dns.Question
 		answer, ns, extra [1]dns.RR
@@ -197,12 +200,13 @@ func (h *Headless) zoneOf(name string) string {
 const (
 	// optSize is the size of an OPT record without options.
 	optSize = 11
-	// maxDatagram is the size of the longest message over UDP and IPv4. Over IPv6 there would be room for 20 octets more.
+	// maxDatagram is the size of the longest message over UDP and IPv4. Over IPv6 there would be
+	// room for 20 octets more.
 	maxDatagram = 65507
 )
 
-// room returns how long the reply to r may be before the server adds the OPT record to it, with those options of the query
-// that some plugin asks it to repeat.
+// room returns how long the reply to r may be before the server adds the OPT record to it, with
+// those options of the query that some plugin asks it to repeat.
 func room(w dns.ResponseWriter, r *dns.Msg) int {
 	state := request.Request{W: w, Req: r}
 	size := state.Size()
@@ -247,14 +251,15 @@ const (
 	staleTTL  = 5 // seconds at most
 )
 
-// markStale says in m, a reply to r, that it was made from a snapshot: the client may keep it for a short time, and a denial not
-// at all.
+// markStale says in m, a reply to r, that it was made from a snapshot: the client may keep it for a
+// short time, and a denial not at all.
 func markStale(m, r *dns.Msg) {
 	m.Answer, m.Ns, m.Extra = capped(m.Answer, staleTTL), capped(m.Ns, 0), capped(m.Extra, staleTTL)
 	addEDE(m, r, dns.ExtendedErrorCodeStaleAnswer, staleText)
 }
 
-// capped returns rrs with times to live of no more than ttl. Those of rrs stay as they are: other plugins may have made them.
+// capped returns rrs with times to live of no more than ttl. Those of rrs stay as they are: other
+// plugins may have made them.
 func capped(rrs []dns.RR, ttl uint32) []dns.RR {
 	rrs = slices.Clone(rrs)
 	for i, rr := range rrs {
@@ -283,8 +288,8 @@ func (h *Headless) lasting(ttl uint32) uint32 {
 	return min(ttl, staleTTL)
 }
 
-// ancestorWriter passes on another plugin's answer for a name that exists here as an empty non-terminal: NXDOMAIN would
-// deny what is below it (RFC 8020), so it becomes NODATA.
+// ancestorWriter passes on another plugin's answer for a name that exists here as an empty
+// non-terminal: NXDOMAIN would deny what is below it (RFC 8020), so it becomes NODATA.
 type ancestorWriter struct {
 	dns.ResponseWriter
 	soa dns.RR // for an answer without one
@@ -295,7 +300,8 @@ func (a *ancestorWriter) WriteMsg(m *dns.Msg) error {
 	if m.Rcode == dns.RcodeNameError {
 		noData := *m
 		noData.Rcode = dns.RcodeSuccess
-		noData.Authoritative = true // it is ours that the name exists; glibc takes NODATA without this for a referral
+		// That the name exists is ours to say. Without the flag glibc takes NODATA for a referral.
+		noData.Authoritative = true
 		if len(noData.Ns) == 0 {
 			noData.Ns = []dns.RR{a.soa}
 		}
@@ -387,8 +393,8 @@ type namedServer struct {
 	addrs []netip.Addr
 }
 
-// nameservers returns the name servers by their names in zone: the DNS service by its own, or else ns.dns with the addresses
-// that the server listens on.
+// nameservers returns the name servers by their names in zone: the DNS service by its own, or else
+// ns.dns with the addresses that the server listens on.
 func (h *Headless) nameservers(zone string) []namedServer {
 	var servers []namedServer
 	for _, s := range h.index.Nameservers(h.local) {
@@ -415,7 +421,8 @@ func (h *Headless) resolveNS(q *question, qtype uint16, m *reply) {
 	}
 }
 
-// resolvePod answers for names made of an address. Which of them exist, and whether any does, is what the option pods says.
+// resolvePod answers for names made of an address. Which of them exist, and whether any does, is
+// what the option pods says.
 func (h *Headless) resolvePod(q *question, qtype uint16, m *reply) {
 	if h.podMode == podsDisabled || !h.index.HasNamespace(q.Namespace) {
 		return
@@ -489,8 +496,9 @@ func (h *Headless) ttlOf(v *index.View) uint32 {
 // maxHops is how many CNAMEs one answer follows.
 const maxHops = 8
 
-// chase answers q, whose name owns a CNAME, in m: with the CNAME and, for A and AAAA, with the answer for its target, and so
-// on (RFC 1034 section 4.3.2). The response code is the last target's (RFC 6604). A loop ends at the first repetition.
+// chase answers q, whose name owns a CNAME, in m: with the CNAME and, for A and AAAA, with the
+// answer for its target, and so on (RFC 1034 section 4.3.2). The response code is the last target's
+// (RFC 6604). A loop ends at the first repetition.
 func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, q *question, m *reply) {
 	seen := []string{strings.ToLower(q.name)}
 	for {
@@ -529,8 +537,8 @@ func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 	}
 }
 
-// chaseOutside completes m with the answer that the whole server gives for q. When nobody here answers for it, the
-// CNAME stands alone and the client's resolver goes on from there.
+// chaseOutside completes m with the answer that the whole server gives for q. When nobody here
+// answers for it, the CNAME stands alone and the client's resolver goes on from there.
 func (h *Headless) chaseOutside(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, q *question, m *reply) {
 	loop, _ := ctx.Value(dnsserver.LoopKey{}).(int)
 	if loop >= maxHops {
@@ -562,8 +570,9 @@ func (h *Headless) chaseOutside(ctx context.Context, w dns.ResponseWriter, r *dn
 	}
 }
 
-// isNoData reports whether m, an answer of others, says that there are no records of a type (RFC 2308 section 2.2). CNAMEs without an
-// SOA behind them say so of nothing: whoever made them does not know what they lead to.
+// isNoData reports whether m, an answer of others, says that there are no records of a type (RFC
+// 2308 section 2.2). CNAMEs without an SOA behind them say so of nothing: whoever made them does
+// not know what they lead to.
 func isNoData(m *dns.Msg, qtype uint16) bool {
 	isOf := func(qtype uint16) func(dns.RR) bool {
 		return func(rr dns.RR) bool { return rr.Header().Rrtype == qtype }

@@ -123,7 +123,8 @@ type resourceState struct {
 	objects int
 	synced  float64 // 1, or 0 where one plugin has no list yet
 	watched bool    // by an API server: from files there are no news
-	// heard and listed are the times since Unix's epoch when the API server last did that for the plugin for which it is longest ago.
+	// heard and listed are the times since Unix's epoch when the API server last did that for the
+	// plugin for which it is longest ago.
 	heard, listed time.Duration
 }
 
@@ -194,7 +195,8 @@ func (h *Headless) contents() string {
 	return strings.Join(append(list, fmt.Sprint(endpoints, " endpoints")), ", ")
 }
 
-// newKeeper returns the keeper of h's snapshot, or nil if the stanza asks for none. A relative path is below root.
+// newKeeper returns the keeper of h's snapshot, or nil if the stanza asks for none. A relative path
+// is below root.
 func (h *Headless) newKeeper(root string) *snapshot.Keeper {
 	cfg := h.snapshot
 	if cfg.Path == "" {
@@ -209,7 +211,8 @@ func (h *Headless) newKeeper(root string) *snapshot.Keeper {
 	return k
 }
 
-// fingerprint returns what tells apart the configurations that keep different things of one cluster, or of different ones.
+// fingerprint returns what tells apart the configurations that keep different things of one
+// cluster, or of different ones.
 func (h *Headless) fingerprint() string {
 	text := fmt.Sprintf("%q %q %q %q %q %q %q %t %t %t %t %t %t", h.api.Endpoint, h.api.Kubeconfig, h.api.Context, h.namespaces,
 		fmt.Sprint(h.selection.NamespaceLabels), fmt.Sprint(h.selection.Labels), h.podMode,

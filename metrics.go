@@ -34,7 +34,7 @@ var answerTexts = [...]string{
 	answerRefused: "refused", answerPassed: "fallthrough",
 }
 
-// answerOf returns what m is. CNAMEs that lead to no record are none.
+// answerOf returns what m is. CNAMEs that lead to no record do not count as records.
 func answerOf(m *reply) answer {
 	switch {
 	case m.Rcode == dns.RcodeNameError:
@@ -49,18 +49,19 @@ func answerOf(m *reply) answer {
 	return answerData
 }
 
-// tally counts queries, by what they led to. Each query adds to it, so it is an array, where a vector would look a label up, and one
-// number says all that there is to count of most of them.
+// tally counts queries, by what they led to. Each query adds to it, so it is an array, where a
+// vector would look a label up, and one number says all that there is to count of most of them.
 type tally struct {
 	queries [len(answerTexts)][2][details]atomic.Uint64 // by answer, protocol (UDP is first), and detail
 	records atomic.Uint64                               // in all answer sections
 }
 
-// details is how many there are: those of an answer with records are its classes of size, those of one without are its causes.
+// details is how many there are: those of an answer with records are its classes of size, those of
+// one without are its causes.
 const details = index.NumReasons
 
-// sizes is how many classes of size there are: no record fits, one, 2, up to 4, and so on up to 4096, more than one message holds, and
-// beyond.
+// sizes is how many classes of size there are: no record fits, one, 2, up to 4, and so on up to
+// 4096, more than one message holds, and beyond.
 const sizes = 15
 
 // tallied counts the queries of all plugins.

@@ -92,8 +92,9 @@ func (h *Headless) stop() {
 	}
 }
 
-// boundAddrs returns the addresses of hosts. An unspecified one, and none at all, stand for those of all interfaces. Loopback
-// addresses are left out unless there are no others: nobody else can ask them. Link-local ones always are.
+// boundAddrs returns the addresses of hosts. An unspecified one, and none at all, stand for those
+// of all interfaces. Loopback addresses are left out unless there are no others: nobody else can
+// ask them. Link-local ones always are.
 func boundAddrs(hosts []string) []netip.Addr {
 	var texts []string
 	everywhere := len(hosts) == 0
@@ -103,7 +104,7 @@ func boundAddrs(hosts []string) []netip.Addr {
 		texts = append(texts, host)
 	}
 	if everywhere {
-		addrs, _ := net.InterfaceAddrs() // without addresses there is nothing to find
+		addrs, _ := net.InterfaceAddrs() // without addresses nothing can be found
 		for _, addr := range addrs {
 			texts = append(texts, addr.String())
 		}

@@ -2,8 +2,8 @@ package index
 
 import "github.com/coredns-headless/headless/internal/model"
 
-// change is one alteration of an index, whose lock it has. What it alters is settled, and no scratch state is left, when it is
-// committed.
+// change is one alteration of an index, whose lock it has. What it alters is settled, and no
+// scratch state is left, when it is committed.
 type change struct {
 	*Index
 	happened       bool // something was altered
@@ -60,7 +60,8 @@ func (c *change) settle(svc *service) {
 	c.visible = c.visible || before
 }
 
-// isNamed reports whether it was asked before whether name is settled: one endpoint settles it for all that have it.
+// isNamed reports whether it was asked before whether name is settled: one endpoint settles it for
+// all that have it.
 func (c *change) isNamed(name string) bool {
 	if c.named[name] {
 		return true
@@ -72,8 +73,8 @@ func (c *change) isNamed(name string) bool {
 	return false
 }
 
-// settleState derives the state of e, counts it, and lets its Service have or lose its address. left is how many endpoints there
-// are to settle, e among them.
+// settleState derives the state of e, counts it, and lets its Service have or lose its address.
+// left is how many endpoints there are to settle, e among them.
 func (c *change) settleState(e *endpoint, left int) {
 	svc, was := e.svc, e.state
 	c.count(e, -1)
@@ -115,8 +116,8 @@ func (c *change) settleState(e *endpoint, left int) {
 	}
 }
 
-// settleTarget derives the SRV target and ports of the endpoints that share e's name. left is how many endpoints there are to
-// settle, e among them.
+// settleTarget derives the SRV target and ports of the endpoints that share e's name. left is how
+// many endpoints there are to settle, e among them.
 func (c *change) settleTarget(e *endpoint, left int) {
 	svc := e.svc
 	var holder, heir *endpoint

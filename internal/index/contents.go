@@ -8,7 +8,7 @@ import (
 	"github.com/coredns-headless/headless/internal/model"
 )
 
-// namespace returns the namespace called name, a new one if there is none.
+// namespace returns the namespace called name. It makes one if x has no such namespace.
 func (x *Index) namespace(name string) *namespace {
 	ns := x.namespaces[name]
 	if ns == nil {
@@ -42,11 +42,13 @@ func (x *Index) Counts() Counts {
 	return n
 }
 
-// AddStates adds to n how many endpoints x holds, by what metrics call the kind of their Service, and by state.
+// AddStates adds to n how many endpoints x holds, by what metrics call the kind of their Service,
+// and by state.
 func (x *Index) AddStates(n map[string][model.NumStates]int) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	kind, counts := model.UnservedKind, n[model.UnservedKind] // most Services are of the kind of the one before
+	// Most Services are of the kind of the one before.
+	kind, counts := model.UnservedKind, n[model.UnservedKind]
 	for _, ns := range x.namespaces {
 		for _, svc := range ns.services {
 			if k := svc.spec.MetricKind(); k != kind {
@@ -99,7 +101,8 @@ func (x *Index) knownKeys() []model.Key {
 	return keys
 }
 
-// contents returns what x knows of svc at one moment. Slices without a name of their own get one that no cluster has.
+// contents returns what x knows of svc at one moment. Slices without a name of their own get one
+// that no cluster has.
 func (x *Index) contents(svc *service) ServiceContents {
 	c := ServiceContents{Key: model.Key{Namespace: svc.ns.name, Name: svc.name}, Service: svc.spec}
 	for sl := svc.slices; sl != nil; sl = sl.sibling {
@@ -122,7 +125,7 @@ func (x *Index) PutContents(c *ServiceContents) {
 	}
 }
 
-// isMadeOf reports whether spec says what sl says already.
+// isMadeOf reports whether sl already says what spec says.
 func (x *Index) isMadeOf(sl *slice, spec *model.Slice) bool {
 	if sl.svc.name != spec.Service || len(sl.endpoints) != len(spec.Endpoints) || !slices.Equal(sl.ports, spec.Ports) {
 		return false
@@ -135,7 +138,7 @@ func (x *Index) isMadeOf(sl *slice, spec *model.Slice) bool {
 	return true
 }
 
-// slice spec returns the spec that sl was made of or, if it is a hold's, what it still holds.
+// sliceSpec returns the spec that sl was made of or, if it is a hold's, what it still holds.
 func (x *Index) sliceSpec(sl *slice) *model.Slice {
 	spec := &model.Slice{Key: sl.id(), Service: sl.svc.name, Ports: sl.ports, Endpoints: make([]model.Endpoint, 0, len(sl.endpoints))}
 	for _, e := range sl.endpoints {

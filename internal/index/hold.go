@@ -7,11 +7,12 @@ import (
 	"github.com/coredns-headless/headless/internal/model"
 )
 
-// holds are the endpoints that the index goes on serving although no slice lists them: the control plane took them away by
-// rewriting a slice whose ports change, or by deleting it, and is about to list them elsewhere (behaviour section 4). To the rest
-// of the index such an endpoint is one of a slice that only we know.
+// holds are the endpoints that the index goes on serving although no slice lists them: the control
+// plane took them away by rewriting a slice whose ports change, or by deleting it, and is about to
+// list them elsewhere (behaviour section 4). To the rest of the index such an endpoint is one of a
+// slice that only we know.
 type holds struct {
-	time   time.Duration // how long each is held; 0: none is
+	time   time.Duration // how long each is held; with 0 endpoints are not held
 	queue  []*hold       // the oldest first
 	timer  *time.Timer   // runs while the queue is not empty
 	counts HoldCounts
@@ -102,7 +103,7 @@ func (c *change) endHold(e *endpoint, why HoldEnd) {
 // endHolds ends what h still holds.
 func (c *change) endHolds(h *hold, why HoldEnd) {
 	if h.endpoints == nil {
-		return // that was before
+		return // h has ended before
 	}
 	for _, e := range h.endpoints {
 		if e.in.slice == &h.slice {
@@ -115,9 +116,9 @@ func (c *change) endHolds(h *hold, why HoldEnd) {
 	c.settle(h.svc)
 }
 
-// supersede ends the holds that e, a new endpoint, makes implausible: its hostname has a new address in its Service, or its
-// address a new name anywhere. An endpoint that was there before says nothing: one pod may be in several Services, and have an
-// address of each family.
+// supersede ends the holds that e, a new endpoint, makes implausible: its hostname has a new
+// address in its Service, or its address a new name anywhere. An endpoint that was there before
+// says nothing: one pod may be in several Services, and have an address of each family.
 func (c *change) supersede(e *endpoint) {
 	if c.holds.counts.Now == 0 {
 		return

@@ -44,7 +44,8 @@ func TestIndexHoldsAsTheModelDoesOverRandomHistories(t *testing.T) {
 	}
 }
 
-// TestIndexHolds plays what a watch may say of three pods of Service web, each in a slice of its own, and asks which of them answer.
+// TestIndexHolds plays what a watch may say of three pods of Service web, each in a slice of its
+// own, and asks which of them answer.
 func TestIndexHolds(t *testing.T) {
 	const hold = 5 * time.Second
 	slice := func(n int, numbers []uint16, pods ...int) *model.Slice {
@@ -136,7 +137,8 @@ func TestIndexHolds(t *testing.T) {
 
 func podAddr(pod int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(pod)}) }
 
-// checkPods checks that the pods, and no others, answer to their names, with their ports and PTRs, and to that of Service web.
+// checkPods checks that the pods, and no others, answer to their names, with their ports and PTRs,
+// and to that of Service web.
 func checkPods(t *testing.T, when string, x *Index, pods []int, ports map[int]uint16) {
 	t.Helper()
 	if err := x.Check(); err != nil {

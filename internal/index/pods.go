@@ -10,8 +10,8 @@ import (
 	"github.com/coredns-headless/headless/internal/model"
 )
 
-// Pods holds the Pods of a cluster by address: for their names below pod, and for what other plugins ask about a client. Its
-// methods are safe for concurrent use.
+// Pods holds the Pods of a cluster by address: for their names below pod, and for what other
+// plugins ask about a client. Its methods are safe for concurrent use.
 type Pods struct {
 	mu      sync.RWMutex // guards the fields below
 	byKey   map[model.Key]*model.Pod
@@ -99,7 +99,8 @@ func (p *Pods) In(namespace string, addr netip.Addr) bool {
 	return slices.ContainsFunc(p.byAddr[addr], func(spec *model.Pod) bool { return spec.Namespace == namespace })
 }
 
-// At returns the Pod that has addr, or nil. Of several, which share a node's address, it is always the same one.
+// At returns the Pod that has addr, or nil. Of several, which share a node's address, it is always
+// the same one.
 func (p *Pods) At(addr netip.Addr) *model.Pod {
 	p.mu.RLock()
 	defer p.mu.RUnlock()

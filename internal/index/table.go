@@ -6,9 +6,10 @@ import (
 	"slices"
 )
 
-// table finds values of type E by a key that many may share. The values are linked through a field of their own, so that
-// the table costs little more than that: 8 to 10 octets a value, where a map costs 40 and more. It grows and shrinks by one
-// chain at a time (linear hashing, Litwin 1980), so that no change waits until all are moved.
+// table finds values of type E by a key that many may share. The values are linked through a field
+// of their own, so that the table costs little more than that: 8 to 10 octets a value, where a map
+// costs 40 and more. It grows and shrinks by one chain at a time (linear hashing, Litwin 1980), so
+// that no change waits until all are moved.
 //
 // To go through the values of one key, without changing the table meanwhile:
 //

@@ -13,7 +13,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc" // a kubeconfig may ask for it, as with the kubernetes plugin
+	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc" // for kubeconfigs, as in kubernetes
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -63,7 +63,8 @@ func (o *Options) load() (*rest.Config, error) {
 	return rest.InClusterConfig()
 }
 
-// newRESTClient returns a client for one group of the API. It follows no redirects: the credentials would go along.
+// newRESTClient returns a client for one group of the API. It follows no redirects: the credentials
+// would go along.
 func newRESTClient(rc *rest.Config, transport http.RoundTripper, gv schema.GroupVersion) (rest.Interface, error) {
 	config := *rc
 	config.GroupVersion, config.NegotiatedSerializer = &gv, newWireSerializer()
@@ -75,14 +76,16 @@ func newRESTClient(rc *rest.Config, transport http.RoundTripper, gv schema.Group
 	}})
 }
 
-// dialer opens connections. A connection from which nothing comes, not even at the level of TCP, breaks after 25 seconds.
-// HTTP/2 has pings besides: client-go sends one after 30 seconds and waits for 15.
+// dialer opens connections. A connection from which nothing comes, not even at the level of TCP,
+// breaks after 25 seconds. HTTP/2 has pings besides: client-go sends one after 30 seconds and waits
+// for 15.
 var dialer = &net.Dialer{
 	Timeout:         5 * time.Second,
 	KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
 }
 
-// Dial opens a connection that Stop closes. A transport goes on dialling when the request that it dials for has ended.
+// Dial opens a connection that Stop closes. A transport goes on dialling when the request that it
+// dials for has ended.
 func (a *Server) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -111,12 +114,14 @@ func (f inflight) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// patient is a RoundTripper that gives up a request when the server says nothing for maxSilence: neither its answer begins, nor
-// goes on. That is more than an API server takes to give up a list itself, or lets pass between two bookmarks of a watch. But the first
-// one it sends only when its cache of the resource has got beyond the version at which the watch began, by a change, by a list that has
-// to be of the present, or by what etcd reports every 10 minutes unless it is told otherwise (kubeadm: 5 s). So a watch of what does
-// not change may be silent and well. Neither keepalives nor pings tell that from one that is dead, for they go no further than to the
-// next proxy. So it is given up, which clients do not notice.
+// patient is a RoundTripper that gives up a request when the server says nothing for maxSilence:
+// neither its answer begins, nor goes on. That is more than an API server takes to give up a list
+// itself, or lets pass between two bookmarks of a watch. But the first one it sends only when its
+// cache of the resource has got beyond the version at which the watch began, by a change, by a list
+// that has to be of the present, or by what etcd reports every 10 minutes unless it is told
+// otherwise (kubeadm: 5 s). So a watch of what does not change may be silent and well. Neither
+// keepalives nor pings tell that from one that is dead, for they go no further than to the next
+// proxy. So it is given up, which clients do not notice.
 type patient struct {
 	next http.RoundTripper
 }
@@ -168,8 +173,8 @@ func (b *patientBody) Close() error {
 	return err
 }
 
-// tap is the RoundTripper of a listWatch, whose requests come one after the other. It keeps what goes wrong below HTTP: of some of
-// that client-go says only that a watch has no events.
+// tap is the RoundTripper of a listWatch, whose requests come one after the other. It keeps what
+// goes wrong below HTTP: of some of that client-go says only that a watch has no events.
 type tap struct {
 	next http.RoundTripper
 	err  error       // of the last request: nothing came back
@@ -192,8 +197,8 @@ type tappedBody struct {
 	err error // it did not end as the server wanted
 }
 
-// Read implements io.Reader. A watch ends in the middle, however it breaks: a reflector goes on where that happens, but lists
-// everything again after any other error.
+// Read implements io.Reader. A watch ends in the middle, however it breaks: a reflector goes on
+// where that happens, but lists everything again after any other error.
 func (b *tappedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {

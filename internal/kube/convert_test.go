@@ -65,8 +65,8 @@ func convertedService(s *model.Service) string {
 	return strings.Join(fields, " ")
 }
 
-// convertedSlice writes what s stands for as: Service, ports, then each endpoint as its name, "pod" if that is a pod's, address and
-// state.
+// convertedSlice writes what s stands for as: Service, ports, then each endpoint as its name, "pod"
+// if that is a pod's, address and state.
 func convertedSlice(s *model.Slice) string {
 	if s == nil {
 		return "not served"

@@ -20,7 +20,8 @@ import (
 type Sink[S spec] struct {
 	Put  func(S)
 	Drop func(model.Key)
-	// Replace makes these all there are: first it puts, then it drops, so that nothing present is ever missing.
+	// Replace makes these all there are: first it puts, then it drops, so that nothing present is
+	// ever missing.
 	Replace func(iter.Seq[S])
 }
 
@@ -48,7 +49,8 @@ type Sinks struct {
 	Pods       Sink[*model.Pod]
 	Imports    Sink[*model.Service] // made of ServiceImports
 	Imported   Sink[*model.Slice]   // made of their EndpointSlices
-	// Kind returns what metrics call the kind of a Service that is answered for, model.UnservedKind if it is not.
+	// Kind returns what metrics call the kind of a Service that is answered for, model.UnservedKind
+	// if it is not.
 	Kind func(model.Key) string
 }
 
@@ -92,7 +94,8 @@ func addStore[O any, S spec](f *Feeds, s *store[O, S]) {
 // Takes reports whether somebody asks for a resource.
 func (f *Feeds) Takes(resource string) bool { return f.stores[resource] != nil }
 
-// Store returns the store for the reflector of a resource, which f takes. It keeps nothing, and none of its methods fails.
+// Store returns the store for the reflector of a resource, which f takes. It keeps nothing, and
+// none of its methods fails.
 func (f *Feeds) Store(resource string) cache.TransformingStore { return f.stores[resource] }
 
 // Replace makes those of objects that are selected all there are of a resource, which f takes.
@@ -117,11 +120,12 @@ func (f *Feeds) asked() (resources []string) {
 	return resources
 }
 
-// store feeds the objects of one resource, of type O, into a sink as specs and keeps nothing itself. It is a
-// cache.TransformingStore. Its methods return no errors: a reflector would log them and go on without the object.
+// store feeds the objects of one resource, of type O, into a sink as specs and keeps nothing
+// itself. It is a cache.TransformingStore. Its methods return no errors: a reflector would log them
+// and go on without the object.
 type store[O any, S spec] struct {
 	resource string
-	adapt    func(obj any) (o O, ok bool) // takes an object of another type that stands for an O; nil: there is none
+	adapt    func(obj any) (o O, ok bool) // takes what stands for an O; nil if no type does
 	convert  func(O) (s S, ok bool)       // ok is false for an object that is not served
 	sink     Sink[S]
 	brought  func(O, S) // called after the put of what a watch brought; may be nil
@@ -165,8 +169,8 @@ func (s *store[O, S]) Replace(list []any, _ string) error {
 	return nil
 }
 
-// UpdateResourceVersion implements cache.ResourceVersionUpdater: a reflector calls it with each event of a watch, also those that
-// bring no object.
+// UpdateResourceVersion implements cache.ResourceVersionUpdater: a reflector calls it with each
+// event of a watch, also those that bring no object.
 func (s *store[O, S]) UpdateResourceVersion(string) { s.feeds.Clock.heard(s.resource) }
 
 // Resync implements cache.ReflectorStore.
@@ -208,7 +212,7 @@ func (s *store[O, S]) object(obj any) (o O, ok bool) {
 	return o, ok
 }
 
-// ResourceOf returns the resource that obj is of, or "" if it is none of those we use.
+// ResourceOf returns the resource that obj is of, or "" if we do not use that resource.
 func ResourceOf(obj runtime.Object) string {
 	switch obj.(type) {
 	case *corev1.Namespace:

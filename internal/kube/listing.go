@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Listing is the state whether each of some resources has been listed. It is complete once they all have, and stays so.
+// Listing is the state whether each of some resources has been listed. It is complete once they all
+// have, and stays so.
 type Listing struct {
 	OnList     func() // called before a resource counts as listed; set before the first is
 	OnComplete func() // called once it is complete; set before that

@@ -8,7 +8,8 @@ import (
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 )
 
-// outage is the time in which a resource cannot be listed or watched. It logs what goes wrong, once a minute at most.
+// outage is the time in which a resource cannot be listed or watched. It logs what goes wrong, once
+// a minute at most.
 type outage struct {
 	log    clog.P
 	since  time.Time // of the first failure; zero: the resource is watched

@@ -1,7 +1,9 @@
-// Package kube takes the objects of a Kubernetes API server and gives what DNS keeps of them, as package model has it, to sinks.
+// Package kube takes the objects of a Kubernetes API server and gives what DNS keeps of them, as
+// package model has it, to sinks.
 //
-// A Server lists and watches what Feeds ask for, resource by resource. A Converter reduces each object as it arrives, leaves out and
-// counts what is malformed, and keeps nothing. Package manifests feeds the same Feeds from files.
+// A Server lists and watches what Feeds ask for, resource by resource. A Converter reduces each
+// object as it arrives, leaves out and counts what is malformed, and keeps nothing. Package
+// manifests feeds the same Feeds from files.
 package kube
 
 import (
@@ -70,8 +72,8 @@ type Server struct {
 	running    sync.WaitGroup
 }
 
-// NewServer prepares the reflectors that feed feeds from the API server of o, without a connection yet. It says userAgent of
-// itself to the server, and to log what goes wrong.
+// NewServer prepares the reflectors that feed feeds from the API server of o, without a connection
+// yet. It says userAgent of itself to the server, and to log what goes wrong.
 func NewServer(o *Options, userAgent string, feeds *Feeds, log clog.P) (*Server, error) {
 	rc, err := o.clientConfig(userAgent)
 	if err != nil {

@@ -148,7 +148,8 @@ func TestHostileFiles(t *testing.T) {
 				t.Skip("root may read everything")
 			}
 			dir, feeds := t.TempDir(), newManifestFeeds(kube.Selection{})
-			t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "d", "e"), 0o700) }) // else it cannot be removed
+			// Otherwise it cannot be removed.
+			t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "d", "e"), 0o700) })
 			writeManifests(t, dir, 0, c.files)
 			if c.make != nil {
 				if err := c.make(dir); err != nil {
@@ -169,7 +170,8 @@ func TestHostileFiles(t *testing.T) {
 	}
 }
 
-// TestAFileThatBecomesAPipe: between the look at a folder and the reading of a file there is time for it to become something else.
+// TestAFileThatBecomesAPipe: between the look at a folder and the reading of a file there is time
+// for it to become something else.
 func TestAFileThatBecomesAPipe(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "a.yaml")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
@@ -184,8 +186,8 @@ func TestAFileThatBecomesAPipe(t *testing.T) {
 	}
 }
 
-// TestFilesThatChangeWhileTheyAreRead: files are written, cut, replaced and removed while they are read. What is served in the end
-// is what they are in the end.
+// TestFilesThatChangeWhileTheyAreRead: files are written, cut, replaced and removed while they are
+// read. What is served in the end is what they are in the end.
 func TestFilesThatChangeWhileTheyAreRead(t *testing.T) {
 	dir := t.TempDir()
 	writeManifests(t, dir, 0, map[string]string{"d/a.yaml": manifestWeb})
@@ -234,7 +236,8 @@ func TestFilesThatChangeWhileTheyAreRead(t *testing.T) {
 	}
 }
 
-// TestManifestsInAConfigMapChangeAtOnce: the kubelet changes what the link ..data leads to, with all files behind it.
+// TestManifestsInAConfigMapChangeAtOnce: the kubelet changes what the link ..data leads to, with
+// all files behind it.
 func TestManifestsInAConfigMapChangeAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	service := func(name string, version int) string {

@@ -35,8 +35,8 @@ type Subject struct {
 	Configuration func() string    // what in the stanza shapes the content
 	Cluster       func() string    // the UID of kube-system, "" while it is not known
 	IsSynced      func() bool      // whether all has been listed
-	Confirmed     func() time.Time // since when that may no longer be true: when every resource has been heard of last
-	IsShared      func() bool      // whether another keeper has the same file: a reload hands it over from one to the other
+	Confirmed     func() time.Time // when every resource had been heard of last
+	IsShared      func() bool      // another keeper has the same file, as during a reload
 	Log           clog.P
 }
 
@@ -47,7 +47,7 @@ type Keeper struct {
 
 	draft  string                 // the path of what is being written
 	served atomic.Pointer[header] // of the snapshot that is answered from until all has been listed
-	dated  atomic.Int64           // the time of the file, Unix time in nanoseconds; 0 while there is none to use
+	dated  atomic.Int64           // the time of the file, Unix time in ns; 0 while no file is fit to use
 
 	upToDate bool   // the file holds what was held as of written
 	written  uint64 // the version then
@@ -70,14 +70,15 @@ func (k *Keeper) Serves() bool { return k.served.Load() != nil }
 
 // Config is what a stanza says of the snapshot.
 type Config struct {
-	Path             string // "": there is none
+	Path             string // "" if the stanza asks for no snapshot
 	MaxAge, Interval time.Duration
 }
 
 // dateEvery is how much the time of the file lags behind at most.
 const dateEvery = 30 * time.Second
 
-// draftEnd is how the names of drafts end. Before it stand the name of the file and, in 16 digits, that of the keeper.
+// draftEnd is how the names of drafts end. Before it stand the name of the file and, in 16 digits,
+// that of the keeper.
 const draftEnd = ".new"
 
 // abandoned is how old a draft is that somebody has left who was killed.
@@ -146,7 +147,8 @@ func (k *Keeper) Start() {
 	})
 }
 
-// Stop returns when nothing of s is left. It writes the last changes, unless a plugin that took over has the same file.
+// Stop returns when nothing of s is left. It writes the last changes, unless a plugin that took
+// over has the same file.
 func (k *Keeper) Stop() {
 	k.cancel()
 	k.running.Wait()
@@ -155,7 +157,8 @@ func (k *Keeper) Stop() {
 	}
 }
 
-// keep writes the file if there is something new, and dates it. Before all has been listed the old file is the best there is.
+// keep writes the file if there is something new, and dates it. Before all has been listed the old
+// file is the best there is.
 func (k *Keeper) keep() {
 	if !k.of.IsSynced() {
 		return
@@ -179,7 +182,8 @@ func (k *Keeper) keep() {
 // Path returns the path of the file.
 func (k *Keeper) Path() string { return k.config.Path }
 
-// Dated returns the time of the file, which is up to when it was confirmed, or that of Unix's epoch while there is none to use.
+// Dated returns the time of the file, which is up to when it was confirmed, or that of Unix's epoch
+// while no file is fit to use.
 func (k *Keeper) Dated() time.Time { return time.Unix(0, k.dated.Load()) }
 
 // report counts a write, and logs an error that is not the same as before.

@@ -21,10 +21,12 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// A snapshot is a file that holds what the indexes and pods do, for a start without the API server: a line that says what it is, a
-// sequence of CBOR values (RFC 8742), and the CRC-32C of all before it in four octets, the most significant first. The values are
-// a snapshotHeader; the name of each Namespace, and null; for each index a snapshotService for each Service, and null; and a
-// snapshotPod for each Pod, and null. The time of the file is when its content was last known to be true.
+// A snapshot is a file that holds what the indexes and pods do, for a start without the API server:
+// a line that says what it is, a sequence of CBOR values (RFC 8742), and the CRC-32C of all before
+// it in four octets, the most significant first. The values are a snapshotHeader; the name of each
+// Namespace, and null; for each index a snapshotService for each Service, and null; and a
+// snapshotPod for each Pod, and null. The time of the file is when its content was last known to be
+// true.
 const snapshotMagic = "headless snapshot\n"
 
 // version is that of the snapshots that are written and read.
@@ -92,8 +94,9 @@ type Contents struct {
 	Pods    *index.Pods
 }
 
-// write replaces the file at path by a snapshot in one step, by way of draft, a path that nobody else uses: whatever happens
-// meanwhile, it is the old file or the new one. Of an index it copies one Service at a time.
+// write replaces the file at path by a snapshot in one step, by way of draft, a path that nobody
+// else uses: whatever happens meanwhile, it is the old file or the new one. Of an index it copies
+// one Service at a time.
 func (c Contents) write(path, draft string, h header, confirmed time.Time) error {
 	if err := os.Remove(draft); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -111,7 +114,7 @@ func (c Contents) write(path, draft string, h header, confirmed time.Time) error
 	return err
 }
 
-// writeNew makes a file at path, where there is none, and writes a snapshot to it.
+// writeNew makes a new file at path, and writes a snapshot to it. It fails if the path is taken.
 func (c Contents) writeNew(path string, h header) (err error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -231,7 +234,8 @@ func (c Contents) endpoints() int {
 	return n
 }
 
-// readIf puts what the snapshot at path holds, if accept does not refuse its header and time. After an error it may have put a part.
+// readIf puts what the snapshot at path holds, if accept does not refuse its header and time. After
+// an error it may have put a part.
 func (c Contents) readIf(path string, accept func(h header, confirmed time.Time) error) error {
 	file, confirmed, err := readRegular(path)
 	if err != nil {
@@ -245,7 +249,8 @@ func (c Contents) Read(path string) error {
 	return c.readIf(path, func(header, time.Time) error { return nil })
 }
 
-// parse puts what the snapshot in file holds, if accept does not refuse its header. After an error it may have put a part.
+// parse puts what the snapshot in file holds, if accept does not refuse its header. After an error
+// it may have put a part.
 func (c Contents) parse(file []byte, accept func(header) error) error {
 	rest, ok := bytes.CutPrefix(file, []byte(snapshotMagic))
 	if !ok {
@@ -289,7 +294,8 @@ func readRegular(path string) (content []byte, modified time.Time, err error) {
 	return content, stat.ModTime(), err
 }
 
-// snapshotDecoding refuses what no snapshot has, before it takes memory. Texts may be any octets, as those of the API server.
+// snapshotDecoding refuses what no snapshot has, before it takes memory. Texts may be any octets,
+// as those of the API server.
 var snapshotDecoding = func() cbor.DecMode {
 	mode, err := cbor.DecOptions{
 		MaxNestedLevels: 8, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden, UTF8: cbor.UTF8DecodeInvalid,
@@ -330,8 +336,8 @@ func (c Contents) decode(rest []byte, endpoints int) error {
 	return nil
 }
 
-// each decodes a sequence that null ends, and puts what convert makes of its values, one while the next is made. It returns what is
-// behind the null.
+// each decodes a sequence that null ends, and puts what convert makes of its values, one while the
+// next is made. It returns what is behind the null.
 func each[T, V any](sequence []byte, convert func(*T) (V, error), put func(V)) (rest []byte, err error) {
 	values := make(chan V, 64)
 	go func() {
@@ -354,7 +360,8 @@ func each[T, V any](sequence []byte, convert func(*T) (V, error), put func(V)) (
 	return rest, err
 }
 
-// contents returns what s stands for, an import if imported is set, or an error if no converter makes such a thing.
+// contents returns what s stands for, an import if imported is set, or an error if no converter
+// makes such a thing.
 func (s *snapshotService) contents(imported bool) (*index.ServiceContents, error) {
 	c := &index.ServiceContents{Key: model.KeyOf(s.Namespace, s.Name)}
 	if spec := s.Spec; spec != nil {
