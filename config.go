@@ -288,7 +288,8 @@ func (cfg *config) parseOption(c *caddy.Controller) error {
 	name := c.Val()
 	o, ok := options[name]
 	if !ok {
-		return c.Errf("unknown option %q, expected one of %s", name, strings.Join(slices.Sorted(maps.Keys(options)), ", "))
+		return c.Errf("unknown option %q, expected one of %s", name,
+			strings.Join(slices.Sorted(maps.Keys(options)), ", "))
 	}
 	args := c.RemainingArgs()
 	got := strings.Join(args, " ")
@@ -329,7 +330,8 @@ func (cfg *config) check(c *caddy.Controller) error {
 	}
 	for _, zone := range cfg.multicluster {
 		if !slices.Contains(cfg.zones, zone) {
-			return c.Errf("multicluster: expected some of the zones %s, got %q", strings.Join(cfg.zones, " "), zone)
+			return c.Errf("multicluster: expected some of the zones %s, got %q",
+				strings.Join(cfg.zones, " "), zone)
 		}
 	}
 	return nil

@@ -79,7 +79,10 @@ func (h *Headless) Explain(name string, qtype uint16) *Explanation {
 	q.Parse(lower, q.zone, q.grammar)
 	m := newReply(new(dns.Msg).SetQuestion(name, qtype))
 	h.resolve(q, m)
-	e := &Explanation{Name: q.Name, Zone: q.zone, Multicluster: q.grammar == qname.Multicluster, CNAME: m.cname}
+	e := &Explanation{
+		Name: q.Name, Zone: q.zone, Multicluster: q.grammar == qname.Multicluster,
+		CNAME: m.cname,
+	}
 	if q.Kind == qname.ServiceName {
 		key := model.Key{Namespace: q.Namespace, Name: q.Service}
 		e.Model, e.Endpoints = h.indexOf(q.authority).ShownSpec(key), h.indexOf(q.authority).Endpoints(key)

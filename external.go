@@ -93,7 +93,10 @@ func (h *Headless) External(state request.Request, headless bool) ([]msg.Service
 	var services []msg.Service
 	for _, host := range v.Hosts {
 		for _, number := range host.Numbers(&q) {
-			services = append(services, msg.Service{Key: keyOf(host.Pointer, root), Host: hostText(&host), Port: number, TTL: h.lasting(ttl)})
+			services = append(services, msg.Service{
+				Key: keyOf(host.Pointer, root), Host: hostText(&host), Port: number,
+				TTL: h.lasting(ttl),
+			})
 		}
 	}
 	return services, dns.RcodeSuccess
@@ -132,7 +135,9 @@ func (h *Headless) ExternalAddress(state request.Request, headless bool) []dns.R
 	root := msg.Path(state.Zone, keyPrefix)
 	var rrs []dns.RR
 	for i, host := range hosts {
-		if !host.Addr.IsValid() || slices.ContainsFunc(hosts[:i], func(o index.ExternalHost) bool { return o.Addr == host.Addr }) {
+		if !host.Addr.IsValid() || slices.ContainsFunc(hosts[:i], func(o index.ExternalHost) bool {
+			return o.Addr == host.Addr
+		}) {
 			continue
 		}
 		name := below("ns.dns", state.Zone)
@@ -153,7 +158,8 @@ func (h *Headless) ExternalServices(zone string, headless bool) ([]msg.Service, 
 	groups := make(map[string][]msg.Service)
 	root := msg.Path(zone, keyPrefix)
 	for _, host := range h.index.AllExternalHosts(headless) {
-		key, base := keyOf(host.Pointer, root), strings.Join([]string{root, host.Namespace, host.Service}, "/")
+		key, base := keyOf(host.Pointer, root),
+			strings.Join([]string{root, host.Namespace, host.Service}, "/")
 		isEndpoint := host.Label != model.Label{}
 		for _, number := range host.Numbers(&qname.Name{}) {
 			s := msg.Service{Key: key, Host: hostText(&host), Port: number, TTL: h.ttl}
@@ -168,7 +174,10 @@ func (h *Headless) ExternalServices(zone string, headless bool) ([]msg.Service, 
 			if p.Name() == "" {
 				continue
 			}
-			s := msg.Service{Key: base + "/_" + p.Proto() + "/_" + p.Name(), Host: hostText(&host), Port: int(p.Number), TTL: h.ttl}
+			s := msg.Service{
+				Key: base + "/_" + p.Proto() + "/_" + p.Name(), Host: hostText(&host),
+				Port: int(p.Number), TTL: h.ttl,
+			}
 			if !isEndpoint {
 				s.TargetStrip = 2 // its target is the Service
 				services = append(services, s)

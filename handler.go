@@ -112,7 +112,8 @@ func newReply(r *dns.Msg) *reply {
 	m.SetReply(&dns.Msg{MsgHdr: r.MsgHdr})
 	m.Authoritative = true
 	m.room.question[0] = r.Question[0]
-	m.Question, m.Answer, m.Ns, m.Extra = m.room.question[:], m.room.answer[:0], m.room.ns[:0], m.room.extra[:0]
+	m.Question, m.Answer, m.Ns, m.Extra =
+		m.room.question[:], m.room.answer[:0], m.room.ns[:0], m.room.extra[:0]
 	return m
 }
 

@@ -30,7 +30,8 @@ const (
 )
 
 var answerTexts = [...]string{
-	answerData: "data", answerTruncated: "truncated", answerNoData: "nodata", answerNameError: "nxdomain", answerFailure: "servfail",
+	answerData: "data", answerTruncated: "truncated", answerNoData: "nodata",
+	answerNameError: "nxdomain", answerFailure: "servfail",
 	answerRefused: "refused", answerPassed: "fallthrough",
 }
 
@@ -96,9 +97,13 @@ func sizeClass(n int) int {
 }
 
 var (
-	answersDesc   = newDesc("answers_total", "Counter of queries in the zones, by what they led to and by protocol: udp or tcp.", "outcome", "proto")
-	negativesDesc = newDesc("negative_answers_total", "Counter of answers without the records asked for, by why there are none.", "reason")
-	recordsDesc   = newDesc("answer_records", "Histogram of the number of records in the answer section, of complete and truncated answers.")
+	answersDesc = newDesc("answers_total",
+		"Counter of queries in the zones, by what they led to and by protocol: udp or tcp.",
+		"outcome", "proto")
+	negativesDesc = newDesc("negative_answers_total",
+		"Counter of answers without the records asked for, by why there are none.", "reason")
+	recordsDesc = newDesc("answer_records",
+		"Histogram of the number of records in the answer section, of complete and truncated answers.")
 )
 
 func init() { prometheus.MustRegister(&tallied) }
@@ -125,11 +130,13 @@ func (t *tally) Collect(ch chan<- prometheus.Metric) {
 					causes[detail] += n
 				}
 			}
-			ch <- prometheus.MustNewConstMetric(answersDesc, prometheus.CounterValue, float64(queries), answerTexts[a], text)
+			ch <- prometheus.MustNewConstMetric(answersDesc, prometheus.CounterValue,
+				float64(queries), answerTexts[a], text)
 		}
 	}
 	for c := index.NoReason + 1; int(c) < details; c++ {
-		ch <- prometheus.MustNewConstMetric(negativesDesc, prometheus.CounterValue, float64(causes[c]), c.String())
+		ch <- prometheus.MustNewConstMetric(negativesDesc, prometheus.CounterValue,
+			float64(causes[c]), c.String())
 	}
 	total := classes[0]
 	buckets := map[float64]uint64{0: total}
@@ -143,7 +150,8 @@ func (t *tally) Collect(ch chan<- prometheus.Metric) {
 
 // newDesc describes a metric of the plugin.
 func newDesc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, metricsSubsystem, name), help, labels, nil)
+	return prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, metricsSubsystem, name),
+		help, labels, nil)
 }
 
 // stateCollector describes plugins, all of them together.
@@ -166,25 +174,31 @@ func init() { prometheus.MustRegister(newStateCollector(running.all)) }
 
 func newStateCollector(plugins func() []*Headless) *stateCollector {
 	return &stateCollector{
-		plugins:   plugins,
-		synced:    newDesc("synced", "1 when the resource has been listed in every server block, else 0.", "resource"),
-		objects:   newDesc("objects", "Number of objects held, by resource.", "resource"),
-		endpoints: newDesc("endpoints", "Number of endpoints held, by kind of Service and state.", "service_kind", "state"),
-		heard:     newDesc("last_event_timestamp_seconds", "Unix time when the API server last said something of the resource, or 0.", "resource"),
-		listed:    newDesc("last_list_timestamp_seconds", "Unix time when the API server last listed the resource, or 0.", "resource"),
-		serial:    newDesc("soa_serial", "Greatest SOA serial."),
-		held:      newDesc("held_endpoints", "Number of endpoints held though no EndpointSlice lists them."),
-		holds:     newDesc("holds_total", "Counter of endpoints that were held."),
-		ended:     newDesc("holds_ended_total", "Counter of endpoints that are held no longer, by reason.", "reason"),
-		served:    newDesc("snapshot_served", "1 while a server block answers from a snapshot, else 0."),
-		dated:     newDesc("snapshot_timestamp_seconds", "Unix time up to which the oldest snapshot was confirmed, or 0."),
+		plugins: plugins,
+		synced:  newDesc("synced", "1 when the resource has been listed in every server block, else 0.", "resource"),
+		objects: newDesc("objects", "Number of objects held, by resource.", "resource"),
+		endpoints: newDesc("endpoints", "Number of endpoints held, by kind of Service and state.",
+			"service_kind", "state"),
+		heard: newDesc("last_event_timestamp_seconds",
+			"Unix time when the API server last said something of the resource, or 0.", "resource"),
+		listed: newDesc("last_list_timestamp_seconds",
+			"Unix time when the API server last listed the resource, or 0.", "resource"),
+		serial: newDesc("soa_serial", "Greatest SOA serial."),
+		held:   newDesc("held_endpoints", "Number of endpoints held though no EndpointSlice lists them."),
+		holds:  newDesc("holds_total", "Counter of endpoints that were held."),
+		ended: newDesc("holds_ended_total",
+			"Counter of endpoints that are held no longer, by reason.", "reason"),
+		served: newDesc("snapshot_served", "1 while a server block answers from a snapshot, else 0."),
+		dated: newDesc("snapshot_timestamp_seconds",
+			"Unix time up to which the oldest snapshot was confirmed, or 0."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		c.synced, c.objects, c.endpoints, c.heard, c.listed, c.serial, c.held, c.holds, c.ended, c.served, c.dated,
+		c.synced, c.objects, c.endpoints, c.heard, c.listed, c.serial, c.held, c.holds, c.ended,
+		c.served, c.dated,
 	} {
 		ch <- desc
 	}
@@ -235,6 +249,7 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.held, float64(holds.Now))
 	ch <- prometheus.MustNewConstMetric(c.holds, prometheus.CounterValue, float64(holds.Total))
 	for why, n := range holds.Ended {
-		ch <- prometheus.MustNewConstMetric(c.ended, prometheus.CounterValue, float64(n), index.HoldEnd(why).String())
+		ch <- prometheus.MustNewConstMetric(c.ended, prometheus.CounterValue, float64(n),
+			index.HoldEnd(why).String())
 	}
 }

@@ -29,7 +29,9 @@ func setup(c *caddy.Controller) error {
 	}
 	if h.keeper != nil {
 		if c.Get(snapshotKey(h.keeper.Path())) != nil {
-			return plugin.Error(pluginName, fmt.Errorf("snapshot: expected a file of its own for each server block, got %s twice", h.keeper.Path()))
+			return plugin.Error(pluginName,
+				fmt.Errorf("snapshot: expected a file of its own for each server block, got %s twice",
+					h.keeper.Path()))
 		}
 		c.Set(snapshotKey(h.keeper.Path()), true)
 	}
@@ -77,7 +79,8 @@ func (h *Headless) start() {
 	case <-h.listing.Complete():
 	case <-timeout.C:
 		if !h.Ready() {
-			log.Warningf("starting before the cluster is known: %s not listed yet, answering SERVFAIL", strings.Join(h.listing.Missing(), ", "))
+			log.Warningf("starting before the cluster is known: %s not listed yet, answering SERVFAIL",
+				strings.Join(h.listing.Missing(), ", "))
 		}
 	}
 }

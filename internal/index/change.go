@@ -82,7 +82,8 @@ func (c *change) settleState(e *endpoint, left int) {
 	if e.in.slice != nil {
 		c.count(e, +1)
 	}
-	if svc.shown && ((was == model.Ready) != (e.state == model.Ready) || c.hostnames(svc) != model.HostnamesReady) {
+	if svc.shown && ((was == model.Ready) != (e.state == model.Ready) ||
+		c.hostnames(svc) != model.HostnamesReady) {
 		c.visible = true
 	}
 

@@ -127,7 +127,8 @@ func (x *Index) PutContents(c *ServiceContents) {
 
 // isMadeOf reports whether sl already says what spec says.
 func (x *Index) isMadeOf(sl *slice, spec *model.Slice) bool {
-	if sl.svc.name != spec.Service || len(sl.endpoints) != len(spec.Endpoints) || !slices.Equal(sl.ports, spec.Ports) {
+	if sl.svc.name != spec.Service || len(sl.endpoints) != len(spec.Endpoints) ||
+		!slices.Equal(sl.ports, spec.Ports) {
 		return false
 	}
 	for i, e := range sl.endpoints {
@@ -140,7 +141,10 @@ func (x *Index) isMadeOf(sl *slice, spec *model.Slice) bool {
 
 // sliceSpec returns the spec that sl was made of or, if it is a hold's, what it still holds.
 func (x *Index) sliceSpec(sl *slice) *model.Slice {
-	spec := &model.Slice{Key: sl.id(), Service: sl.svc.name, Ports: sl.ports, Endpoints: make([]model.Endpoint, 0, len(sl.endpoints))}
+	spec := &model.Slice{
+		Key: sl.id(), Service: sl.svc.name, Ports: sl.ports,
+		Endpoints: make([]model.Endpoint, 0, len(sl.endpoints)),
+	}
 	for _, e := range sl.endpoints {
 		if s := x.endpointSpec(e, sl); s.Addr.IsValid() {
 			spec.Endpoints = append(spec.Endpoints, s)
@@ -153,7 +157,10 @@ func (x *Index) sliceSpec(sl *slice) *model.Slice {
 func (x *Index) endpointSpec(e *endpoint, sl *slice) model.Endpoint {
 	for o := &e.in; o != nil; o = o.next {
 		if o.slice == sl {
-			return model.Endpoint{Addr: e.addr(), Name: e.name, PodName: o.podName, Topology: x.topologies[o.topology], State: o.state}
+			return model.Endpoint{
+				Addr: e.addr(), Name: e.name, PodName: o.podName,
+				Topology: x.topologies[o.topology], State: o.state,
+			}
 		}
 	}
 	return model.Endpoint{}

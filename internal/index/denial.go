@@ -398,7 +398,9 @@ func (x *Index) Endpoints(key model.Key) []Endpoint {
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b Endpoint) int { return cmp.Or(a.Addr.Compare(b.Addr), slices.Compare(a.Names, b.Names)) })
+	slices.SortFunc(all, func(a, b Endpoint) int {
+		return cmp.Or(a.Addr.Compare(b.Addr), slices.Compare(a.Names, b.Names))
+	})
 	return all
 }
 

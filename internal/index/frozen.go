@@ -82,7 +82,8 @@ func (f Frozen) Names() iter.Seq[qname.Name] {
 			for label, addr := range labels[svc] {
 				for p := range ports[svc] {
 					q := qname.Name{
-						Kind: qname.ServiceName, Namespace: svc.ns.name, Service: svc.name, Hostname: label, Addr: addr,
+						Kind: qname.ServiceName, Namespace: svc.ns.name, Service: svc.name,
+						Hostname: label, Addr: addr,
 						Port: p.Name, Proto: p.Proto,
 					}
 					if !yield(q) {

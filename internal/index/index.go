@@ -672,7 +672,9 @@ func (svc *service) join(ports []model.Port, e *endpoint, mixed bool, left int) 
 	i := slices.IndexFunc(svc.groups, func(g *group) bool { return model.Identical(g.ports, ports) })
 	if i < 0 {
 		sum := model.SumOf(ports)
-		i = slices.IndexFunc(svc.groups, func(g *group) bool { return g.sum == sum && slices.Equal(g.ports, ports) })
+		i = slices.IndexFunc(svc.groups, func(g *group) bool {
+			return g.sum == sum && slices.Equal(g.ports, ports)
+		})
 		if i < 0 {
 			i = len(svc.groups)
 			svc.groups = append(svc.groups, &group{ports: ports, sum: sum})

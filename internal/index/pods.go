@@ -96,7 +96,8 @@ func (p *Pods) Keys() []model.Key {
 func (p *Pods) In(namespace string, addr netip.Addr) bool {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return slices.ContainsFunc(p.byAddr[addr], func(spec *model.Pod) bool { return spec.Namespace == namespace })
+	return slices.ContainsFunc(p.byAddr[addr],
+		func(spec *model.Pod) bool { return spec.Namespace == namespace })
 }
 
 // At returns the Pod that has addr, or nil. Of several, which share a node's address, it is always

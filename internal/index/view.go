@@ -381,7 +381,8 @@ func (x *Index) srvTargets(svc *service, q *qname.Name, limit int) (targets []Ta
 				}
 				e, at := b.targets[i], len(addrs)
 				addrs = x.appendReady(addrs, e)
-				targets = append(targets, Target{Label: e.label(), Ports: b.numbers, Addrs: addrs[at:len(addrs):len(addrs)]})
+				targets = append(targets,
+					Target{Label: e.label(), Ports: b.numbers, Addrs: addrs[at:len(addrs):len(addrs)]})
 				records += len(b.numbers)
 			}
 		}
@@ -421,7 +422,8 @@ func (x *Index) portAddresses(svc *service, q *qname.Name, f model.Family) addre
 		}
 		for _, e := range g.targets {
 			for o := range x.sharing(e) {
-				if o.state != model.Ready || model.FamilyOf(o.addr()) != f || seen[o.addr()] || e.mixed && portOutcome(o.ports(), q) != Found {
+				if o.state != model.Ready || model.FamilyOf(o.addr()) != f || seen[o.addr()] ||
+					e.mixed && portOutcome(o.ports(), q) != Found {
 					continue
 				}
 				seen[o.addr()] = true
@@ -464,7 +466,8 @@ func (x *Index) lookupHostname(v *View, svc *service, q *qname.Name, w Want, lim
 	switch {
 	case w == WantSRV:
 		if numbers := match(ports, q); len(numbers) > 0 {
-			v.Targets, v.Total = []Target{{model.Label{Name: q.Hostname}, numbers, slices.Clone(addrs)}}, len(numbers)
+			v.Targets, v.Total = []Target{{model.Label{Name: q.Hostname}, numbers, slices.Clone(addrs)}},
+				len(numbers)
 		}
 	case w != WantNothing && q.Proto == "":
 		v.Addrs, v.Total = pick(addrs, w.Family(), limit)
@@ -587,7 +590,8 @@ func (x *Index) Nameservers(local []netip.Addr) []Nameserver {
 				}
 			}
 		case len(svc.claimedIPs(x.ignoreEmpty)) > 0:
-			servers = append(servers, Nameserver{svc.pointer(model.Label{}, 0), slices.Clone(svc.spec.ClusterIPs)})
+			servers = append(servers,
+				Nameserver{svc.pointer(model.Label{}, 0), slices.Clone(svc.spec.ClusterIPs)})
 		}
 	}
 	slices.SortFunc(servers, func(a, b Nameserver) int { return a.compare(b.Pointer) })
@@ -656,10 +660,14 @@ func (x *Index) externalHosts(svc *service, endpoints bool) []ExternalHost {
 	var hosts []ExternalHost
 	if e := svc.spec.External; e != nil {
 		for _, addr := range e.Addrs {
-			hosts = append(hosts, ExternalHost{Pointer: svc.pointer(model.Label{}, 0), Addr: addr, Ports: svc.spec.Ports})
+			hosts = append(hosts, ExternalHost{
+				Pointer: svc.pointer(model.Label{}, 0), Addr: addr, Ports: svc.spec.Ports,
+			})
 		}
 		for _, name := range e.Names {
-			hosts = append(hosts, ExternalHost{Pointer: svc.pointer(model.Label{}, 0), Name: name, Ports: svc.spec.Ports})
+			hosts = append(hosts, ExternalHost{
+				Pointer: svc.pointer(model.Label{}, 0), Name: name, Ports: svc.spec.Ports,
+			})
 		}
 		return hosts
 	}
@@ -676,7 +684,8 @@ func (x *Index) readyHosts(svc *service) []ExternalHost {
 		for _, target := range g.targets {
 			for e := range x.sharing(target) {
 				if e.state == model.Ready {
-					hosts = append(hosts, ExternalHost{Pointer: svc.pointer(e.label(), 0), Addr: e.addr(), Ports: e.ports()})
+					hosts = append(hosts,
+						ExternalHost{Pointer: svc.pointer(e.label(), 0), Addr: e.addr(), Ports: e.ports()})
 				}
 			}
 		}
@@ -698,7 +707,9 @@ func (x *Index) namedHosts(svc *service, q *qname.Name) []ExternalHost {
 			continue
 		}
 		at[e.addr()] = len(hosts)
-		hosts = append(hosts, ExternalHost{Pointer: svc.pointer(model.Label{Name: q.Hostname}, 0), Addr: e.addr(), Ports: e.ports()})
+		hosts = append(hosts, ExternalHost{
+			Pointer: svc.pointer(model.Label{Name: q.Hostname}, 0), Addr: e.addr(), Ports: e.ports(),
+		})
 	}
 	return hosts
 }

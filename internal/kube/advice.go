@@ -20,7 +20,10 @@ func (o *Options) access() access {
 	case o.Endpoint != "":
 		return access{"the option endpoint", "the option tls", "its user"}
 	}
-	return access{"KUBERNETES_SERVICE_HOST", "/var/run/secrets/kubernetes.io/serviceaccount", "the ServiceAccount"}
+	return access{
+		"KUBERNETES_SERVICE_HOST", "/var/run/secrets/kubernetes.io/serviceaccount",
+		"the ServiceAccount",
+	}
 }
 
 // advice returns what to do about why, for which a request failed, or "".
@@ -41,7 +44,8 @@ func (l *listWatch) advice(why ending) string {
 		}
 		return fmt.Sprintf("it does not serve %s in %s: is it an API server? check its address in %s", path, gv, l.access.address)
 	case untrusted:
-		return fmt.Sprintf("check the CA certificate in %s, and the address in %s", l.access.credentials, l.access.address)
+		return fmt.Sprintf("check the CA certificate in %s, and the address in %s",
+			l.access.credentials, l.access.address)
 	case refused:
 		return "does the API server run? check its address in " + l.access.address
 	case unresolved:

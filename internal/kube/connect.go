@@ -58,7 +58,8 @@ func (o *Options) load() (*rest.Config, error) {
 			ClusterInfo: clientcmdapi.Cluster{Server: o.Endpoint, CertificateAuthority: o.CAFile},
 			AuthInfo:    clientcmdapi.AuthInfo{ClientCertificate: o.CertFile, ClientKey: o.KeyFile},
 		}
-		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&clientcmd.ClientConfigLoadingRules{}, overrides).ClientConfig()
+		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+			&clientcmd.ClientConfigLoadingRules{}, overrides).ClientConfig()
 	}
 	return rest.InClusterConfig()
 }
@@ -71,17 +72,23 @@ func newRESTClient(rc *rest.Config, transport http.RoundTripper, gv schema.Group
 	if config.APIPath = "/apis"; gv.Group == "" {
 		config.APIPath = "/api"
 	}
-	return rest.RESTClientForConfigAndClient(&config, &http.Client{Transport: transport, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
-		return fmt.Errorf("the API server redirects to %s://%s, and redirects are not followed", r.URL.Scheme, r.URL.Host)
-	}})
+	return rest.RESTClientForConfigAndClient(&config, &http.Client{
+		Transport: transport,
+		CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+			return fmt.Errorf("the API server redirects to %s://%s, and redirects are not followed",
+				r.URL.Scheme, r.URL.Host)
+		},
+	})
 }
 
 // dialer opens connections. A connection from which nothing comes, not even at the level of TCP,
 // breaks after 25 seconds. HTTP/2 has pings besides: client-go sends one after 30 seconds and waits
 // for 15.
 var dialer = &net.Dialer{
-	Timeout:         5 * time.Second,
-	KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
+	Timeout: 5 * time.Second,
+	KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3,
+	},
 }
 
 // Dial opens a connection that Stop closes. A transport goes on dialling when the request that it

@@ -34,7 +34,10 @@ const (
 )
 
 // Flaws are all of them.
-var Flaws = []Flaw{badAddress, badPort, badName, badAnnotation, fqdnSlice, beyondLimit, noService, UnknownKind, unexpected}
+var Flaws = []Flaw{
+	badAddress, badPort, badName, badAnnotation, fqdnSlice, beyondLimit, noService,
+	UnknownKind, unexpected,
+}
 
 // How much is taken from one object, so that none of them keeps queries waiting for long. The API
 // server lets more pass: 100,000 addresses and 20,000 ports in one slice.
@@ -117,7 +120,8 @@ func (c *Converter) serviceImport(si *mcsv1alpha1.ServiceImport) (spec *model.Se
 		svc.Spec.ClusterIPs = []string{corev1.ClusterIPNone}
 	}
 	for _, p := range si.Spec.Ports {
-		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: p.Name, Protocol: p.Protocol, Port: p.Port})
+		svc.Spec.Ports = append(svc.Spec.Ports,
+			corev1.ServicePort{Name: p.Name, Protocol: p.Protocol, Port: p.Port})
 	}
 	return c.service(svc)
 }
@@ -179,7 +183,8 @@ func (c *Converter) slice(es *wireSlice) (spec *model.Slice, ok bool) {
 // <hostname>.<cluster>. ok is false for one that is not served, also one that belongs to no
 // ServiceImport or cluster.
 func (c *Converter) importedSlice(es *wireSlice) (spec *model.Slice, ok bool) {
-	service, cluster := es.Labels[mcsv1alpha1.LabelServiceName], strings.ToLower(es.Labels[mcsv1alpha1.LabelSourceCluster])
+	service, cluster := es.Labels[mcsv1alpha1.LabelServiceName],
+		strings.ToLower(es.Labels[mcsv1alpha1.LabelSourceCluster])
 	if !c.serves(es.Namespace) || service == "" {
 		return nil, false
 	}
@@ -243,7 +248,10 @@ func (c *Converter) sliceOf(es *wireSlice, service string) (spec *model.Slice, o
 		if !ok {
 			continue
 		}
-		s := model.Endpoint{Addr: addr, Name: name, PodName: podName, Topology: zone, State: stateOf(e.conditions)}
+		s := model.Endpoint{
+			Addr: addr, Name: name, PodName: podName, Topology: zone,
+			State: stateOf(e.conditions),
+		}
 		var dashed [model.MaxDashed]byte
 		if string(model.AppendDashed(dashed[:0], addr)) == name {
 			s.Name, s.PodName = "", false

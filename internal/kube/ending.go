@@ -98,5 +98,6 @@ func classify(err error) ending {
 // isVersionUnavailable reports whether err says that the server has forgotten the version that it
 // was asked for, or has not got there yet, as after the restore of a backup.
 func isVersionUnavailable(err error) bool {
-	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
+	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) ||
+		apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
 }

@@ -65,12 +65,15 @@ type Feeds struct {
 // NewFeeds returns the feeds that convert what selection asks for by c and give it to sinks.
 func NewFeeds(c *Converter, selection Selection, sinks *Sinks) *Feeds {
 	f := &Feeds{selection: selection, stores: make(map[string]cache.TransformingStore)}
-	addStore(f, &store[*corev1.Namespace, *model.Namespace]{resource: Namespaces, convert: c.namespace, sink: sinks.Namespaces})
+	addStore(f, &store[*corev1.Namespace, *model.Namespace]{
+		resource: Namespaces, convert: c.namespace, sink: sinks.Namespaces,
+	})
 	addStore(f, &store[*corev1.Service, *model.Service]{
 		resource: Services, adapt: wireServiceOf, convert: c.service, sink: sinks.Services,
 	})
 	addStore(f, &store[*wireSlice, *model.Slice]{
-		resource: Slices, adapt: wireSliceOf, convert: c.slice, sink: sinks.Slices, brought: newProgramming(sinks.Kind, c.Skip).put,
+		resource: Slices, adapt: wireSliceOf, convert: c.slice, sink: sinks.Slices,
+		brought: newProgramming(sinks.Kind, c.Skip).put,
 	})
 	addStore(f, &store[*corev1.Pod, *model.Pod]{resource: Pods, convert: c.pod, sink: sinks.Pods})
 	addStore(f, &store[*mcsv1alpha1.ServiceImport, *model.Service]{

@@ -23,7 +23,10 @@ type Listing struct {
 
 // NewListing returns one of which nothing has been listed yet.
 func NewListing(resources ...string) *Listing {
-	l := &Listing{OnList: func() {}, OnComplete: func() {}, complete: make(chan struct{}), waiting: make(map[string]bool)}
+	l := &Listing{
+		OnList: func() {}, OnComplete: func() {}, complete: make(chan struct{}),
+		waiting: make(map[string]bool),
+	}
 	for _, r := range resources {
 		l.waiting[r] = true
 	}

@@ -39,7 +39,8 @@ type listWatch struct {
 func newListWatch(resource string, rc *rest.Config, transport http.RoundTripper) (*listWatch, error) {
 	l := &listWatch{
 		resource: resource, tap: &tap{next: transport},
-		failed: pace{backoff: requestBackoff}, watches: pace{backoff: requestBackoff}, lists: pace{backoff: listBackoff},
+		failed: pace{backoff: requestBackoff}, watches: pace{backoff: requestBackoff},
+		lists: pace{backoff: listBackoff},
 	}
 	for _, end := range WatchEnds {
 		watchRestarts.WithLabelValues(resource, end) // it is there before one ends
@@ -52,7 +53,10 @@ func newListWatch(resource string, rc *rest.Config, transport http.RoundTripper)
 var (
 	// requestBackoff lets a change be seen within 5 s of the API server's return. Meanwhile 20
 	// replicas with 3 resources send it 20 requests a second.
-	requestBackoff = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 1, Steps: 10, Cap: 2 * time.Second}
+	requestBackoff = wait.Backoff{
+		Duration: 200 * time.Millisecond, Factor: 2, Jitter: 1, Steps: 10,
+		Cap: 2 * time.Second,
+	}
 	// listBackoff has the limit of a reflector's own: a list is much work, and it is lost when no
 	// watch follows.
 	listBackoff = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 1, Steps: 10, Cap: 30 * time.Second}
@@ -150,7 +154,8 @@ func (l *listWatch) ended() {
 func (l *listWatch) open(ctx context.Context, o metav1.ListOptions) (*countedWatch, error) {
 	if o.SendInitialEvents == nil && (l.silent || l.outage.isOn()) {
 		err := l.request(metav1.ListOptions{
-			ResourceVersion: o.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan, FieldSelector: noObject,
+			ResourceVersion: o.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan,
+			FieldSelector: noObject,
 		}).Do(ctx).Error()
 		if err != nil {
 			return nil, err
@@ -180,7 +185,9 @@ type countedWatch struct {
 
 // newCountedWatch returns one that passes on the events of w, a watch of resource that body brings,
 // until ctx ends. isList says that it begins with a list.
-func newCountedWatch(ctx context.Context, w apiwatch.Interface, body *tappedBody, resource string, isList bool) *countedWatch {
+func newCountedWatch(ctx context.Context, w apiwatch.Interface, body *tappedBody, resource string,
+	isList bool,
+) *countedWatch {
 	c := &countedWatch{Interface: w, events: make(chan apiwatch.Event)}
 	isCurrent := func() {
 		now := time.Now()
@@ -242,7 +249,8 @@ func (l *listWatch) request(o metav1.ListOptions) *rest.Request {
 	if o.FieldSelector == "" {
 		o.FieldSelector = watched[l.resource].fields
 	}
-	return l.client.Get().Resource(watched[l.resource].path).VersionedParams(&o, metav1.ParameterCodec).MaxRetries(0)
+	return l.client.Get().Resource(watched[l.resource].path).
+		VersionedParams(&o, metav1.ParameterCodec).MaxRetries(0)
 }
 
 // fail takes in the failure of a request. Some are no fault: a version that is not available, a

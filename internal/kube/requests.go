@@ -23,7 +23,8 @@ func measureRequests(rc *rest.Config) error {
 	}
 	host := strings.ToValidUTF8(server.Host, "\uFFFD") // as a label has to be
 	rc.Wrap(func(next http.RoundTripper) http.RoundTripper { return meter{next, host} })
-	limiter := flowcontrol.NewTokenBucketRateLimiter(cmp.Or(rc.QPS, rest.DefaultQPS), cmp.Or(rc.Burst, rest.DefaultBurst))
+	limiter := flowcontrol.NewTokenBucketRateLimiter(cmp.Or(rc.QPS, rest.DefaultQPS),
+		cmp.Or(rc.Burst, rest.DefaultBurst))
 	rc.RateLimiter = measuredLimiter{limiter, host}
 	return nil
 }

@@ -53,8 +53,11 @@ var watched = map[string]struct {
 	Services:   {corev1.SchemeGroupVersion, "services", "", &wireService{}},
 	Slices:     {discoveryv1.SchemeGroupVersion, "endpointslices", "", &wireSlice{}},
 	Pods:       {corev1.SchemeGroupVersion, "pods", runningPods, &corev1.Pod{}},
-	Imports:    {schema.GroupVersion(mcsv1alpha1.GroupVersion), "serviceimports", "", &mcsv1alpha1.ServiceImport{}},
-	Imported:   {discoveryv1.SchemeGroupVersion, "endpointslices", "", &wireSlice{}},
+	Imports: {
+		schema.GroupVersion(mcsv1alpha1.GroupVersion), "serviceimports", "",
+		&mcsv1alpha1.ServiceImport{},
+	},
+	Imported: {discoveryv1.SchemeGroupVersion, "endpointslices", "", &wireSlice{}},
 }
 
 // runningPods selects the Pods that have, or will have, an address of their own.
@@ -113,9 +116,10 @@ func (a *Server) reflect(resource string, transport http.RoundTripper, feeds *Fe
 	l.heard = func() { feeds.Clock.heard(resource) }
 	lw := &cache.ListWatch{ListWithContextFunc: l.list, WatchFuncWithContext: l.watch}
 	silent := logr.Discard() // what goes wrong is reported by l, and l waits
-	a.reflectors = append(a.reflectors, cache.NewReflectorWithOptions(lw, watched[resource].object, feeds.stores[resource], cache.ReflectorOptions{
-		Name: resource, Logger: &silent, Backoff: &wait.Backoff{},
-	}))
+	a.reflectors = append(a.reflectors, cache.NewReflectorWithOptions(lw, watched[resource].object,
+		feeds.stores[resource], cache.ReflectorOptions{
+			Name: resource, Logger: &silent, Backoff: &wait.Backoff{},
+		}))
 	return nil
 }
 

@@ -53,7 +53,9 @@ type wireDecoder struct{ runtime.Decoder }
 var wirePrefix = []byte("k8s\x00")
 
 // Decode implements runtime.Decoder. The object may keep data.
-func (d wireDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
+func (d wireDecoder) Decode(data []byte, defaults *schema.GroupVersionKind,
+	into runtime.Object,
+) (runtime.Object, *schema.GroupVersionKind, error) {
 	if into == nil {
 		if obj, gvk, err := decodeWire(data); obj != nil {
 			return obj, &gvk, err

@@ -185,7 +185,8 @@ func walk(folder string, seen map[string]bool, add func(path string, info fs.Fil
 			if err := walk(path, seen, add); err != nil {
 				return err
 			}
-		case info.Mode().IsRegular() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)):
+		case info.Mode().IsRegular() &&
+			slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)):
 			add(path, info)
 		}
 	}
@@ -308,12 +309,15 @@ func sorted(feeds *kube.Feeds, objects []Object) map[string][]metav1.Object {
 		}
 		implied[o.GetNamespace()] = true
 		add(resource, o)
-		if o.GetLabels()[mcsv1alpha1.LabelServiceName] != "" && resource == kube.Slices && feeds.Takes(kube.Imported) {
+		if o.GetLabels()[mcsv1alpha1.LabelServiceName] != "" && resource == kube.Slices &&
+			feeds.Takes(kube.Imported) {
 			add(kube.Imported, o)
 		}
 	}
 	for name := range implied {
-		if _, declared := at[identity{resource: kube.Namespaces, key: model.Key{Namespace: "", Name: name}}]; !declared {
+		if _, declared := at[identity{
+			resource: kube.Namespaces, key: model.Key{Namespace: "", Name: name},
+		}]; !declared {
 			add(kube.Namespaces, labelled(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
 		}
 	}
@@ -463,7 +467,8 @@ func locate(content []byte, n int, err error) error {
 		line = node.Line
 	}
 	if m := jsonField.FindStringSubmatch(err.Error()); m != nil {
-		values := slices.DeleteFunc(fields(node, strings.Split(m[3], ".")), func(v *yaml3.Node) bool { return v == nil })
+		values := slices.DeleteFunc(fields(node, strings.Split(m[3], ".")),
+			func(v *yaml3.Node) bool { return v == nil })
 		isIt := func(v *yaml3.Node) bool { return jsonType(v) == m[1] && (m[2] == "" || v.Value == m[2]) }
 		// The two versions of YAML may see another type.
 		if i := max(0, slices.IndexFunc(values, isIt)); i < len(values) {
@@ -549,5 +554,7 @@ func jsonType(node *yaml3.Node) string {
 	case node.Kind == yaml3.SequenceNode:
 		return "array"
 	}
-	return map[string]string{"!!str": "string", "!!int": "number", "!!float": "number", "!!bool": "bool"}[node.Tag]
+	return map[string]string{
+		"!!str": "string", "!!int": "number", "!!float": "number", "!!bool": "bool",
+	}[node.Tag]
 }

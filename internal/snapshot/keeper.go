@@ -106,7 +106,8 @@ func (k *Keeper) Load() {
 		k.of.Log.Warningf("snapshot %s: not used: %v", k.config.Path, err)
 		k.dated.Store(0)
 	default:
-		k.of.Log.Infof("snapshot %s: answering from it until the cluster has been listed, last confirmed %s", k.config.Path, k.Dated().Format(time.RFC3339))
+		k.of.Log.Infof("snapshot %s: answering from it until the cluster has been listed, last confirmed %s",
+			k.config.Path, k.Dated().Format(time.RFC3339))
 		k.served.Store(&loaded)
 	}
 }
@@ -114,8 +115,10 @@ func (k *Keeper) Load() {
 // Listed ends that the snapshot is served if what has been listed is another cluster.
 func (k *Keeper) Listed() {
 	h, cluster := k.served.Load(), k.of.Cluster()
-	if h != nil && h.Cluster != "" && cluster != "" && h.Cluster != cluster && k.served.CompareAndSwap(h, nil) {
-		k.of.Log.Warningf("snapshot %s: not used any more: it is of cluster %s, and this is %s", k.config.Path, h.Cluster, cluster)
+	if h != nil && h.Cluster != "" && cluster != "" && h.Cluster != cluster &&
+		k.served.CompareAndSwap(h, nil) {
+		k.of.Log.Warningf("snapshot %s: not used any more: it is of cluster %s, and this is %s",
+			k.config.Path, h.Cluster, cluster)
 	}
 }
 
@@ -124,7 +127,8 @@ func (k *Keeper) removeAbandoned() {
 	files, _ := os.ReadDir(filepath.Dir(k.config.Path)) // whether it can be read says load
 	for _, f := range files {
 		draft, ok := strings.CutPrefix(f.Name(), filepath.Base(k.config.Path)+".")
-		if info, err := f.Info(); ok && err == nil && len(draft) == 16+len(draftEnd) && strings.HasSuffix(draft, draftEnd) &&
+		if info, err := f.Info(); ok && err == nil && len(draft) == 16+len(draftEnd) &&
+			strings.HasSuffix(draft, draftEnd) &&
 			time.Since(info.ModTime()) > abandoned {
 			_ = os.Remove(filepath.Join(filepath.Dir(k.config.Path), f.Name())) // it does no harm
 		}
@@ -166,7 +170,8 @@ func (k *Keeper) keep() {
 	held, confirmed := k.of.version(), k.of.Confirmed()
 	switch {
 	case !k.upToDate || held != k.written:
-		err := k.of.write(k.config.Path, k.draft, header{version, k.of.Cluster(), k.of.Configuration(), k.of.endpoints()}, confirmed)
+		err := k.of.write(k.config.Path, k.draft,
+			header{version, k.of.Cluster(), k.of.Configuration(), k.of.endpoints()}, confirmed)
 		k.report(err)
 		k.upToDate, k.written = err == nil, held
 	case confirmed.Sub(k.Dated()) >= dateEvery:

@@ -170,7 +170,9 @@ func (c Contents) encodeValues(to *cbor.Encoder, h header) error {
 		}
 	}
 	for _, p := range c.Pods.All() {
-		if err := to.Encode(snapshotPod{Namespace: p.Namespace, Name: p.Name, Addrs: p.Addrs, Labels: p.Labels}); err != nil {
+		if err := to.Encode(snapshotPod{
+			Namespace: p.Namespace, Name: p.Name, Addrs: p.Addrs, Labels: p.Labels,
+		}); err != nil {
 			return err
 		}
 	}
@@ -257,7 +259,8 @@ func (c Contents) parse(file []byte, accept func(header) error) error {
 		return errors.New("not a snapshot")
 	}
 	end := len(file) - crc32.Size
-	if len(rest) < crc32.Size || crc32.Checksum(file[:end], castagnoli) != binary.BigEndian.Uint32(file[end:]) {
+	if len(rest) < crc32.Size ||
+		crc32.Checksum(file[:end], castagnoli) != binary.BigEndian.Uint32(file[end:]) {
 		return errors.New("damaged: its checksum is wrong")
 	}
 	rest = rest[:len(rest)-crc32.Size]
@@ -298,7 +301,8 @@ func readRegular(path string) (content []byte, modified time.Time, err error) {
 // as those of the API server.
 var snapshotDecoding = func() cbor.DecMode {
 	mode, err := cbor.DecOptions{
-		MaxNestedLevels: 8, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden, UTF8: cbor.UTF8DecodeInvalid,
+		MaxNestedLevels: 8, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
+		UTF8: cbor.UTF8DecodeInvalid,
 	}.DecMode()
 	if err != nil {
 		panic(fmt.Sprintf("headless: %v", err)) // the options are constants
@@ -379,10 +383,14 @@ func (s *snapshotService) contents(imported bool) (*index.ServiceContents, error
 	for i := range s.Slices {
 		sl := &s.Slices[i]
 		n := len(sl.States)
-		if len(sl.Addrs) != len(index.Octets{})*n || len(sl.Names) != 0 && len(sl.Names) != n || len(sl.Zones) != 0 && len(sl.Zones) != n {
+		if len(sl.Addrs) != len(index.Octets{})*n || len(sl.Names) != 0 && len(sl.Names) != n ||
+			len(sl.Zones) != 0 && len(sl.Zones) != n {
 			return nil, malformed(s.Namespace, s.Name)
 		}
-		spec := &model.Slice{Key: model.Key{Namespace: c.Namespace, Name: sl.Name}, Service: c.Name, Ports: portsFromSnapshot(sl.Ports)}
+		spec := &model.Slice{
+			Key: model.Key{Namespace: c.Namespace, Name: sl.Name}, Service: c.Name,
+			Ports: portsFromSnapshot(sl.Ports),
+		}
 		spec.Endpoints = make([]model.Endpoint, n)
 		for j, said := range sl.States {
 			e := &spec.Endpoints[j]
