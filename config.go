@@ -26,10 +26,10 @@ type config struct {
 	api            kube.Options
 	selection      kube.Selection
 	startupTimeout time.Duration
-	manifests      []string // paths; none: there is an API server
+	manifests      []string // paths; empty if the source is an API server
 	snapshot       snapshot.Config
 
-	namespaces   []string // none: all
+	namespaces   []string // empty: all
 	ignoreEmpty  bool
 	podNames     bool // endpoint_pod_names
 	podMode      podMode
@@ -47,7 +47,7 @@ type config struct {
 type podMode string
 
 const (
-	podsDisabled podMode = "disabled" // none
+	podsDisabled podMode = "disabled" // no name
 	podsInsecure podMode = "insecure" // those of every address
 	podsVerified podMode = "verified" // those of the addresses that Pods of the namespace have
 )

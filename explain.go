@@ -358,7 +358,7 @@ func describeForm(l *line, q *question) {
 	}
 }
 
-// describeNoneReady says how many endpoints there are, of which none is ready.
+// describeNoneReady says how many endpoints the Service has. It is for a Service without a ready one.
 func (d *Denial) describeNoneReady(l *line) {
 	q := &d.question
 	l.service(q)

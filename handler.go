@@ -35,7 +35,7 @@ type Headless struct {
 	upstream upstreamer
 	tally    *tally // of the queries
 	// local holds the addresses that the server listens on. They lead to the DNS service's own
-	// name, and stand in for its addresses where there is none.
+	// name, and stand in for its addresses where the cluster has no DNS service.
 	local []netip.Addr
 	// hostSearch is the search list of this machine, for AutoPath.
 	hostSearch []string
@@ -572,8 +572,8 @@ func (h *Headless) chaseOutside(ctx context.Context, w dns.ResponseWriter, r *dn
 }
 
 // isNoData reports whether m, an answer of others, says that there are no records of a type (RFC
-// 2308 section 2.2). CNAMEs without an SOA behind them say so of nothing: whoever made them does
-// not know what they lead to.
+// 2308 section 2.2). CNAMEs without an SOA behind them do not say so: whoever made
+// them does not know what they lead to.
 func isNoData(m *dns.Msg, qtype uint16) bool {
 	isOf := func(qtype uint16) func(dns.RR) bool {
 		return func(rr dns.RR) bool { return rr.Header().Rrtype == qtype }

@@ -132,13 +132,13 @@ func (k *knowledge) indexOf(a *authority) *index.Index {
 type resourceState struct {
 	objects int
 	synced  float64 // 1, or 0 where one plugin has no list yet
-	watched bool    // by an API server: from files there are no news
+	watched bool    // by an API server; files are not watched
 	// heard and listed are the times since Unix's epoch when the API server last did that for the
 	// plugin for which it is longest ago.
 	heard, listed time.Duration
 }
 
-// addResources adds to all what there is to say of the resources of h.
+// addResources adds to all the state of the resources of h.
 func (h *Headless) addResources(all map[string]*resourceState) {
 	n := h.index.Counts()
 	objects := map[string]int{
@@ -167,7 +167,7 @@ func (h *Headless) addResources(all map[string]*resourceState) {
 	}
 }
 
-// indexes returns those that there are.
+// indexes returns the index and, with multicluster zones, that of the imports.
 func (k *knowledge) indexes() []*index.Index {
 	if k.imports == nil {
 		return []*index.Index{k.index}
@@ -206,7 +206,7 @@ func (h *Headless) contents() string {
 	return strings.Join(append(list, fmt.Sprint(endpoints, " endpoints")), ", ")
 }
 
-// newKeeper returns the keeper of h's snapshot, or nil if the stanza asks for none. A relative path
+// newKeeper returns the keeper of h's snapshot, or nil if the stanza does not ask for one. A relative path
 // is below root.
 func (h *Headless) newKeeper(root string) *snapshot.Keeper {
 	cfg := h.snapshot

@@ -21,7 +21,7 @@ type answer uint8
 
 const (
 	answerData      answer = iota // records
-	answerTruncated               // some of the records, or none: the others do not fit
+	answerTruncated               // some of the records, or no record: the others do not fit
 	answerNoData                  // the name exists, and has no record of that type
 	answerNameError               // NXDOMAIN
 	answerFailure                 // SERVFAIL

@@ -45,7 +45,7 @@ func ParseStanzas(name string, corefile []byte) ([]*Stanza, error) {
 
 // Unfiltered returns the stanza of a server that knows all that the manifests or the API server
 // have: no option keeps Namespaces, Services, EndpointSlices or topology zones from it. Beside the
-// server of s it tells what there is and is not served.
+// server of s it tells what the cluster has and s does not serve.
 func (s *Stanza) Unfiltered() *Stanza {
 	cfg := *s.config
 	cfg.namespaces, cfg.selection, cfg.zonal = nil, kube.Selection{}, true
@@ -69,7 +69,7 @@ func (s *Stanza) Serves(namespace string) bool {
 	return len(s.config.namespaces) == 0 || slices.Contains(s.config.namespaces, namespace)
 }
 
-// Namespaces returns the namespaces that are exposed; none stands for all.
+// Namespaces returns the namespaces that are exposed. An empty list stands for all.
 func (s *Stanza) Namespaces() []string { return s.config.namespaces }
 
 // NamespaceLabels returns the selector of the Namespaces that are exposed.
@@ -78,7 +78,7 @@ func (s *Stanza) NamespaceLabels() kube.Selector { return s.config.selection.Of(
 // Labels returns the selector of the Services, the EndpointSlices and the Pods that are used.
 func (s *Stanza) Labels() kube.Selector { return s.config.selection.Of(kube.Services) }
 
-// SliceLabels returns the selector of the EndpointSlices that are used, but for NoEndpoints: that
+// SliceLabels returns the selector of the EndpointSlices that are used, as if NoEndpoints were not set: that
 // of Labels, and of headless Services alone with HeadlessOnly.
 func (s *Stanza) SliceLabels() kube.Selector {
 	selection := s.config.selection

@@ -70,7 +70,8 @@ type ServiceContents struct {
 	Slices  []*model.Slice
 }
 
-// AllContents yields what x knows of each Service, of each at one moment, and not all at the same.
+// AllContents yields what x knows of each Service. What it yields of one Service is of one moment;
+// two Services may be of different moments.
 func (x *Index) AllContents() iter.Seq[ServiceContents] {
 	return func(yield func(ServiceContents) bool) {
 		for _, key := range x.knownKeys() {
@@ -88,7 +89,8 @@ func (x *Index) AllContents() iter.Seq[ServiceContents] {
 	}
 }
 
-// knownKeys returns the keys of the Services and of those that are absent and have slices.
+// knownKeys returns the keys of all Services, those among them that are absent and have slices. It
+// takes the lock.
 func (x *Index) knownKeys() []model.Key {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -153,7 +155,7 @@ func (x *Index) sliceSpec(sl *slice) *model.Slice {
 	return spec
 }
 
-// endpointSpec returns what sl says of e, the zero value if nothing.
+// endpointSpec returns what sl says of e, or the zero value if sl does not list it.
 func (x *Index) endpointSpec(e *endpoint, sl *slice) model.Endpoint {
 	for o := &e.in; o != nil; o = o.next {
 		if o.slice == sl {

@@ -76,7 +76,7 @@ type Denial struct {
 	States  [3]int32    // its endpoints by state
 	ByHand  bool        // it has no selector
 	State   model.State // with ReasonNotReady: of the endpoint
-	// Ports are some that there are, with ReasonPort. Unnamed says that there are some without a name.
+	// With ReasonPort, Ports are some of the ports that exist, and Unnamed says that some have no name.
 	Ports   Nearest[model.PortLabels]
 	Unnamed bool
 	// Names are those of some ready endpoints, with ReasonHostname. A name that is not "" stands

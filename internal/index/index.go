@@ -1,5 +1,5 @@
 // Package index holds what DNS needs to know of a cluster, and answers lookups of names from it:
-// whether the name exists, what it owns, and if nothing, why not.
+// whether the name exists, what it owns, and why it owns nothing if that is so.
 package index
 
 import (
@@ -66,9 +66,9 @@ type Index struct {
 // names one label below it that exist.
 type reverseTree map[netip.Prefix]int
 
-// New returns an empty index that holds nothing. Endpoints answer to their own names as p says,
-// unless their Service's annotation says otherwise. It holds an endpoint for the time hold
-// (behaviour section 4).
+// New returns an empty index. Endpoints answer to their own names as p says, unless the annotation
+// of their Service says otherwise. With ignoreEmpty, a ClusterIP Service without ready endpoints has
+// no name. An endpoint that no slice lists any more is held for the time hold (behaviour section 4).
 func New(p model.Policy, ignoreEmpty bool, hold time.Duration) *Index {
 	x := &Index{
 		policy:          p,
@@ -185,7 +185,7 @@ type occurrence struct {
 	podName  bool   // the name is a pod's; the dashed address names the endpoint as well
 	held     bool   // slice is a hold's, and lists the endpoint alone
 	turn     bool   // slice's, when it listed the endpoint last
-	topology uint16 // the position of the topology zone in the index's zones
+	topology uint16 // the position of the topology zone in the index's topologies
 }
 
 // addressSet holds addresses of one family as octets, one address behind the other, in no order.
@@ -406,7 +406,7 @@ func (x *Index) ownersChanged(addr netip.Addr, more bool) {
 	}
 }
 
-// owners returns how many Services and endpoints there are because of which addr has a reverse name.
+// owners returns how many Services and endpoints own addr. Its reverse name exists if any does.
 func (x *Index) owners(addr netip.Addr) int {
 	n := 0
 	for e := x.byAddr.first(addr.As16()); e != nil; e = x.byAddr.after(e) {
@@ -492,7 +492,7 @@ func replace[S interface{ ID() model.Key }](specs iter.Seq[S], put func(S), drop
 
 // ReplaceSlices makes specs all the slices there are. An endpoint that was present and is in specs
 // is present throughout: the slices that change or go are released when all of specs are put.
-// Readers wait no longer than for one slice.
+// Readers wait for one slice at most, and once for a pass over the keys of all slices.
 func (x *Index) ReplaceSlices(specs iter.Seq[*model.Slice]) {
 	var stale []*slice
 	retire := func(sl *slice) {
@@ -632,8 +632,8 @@ func (x *Index) holder(svc *service, addr netip.Addr) *endpoint {
 	return e
 }
 
-// fit returns s with room for size more elements. If it has to move, it gets room for n times as
-// many, and for an eighth of what there is: there are many short ones, and append would double
+// fit returns s with room for size more elements. If s has to move, it gets room for n times as many
+// elements, and for an eighth of its length. Most such lists are short, and append would double
 // them.
 func fit[S ~[]E, E any](s S, size, n int) S {
 	if cap(s)-len(s) >= size {
@@ -789,7 +789,8 @@ func (x *Index) count(e *endpoint, by int32) {
 	}
 }
 
-// topologyID returns the position of a topology zone in x.zones. Past 65,535 zones it is that of none.
+// topologyID returns the position of a topology zone in x.topologies, which it may add. When there
+// are 65,535 already, a new one gets position 0, that of endpoints without a topology zone.
 func (x *Index) topologyID(zone string) uint16 {
 	id, ok := x.topologyIDs[zone]
 	if !ok && len(x.topologies) <= math.MaxUint16 {
@@ -847,7 +848,7 @@ func (e *endpoint) release(sl *slice) occurrence {
 	return said
 }
 
-// best returns the best state that a slice gives e.
+// best returns the best of the states that slices give e.
 func (e *endpoint) best() model.State {
 	s := model.NotReady
 	for o := &e.in; o != nil; o = o.next {
@@ -877,10 +878,11 @@ func (e *endpoint) ports() []model.Port {
 	return ports
 }
 
-// dashed reports whether e's dashed address is a name of e: it has no other, or that of its pod.
+// dashed reports whether e's dashed address is a name of e. It is one if e has no other name, or
+// only the name of its pod.
 func (e *endpoint) dashed() bool { return !e.hasHostname() }
 
-// hasHostname reports whether a slice says that e's name is a hostname, and no pod's.
+// hasHostname reports whether a slice says that e's name is a hostname, not the name of a pod.
 func (e *endpoint) hasHostname() bool {
 	for o := &e.in; o != nil; o = o.next {
 		if o.slice != nil && e.name != "" && !o.podName {
@@ -911,7 +913,7 @@ func (e *endpoint) octets() Octets { return e.ip }
 
 func (e *endpoint) hostKey() hostKey { return hostKey{e.svc, e.name} }
 
-// Reserve makes room for about so many endpoints, to put them faster.
+// Reserve makes room for about n endpoints, so that they are put faster.
 func (x *Index) Reserve(endpoints int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

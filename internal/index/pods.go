@@ -19,7 +19,7 @@ type Pods struct {
 	changes uint64                      // so far
 }
 
-// NewPods returns a Pods that holds none.
+// NewPods returns an empty Pods.
 func NewPods() *Pods {
 	return &Pods{byKey: make(map[model.Key]*model.Pod), byAddr: make(map[netip.Addr][]*model.Pod)}
 }

@@ -20,7 +20,7 @@ type table[K comparable, E any] struct {
 	seed   maphash.Seed
 	chains []*E
 	n      int // values; between half as many as chains and as many
-	level  int // the greatest power of two below the number of chains; 1 if there is but one
+	level  int // the greatest power of two below the number of chains; 1 for one chain
 }
 
 func newTable[K comparable, E any](key func(*E) K, next func(*E) **E) table[K, E] {
@@ -93,7 +93,7 @@ func (t *table[K, E]) place(e *E) {
 	}
 }
 
-// reserve makes room for n values in all: adding up to so many splits no chain.
+// reserve makes room for n values in all: while the table has no more, adding one splits no chain.
 func (t *table[K, E]) reserve(n int) {
 	t.chains = slices.Grow(t.chains, max(0, n-len(t.chains)))
 	for len(t.chains) < n {

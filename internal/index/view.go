@@ -41,11 +41,11 @@ type View struct {
 	Outcome  Outcome
 	Headless bool   // the name belongs to a headless Service
 	CNAME    string // the CNAME's target, a lower-case FQDN; the other fields are empty then
-	// Addrs holds addresses of the family wanted, octets one behind the other; total is how many
+	// Addrs holds addresses of the family wanted, octets one behind the other; Total is how many
 	// there are in all.
 	Addrs []byte
 	Total int
-	// Targets holds SRV targets; total is how many SRV records there are in all.
+	// Targets holds SRV targets; Total is how many SRV records there are in all.
 	Targets []Target
 	// Pointers holds the PTR targets in the order in which they are to be given.
 	Pointers []Pointer
@@ -87,8 +87,8 @@ type ExternalHost struct {
 	Ports   []model.Port // sorted, distinct; never modified
 }
 
-// Lookup says whether the name that q stands for exists, and fetches up to limit of the records
-// wanted. q.kind is qname.NamespaceName, qname.ServiceName or qname.ReverseName.
+// Lookup says whether the name that q stands for exists, and copies up to limit of the records
+// wanted. q.Kind is qname.NamespaceName, qname.ServiceName or qname.ReverseName.
 func (x *Index) Lookup(q *qname.Name, w Want, limit int) (v View) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -118,13 +118,13 @@ func (x *Index) Lookup(q *qname.Name, w Want, limit int) (v View) {
 	return v
 }
 
-// exposed reports whether namespace is in the cluster and exposed.
+// exposed is HasNamespace for callers that have the lock.
 func (x *Index) exposed(namespace string) bool {
 	ns := x.namespaces[namespace]
 	return ns != nil && ns.exists
 }
 
-// HasNamespace is exposed for those who do not hold the lock.
+// HasNamespace reports whether a namespace is in the cluster and exposed.
 func (x *Index) HasNamespace(name string) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -434,7 +434,7 @@ func (x *Index) portAddresses(svc *service, q *qname.Name, f model.Family) addre
 	return set
 }
 
-// lookupHostname looks up the own name of an endpoint, or a port of it.
+// lookupHostname looks up the name of an endpoint, or a port of it.
 func (x *Index) lookupHostname(v *View, svc *service, q *qname.Name, w Want, limit int) {
 	if !svc.claimsEndpoints() {
 		return
@@ -622,9 +622,9 @@ func (x *Index) servicesAt(addrs []netip.Addr) []*service {
 }
 
 // LookupExternal looks up an external name: of a Service, a port of it or, with endpoints, an
-// endpoint. A Service has its external addresses and names; with endpoints, and without any of
-// these, a headless one has its ready endpoints and any one has names below it for those that
-// answer to them. The hosts start with a random one.
+// endpoint. A Service leads to its external addresses and names. With endpoints, a headless Service
+// that has neither leads to its ready endpoints, and the endpoints of any Service that answer to
+// their own names have names below it. The hosts start with a random one.
 func (x *Index) LookupExternal(q *qname.Name, endpoints bool) ExternalView {
 	x.mu.RLock()
 	defer x.mu.RUnlock()

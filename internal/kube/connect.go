@@ -105,7 +105,7 @@ func (a *Server) Dial(ctx context.Context, network, address string) (net.Conn, e
 	return conn, err
 }
 
-// inflight is a RoundTripper that lets as many requests run at once as it has slots.
+// inflight is a RoundTripper that lets one request run at once for each of its slots.
 type inflight struct {
 	next  http.RoundTripper
 	slots chan struct{}

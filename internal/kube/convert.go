@@ -49,7 +49,7 @@ const (
 // Converter turns API objects into what the index keeps of them. Its methods never fail: what is
 // malformed is left out and reported to skip.
 type Converter struct {
-	Namespaces []string // the namespaces to serve; none: all
+	Namespaces []string // the namespaces to serve; empty: all
 	PodNames   bool     // endpoint_pod_names: an endpoint without a hostname is named after its pod
 	PodLabels  bool     // the labels of Pods are kept
 	Topologies bool     // the topology zones of endpoints are kept

@@ -40,8 +40,8 @@ func ParseSelector(text string) (Selector, error) { return labels.Parse(text) }
 // Selection says which objects are asked for.
 type Selection struct {
 	NamespaceLabels Selector // of Namespaces; nil: all
-	Labels          Selector // of everything else, but ServiceImports; nil: all
-	NoEndpoints     bool     // no EndpointSlices, but those of ServiceImports
+	Labels          Selector // of everything else, except ServiceImports; nil: all
+	NoEndpoints     bool     // no EndpointSlices, except those of ServiceImports
 	HeadlessOnly    bool     // of EndpointSlices only those of headless Services
 }
 
