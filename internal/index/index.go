@@ -913,7 +913,7 @@ func (e *endpoint) octets() Octets { return e.ip }
 
 func (e *endpoint) hostKey() hostKey { return hostKey{e.svc, e.name} }
 
-// Reserve makes room for about n endpoints, so that they are put faster.
+// Reserve makes room for so many endpoints in all, about, so that putting them is faster.
 func (x *Index) Reserve(endpoints int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

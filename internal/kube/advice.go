@@ -2,13 +2,14 @@ package kube
 
 import "fmt"
 
-// access says where it stands how to reach an API server, and as whom.
+// access says, for messages, where the address of an API server stands, where our credentials do, and
+// who we are to it.
 type access struct {
 	address, credentials string
 	subject              string // whom the credentials are of
 }
 
-// access returns the one that o asks for, see clientConfig.
+// access returns what messages call the address, the credentials and the user that clientConfig chooses.
 func (o *Options) access() access {
 	switch {
 	case o.Kubeconfig != "":

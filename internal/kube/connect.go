@@ -64,8 +64,8 @@ func (o *Options) load() (*rest.Config, error) {
 	return rest.InClusterConfig()
 }
 
-// newRESTClient returns a client for one group of the API. It follows no redirects: the credentials
-// would go along.
+// newRESTClient returns a client for one group of the API. It follows no redirects, for they
+// would take the credentials along.
 func newRESTClient(rc *rest.Config, transport http.RoundTripper, gv schema.GroupVersion) (rest.Interface, error) {
 	config := *rc
 	config.GroupVersion, config.NegotiatedSerializer = &gv, newWireSerializer()
@@ -121,19 +121,21 @@ func (f inflight) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// patient is a RoundTripper that gives up a request when the server says nothing for maxSilence:
-// neither its answer begins, nor goes on. That is more than an API server takes to give up a list
-// itself, or lets pass between two bookmarks of a watch. But the first one it sends only when its
-// cache of the resource has got beyond the version at which the watch began, by a change, by a list
-// that has to be of the present, or by what etcd reports every 10 minutes unless it is told
-// otherwise (kubeadm: 5 s). So a watch of what does not change may be silent and well. Neither
-// keepalives nor pings tell that from one that is dead, for they go no further than to the next
-// proxy. So it is given up, which clients do not notice.
+// patient is a RoundTripper that gives up a request when the server says nothing for MaxSilence:
+// its answer does not begin, or does not go on. That is longer than an API server takes to give up a
+// list itself, and longer than the time between two bookmarks of a watch.
+//
+// A watch of what does not change may be silent and well all the same. The server sends the first
+// bookmark only when its cache of the resource has got beyond the version at which the watch began:
+// by a change, by a list that has to be of the present, or by what etcd reports every 10 minutes
+// unless it is told otherwise (kubeadm: 5 s). Keepalives and pings do not tell such a watch from a
+// dead one, for they go no further than to the next proxy. So it is given up, too, which clients do
+// not notice.
 type patient struct {
 	next http.RoundTripper
 }
 
-// MaxSilence is how long a request or a watch is waited for that nothing comes of, see patient.
+// MaxSilence is how long patient waits for a request or a watch of which nothing comes.
 const MaxSilence = 90 * time.Second
 
 var errSilent = fmt.Errorf("the API server has said nothing for %v", MaxSilence)
@@ -181,7 +183,7 @@ func (b *patientBody) Close() error {
 }
 
 // tap is the RoundTripper of a listWatch, whose requests come one after the other. It keeps what
-// goes wrong below HTTP: of some of that client-go says only that a watch has no events.
+// goes wrong below HTTP, for of some of these errors client-go says only that a watch has no events.
 type tap struct {
 	next http.RoundTripper
 	err  error       // of the last request: nothing came back

@@ -47,7 +47,7 @@ const (
 )
 
 // Converter turns API objects into what the index keeps of them. Its methods never fail: what is
-// malformed is left out and reported to skip.
+// malformed is left out and reported to Skip.
 type Converter struct {
 	Namespaces []string // the namespaces to serve; empty: all
 	PodNames   bool     // endpoint_pod_names: an endpoint without a hostname is named after its pod
@@ -323,7 +323,7 @@ func (c *Converter) port(ports []model.Port, resource, name string, proto corev1
 	return append(ports, model.PortOf(label, protoLabel, uint16(number)))
 }
 
-// addrs parses addresses. The result has each once.
+// addrs parses addresses, and leaves out repetitions.
 func (c *Converter) addrs(resource string, texts []string) []netip.Addr {
 	var addrs []netip.Addr
 	for _, text := range limited(c, resource, texts, MaxAddresses) {

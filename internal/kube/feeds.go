@@ -41,7 +41,8 @@ func (s Sink[S]) And(other Sink[S]) Sink[S] {
 	}
 }
 
-// Sinks take what is kept of the resources. Pods, Imports and Imported may be zero: nobody asks for these.
+// Sinks take what is kept of the resources. Pods, Imports and Imported may be zero: these resources
+// are not asked for then.
 type Sinks struct {
 	Namespaces Sink[*model.Namespace]
 	Services   Sink[*model.Service]
@@ -62,7 +63,8 @@ type Feeds struct {
 	stores    map[string]cache.TransformingStore
 }
 
-// NewFeeds returns the feeds that convert what selection asks for by c and give it to sinks.
+// NewFeeds returns feeds of the objects that selection asks for. c converts them, and sinks take what
+// c makes of them.
 func NewFeeds(c *Converter, selection Selection, sinks *Sinks) *Feeds {
 	f := &Feeds{selection: selection, stores: make(map[string]cache.TransformingStore)}
 	addStore(f, &store[*corev1.Namespace, *model.Namespace]{
@@ -113,7 +115,7 @@ func (f *Feeds) Replace(resource string, objects []metav1.Object) {
 	_ = f.stores[resource].Replace(list, "") // a store returns no error
 }
 
-// asked returns the resources that objects are asked of.
+// asked returns the resources of which objects are asked for.
 func (f *Feeds) asked() (resources []string) {
 	for _, resource := range Resources {
 		if f.stores[resource] != nil && (resource != Slices || !f.selection.NoEndpoints) {

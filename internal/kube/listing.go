@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Listing is the state whether each of some resources has been listed. It is complete once they all
-// have, and stays so.
+// Listing knows which of some resources have been listed. It is complete once all of them have been,
+// and stays complete.
 type Listing struct {
 	OnList     func() // called before a resource counts as listed; set before the first is
 	OnComplete func() // called once it is complete; set before that
@@ -21,7 +21,7 @@ type Listing struct {
 	waiting    map[string]bool
 }
 
-// NewListing returns one of which nothing has been listed yet.
+// NewListing returns a Listing of resources, none of which has been listed yet.
 func NewListing(resources ...string) *Listing {
 	l := &Listing{
 		OnList: func() {}, OnComplete: func() {}, complete: make(chan struct{}),

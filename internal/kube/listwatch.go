@@ -17,8 +17,8 @@ import (
 )
 
 // listWatch sends the requests of one reflector, which come one after the other. It spaces them,
-// for the reflector itself does so only after some failures, and makes it resume a watch where it
-// can.
+// because the reflector itself does so after some failures only, and has the reflector resume a
+// watch where that is possible.
 type listWatch struct {
 	resource string
 	client   rest.Interface
@@ -62,7 +62,7 @@ var (
 	listBackoff = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 1, Steps: 10, Cap: 30 * time.Second}
 )
 
-// Worthwhile is for how long a watch has to tell of changes for the list before it not to be lost.
+// Worthwhile is how long a watch has to tell of changes. The list before a shorter one was in vain.
 const Worthwhile = 10 * time.Second
 
 // maxResuming is how long a watch is asked for again before everything is listed: the server may be
@@ -135,8 +135,8 @@ func (l *listWatch) watch(ctx context.Context, o metav1.ListOptions) (apiwatch.I
 	}
 }
 
-// ended takes in that the last watch has ended: a reflector has one at a time, and asks for the
-// next list or watch as soon as it has none. If it was worth its list, the next list begins a new
+// ended notes that the last watch has ended: a reflector has one at a time, and asks for the next
+// list or watch as soon as one is over. If it was worth its list, the next list begins a new
 // row: it does not wait because of what was lost before.
 func (l *listWatch) ended() {
 	if l.last == nil {
@@ -240,7 +240,7 @@ func (c *countedWatch) Stop() {
 	c.Interface.Stop()
 }
 
-// noObject is a field selector that no object matches, for it is no name.
+// noObject is a field selector that no object matches, because no object can have such a name.
 const noObject = "metadata.name=-"
 
 // request returns a request for the resource.
@@ -253,7 +253,7 @@ func (l *listWatch) request(o metav1.ListOptions) *rest.Request {
 		VersionedParams(&o, metav1.ParameterCodec).MaxRetries(0)
 }
 
-// fail takes in the failure of a request. Some are no fault: a version that is not available, a
+// fail notes the failure of a request. Some failures are not faults: a version that is not available, a
 // server that does not stream lists, and the end of ctx.
 func (l *listWatch) fail(ctx context.Context, verb string, began time.Time, err error) {
 	why := classify(err)

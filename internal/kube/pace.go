@@ -8,7 +8,7 @@ import (
 )
 
 // pace spaces events: the more of them come in a row, the longer it makes each wait, up to a limit.
-// After a minute in which one could have come and none did, a new row begins.
+// A new row begins when an event could have come for a minute, and did not.
 type pace struct {
 	backoff wait.Backoff  // of a new row
 	rest    *wait.Backoff // of the present one

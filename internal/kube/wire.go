@@ -176,7 +176,7 @@ func wireServiceOf(obj any) (svc *corev1.Service, ok bool) {
 	return &s.Service, true
 }
 
-// parseAddr returns the address that text is, or one that is not valid.
+// parseAddr returns the address that text spells, or the zero Addr.
 func parseAddr(text []byte) netip.Addr {
 	var addr netip.Addr
 	if addr.UnmarshalText(text) != nil {

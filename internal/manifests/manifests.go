@@ -50,7 +50,7 @@ var loads = promauto.NewCounterVec(prometheus.CounterOpts{
 	Help: "Counter of the times that changed manifests were read again, by result: success or error.",
 }, []string{"result"})
 
-// init makes the counter known: what is not there before it grows looks as if it had not grown.
+// init exports the counter before it grows: Prometheus does not see a growth from nothing.
 func init() {
 	loads.WithLabelValues("success")
 	loads.WithLabelValues("error")
@@ -69,8 +69,8 @@ type Source struct {
 	running sync.WaitGroup
 }
 
-// New reads files and folders and feeds what is in them, once and whenever they change after start.
-// It says to log what becomes of that.
+// New reads files and folders and feeds what is in them, once and, after Start, whenever they change.
+// It logs what becomes of that.
 func New(paths []string, feeds *kube.Feeds, log clog.P) (*Source, error) {
 	m := &Source{paths: paths, feeds: feeds, log: log}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
@@ -85,7 +85,7 @@ func New(paths []string, feeds *kube.Feeds, log clog.P) (*Source, error) {
 	return m, nil
 }
 
-// Start looks for changed files until stop.
+// Start looks for changed files until Stop.
 func (m *Source) Start() {
 	m.running.Go(func() {
 		tick := time.NewTicker(manifestInterval)
@@ -101,7 +101,7 @@ func (m *Source) Start() {
 	})
 }
 
-// String implements source.
+// String names the source: the paths.
 func (m *Source) String() string { return "the manifests " + strings.Join(m.paths, " ") }
 
 // Stop ends the watch over the files.
@@ -396,7 +396,7 @@ func (e *itemError) Error() string { return fmt.Sprintf("item %d: %v", e.item+1,
 func (e *itemError) Unwrap() error { return e.err }
 
 // manifestDecoder knows the objects of Kubernetes and of the multi-cluster Services API. It is made
-// when manifests are first read: most servers read none, and all those kinds take 5 MiB.
+// when manifests are first read: most servers do not read any, and all those kinds take 5 MiB.
 var manifestDecoder = sync.OnceValue(func() runtime.Decoder {
 	known := runtime.NewScheme()
 	utilruntime.Must(scheme.AddToScheme(known))
@@ -404,7 +404,8 @@ var manifestDecoder = sync.OnceValue(func() runtime.Decoder {
 	return serializer.NewCodecFactory(known).UniversalDeserializer()
 })
 
-// deepestList is how many lists may be in each other, for each reads again what the next one reads.
+// deepestList is how many lists may be in each other. It is low because each list decodes once more
+// what the lists in it hold.
 const deepestList = 8
 
 // decodeJSON returns the object that text is, or those in the list that it is, with no more than

@@ -23,7 +23,7 @@ var writes = promauto.NewCounterVec(prometheus.CounterOpts{
 	Help: "Counter of the times that a snapshot was written, by result: success or error.",
 }, []string{"result"})
 
-// init makes the counter known: what is not there before it grows looks as if it had not grown.
+// init exports the counter before it grows: Prometheus does not see a growth from nothing.
 func init() {
 	writes.WithLabelValues("success")
 	writes.WithLabelValues("error")
@@ -65,7 +65,7 @@ func NewKeeper(cfg Config, of Subject) *Keeper {
 	return k
 }
 
-// Serves reports whether the snapshot that was loaded is to be answered from.
+// Serves reports whether queries are to be answered from the snapshot that was loaded.
 func (k *Keeper) Serves() bool { return k.served.Load() != nil }
 
 // Config is what a stanza says of the snapshot.
@@ -81,10 +81,10 @@ const dateEvery = 30 * time.Second
 // that of the keeper.
 const draftEnd = ".new"
 
-// abandoned is how old a draft is that somebody has left who was killed.
+// abandoned is how old a draft has to be to be taken for that of a process that was killed.
 const abandoned = time.Minute
 
-// Load reads what an earlier process left, and has it served if it is fit to.
+// Load reads what an earlier process left, and serves it if it is fit to be served.
 func (k *Keeper) Load() {
 	k.removeAbandoned()
 	var loaded header
@@ -112,7 +112,7 @@ func (k *Keeper) Load() {
 	}
 }
 
-// Listed ends that the snapshot is served if what has been listed is another cluster.
+// Listed stops serving the snapshot if the cluster that has been listed is another one.
 func (k *Keeper) Listed() {
 	h, cluster := k.served.Load(), k.of.Cluster()
 	if h != nil && h.Cluster != "" && cluster != "" && h.Cluster != cluster &&
@@ -122,7 +122,7 @@ func (k *Keeper) Listed() {
 	}
 }
 
-// removeAbandoned removes the drafts that somebody has left.
+// removeAbandoned removes the drafts of processes that were killed.
 func (k *Keeper) removeAbandoned() {
 	files, _ := os.ReadDir(filepath.Dir(k.config.Path)) // whether it can be read says load
 	for _, f := range files {
@@ -135,7 +135,7 @@ func (k *Keeper) removeAbandoned() {
 	}
 }
 
-// Start keeps the file up to date until stop.
+// Start keeps the file up to date until Stop.
 func (k *Keeper) Start() {
 	k.running.Go(func() {
 		tick := time.NewTicker(k.config.Interval)
@@ -151,7 +151,7 @@ func (k *Keeper) Start() {
 	})
 }
 
-// Stop returns when nothing of s is left. It writes the last changes, unless a plugin that took
+// Stop returns when the goroutine of k has ended. It writes the last changes, unless a plugin that took
 // over has the same file.
 func (k *Keeper) Stop() {
 	k.cancel()

@@ -23,7 +23,7 @@ import (
 
 // A snapshot is a file that holds what the indexes and pods do, for a start without the API server:
 // a line that says what it is, a sequence of CBOR values (RFC 8742), and the CRC-32C of all before
-// it in four octets, the most significant first. The values are a snapshotHeader; the name of each
+// it in four octets, the most significant first. The values are a header; the name of each
 // Namespace, and null; for each index a snapshotService for each Service, and null; and a
 // snapshotPod for each Pod, and null. The time of the file is when its content was last known to be
 // true.
@@ -227,7 +227,7 @@ func portsToSnapshot(ports []model.Port) []snapshotPort {
 	return s
 }
 
-// endpoints returns how many there are.
+// endpoints returns how many endpoints the indexes hold.
 func (c Contents) endpoints() int {
 	n := 0
 	for _, x := range c.Indexes {
@@ -278,7 +278,8 @@ func (c Contents) parse(file []byte, accept func(header) error) error {
 	return c.decode(rest, min(h.Endpoints, len(rest)))
 }
 
-// readRegular returns the content of a file and its time. It never waits for a writer, as that of a FIFO.
+// readRegular returns the content of a file and its time. It never waits for a writer, as a reader
+// of a FIFO would.
 func readRegular(path string) (content []byte, modified time.Time, err error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -310,7 +311,7 @@ var snapshotDecoding = func() cbor.DecMode {
 	return mode
 }()
 
-// decode puts what rest holds behind the header. endpoints is about how many there are.
+// decode puts what rest holds behind the header. endpoints is about how many it holds.
 func (c Contents) decode(rest []byte, endpoints int) error {
 	rest, err := each(rest, func(name *string) (*model.Namespace, error) {
 		return &model.Namespace{Key: model.KeyOf("", *name)}, nil
