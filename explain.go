@@ -53,8 +53,8 @@ func addEDE(m, r *dns.Msg, code uint16, text string) {
 // Explanation is what the plugin knows of a name, and of its records of a type. It is the caller's.
 type Explanation struct {
 	qname.Name // the name taken apart
-	// Zone is the longest of the zones that the name is in. It is "" for a name in none: then
-	// nothing else is set.
+	// Zone is the longest of the zones that the name is in. For a name outside of the zones it is
+	// "", and nothing else is set.
 	Zone         string
 	Multicluster bool // the zone is one of ServiceImports
 	// Denial says why the name has no record of the type. It is nil if there is one, or a CNAME.
@@ -270,7 +270,7 @@ func (d *Denial) describe(l *line) {
 	case index.ReasonNamespace:
 		l.add("there is no namespace ").name(q.Namespace)
 		if len(d.config.namespaces) > 0 || d.config.selection.NamespaceLabels != nil {
-			l.add(" that is served here") // whether there is one that is not, is nobody's business
+			l.add(" that is served here") // one that is not served must not show
 		}
 	case index.ReasonService:
 		l.add("there is no ").service(q)

@@ -22,7 +22,7 @@ import (
 // source feeds the index.
 type source interface {
 	Start()
-	// Stop returns when nothing of the source is left: no goroutine, connection or watch.
+	// Stop returns when the source has no goroutine, connection or watch any more.
 	Stop()
 	// String names the source.
 	String() string

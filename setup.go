@@ -96,7 +96,7 @@ func (h *Headless) stop() {
 }
 
 // boundAddrs returns the addresses of hosts. An unspecified one, and an empty list, stand for those
-// of all interfaces. Loopback addresses are left out unless they are all: nobody else can
+// of all interfaces. Loopback addresses are left out if there are others: nobody else can
 // ask them. Link-local ones always are.
 func boundAddrs(hosts []string) []netip.Addr {
 	var texts []string
