@@ -127,16 +127,16 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		return h.next(ctx, w, r)
 	}
 	if q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR {
-		h.tally.add(w, answerRefused, 0)
+		h.tally.add(w, answerRefused, index.NoReason)
 		return dns.RcodeRefused, nil
 	}
 	q.Parse(name, q.zone, q.grammar)
 	if !h.Ready() {
 		if q.Kind == qname.ReverseName && isPublic(q.Prefix) && h.falls(name) {
-			h.tally.add(w, answerPassed, 0)
+			h.tally.add(w, answerPassed, index.NoReason)
 			return h.next(ctx, w, r)
 		}
-		h.tally.add(w, answerFailure, 0)
+		h.tally.add(w, answerFailure, index.NoReason)
 		return notReadyReply(w, r)
 	}
 	stale := !h.isSynced()
@@ -150,7 +150,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	h.resolve(&q, m)
 	switch {
 	case m.outcome != index.Found && h.falls(name):
-		h.tally.add(w, answerPassed, 0)
+		h.tally.add(w, answerPassed, index.NoReason)
 		if m.outcome == index.NonTerminal {
 			w = &ancestorWriter{w, h.soa(&q, h.denialTTL())}
 		}
