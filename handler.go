@@ -96,8 +96,8 @@ type reply struct {
 	cname   string       // the name owns only a CNAME, to this FQDN
 	ttl     uint32       // of that CNAME
 
-	// room is for the sections of most messages: one question, one record or else the SOA, and the OPT record that the server adds.
-	room struct {
+	// few is where the sections of most messages lie: one question, one record or else the SOA, and the OPT record that the server adds.
+	few struct {
 		question          [1]dns.Question
 		answer, ns, extra [1]dns.RR
 	}
@@ -108,8 +108,8 @@ func newReply(r *dns.Msg) *reply {
 	m := new(reply)
 	m.SetReply(&dns.Msg{MsgHdr: r.MsgHdr})
 	m.Authoritative = true
-	m.room.question[0] = r.Question[0]
-	m.Question, m.Answer, m.Ns, m.Extra = m.room.question[:], m.room.answer[:0], m.room.ns[:0], m.room.extra[:0]
+	m.few.question[0] = r.Question[0]
+	m.Question, m.Answer, m.Ns, m.Extra = m.few.question[:], m.few.answer[:0], m.few.ns[:0], m.few.extra[:0]
 	return m
 }
 

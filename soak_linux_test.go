@@ -949,7 +949,7 @@ func (s *soakSet) start() {
 
 // inSnapshot returns the marks that the snapshot has surely passed, as numbers of changes by resource.
 func (s *soakSet) inSnapshot() (floor map[string]int, usable bool) {
-	c := snapshot.Contents{Indexes: []*index.Index{index.New(model.HostnamesReady, false, 0)}, Pods: index.NewPods()}
+	c := snapshot.Knowledge{Indexes: []*index.Index{index.New(model.HostnamesReady, false, 0)}, Pods: index.NewPods()}
 	if err := c.Read(s.snapshot); err != nil {
 		return nil, false
 	}

@@ -31,7 +31,7 @@ func init() {
 
 // Subject is what a snapshot is kept of.
 type Subject struct {
-	Contents
+	Knowledge
 	Configuration func() string    // what in the stanza shapes the content
 	Cluster       func() string    // the UID of kube-system, "" while it is not known
 	IsSynced      func() bool      // whether all has been listed
@@ -164,7 +164,7 @@ func (k *Keeper) keep() {
 	switch {
 	case !k.upToDate || held != k.written:
 		err := k.of.write(k.config.Path, k.draft, header{version, k.of.Cluster(), k.of.Configuration(), k.of.endpoints()}, confirmed)
-		k.report(err)
+		k.noteWrite(err)
 		k.upToDate, k.written = err == nil, held
 	case confirmed.Sub(k.Dated()) >= dateEvery:
 		k.upToDate = os.Chtimes(k.config.Path, confirmed, confirmed) == nil // somebody has removed it
@@ -182,8 +182,8 @@ func (k *Keeper) Path() string { return k.config.Path }
 // Dated returns the time of the file, which is up to when it was confirmed, or that of Unix's epoch while there is none to use.
 func (k *Keeper) Dated() time.Time { return time.Unix(0, k.dated.Load()) }
 
-// report counts a write, and logs an error that is not the same as before.
-func (k *Keeper) report(err error) {
+// noteWrite counts a write, and logs an error that is not the same as before.
+func (k *Keeper) noteWrite(err error) {
 	if err == nil {
 		writes.WithLabelValues("success").Inc()
 		k.failure = ""
