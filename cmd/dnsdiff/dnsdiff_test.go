@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -36,8 +38,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
 func init() {
@@ -61,60 +61,18 @@ func startAPI(t *testing.T, paths ...string) (url, kubeconfig string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kinds := map[string]schema.GroupVersionKind{
-		namespacesPath: corev1.SchemeGroupVersion.WithKind("Namespace"),
-		servicesPath:   corev1.SchemeGroupVersion.WithKind("Service"),
-		slicesPath:     discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
-		importsPath:    mcsv1alpha1.SchemeGroupVersion.WithKind("ServiceImport"),
-	}
-	lists := make(map[string][]any)
-	namespaces := make(map[string]bool)
+	s := kubetest.NewServer(t)
+	s.UseJSON()
+	s.RefuseStreams()
+	s.Lack("pods")
+	objects = slices.DeleteFunc(objects, func(obj manifests.Object) bool { return kube.ResourceOf(obj) == "" })
 	for _, obj := range objects {
-		o := obj.(metav1.Object) // every object has a name
-		if _, isNamespace := obj.(*corev1.Namespace); !isNamespace {
-			namespaces[namespaceOf(o)] = true
+		if o := obj.(metav1.Object); kube.ResourceOf(obj) != kube.Namespaces { // every object has a name
+			s.Put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceOf(o)}})
 		}
 		defaultProtocols(obj)
-		for path, kind := range kinds {
-			if fmt.Sprintf("%T", obj) == fmt.Sprintf("%T", newObject(t, kind)) {
-				lists[path] = append(lists[path], obj)
-			}
-		}
 	}
-	for name := range namespaces {
-		lists[namespacesPath] = append(lists[namespacesPath], &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
-	}
-	ended := make(chan struct{})
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		kind, ok := kinds[r.URL.Path]
-		query := r.URL.Query()
-		switch {
-		case !ok:
-			http.NotFound(w, r)
-			return
-		case query.Get("sendInitialEvents") != "":
-			http.Error(w, "no streamed lists", http.StatusUnprocessableEntity)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		if query.Get("watch") != "" {
-			_ = http.NewResponseController(w).Flush() // the client sees the header, or is gone
-			select {
-			case <-r.Context().Done():
-			case <-ended:
-			}
-			return
-		}
-		apiVersion, name := kind.ToAPIVersionAndKind()
-		list := map[string]any{
-			"apiVersion": apiVersion, "kind": name + "List", "metadata": map[string]string{"resourceVersion": "1"}, "items": lists[r.URL.Path],
-		}
-		_ = json.NewEncoder(w).Encode(list) // the client is gone
-	}))
-	t.Cleanup(func() {
-		close(ended)
-		s.Close()
-	})
+	s.Put(objects...)
 	return s.URL, writeKubeconfig(t, s.URL)
 }
 
@@ -136,23 +94,6 @@ func defaultProtocols(obj runtime.Object) {
 			obj.Ports[i].Protocol = cmp.Or(obj.Ports[i].Protocol, new(corev1.ProtocolTCP))
 		}
 	}
-}
-
-// newObject returns an object of a kind.
-func newObject(t *testing.T, kind schema.GroupVersionKind) runtime.Object {
-	t.Helper()
-	switch kind.Kind {
-	case "Namespace":
-		return &corev1.Namespace{}
-	case "Service":
-		return &corev1.Service{}
-	case "EndpointSlice":
-		return &discoveryv1.EndpointSlice{}
-	case "ServiceImport":
-		return &mcsv1alpha1.ServiceImport{}
-	}
-	t.Fatalf("no such kind: %v", kind)
-	return nil
 }
 
 // zones are those of all servers.
