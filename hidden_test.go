@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
@@ -153,7 +154,7 @@ func hiddenTransfer(t *testing.T, h *Headless, zone string) []string {
 				soa.Serial = 0
 			}
 		}
-		texts = append(texts, lines(t, rrs)...)
+		texts = append(texts, dnstest.Lines(rrs)...)
 	}
 	slices.Sort(texts)
 	return texts

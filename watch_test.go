@@ -17,9 +17,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
-	"github.com/coredns/coredns/plugin/pkg/dnstest"
+	recorder "github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
@@ -67,20 +68,13 @@ func says(h *Headless, question string) string {
 	if !strings.HasSuffix(name, ".") {
 		name += ".ns.svc.cluster.local."
 	}
-	m := new(dns.Msg)
-	m.SetQuestion(name, dns.StringToType[qtype])
-	m.SetEdns0(dns.MaxMsgSize-1, false)
-	rec := dnstest.NewRecorder(&test.ResponseWriter{})
+	m := dnstest.Question(name+" "+qtype, dns.MaxMsgSize-1)
+	rec := recorder.NewRecorder(&test.ResponseWriter{})
 	rcode, err := h.ServeDNS(context.Background(), rec, m)
 	if err != nil || rec.Msg == nil {
 		return fmt.Sprintf("no reply, rcode %d, error %v", rcode, err)
 	}
-	var texts []string
-	for _, rr := range rec.Msg.Answer {
-		texts = append(texts, strings.TrimPrefix(rr.String(), rr.Header().String()))
-	}
-	slices.Sort(texts)
-	return strings.Join(append([]string{dns.RcodeToString[rec.Msg.Rcode]}, texts...), " ")
+	return strings.Join(append([]string{dns.RcodeToString[rec.Msg.Rcode]}, dnstest.Data(rec.Msg.Answer)...), " ")
 }
 
 // eventuallySays waits until h gives an answer.
