@@ -1,10 +1,8 @@
 package headless
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	golog "log"
 	"maps"
 	"net/http"
 	"os"
@@ -20,10 +18,11 @@ import (
 	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
+	"github.com/coredns-headless/headless/internal/logtest"
+	"github.com/coredns-headless/headless/internal/metrictest"
 	recorder "github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
-	"github.com/prometheus/client_golang/prometheus"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -348,19 +347,10 @@ func TestUnsyncedAnswersServfail(t *testing.T) {
 // skips returns what was skipped so far, by resource and reason.
 func skips(t testing.TB) map[string]float64 {
 	t.Helper()
-	families, err := prometheus.DefaultGatherer.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
 	counts := make(map[string]float64)
-	for _, f := range families {
-		if f.GetName() != "coredns_headless_skipped_total" {
-			continue
-		}
-		for _, m := range f.GetMetric() {
-			labels := m.GetLabel() // sorted by name: reason, resource
-			counts[labels[1].GetValue()+" "+labels[0].GetValue()] = m.GetCounter().GetValue()
-		}
+	for series, n := range metrictest.Values(t, "coredns_headless_skipped_total") {
+		reason, resource, _ := strings.Cut(series, " ")
+		counts[resource+" "+reason] = n
 	}
 	return counts
 }
@@ -706,14 +696,11 @@ func TestStopWithoutStart(t *testing.T) {
 func TestFailureIsLoggedOnceAMinute(t *testing.T) { // not parallel: it captures the log
 	s := kubetest.NewWebServer(t)
 	h := watcher(t, "endpoint "+strings.Replace(s.URL, "http:", "https:", 1), "startup_timeout 0s")
-	var logged bytes.Buffer
-	golog.SetOutput(&logged)
-	defer golog.SetOutput(os.Stderr)
+	logged := logtest.Capture(t)
 	h.start()
 	// Each resource is watched and listed, and both are tried again after a second or two.
 	eventually(t, "every request is made twice", func() bool { return s.Accepted.Load() >= int64(2*2*len(everyResource)) })
 	h.stop()
-	golog.SetOutput(os.Stderr)
 	for _, resource := range everyResource {
 		for _, doing := range []string{"cannot watch ", "cannot list "} {
 			if n := strings.Count(logged.String(), doing+resource); n > 1 {
