@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/manifests"
@@ -29,7 +30,7 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 	_ "github.com/coredns/coredns/plugin/bind"
 	"github.com/coredns/coredns/plugin/kubernetes"
-	"github.com/coredns/coredns/plugin/pkg/dnstest"
+	recorder "github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
@@ -110,7 +111,7 @@ func startStock(t *testing.T, option string) string {
 		t.Fatal(err)
 	}
 	ask := func(network string, r *dns.Msg) *dns.Msg {
-		w := dnstest.NewRecorder(&test.ResponseWriter{TCP: network == "tcp"})
+		w := recorder.NewRecorder(&test.ResponseWriter{TCP: network == "tcp"})
 		rcode, err := k.ServeDNS(context.Background(), request.NewScrubWriter(r, w), r)
 		if w.Msg == nil || err != nil {
 			return new(dns.Msg).SetRcode(r, rcode)
@@ -135,7 +136,7 @@ func startStock(t *testing.T, option string) string {
 			t.Error(err)
 		}
 	})
-	return startDNS(t, ask)
+	return dnstest.Serve(t, ask)
 }
 
 // upstream looks up the targets of CNAMEs.
@@ -160,9 +161,8 @@ func startHeadless(t *testing.T, option string, fault func(network string, m *dn
 		instance.ShutdownCallbacks()
 	})
 	at := map[string]string{"udp": instance.Servers()[0].LocalAddr().String(), "tcp": instance.Servers()[0].Addr().String()}
-	return startDNS(t, func(network string, r *dns.Msg) *dns.Msg {
-		client := &dns.Client{Net: network, UDPSize: dns.MaxMsgSize, Timeout: 10 * time.Second}
-		m, _, err := client.Exchange(r, at[network])
+	return dnstest.Serve(t, func(network string, r *dns.Msg) *dns.Msg {
+		m, err := dnstest.Exchange(t.Context(), network, at[network], r)
 		if err != nil {
 			t.Errorf("headless: %v", err)
 			return nil
@@ -288,7 +288,7 @@ func TestFaultsAreFound(t *testing.T) {
 			"addresses of SRV targets are missing from the new server's additional section: an endpoint"},
 		{"the additional section has another pod's address, too", func(_ string, m *dns.Msg) bool {
 			if asked(m, "_cql._tcp.cassandra"+cassandra, dns.TypeSRV) {
-				m.Extra = append(m.Extra, rr(t, "cassandra-0.cassandra"+cassandra+" 5 IN A 10.244.2.10"))
+				m.Extra = append(m.Extra, dnstest.Records(t, "cassandra-0.cassandra"+cassandra+" 5 IN A 10.244.2.10")...)
 			}
 			return true
 		}, statusDifferent, "addresses that no SRV target has are in the new server's additional section: a port of a Service"},
@@ -300,7 +300,7 @@ func TestFaultsAreFound(t *testing.T) {
 		}, statusDifferent, "addresses that no SRV target has are in the new server's additional section: a port of an endpoint"},
 		{"a name nobody has is answered", func(_ string, m *dns.Msg) bool {
 			if asked(m, "cassandra-3.cassandra"+cassandra, dns.TypeA) {
-				m.Rcode, m.Ns, m.Answer = dns.RcodeSuccess, nil, []dns.RR{rr(t, m.Question[0].Name+" 5 IN A 10.244.9.9")}
+				m.Rcode, m.Ns, m.Answer = dns.RcodeSuccess, nil, dnstest.Records(t, m.Question[0].Name+" 5 IN A 10.244.9.9")
 			}
 			return true
 		}, statusDifferent, "the new server answers a name that the old one denies: no endpoint"},
@@ -336,16 +336,6 @@ func causes(groups []group) []string {
 	}
 	slices.Sort(list)
 	return list
-}
-
-// rr returns a record in presentation format.
-func rr(t *testing.T, text string) dns.RR {
-	t.Helper()
-	rr, err := dns.NewRR(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rr
 }
 
 // TestAServerThatFailsOverTCPIsReported: TCP fails altogether, as behind a firewall that lets UDP pass only.
@@ -516,8 +506,8 @@ func TestLargeAnswersAreComparedByParts(t *testing.T) {
 func TestWhatCannotBeComparedIsSaid(t *testing.T) {
 	manifests := "../../examples/cassandra.yaml"
 	good := startHeadless(t, "manifests "+abs(t, manifests), nil)
-	refusing := startDNS(t, func(_ string, r *dns.Msg) *dns.Msg { return new(dns.Msg).SetRcode(r, dns.RcodeRefused) })
-	silent := startDNS(t, func(string, *dns.Msg) *dns.Msg { return nil })
+	refusing := dnstest.Serve(t, func(_ string, r *dns.Msg) *dns.Msg { return new(dns.Msg).SetRcode(r, dns.RcodeRefused) })
+	silent := dnstest.Serve(t, func(string, *dns.Msg) *dns.Msg { return nil })
 	_, kubeconfig := startAPI(t, manifests)
 	for _, c := range []struct {
 		name string
