@@ -29,7 +29,7 @@ run: ## start a DNS server on 127.0.0.1:1053 that answers from examples
 # vet prints what it compiles, with the race detector as the tests want it. The rest of vet's files have their turn in variant.
 .PHONY: test
 test: ## vet, and test under the race detector (the first time compiles CoreDNS and Kubernetes' client, for minutes)
-	$(GO) vet -race ./.ci/ask # the pattern ./... leaves out folders whose names start with a dot
+	$(GO) vet -race ./.ci/ask ./.ci/rooms # the pattern ./... leaves out folders whose names start with a dot
 	$(call each,$(GO) vet -race -v ./...)
 	$(call each,$(GO) test -race -timeout $(TIMEOUT) ./...)
 
@@ -54,11 +54,15 @@ programs: ## build CoreDNS and Prometheus' promtool and test with them (the firs
 .PHONY: lint
 lint: ## run golangci-lint as .golangci.yml says
 	$(call in,$(MODULES) test,$(GOLANGCI_LINT) run -c $(CURDIR)/.golangci.yml ./...)
-	$(GOLANGCI_LINT) run ./.ci/ask
+	$(GOLANGCI_LINT) run ./.ci/ask ./.ci/rooms
 
 .PHONY: fmt
 fmt: ## format the code as lint wants it
 	$(GOLANGCI_LINT) fmt
+
+.PHONY: picture
+picture: ## draw docs/rooms.svg, the packages and who imports whom, from the code
+	$(GO) run ./.ci/rooms >docs/rooms.svg
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)

@@ -1,9 +1,9 @@
 package headless
 
 import (
-	"os"
 	"os/exec"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -30,15 +30,82 @@ func TestArchitectureListsTheImports(t *testing.T) {
 			got = append(got, path.Base(fields[0])+" -> "+strings.Join(imports, ", "))
 		}
 	}
-	page, err := os.ReadFile("docs/architecture.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, list, _ := strings.Cut(string(page), "~~~ imports\n")
+	_, list, _ := strings.Cut(readDocument(t, "docs/architecture.md"), "~~~ imports\n")
 	list, _, _ = strings.Cut(list, "\n~~~")
 	want := strings.Split(list, "\n")
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
 		t.Errorf("docs/architecture.md has\n%s\nwant\n%s", list, strings.Join(got, "\n"))
+	}
+}
+
+// TestArchitectureNamesEveryRoom: each folder below internal stands in a table of docs/architecture.md.
+func TestArchitectureNamesEveryRoom(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}}", "./internal/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := readDocument(t, "docs/architecture.md")
+	for line := range strings.Lines(string(out)) {
+		_, room, _ := strings.Cut(strings.TrimSpace(line), "/internal/")
+		if !strings.Contains(page, "| `"+room+"` |") {
+			t.Errorf("docs/architecture.md has no row for %q", room)
+		}
+	}
+}
+
+// TestPictureIsOfThisCode: docs/rooms.svg is what make picture draws now.
+func TestPictureIsOfThisCode(t *testing.T) {
+	cmd := exec.Command("go", "run", "./.ci/rooms")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	want, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go run ./.ci/rooms: %v: %s", err, stderr.String())
+	}
+	if got := readDocument(t, "docs/rooms.svg"); got != string(want) {
+		t.Errorf("docs/rooms.svg is not of this code: run make picture\ngot:\n%s\nwant:\n%s", got, want)
+	}
+	if page := readDocument(t, "docs/architecture.md"); !strings.Contains(page, "](rooms.svg)") {
+		t.Error("docs/architecture.md does not show rooms.svg")
+	}
+}
+
+// TestDevelopersPagesNameWhatIsThere: what the pages for developers call a file or a folder is one.
+func TestDevelopersPagesNameWhatIsThere(t *testing.T) {
+	known := make(map[string]bool)
+	out, err := exec.Command("git", "ls-files").Output()
+	if err != nil {
+		t.Skipf("git ls-files: %v", err) // a copy without its history
+	}
+	for line := range strings.Lines(string(out)) {
+		for name := strings.TrimSpace(line); name != "."; name = path.Dir(name) {
+			known[name], known[path.Base(name)] = true, true
+		}
+	}
+	for _, document := range []string{"docs/architecture.md", "docs/testing.md", "CONTRIBUTING.md"} {
+		for _, match := range regexp.MustCompile("`([\\w./-]+\\.(?:go|md|sh|svg|proto)|(?:internal|test|cmd)/[\\w/-]+)`").
+			FindAllStringSubmatch(readDocument(t, document), -1) {
+			if !known[match[1]] {
+				t.Errorf("%s names %s, which is not there", document, match[1])
+			}
+		}
+	}
+}
+
+// TestContributingListsTheTargets: each target that make help lists has an item in CONTRIBUTING.md, and each item a target.
+func TestContributingListsTheTargets(t *testing.T) {
+	var want, got []string
+	for _, match := range regexp.MustCompile(`(?m)^([a-z0-9]+):.*## `).FindAllStringSubmatch(readDocument(t, "Makefile"), -1) {
+		want = append(want, match[1])
+	}
+	for _, match := range regexp.MustCompile("(?m)^\\| `make ([a-z0-9]+)` \\|").FindAllStringSubmatch(readDocument(t, "CONTRIBUTING.md"), -1) {
+		got = append(got, match[1])
+	}
+	slices.Sort(want)
+	want = slices.Compact(want) // programs has a line for its environment, too
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("CONTRIBUTING.md: got the targets %q, want %q", got, want)
 	}
 }

@@ -9,9 +9,10 @@ import (
 	"github.com/miekg/dns"
 )
 
-// AutoPath implements the interface of the autopath plugin: it returns the search list of the Pod that asks, as the kubelet
-// writes it into the Pod's resolv.conf, with an empty string at the end. It is nil, for no search, when the name is in none of
-// our zones or the client is no Pod that we know of; we know Pods with pods verified only.
+// AutoPath implements the interface of the autopath plugin: it returns the search list of the Pod
+// that asks, as the kubelet writes it into the Pod's resolv.conf, with an empty string at the end.
+// It is nil, for no search, when the name is in none of our zones or the client is no Pod that we
+// know of; we know Pods with pods verified only.
 func (h *Headless) AutoPath(state request.Request) []string {
 	zone := h.zoneOf(state.Name())
 	if zone == "" {

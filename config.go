@@ -26,10 +26,10 @@ type config struct {
 	api            kube.Options
 	selection      kube.Selection
 	startupTimeout time.Duration
-	manifests      []string // paths; none: there is an API server
+	manifests      []string // paths; empty if the source is an API server
 	snapshot       snapshot.Config
 
-	namespaces   []string // none: all
+	namespaces   []string // empty: all
 	ignoreEmpty  bool
 	podNames     bool // endpoint_pod_names
 	podMode      podMode
@@ -47,7 +47,7 @@ type config struct {
 type podMode string
 
 const (
-	podsDisabled podMode = "disabled" // none
+	podsDisabled podMode = "disabled" // no name
 	podsInsecure podMode = "insecure" // those of every address
 	podsVerified podMode = "verified" // those of the addresses that Pods of the namespace have
 )
@@ -147,7 +147,8 @@ var options = map[string]option{
 		return oneOf(args[0], "all", "headless")
 	}},
 	"ignore": {0, 1, "empty_service", func(cfg *config, args []string) error {
-		cfg.ignoreEmpty = cfg.ignoreEmpty || len(args) > 0 // the kubernetes plugin takes it without an argument
+		// The kubernetes plugin takes it without an argument.
+		cfg.ignoreEmpty = cfg.ignoreEmpty || len(args) > 0
 		return oneOf(strings.Join(args, ""), "empty_service", "")
 	}},
 	"endpoint_pod_names": {0, 0, "no argument", func(cfg *config, _ []string) error {
@@ -287,7 +288,8 @@ func (cfg *config) parseOption(c *caddy.Controller) error {
 	name := c.Val()
 	o, ok := options[name]
 	if !ok {
-		return c.Errf("unknown option %q, expected one of %s", name, strings.Join(slices.Sorted(maps.Keys(options)), ", "))
+		return c.Errf("unknown option %q, expected one of %s", name,
+			strings.Join(slices.Sorted(maps.Keys(options)), ", "))
 	}
 	args := c.RemainingArgs()
 	got := strings.Join(args, " ")
@@ -328,7 +330,8 @@ func (cfg *config) check(c *caddy.Controller) error {
 	}
 	for _, zone := range cfg.multicluster {
 		if !slices.Contains(cfg.zones, zone) {
-			return c.Errf("multicluster: expected some of the zones %s, got %q", strings.Join(cfg.zones, " "), zone)
+			return c.Errf("multicluster: expected some of the zones %s, got %q",
+				strings.Join(cfg.zones, " "), zone)
 		}
 	}
 	return nil

@@ -53,21 +53,23 @@ func addEDE(m, r *dns.Msg, code uint16, text string) {
 // Explanation is what the plugin knows of a name, and of its records of a type. It is the caller's.
 type Explanation struct {
 	qname.Name // the name taken apart
-	// Zone is the longest of the zones that the name is in. It is "" for a name in none: then nothing else is set.
+	// Zone is the longest of the zones that the name is in. It is "" for a name in none: then
+	// nothing else is set.
 	Zone         string
 	Multicluster bool // the zone is one of ServiceImports
 	// Denial says why the name has no record of the type. It is nil if there is one, or a CNAME.
 	Denial *Denial
 	CNAME  string // the target of the name's CNAME, a lower-case FQDN, or ""
-	// Model is what is kept of the Service or ServiceImport of the name, if it and its Namespace are served, else nil. It is not
-	// modified.
+	// Model is what is kept of the Service or ServiceImport of the name, if it and its Namespace
+	// are served, else nil. It is not modified.
 	Model *model.Service
 	// Endpoints are those of the Service, as the index has them, whether it is served or not.
 	Endpoints []index.Endpoint
 }
 
-// Explain says what the plugin knows of an FQDN, without following a CNAME. It is for programs that explain an answer to people: it
-// costs what a denial does and what the Service holds. While the cluster changes, its parts may be of different moments.
+// Explain says what the plugin knows of an FQDN, without following a CNAME. It is for programs that
+// explain an answer to people: it costs what a denial does and what the Service holds. While the
+// cluster changes, its parts may be of different moments.
 func (h *Headless) Explain(name string, qtype uint16) *Explanation {
 	lower := strings.ToLower(name)
 	q := &question{authority: h.authority(lower), name: name, qtype: qtype, end: dns.MaxMsgSize}
@@ -77,7 +79,10 @@ func (h *Headless) Explain(name string, qtype uint16) *Explanation {
 	q.Parse(lower, q.zone, q.grammar)
 	m := newReply(new(dns.Msg).SetQuestion(name, qtype))
 	h.resolve(q, m)
-	e := &Explanation{Name: q.Name, Zone: q.zone, Multicluster: q.grammar == qname.Multicluster, CNAME: m.cname}
+	e := &Explanation{
+		Name: q.Name, Zone: q.zone, Multicluster: q.grammar == qname.Multicluster,
+		CNAME: m.cname,
+	}
 	if q.Kind == qname.ServiceName {
 		key := model.Key{Namespace: q.Namespace, Name: q.Service}
 		e.Model, e.Endpoints = h.indexOf(q.authority).ShownSpec(key), h.indexOf(q.authority).Endpoints(key)
@@ -89,15 +94,17 @@ func (h *Headless) Explain(name string, qtype uint16) *Explanation {
 	return e
 }
 
-// Denial is why a name has no record of a type, with all that was known when it was denied. It writes its own sentence.
+// Denial is why a name has no record of a type, with all that was known when it was denied. It
+// writes its own sentence.
 type Denial struct {
 	index.Denial
 	question question // a copy: what points to the question of a query moves that to the heap
 	config   *config
 }
 
-// AppendText implements encoding.TextAppender. It appends what an extended error says of the denial (RFC 8914): a sentence of less
-// than 200 octets, all of them printable, for people. The error is nil.
+// AppendText implements encoding.TextAppender. It appends what an extended error says of the denial
+// (RFC 8914): a sentence of less than 200 octets, all of them printable, for people. The error is
+// nil.
 func (d *Denial) AppendText(b []byte) ([]byte, error) {
 	l := line{limit: maxText}
 	d.describe(&l)
@@ -181,8 +188,9 @@ func (l *line) number(n int32) *line {
 	return l.add(string(strconv.AppendInt(room[:0], int64(n), 10)))
 }
 
-// name appends a name, or what is shown of it. The octets that cannot be printed are escaped (RFC 1035 section 5.1): in queries from
-// the network they are already, but other plugins may change names.
+// name appends a name, or what is shown of it. The octets that cannot be printed are escaped (RFC
+// 1035 section 5.1): in queries from the network they are already, but other plugins may change
+// names.
 func (l *line) name(name string) *line {
 	end := len(name)
 	if end > maxShown {
@@ -328,7 +336,7 @@ func (l *line) endpoint(q *question) *line {
 	return l.add("endpoint ").name(q.Hostname).add(" of ").service(q)
 }
 
-// describeForm says which names there are, for one that is none.
+// describeForm says which forms names have, for a qname that has another form.
 func describeForm(l *line, q *question) {
 	if isReverse(strings.ToLower(q.name)) {
 		l.add("this is not the reverse name of an address")
@@ -350,7 +358,7 @@ func describeForm(l *line, q *question) {
 	}
 }
 
-// describeNoneReady says how many endpoints there are, of which none is ready.
+// describeNoneReady says how many endpoints the Service has. It is for a Service without a ready one.
 func (d *Denial) describeNoneReady(l *line) {
 	q := &d.question
 	l.service(q)
@@ -445,7 +453,7 @@ func (d *Denial) describePort(l *line) {
 	}
 }
 
-// describePod says why a name below pod is none.
+// describePod says why a name below pod does not exist.
 func (d *Denial) describePod(l *line) {
 	q := &d.question
 	addr, ok := qname.ParsePodLabel(q.Pod)

@@ -15,8 +15,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// standIn is a handler by the name of the kubernetes plugin, for the plugins that look for one by that name: it answers their
-// questions as headless does, and passes queries on.
+// standIn is a handler by the name of the kubernetes plugin, for the plugins that look for one by
+// that name: it answers their questions as headless does, and passes queries on.
 type standIn struct {
 	partner
 	next plugin.Handler
@@ -36,8 +36,9 @@ type partner interface {
 // standInName is the name of the kubernetes plugin.
 const standInName = "kubernetes"
 
-// addStandIn puts a standIn for h in front of the plugins of cfg if one of them may look for it, and none of them has its name.
-// A server block's plugins are made from the last to the first, so here all the others are known.
+// addStandIn puts a standIn for h in front of the plugins of cfg if one of them may look for it,
+// and none of them has its name. A server block's plugins are made from the last to the first, so
+// here all the others are known.
 func addStandIn(cfg *dnsserver.Config, h *Headless) {
 	cfg.Plugin = slices.Insert(cfg.Plugin, 0, func(next plugin.Handler) plugin.Handler {
 		named := cfg.Handler(standInName)
@@ -58,8 +59,9 @@ func (s *standIn) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg
 	return s.next.ServeDNS(ctx, w, r)
 }
 
-// External implements the interface of the k8s_external plugin: it returns what the name of a query leads to in an external
-// zone, where Services stand right below their namespaces, or else the response code. With headless, that may be endpoints.
+// External implements the interface of the k8s_external plugin: it returns what the name of a query
+// leads to in an external zone, where Services stand right below their namespaces, or else the
+// response code. With headless, that may be endpoints.
 func (h *Headless) External(state request.Request, headless bool) ([]msg.Service, int) {
 	if !h.Ready() {
 		return nil, dns.RcodeServerFailure
@@ -91,7 +93,10 @@ func (h *Headless) External(state request.Request, headless bool) ([]msg.Service
 	var services []msg.Service
 	for _, host := range v.Hosts {
 		for _, number := range host.Numbers(&q) {
-			services = append(services, msg.Service{Key: keyOf(host.Pointer, root), Host: hostText(&host), Port: number, TTL: h.lasting(ttl)})
+			services = append(services, msg.Service{
+				Key: keyOf(host.Pointer, root), Host: hostText(&host), Port: number,
+				TTL: h.lasting(ttl),
+			})
 		}
 	}
 	return services, dns.RcodeSuccess
@@ -117,8 +122,9 @@ func (h *Headless) externalReverse(name string, qtype uint16) ([]msg.Service, in
 	return services, dns.RcodeSuccess
 }
 
-// ExternalAddress implements the interface of the k8s_external plugin: it returns the addresses of the DNS service as seen from
-// outside, each once, or those that the server listens on if it is no Service. The caller sets the times to live.
+// ExternalAddress implements the interface of the k8s_external plugin: it returns the addresses of
+// the DNS service as seen from outside, each once, or those that the server listens on if it is no
+// Service. The caller sets the times to live.
 func (h *Headless) ExternalAddress(state request.Request, headless bool) []dns.RR {
 	hosts, ok := h.index.ExternalNameservers(h.local, headless)
 	if !ok {
@@ -129,7 +135,9 @@ func (h *Headless) ExternalAddress(state request.Request, headless bool) []dns.R
 	root := msg.Path(state.Zone, keyPrefix)
 	var rrs []dns.RR
 	for i, host := range hosts {
-		if !host.Addr.IsValid() || slices.ContainsFunc(hosts[:i], func(o index.ExternalHost) bool { return o.Addr == host.Addr }) {
+		if !host.Addr.IsValid() || slices.ContainsFunc(hosts[:i], func(o index.ExternalHost) bool {
+			return o.Addr == host.Addr
+		}) {
 			continue
 		}
 		name := below("ns.dns", state.Zone)
@@ -141,15 +149,17 @@ func (h *Headless) ExternalAddress(state request.Request, headless bool) []dns.R
 	return rrs
 }
 
-// ExternalServices implements the interface of the k8s_external plugin: it returns what a transfer of an external zone has,
-// first that of Services with external addresses or names, then with headless the ready endpoints of the other headless ones,
-// grouped by owner name. A group's key ends in a word that says what it is.
+// ExternalServices implements the interface of the k8s_external plugin: it returns what a transfer
+// of an external zone has, first that of Services with external addresses or names, then with
+// headless the ready endpoints of the other headless ones, grouped by owner name. A group's key
+// ends in a word that says what it is.
 func (h *Headless) ExternalServices(zone string, headless bool) ([]msg.Service, map[string][]msg.Service) {
 	var services []msg.Service
 	groups := make(map[string][]msg.Service)
 	root := msg.Path(zone, keyPrefix)
 	for _, host := range h.index.AllExternalHosts(headless) {
-		key, base := keyOf(host.Pointer, root), strings.Join([]string{root, host.Namespace, host.Service}, "/")
+		key, base := keyOf(host.Pointer, root),
+			strings.Join([]string{root, host.Namespace, host.Service}, "/")
 		isEndpoint := host.Label != model.Label{}
 		for _, number := range host.Numbers(&qname.Name{}) {
 			s := msg.Service{Key: key, Host: hostText(&host), Port: number, TTL: h.ttl}
@@ -164,7 +174,10 @@ func (h *Headless) ExternalServices(zone string, headless bool) ([]msg.Service, 
 			if p.Name() == "" {
 				continue
 			}
-			s := msg.Service{Key: base + "/_" + p.Proto() + "/_" + p.Name(), Host: hostText(&host), Port: int(p.Number), TTL: h.ttl}
+			s := msg.Service{
+				Key: base + "/_" + p.Proto() + "/_" + p.Name(), Host: hostText(&host),
+				Port: int(p.Number), TTL: h.ttl,
+			}
 			if !isEndpoint {
 				s.TargetStrip = 2 // its target is the Service
 				services = append(services, s)
@@ -177,9 +190,10 @@ func (h *Headless) ExternalServices(zone string, headless bool) ([]msg.Service, 
 	return services, groups
 }
 
-// ExternalSerial implements the interface of the k8s_external plugin. It grows with every change of what ExternalServices
-// returns. While the cluster is not known it is 0, as with the kubernetes plugin: k8s_external does not refuse a transfer then, and
-// a serial older than those of this time (until 2038, RFC 1982) keeps a secondary server from taking the zone for an empty one.
+// ExternalSerial implements the interface of the k8s_external plugin. It grows with every change of
+// what ExternalServices returns. While the cluster is not known it is 0, as with the kubernetes
+// plugin: k8s_external does not refuse a transfer then, and a serial older than those of this time
+// (until 2038, RFC 1982) keeps a secondary server from taking the zone for an empty one.
 func (h *Headless) ExternalSerial(string) uint32 {
 	if !h.isSynced() {
 		return 0

@@ -1,10 +1,11 @@
-// Package headless implements a CoreDNS plugin that answers for the Services of a Kubernetes cluster, headless ones first.
-// It replaces CoreDNS's kubernetes plugin.
+// Package headless implements a CoreDNS plugin that answers for the Services of a Kubernetes
+// cluster, headless ones first. It replaces CoreDNS's kubernetes plugin.
 //
-// An index (internal/index) holds what DNS needs to know; what is read from it are views. An API server (internal/kube) or files
-// (internal/manifests) feed it with what is kept of their objects (internal/model), and a snapshot (internal/snapshot) of what an earlier
-// process knew stands in until they have. A query is taken apart (internal/qname), looked up in the index, and answered (handler.go,
-// records.go). docs/architecture.md shows the whole house.
+// An index (internal/index) holds what DNS needs to know; what is read from it are views. An API
+// server (internal/kube) or files (internal/manifests) feed it with what is kept of their objects
+// (internal/model), and a snapshot (internal/snapshot) of what an earlier process knew stands in
+// until they have. A query is taken apart (internal/qname), looked up in the index, and answered
+// (handler.go, records.go). docs/architecture.md shows the whole house.
 package headless
 
 import (
@@ -30,14 +31,14 @@ type Headless struct {
 	knowledge
 	upstream upstreamer
 	tally    *tally // of the queries
-	// local holds the addresses that the server listens on. They lead to the DNS service's own name, and stand in for its
-	// addresses where there is none.
+	// local holds the addresses that the server listens on. They lead to the DNS service's own
+	// name, and stand in for its addresses where the cluster has no DNS service.
 	local []netip.Addr
 	// hostSearch is the search list of this machine, for AutoPath.
 	hostSearch []string
 }
 
-// upstreamer resolves names outside our zones. It is *upstream.Upstream but in tests.
+// upstreamer resolves names outside our zones. It is *upstream.Upstream, except in tests.
 type upstreamer interface {
 	Lookup(ctx context.Context, state request.Request, name string, qtype uint16) (*dns.Msg, error)
 }
@@ -146,12 +147,13 @@ func (h *Headless) falls(name string) bool { return h.Next != nil && h.fall.Thro
 const (
 	// optSize is the size of an OPT record without options.
 	optSize = 11
-	// maxDatagram is the size of the longest message over UDP and IPv4. Over IPv6 there would be room for 20 octets more.
+	// maxDatagram is the size of the longest message over UDP and IPv4. Over IPv6 there would be
+	// room for 20 octets more.
 	maxDatagram = 65507
 )
 
-// room returns how long the reply to r may be before the server adds the OPT record to it, with those options of the query
-// that some plugin asks it to repeat.
+// room returns how long the reply to r may be before the server adds the OPT record to it, with
+// those options of the query that some plugin asks it to repeat.
 func room(w dns.ResponseWriter, r *dns.Msg) int {
 	state := request.Request{W: w, Req: r}
 	size := state.Size()
@@ -203,7 +205,8 @@ func (a *ancestorWriter) WriteMsg(m *dns.Msg) error {
 	if m.Rcode == dns.RcodeNameError {
 		noData := *m
 		noData.Rcode = dns.RcodeSuccess
-		noData.Authoritative = true // it is ours that the name exists; glibc takes NODATA without this for a referral
+		// That the name exists is ours to say. Without the flag glibc takes NODATA for a referral.
+		noData.Authoritative = true
 		if len(noData.Ns) == 0 {
 			noData.Ns = []dns.RR{a.soa}
 		}
@@ -295,8 +298,8 @@ type namedServer struct {
 	addrs []netip.Addr
 }
 
-// nameservers returns the name servers by their names in zone: the DNS service by its own, or else ns.dns with the addresses
-// that the server listens on.
+// nameservers returns the name servers by their names in zone: the DNS service by its own, or else
+// ns.dns with the addresses that the server listens on.
 func (h *Headless) nameservers(zone string) []namedServer {
 	var servers []namedServer
 	for _, s := range h.index.Nameservers(h.local) {
@@ -323,7 +326,8 @@ func (h *Headless) resolveNS(q *question, qtype uint16, m *reply) {
 	}
 }
 
-// resolvePod answers for names made of an address. Which of them exist, and whether any does, is what the option pods says.
+// resolvePod answers for names made of an address. Which of them exist, and whether any does, is
+// what the option pods says.
 func (h *Headless) resolvePod(q *question, qtype uint16, m *reply) {
 	if h.podMode == podsDisabled || !h.index.HasNamespace(q.Namespace) {
 		return

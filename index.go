@@ -59,7 +59,8 @@ func newHeadless(cfg *config, root string) (*Headless, error) {
 }
 
 // userAgent is what we say of ourselves to an API server.
-var userAgent = fmt.Sprintf("%s/%s %s (%s/%s)", coremain.CoreName, coremain.CoreVersion, pluginName, runtime.GOOS, runtime.GOARCH)
+var userAgent = fmt.Sprintf("%s/%s %s (%s/%s)", coremain.CoreName, coremain.CoreVersion, pluginName,
+	runtime.GOOS, runtime.GOARCH)
 
 // inFolder returns path, which is below root if it is relative.
 func inFolder(root, path string) string {
@@ -72,16 +73,21 @@ func inFolder(root, path string) string {
 // newWithoutSource makes the plugin that cfg describes, and what its source has to feed.
 func newWithoutSource(cfg *config) (*Headless, *kube.Feeds) {
 	h := &Headless{
-		config: cfg, authorities: cfg.authorities(), upstream: upstream.New(), tally: &tallied, hostSearch: hostSearch(),
+		config: cfg, authorities: cfg.authorities(), upstream: upstream.New(), tally: &tallied,
+		hostSearch: hostSearch(),
 	}
 	h.index, h.pods = index.New(cfg.hostnames, cfg.ignoreEmpty, cfg.hold), index.NewPods()
 	h.converter = &kube.Converter{
-		Namespaces: cfg.namespaces, PodNames: cfg.podNames, PodLabels: len(cfg.manifests) > 0, Topologies: cfg.zonal, Skip: kube.CountSkipped,
+		Namespaces: cfg.namespaces, PodNames: cfg.podNames, PodLabels: len(cfg.manifests) > 0,
+		Topologies: cfg.zonal, Skip: kube.CountSkipped,
 	}
 	namespaces, services, endpointSlices := sinksOf(h.index)
-	sinks := &kube.Sinks{Namespaces: namespaces, Services: services, Slices: endpointSlices, Kind: func(key model.Key) string {
-		return h.index.ShownSpec(key).MetricKind()
-	}}
+	sinks := &kube.Sinks{
+		Namespaces: namespaces, Services: services, Slices: endpointSlices,
+		Kind: func(key model.Key) string {
+			return h.index.ShownSpec(key).MetricKind()
+		},
+	}
 	if cfg.podMode == podsVerified {
 		sinks.Pods = kube.Sink[*model.Pod]{Put: h.pods.Put, Drop: h.pods.Drop, Replace: h.pods.Replace}
 	}
@@ -96,8 +102,12 @@ func newWithoutSource(cfg *config) (*Headless, *kube.Feeds) {
 }
 
 // sinksOf returns what x takes.
-func sinksOf(x *index.Index) (kube.Sink[*model.Namespace], kube.Sink[*model.Service], kube.Sink[*model.Slice]) {
-	return kube.Sink[*model.Namespace]{Put: x.PutNamespace, Drop: x.DropNamespace, Replace: x.ReplaceNamespaces},
+func sinksOf(x *index.Index) (
+	kube.Sink[*model.Namespace], kube.Sink[*model.Service], kube.Sink[*model.Slice],
+) {
+	return kube.Sink[*model.Namespace]{
+			Put: x.PutNamespace, Drop: x.DropNamespace, Replace: x.ReplaceNamespaces,
+		},
 		kube.Sink[*model.Service]{Put: x.PutService, Drop: x.DropService, Replace: x.ReplaceServices},
 		kube.Sink[*model.Slice]{Put: x.PutSlice, Drop: x.DropSlice, Replace: x.ReplaceSlices}
 }
@@ -122,16 +132,18 @@ func (k *knowledge) indexOf(a *authority) *index.Index {
 type resourceState struct {
 	objects int
 	synced  float64 // 1, or 0 where one plugin has no list yet
-	watched bool    // by an API server: from files there are no news
-	// heard and listed are the times since Unix's epoch when the API server last did that for the plugin for which it is longest ago.
+	watched bool    // by an API server; files are not watched
+	// heard and listed are the times since Unix's epoch when the API server last did that for the
+	// plugin for which it is longest ago.
 	heard, listed time.Duration
 }
 
-// addResources adds to all what there is to say of the resources of h.
+// addResources adds to all the state of the resources of h.
 func (h *Headless) addResources(all map[string]*resourceState) {
 	n := h.index.Counts()
 	objects := map[string]int{
-		kube.Namespaces: n.Namespaces, kube.Services: n.Services, kube.Slices: n.Slices, kube.Pods: h.pods.Count(),
+		kube.Namespaces: n.Namespaces, kube.Services: n.Services, kube.Slices: n.Slices,
+		kube.Pods: h.pods.Count(),
 	}
 	if h.imports != nil {
 		n := h.imports.Counts()
@@ -155,7 +167,7 @@ func (h *Headless) addResources(all map[string]*resourceState) {
 	}
 }
 
-// indexes returns those that there are.
+// indexes returns the index and, with multicluster zones, that of the imports.
 func (k *knowledge) indexes() []*index.Index {
 	if k.imports == nil {
 		return []*index.Index{k.index}
@@ -194,7 +206,8 @@ func (h *Headless) inventory() string {
 	return strings.Join(append(list, fmt.Sprint(endpoints, " endpoints")), ", ")
 }
 
-// newKeeper returns the keeper of h's snapshot, or nil if the stanza asks for none. A relative path is below root.
+// newKeeper returns the keeper of h's snapshot, or nil if the stanza does not ask for one. A relative path
+// is below root.
 func (h *Headless) newKeeper(root string) *snapshot.Keeper {
 	cfg := h.snapshot
 	if cfg.Path == "" {
@@ -209,10 +222,12 @@ func (h *Headless) newKeeper(root string) *snapshot.Keeper {
 	return k
 }
 
-// fingerprint returns what tells apart the configurations that keep different things of one cluster, or of different ones.
+// fingerprint returns what tells apart the configurations that keep different things of one
+// cluster, or of different ones.
 func (h *Headless) fingerprint() string {
-	text := fmt.Sprintf("%q %q %q %q %q %q %q %t %t %t %t %t %t", h.api.Endpoint, h.api.Kubeconfig, h.api.Context, h.namespaces,
-		fmt.Sprint(h.selection.NamespaceLabels), fmt.Sprint(h.selection.Labels), h.podMode,
-		h.selection.NoEndpoints, h.selection.HeadlessOnly, h.podNames, h.converter.PodLabels, h.zonal, len(h.multicluster) > 0)
+	text := fmt.Sprintf("%q %q %q %q %q %q %q %t %t %t %t %t %t", h.api.Endpoint, h.api.Kubeconfig,
+		h.api.Context, h.namespaces, fmt.Sprint(h.selection.NamespaceLabels), fmt.Sprint(h.selection.Labels), h.podMode,
+		h.selection.NoEndpoints, h.selection.HeadlessOnly, h.podNames, h.converter.PodLabels,
+		h.zonal, len(h.multicluster) > 0)
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(text)))
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/coredns/coredns/request"
 )
 
-// metadataPrefixes stand before the names of all metadata: our own, and the kubernetes plugin's, so that expressions written
-// for that go on working.
+// metadataPrefixes stand before the names of all metadata: our own, and the kubernetes plugin's, so
+// that expressions written for that go on working.
 var metadataPrefixes = []string{"headless/", "kubernetes/"}
 
 // Metadata implements metadata.Provider: what the name of a query is made of, and who asks.

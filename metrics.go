@@ -14,7 +14,8 @@ const metricsSubsystem = "headless"
 
 // newDesc describes a metric of the plugin.
 func newDesc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, metricsSubsystem, name), help, labels, nil)
+	return prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, metricsSubsystem, name),
+		help, labels, nil)
 }
 
 // stateCollector describes plugins, all of them together.
@@ -37,25 +38,31 @@ func init() { prometheus.MustRegister(newStateCollector(running.all)) }
 
 func newStateCollector(plugins func() []*Headless) *stateCollector {
 	return &stateCollector{
-		plugins:   plugins,
-		synced:    newDesc("synced", "1 when the resource has been listed in every server block, else 0.", "resource"),
-		objects:   newDesc("objects", "Number of objects held, by resource.", "resource"),
-		endpoints: newDesc("endpoints", "Number of endpoints held, by kind of Service and state.", "service_kind", "state"),
-		heard:     newDesc("last_event_timestamp_seconds", "Unix time when the API server last said something of the resource, or 0.", "resource"),
-		listed:    newDesc("last_list_timestamp_seconds", "Unix time when the API server last listed the resource, or 0.", "resource"),
-		serial:    newDesc("soa_serial", "Greatest SOA serial."),
-		held:      newDesc("held_endpoints", "Number of endpoints held though no EndpointSlice lists them."),
-		holds:     newDesc("holds_total", "Counter of endpoints that were held."),
-		ended:     newDesc("holds_ended_total", "Counter of endpoints that are held no longer, by reason.", "reason"),
-		served:    newDesc("snapshot_served", "1 while a server block answers from a snapshot, else 0."),
-		dated:     newDesc("snapshot_timestamp_seconds", "Unix time up to which the oldest snapshot was confirmed, or 0."),
+		plugins: plugins,
+		synced:  newDesc("synced", "1 when the resource has been listed in every server block, else 0.", "resource"),
+		objects: newDesc("objects", "Number of objects held, by resource.", "resource"),
+		endpoints: newDesc("endpoints", "Number of endpoints held, by kind of Service and state.",
+			"service_kind", "state"),
+		heard: newDesc("last_event_timestamp_seconds",
+			"Unix time when the API server last said something of the resource, or 0.", "resource"),
+		listed: newDesc("last_list_timestamp_seconds",
+			"Unix time when the API server last listed the resource, or 0.", "resource"),
+		serial: newDesc("soa_serial", "Greatest SOA serial."),
+		held:   newDesc("held_endpoints", "Number of endpoints held though no EndpointSlice lists them."),
+		holds:  newDesc("holds_total", "Counter of endpoints that were held."),
+		ended: newDesc("holds_ended_total",
+			"Counter of endpoints that are held no longer, by reason.", "reason"),
+		served: newDesc("snapshot_served", "1 while a server block answers from a snapshot, else 0."),
+		dated: newDesc("snapshot_timestamp_seconds",
+			"Unix time up to which the oldest snapshot was confirmed, or 0."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		c.synced, c.objects, c.endpoints, c.heard, c.listed, c.serial, c.held, c.holds, c.ended, c.served, c.dated,
+		c.synced, c.objects, c.endpoints, c.heard, c.listed, c.serial, c.held, c.holds, c.ended,
+		c.served, c.dated,
 	} {
 		ch <- desc
 	}
@@ -106,6 +113,7 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.held, float64(holds.Now))
 	ch <- prometheus.MustNewConstMetric(c.holds, prometheus.CounterValue, float64(holds.Total))
 	for why, n := range holds.Ended {
-		ch <- prometheus.MustNewConstMetric(c.ended, prometheus.CounterValue, float64(n), index.HoldEnd(why).String())
+		ch <- prometheus.MustNewConstMetric(c.ended, prometheus.CounterValue, float64(n),
+			index.HoldEnd(why).String())
 	}
 }

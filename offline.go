@@ -10,16 +10,17 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Offline returns the plugin as the stanza describes it, but for where the cluster's state comes from: that is objects, for
-// ever. They are treated as those in manifests are: it may give them the namespace and the label that the API server would.
-// There is nothing to start or to stop.
+// Offline returns the plugin as the stanza describes it, except that the cluster's state comes from
+// objects, and stays as it is. Objects may get the namespace and the label that the API server
+// would give them, as those in manifests do. It needs neither a start nor a stop.
 func (s *Stanza) Offline(objects []manifests.Object) *Headless {
 	h, feeds := newWithoutSource(s.config)
 	manifests.Feed(feeds, objects)
 	return h
 }
 
-// Reply returns what the plugin answers to a client that asks for an FQDN over TCP, where an answer is whole, and reads extended errors.
+// Reply returns what the plugin answers to a client that asks for an FQDN over TCP, where an answer
+// is whole, and reads extended errors.
 func (h *Headless) Reply(name string, qtype uint16) *dns.Msg {
 	r := new(dns.Msg).SetQuestion(name, qtype)
 	r.SetEdns0(dns.MaxMsgSize-1, false)
@@ -51,8 +52,8 @@ func (w *replyWriter) LocalAddr() net.Addr {
 	return w.RemoteAddr()
 }
 
-// AddressLabel returns the label that names an endpoint by its address, for want of a hostname; "" if address is none that an
-// endpoint can have.
+// AddressLabel returns the label that names an endpoint by its address, as one without a hostname
+// is named. It is "" if an endpoint cannot have the address.
 func AddressLabel(address string) string {
 	addr, err := netip.ParseAddr(address)
 	if err != nil || addr.Zone() != "" {

@@ -33,7 +33,8 @@ const (
 // addressRRSize returns the size of an A or AAAA record whose owner name was in the message before.
 func addressRRSize(f model.Family) int { return pointerSize + fixedSize + f.Size() }
 
-// nameSize returns the uncompressed size of an FQDN without escapes; with escapes it is larger than the true one.
+// nameSize returns the uncompressed size of an FQDN without escapes; with escapes it is larger than
+// the true one.
 func nameSize(name string) int {
 	if name == "." {
 		return 1
@@ -107,7 +108,8 @@ func header(owner string, rrtype uint16, ttl uint32) (hdr dns.RR_Header) {
 	return hdr
 }
 
-// setHeader sets the fields one by one: to copy a struct that holds pointers is slow while the garbage collector runs.
+// setHeader sets the fields one by one: to copy a struct that holds pointers is slow while the
+// garbage collector runs.
 func setHeader(hdr *dns.RR_Header, owner string, rrtype uint16, ttl uint32) {
 	hdr.Name, hdr.Rrtype, hdr.Class, hdr.Ttl = owner, rrtype, dns.ClassINET, ttl
 }
@@ -120,8 +122,8 @@ func leastSRVSize(service, namespace, zone string) int {
 	return pointerSize + fixedSize + 6 + nameSize(zone) + len(service) + len(namespace) + len("...svc")
 }
 
-// srvAnswer is an SRV RRset under construction: as many whole records as fit before the end of the message, SRV records
-// first. Its methods are called in the order appendAnswer, appendExtra.
+// srvAnswer is an SRV RRset under construction: as many whole records as fit before the end of the
+// message, SRV records first. Its methods are called in the order appendAnswer, appendExtra.
 type srvAnswer struct {
 	owner   string
 	ttl     uint32
@@ -237,7 +239,8 @@ func versionRR(owner string) dns.RR {
 	return &dns.TXT{Hdr: header(owner, dns.TypeTXT, versionTTL), Txt: []string{schemaVersion}}
 }
 
-// soaRR returns the SOA record of a zone. negativeTTL is its minimum, the time to live of negative answers (RFC 2308 section 4).
+// soaRR returns the SOA record of a zone. negativeTTL is its minimum, the time to live of negative
+// answers (RFC 2308 section 4).
 func soaRR(owner string, ttl uint32, a *authority, serial, negativeTTL uint32) dns.RR {
 	return &dns.SOA{
 		Hdr:     header(owner, dns.TypeSOA, ttl),

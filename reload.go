@@ -37,8 +37,8 @@ func (s *instances) all() []*Headless {
 var (
 	// running holds the plugins whose source runs.
 	running instances
-	// unproven holds those of them that were started by a reload that has not succeeded yet. Caddy drops a server whose
-	// start fails without telling it; it tells the old server.
+	// unproven holds those of them that were started by a reload that has not succeeded yet. Caddy
+	// drops a server whose start fails without telling it; it tells the old server.
 	unproven instances
 )
 

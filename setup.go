@@ -29,7 +29,9 @@ func setup(c *caddy.Controller) error {
 	}
 	if h.keeper != nil {
 		if c.Get(snapshotKey(h.keeper.Path())) != nil {
-			return plugin.Error(pluginName, fmt.Errorf("snapshot: expected a file of its own for each server block, got %s twice", h.keeper.Path()))
+			return plugin.Error(pluginName,
+				fmt.Errorf("snapshot: expected a file of its own for each server block, got %s twice",
+					h.keeper.Path()))
 		}
 		c.Set(snapshotKey(h.keeper.Path()), true)
 	}
@@ -77,7 +79,8 @@ func (h *Headless) start() {
 	case <-h.listing.Complete():
 	case <-timeout.C:
 		if !h.Ready() {
-			log.Warningf("starting before the cluster is known: %s not listed yet, answering SERVFAIL", strings.Join(h.listing.Missing(), ", "))
+			log.Warningf("starting before the cluster is known: %s not listed yet, answering SERVFAIL",
+				strings.Join(h.listing.Missing(), ", "))
 		}
 	}
 }
@@ -92,8 +95,9 @@ func (h *Headless) stop() {
 	}
 }
 
-// boundAddrs returns the addresses of hosts. An unspecified one, and none at all, stand for those of all interfaces. Loopback
-// addresses are left out unless there are no others: nobody else can ask them. Link-local ones always are.
+// boundAddrs returns the addresses of hosts. An unspecified one, and an empty list, stand for those
+// of all interfaces. Loopback addresses are left out unless they are all: nobody else can
+// ask them. Link-local ones always are.
 func boundAddrs(hosts []string) []netip.Addr {
 	var texts []string
 	everywhere := len(hosts) == 0
@@ -103,7 +107,7 @@ func boundAddrs(hosts []string) []netip.Addr {
 		texts = append(texts, host)
 	}
 	if everywhere {
-		addrs, _ := net.InterfaceAddrs() // without addresses there is nothing to find
+		addrs, _ := net.InterfaceAddrs() // without addresses nothing can be found
 		for _, addr := range addrs {
 			texts = append(texts, addr.String())
 		}

@@ -10,13 +10,15 @@ import (
 	"github.com/coredns/coredns/plugin"
 )
 
-// Stanza is what one server block of a Corefile says to this plugin, as the plugin reads it. It is for programs that answer as a
-// server would without being one: parse a Corefile, read or list the objects of a cluster, and ask the plugin that Offline returns.
-// What its methods return is never modified.
+// Stanza is what one server block of a Corefile says to this plugin, as the plugin reads it. It is
+// for programs that answer as a server would without being one: parse a Corefile, read or list the
+// objects of a cluster, and ask the plugin that Offline returns. What its methods return is never
+// modified.
 type Stanza struct{ config *config }
 
-// ParseStanzas returns the stanzas of this plugin in a Corefile, in order, and those of the kubernetes plugin, which mean the
-// same. The name is that of the file: it is in errors, and what is imported is found beside it.
+// ParseStanzas returns the stanzas of this plugin in a Corefile, in order, and those of the
+// kubernetes plugin, which mean the same. The name is that of the file: it is in errors, and what
+// is imported is found beside it.
 func ParseStanzas(name string, corefile []byte) ([]*Stanza, error) {
 	blocks, err := caddyfile.Parse(name, bytes.NewReader(corefile), nil)
 	if err != nil {
@@ -41,8 +43,9 @@ func ParseStanzas(name string, corefile []byte) ([]*Stanza, error) {
 	return stanzas, nil
 }
 
-// Unfiltered returns the stanza of a server that knows all that the manifests or the API server have: no option keeps Namespaces,
-// Services, EndpointSlices or topology zones from it. Beside the server of s it tells what there is and is not served.
+// Unfiltered returns the stanza of a server that knows all that the manifests or the API server
+// have: no option keeps Namespaces, Services, EndpointSlices or topology zones from it. Beside the
+// server of s it tells what the cluster has and s does not serve.
 func (s *Stanza) Unfiltered() *Stanza {
 	cfg := *s.config
 	cfg.namespaces, cfg.selection, cfg.zonal = nil, kube.Selection{}, true
@@ -66,7 +69,7 @@ func (s *Stanza) Serves(namespace string) bool {
 	return len(s.config.namespaces) == 0 || slices.Contains(s.config.namespaces, namespace)
 }
 
-// Namespaces returns the namespaces that are exposed; none stands for all.
+// Namespaces returns the namespaces that are exposed. An empty list stands for all.
 func (s *Stanza) Namespaces() []string { return s.config.namespaces }
 
 // NamespaceLabels returns the selector of the Namespaces that are exposed.
@@ -75,8 +78,8 @@ func (s *Stanza) NamespaceLabels() kube.Selector { return s.config.selection.Of(
 // Labels returns the selector of the Services, the EndpointSlices and the Pods that are used.
 func (s *Stanza) Labels() kube.Selector { return s.config.selection.Of(kube.Services) }
 
-// SliceLabels returns the selector of the EndpointSlices that are used, but for NoEndpoints: that of Labels, and of headless Services
-// alone with HeadlessOnly.
+// SliceLabels returns the selector of the EndpointSlices that are used, as if NoEndpoints were not set: that
+// of Labels, and of headless Services alone with HeadlessOnly.
 func (s *Stanza) SliceLabels() kube.Selector {
 	selection := s.config.selection
 	selection.NoEndpoints = false
@@ -101,5 +104,6 @@ func (s *Stanza) PodNames() bool { return s.config.podNames }
 // Zonal reports whether there are names below _zone.
 func (s *Stanza) Zonal() bool { return s.config.zonal }
 
-// Falls reports whether a query for qname, a lower-case FQDN that owns no record, goes to the next plugin if there is one.
+// Falls reports whether a query for qname, a lower-case FQDN that owns no record, goes to the next
+// plugin if there is one.
 func (s *Stanza) Falls(qname string) bool { return s.config.fall.Through(qname) }

@@ -22,7 +22,8 @@ func (h *Headless) announce() {
 // summary returns the options that decide what is answered, as they are in effect.
 func (cfg *config) summary() []string {
 	list := []string{
-		fmt.Sprint("ttl ", cfg.ttl), fmt.Sprint("headless_ttl ", cfg.headlessTTL), fmt.Sprint("negative_ttl ", cfg.negativeTTL),
+		fmt.Sprint("ttl ", cfg.ttl), fmt.Sprint("headless_ttl ", cfg.headlessTTL),
+		fmt.Sprint("negative_ttl ", cfg.negativeTTL),
 		"hostnames " + cfg.hostnames.String(), fmt.Sprint("hold ", cfg.hold), "pods " + string(cfg.podMode),
 	}
 	for _, option := range []struct {
@@ -36,7 +37,10 @@ func (cfg *config) summary() []string {
 		{cfg.zonal, "zonal"},
 		{len(cfg.multicluster) > 0, "multicluster " + strings.Join(cfg.multicluster, " ")},
 		{len(cfg.namespaces) > 0, "namespaces " + strings.Join(cfg.namespaces, " ")},
-		{cfg.selection.NamespaceLabels != nil, fmt.Sprint("namespace_labels ", cfg.selection.NamespaceLabels)},
+		{
+			cfg.selection.NamespaceLabels != nil,
+			fmt.Sprint("namespace_labels ", cfg.selection.NamespaceLabels),
+		},
 		{cfg.selection.Labels != nil, fmt.Sprint("labels ", cfg.selection.Labels)},
 		{len(cfg.fall.Zones) > 0, "fallthrough " + strings.Join(cfg.fall.Zones, " ")},
 		{cfg.noExplain, "no_explain"},

@@ -11,9 +11,10 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Transfer implements the interface of the transfer plugin: it returns every record of zone at one moment, each once, as
-// queries would give them, or the SOA alone when the requester's serial is current. Names made from a query, below pod, are left
-// out. While the cluster is not known no zone is ours to transfer.
+// Transfer implements the interface of the transfer plugin: it returns every record of zone at one
+// moment, each once, as queries would give them, or the SOA alone when the requester's serial is
+// current. Names made from a query, below pod, are left out. While the cluster is not known no zone
+// is ours to transfer.
 func (h *Headless) Transfer(zone string, serial uint32) (<-chan []dns.RR, error) {
 	if !h.isSynced() || !slices.Contains(h.zones, zone) {
 		return nil, transfer.ErrNotAuthoritative

@@ -2,8 +2,9 @@ package index
 
 import "github.com/coredns-headless/headless/internal/model"
 
-// change is one alteration of an index, whose lock it has. What it alters is settled, and no scratch state is left, when it is
-// committed.
+// change is one alteration of an index, and has the write lock of the index from begin to commit.
+// Whatever it touches is settled before commit. All that is noted on the way lies in the change, so
+// that the index has no scratch state.
 type change struct {
 	*Index
 	happened       bool // something was altered
@@ -11,7 +12,7 @@ type change struct {
 	visibleOutside bool // a transfer of external names would see it
 
 	touched []*endpoint     // to be settled, each once; all of one Service
-	named   map[string]bool // the names of theirs that are settled, of those that several have
+	named   map[string]bool // the names, of those that several endpoints share, that are settled
 }
 
 // begin waits for the lock and begins a change.
@@ -20,7 +21,7 @@ func (x *Index) begin() change {
 	return change{Index: x}
 }
 
-// commit ends c: it raises the serials of those who would see it, and gives back the lock.
+// commit ends c. It raises the serials of the zones where c can be seen, and gives back the lock.
 func (c *change) commit() {
 	if c.happened {
 		c.changes.Add(1)
@@ -34,7 +35,9 @@ func (c *change) commit() {
 	c.mu.Unlock()
 }
 
-// settle derives what follows from the occurrences of the endpoints touched, all of them endpoints of svc.
+// settle derives what follows from the occurrences of the endpoints touched, all of which are of
+// svc: first their states and addresses, then the SRV targets of their names. It forgets endpoints
+// without an occurrence.
 func (c *change) settle(svc *service) {
 	before := c.visible
 	c.happened, c.visible = true, false
@@ -60,7 +63,8 @@ func (c *change) settle(svc *service) {
 	c.visible = c.visible || before
 }
 
-// isNamed reports whether it was asked before whether name is settled: one endpoint settles it for all that have it.
+// isNamed returns false when it is asked about name for the first time, and then true: one endpoint
+// settles the target for all that share the name.
 func (c *change) isNamed(name string) bool {
 	if c.named[name] {
 		return true
@@ -72,8 +76,8 @@ func (c *change) isNamed(name string) bool {
 	return false
 }
 
-// settleState derives the state of e, counts it, and lets its Service have or lose its address. left is how many endpoints there
-// are to settle, e among them.
+// settleState derives the state of e, counts it, and lets its Service have or lose its address.
+// left is how many endpoints there are to settle, e among them.
 func (c *change) settleState(e *endpoint, left int) {
 	svc, was := e.svc, e.state
 	c.count(e, -1)
@@ -81,7 +85,8 @@ func (c *change) settleState(e *endpoint, left int) {
 	if e.in.slice != nil {
 		c.count(e, +1)
 	}
-	if svc.shown && ((was == model.Ready) != (e.state == model.Ready) || c.hostnames(svc) != model.HostnamesReady) {
+	if svc.shown && ((was == model.Ready) != (e.state == model.Ready) ||
+		c.hostnames(svc) != model.HostnamesReady) {
 		c.visible = true
 	}
 
@@ -115,8 +120,8 @@ func (c *change) settleState(e *endpoint, left int) {
 	}
 }
 
-// settleTarget derives the SRV target and ports of the endpoints that share e's name. left is how many endpoints there are to
-// settle, e among them.
+// settleTarget derives the SRV target and ports of the endpoints that share e's name. left is how
+// many endpoints there are to settle, e among them.
 func (c *change) settleTarget(e *endpoint, left int) {
 	svc := e.svc
 	var holder, heir *endpoint

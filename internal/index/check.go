@@ -71,7 +71,8 @@ func (x *Index) Check() error {
 	}
 	for addr, services := range clusterIPs {
 		if len(x.clusterIPs[addr]) != len(services) {
-			return fmt.Errorf("ClusterIP %v is of %d Services, want %d", addr, len(x.clusterIPs[addr]), len(services))
+			return fmt.Errorf("ClusterIP %v is of %d Services, want %d", addr,
+				len(x.clusterIPs[addr]), len(services))
 		}
 	}
 	if len(x.clusterIPs) != len(clusterIPs) {
@@ -117,7 +118,8 @@ func (x *Index) checkExternals() error {
 	}
 	for addr, services := range x.externals {
 		if len(services) == 0 || len(services) != len(externals[addr]) {
-			return fmt.Errorf("external address %v is of %d Services, want %d", addr, len(services), len(externals[addr]))
+			return fmt.Errorf("external address %v is of %d Services, want %d", addr, len(services),
+				len(externals[addr]))
 		}
 		for _, svc := range services {
 			if !externals[addr][svc] {
@@ -158,7 +160,8 @@ func (x *Index) checkSlices(endpoints map[*endpoint]bool) error {
 		}
 		for _, e := range h.endpoints {
 			if e.in.slice == &h.slice {
-				if !endpoints[e] || !e.in.held || e.in.next != nil || e.in.state != model.Ready || e.svc != h.svc || e.svc.spec == nil {
+				if !endpoints[e] || !e.in.held || e.in.next != nil || e.in.state != model.Ready ||
+					e.svc != h.svc || e.svc.spec == nil {
 					return fmt.Errorf("endpoint %v is held, and %+v", e.label(), e.in)
 				}
 				occurrences++
@@ -166,7 +169,9 @@ func (x *Index) checkSlices(endpoints map[*endpoint]bool) error {
 			}
 		}
 	}
-	if n := x.holds.counts; n.Now != held || n.Total != held+n.Ended[holdReturned]+n.Ended[holdExpired]+n.Ended[holdSuperseded]+n.Ended[holdOrphaned] {
+	if n := x.holds.counts; n.Now != held ||
+		n.Total != held+n.Ended[holdReturned]+n.Ended[holdExpired]+
+			n.Ended[holdSuperseded]+n.Ended[holdOrphaned] {
 		return fmt.Errorf("%d endpoints are held, and counted as %+v", held, n)
 	}
 	for e := range endpoints {
@@ -250,8 +255,10 @@ func (x *Index) checkService(svc *service, endpoints map[*endpoint]bool) error {
 		}
 		for i, e := range g.targets {
 			found, ok := readies[target(e)]
-			if !ok || found || int(e.targetAt) != i || e.svc != svc || e.mixed != mixed[target(e)] || !slices.Equal(g.ports, ports[target(e)]) {
-				return fmt.Errorf("target %v: not ready, twice, misplaced, or ports %v, want %v", e.label(), g.ports, ports[target(e)])
+			if !ok || found || int(e.targetAt) != i || e.svc != svc ||
+				e.mixed != mixed[target(e)] || !slices.Equal(g.ports, ports[target(e)]) {
+				return fmt.Errorf("target %v: not ready, twice, misplaced, or ports %v, want %v",
+					e.label(), g.ports, ports[target(e)])
 			}
 			readies[target(e)] = true
 			n++
@@ -289,7 +296,8 @@ func (x *Index) checkReverse(owners map[netip.Addr]int) error {
 	}
 	for p, children := range reverse {
 		if x.reverse[p] != len(children) {
-			return fmt.Errorf("reverse name of %v has %d names below it, want %d", p, x.reverse[p], len(children))
+			return fmt.Errorf("reverse name of %v has %d names below it, want %d", p, x.reverse[p],
+				len(children))
 		}
 	}
 	if len(reverse) != len(x.reverse) {

@@ -8,7 +8,7 @@ import (
 	"github.com/coredns-headless/headless/internal/model"
 )
 
-// namespace returns the namespace called name, a new one if there is none.
+// namespace returns the namespace called name. It makes one if x has no such namespace.
 func (x *Index) namespace(name string) *namespace {
 	ns := x.namespaces[name]
 	if ns == nil {
@@ -42,11 +42,13 @@ func (x *Index) Counts() Counts {
 	return n
 }
 
-// AddStates adds to n how many endpoints x holds, by what metrics call the kind of their Service, and by state.
+// AddStates adds to n how many endpoints x holds, by what metrics call the kind of their Service,
+// and by state.
 func (x *Index) AddStates(n map[string][model.NumStates]int) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	kind, counts := model.UnservedKind, n[model.UnservedKind] // most Services are of the kind of the one before
+	// Most Services are of the kind of the one before.
+	kind, counts := model.UnservedKind, n[model.UnservedKind]
 	for _, ns := range x.namespaces {
 		for _, svc := range ns.services {
 			if k := svc.spec.MetricKind(); k != kind {
@@ -68,7 +70,8 @@ type ServiceContents struct {
 	Slices  []*model.Slice
 }
 
-// AllContents yields what x knows of each Service, of each at one moment, and not all at the same.
+// AllContents yields what x knows of each Service. What it yields of one Service is of one moment;
+// two Services may be of different moments.
 func (x *Index) AllContents() iter.Seq[ServiceContents] {
 	return func(yield func(ServiceContents) bool) {
 		for _, key := range x.knownKeys() {
@@ -86,7 +89,8 @@ func (x *Index) AllContents() iter.Seq[ServiceContents] {
 	}
 }
 
-// knownKeys returns the keys of the Services and of those that are absent and have slices.
+// knownKeys returns the keys of all Services, those among them that are absent and have slices. It
+// takes the lock.
 func (x *Index) knownKeys() []model.Key {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -99,7 +103,8 @@ func (x *Index) knownKeys() []model.Key {
 	return keys
 }
 
-// contents returns what x knows of svc at one moment. Slices without a name of their own get one that no cluster has.
+// contents returns what x knows of svc at one moment. Slices without a name of their own get one
+// that no cluster has.
 func (x *Index) contents(svc *service) ServiceContents {
 	c := ServiceContents{Key: model.Key{Namespace: svc.ns.name, Name: svc.name}, Service: svc.spec}
 	for sl := svc.slices; sl != nil; sl = sl.sibling {
@@ -122,9 +127,10 @@ func (x *Index) PutContents(c *ServiceContents) {
 	}
 }
 
-// isMadeOf reports whether spec says what sl says already.
+// isMadeOf reports whether sl already says what spec says.
 func (x *Index) isMadeOf(sl *slice, spec *model.Slice) bool {
-	if sl.svc.name != spec.Service || len(sl.endpoints) != len(spec.Endpoints) || !slices.Equal(sl.ports, spec.Ports) {
+	if sl.svc.name != spec.Service || len(sl.endpoints) != len(spec.Endpoints) ||
+		!slices.Equal(sl.ports, spec.Ports) {
 		return false
 	}
 	for i, e := range sl.endpoints {
@@ -135,9 +141,12 @@ func (x *Index) isMadeOf(sl *slice, spec *model.Slice) bool {
 	return true
 }
 
-// slice spec returns the spec that sl was made of or, if it is a hold's, what it still holds.
+// sliceSpec returns the spec that sl was made of or, if it is a hold's, what it still holds.
 func (x *Index) sliceSpec(sl *slice) *model.Slice {
-	spec := &model.Slice{Key: sl.id(), Service: sl.svc.name, Ports: sl.ports, Endpoints: make([]model.Endpoint, 0, len(sl.endpoints))}
+	spec := &model.Slice{
+		Key: sl.id(), Service: sl.svc.name, Ports: sl.ports,
+		Endpoints: make([]model.Endpoint, 0, len(sl.endpoints)),
+	}
 	for _, e := range sl.endpoints {
 		if s := x.endpointSpec(e, sl); s.Addr.IsValid() {
 			spec.Endpoints = append(spec.Endpoints, s)
@@ -146,11 +155,14 @@ func (x *Index) sliceSpec(sl *slice) *model.Slice {
 	return spec
 }
 
-// endpointSpec returns what sl says of e, the zero value if nothing.
+// endpointSpec returns what sl says of e, or the zero value if sl does not list it.
 func (x *Index) endpointSpec(e *endpoint, sl *slice) model.Endpoint {
 	for o := &e.in; o != nil; o = o.next {
 		if o.slice == sl {
-			return model.Endpoint{Addr: e.addr(), Name: e.name, PodName: o.podName, Topology: x.topologies[o.topology], State: o.state}
+			return model.Endpoint{
+				Addr: e.addr(), Name: e.name, PodName: o.podName,
+				Topology: x.topologies[o.topology], State: o.state,
+			}
 		}
 	}
 	return model.Endpoint{}

@@ -16,23 +16,23 @@ type Reason uint8
 
 // The reasons.
 const (
-	NoReason          Reason = iota // it has one
+	NoReason          Reason = iota // the name has a record
 	ReasonSyntax                    // no name has this form
 	ReasonNamespace                 // there is no such Namespace, or it is not exposed
 	ReasonService                   // there is no such Service in the Namespace
-	ReasonExternal                  // the Service is an ExternalName: what is below it, or one that leads nowhere
+	ReasonExternal                  // the name is below an ExternalName, or that leads nowhere
 	ReasonClusterIP                 // the Service has no ClusterIP
 	ReasonNoneReady                 // the Service has no ready endpoint
 	ReasonHostname                  // the Service has no endpoint of that name
 	ReasonNotReady                  // the endpoint of that name does not count
 	ReasonPort                      // the Service, or the endpoint, has no such port
 	ReasonTopology                  // the Service has no ready endpoint in that topology zone
-	ReasonPod                       // the name below pod is none, or no Pod's
+	ReasonPod                       // the label below pod is not an address, or not that of a Pod
 	ReasonReverse                   // nothing here has the address, or one below the name
 	ReasonTarget                    // the target of a CNAME does not exist, or not with that type
 	ReasonNonTerminal               // the name exists only for what is below it
 	ReasonType                      // the name has records of other types only
-	ReasonChanged                   // by the time the reason was looked for, there was none any more
+	ReasonChanged                   // the name got a record before the reason was looked for
 )
 
 // reasonTexts are for metrics. They do not change.
@@ -65,7 +65,7 @@ func (c Reason) String() string { return reasonTexts[c] }
 // How much a denial looks at, and tells.
 const (
 	MaxNear  = 3  // names that a denial suggests
-	maxLooks = 16 // endpoints, or ports, that are looked at to find them, besides those whose names are guessed
+	maxLooks = 16 // endpoints or ports looked at, besides guessed names
 )
 
 // Denial says why a lookup found nothing.
@@ -76,17 +76,18 @@ type Denial struct {
 	States  [3]int32    // its endpoints by state
 	ByHand  bool        // it has no selector
 	State   model.State // with ReasonNotReady: of the endpoint
-	// Ports are some that there are, with ReasonPort. Unnamed says that there are some without a name.
+	// With ReasonPort, Ports are some of the ports that exist, and Unnamed says that some have no name.
 	Ports   Nearest[model.PortLabels]
 	Unnamed bool
-	// Names are those of some ready endpoints, with ReasonHostname. A name that is not "" stands without its address.
+	// Names are those of some ready endpoints, with ReasonHostname. A name that is not "" stands
+	// without its address.
 	Names Nearest[model.Label]
 	// Seen says, with ReasonReverse, that an endpoint that is not ready has the address.
 	Seen bool
 }
 
-// Nearest holds the few of many things whose names are most like a label, the most like first. Of those that are equally like it
-// the first that were offered are kept.
+// Nearest holds the few of many things whose names are most like a label, the most like first. Of
+// those that are equally like it the first that were offered are kept.
 type Nearest[T comparable] struct {
 	things   [MaxNear]T
 	likeness [MaxNear]int
@@ -120,7 +121,8 @@ func (n *Nearest[T]) offer(t T, likeness int) {
 	}
 }
 
-// likeness returns how much a and b are alike: it grows with the octets at their starts and ends that are the same.
+// likeness returns how much a and b are alike: it grows with the octets at their starts and ends
+// that are the same.
 func likeness(a, b string) int {
 	short := min(len(a), len(b))
 	start := 0
@@ -134,8 +136,9 @@ func likeness(a, b string) int {
 	return 2*(start+end) - max(len(a), len(b))
 }
 
-// Deny says in d, which is empty, why Lookup finds no name for q that owns a record. q.Kind is qname.NamespaceName, qname.ServiceName or
-// qname.ReverseName. It costs what the lookup does, and a little that does not depend on what x holds.
+// Deny says in d, which is empty, why Lookup finds no name for q that owns a record. q.Kind is
+// qname.NamespaceName, qname.ServiceName or qname.ReverseName. It costs what the lookup does, and a
+// little that does not depend on what x holds.
 func (x *Index) Deny(d *Denial, q *qname.Name) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -268,8 +271,9 @@ func (d *Denial) suggestPorts(ports []model.Port, q *qname.Name) {
 	}
 }
 
-// suggestNames notes names of ready endpoints of svc that are near the one that q asks for: what clients could learn from SRV
-// records. It tries some names that are likely, and those of the first endpoints there are.
+// suggestNames notes names of ready endpoints of svc that are near the one that q asks for: what
+// clients could learn from SRV records. It tries some names that are likely, and those of the first
+// endpoints there are.
 func (x *Index) suggestNames(near *Nearest[model.Label], svc *service, q *qname.Name) {
 	if q.Addr.IsValid() {
 		for e := x.byAddr.first(q.Addr.As16()); e != nil; e = x.byAddr.after(e) {
@@ -330,8 +334,9 @@ func (e *endpoint) ownLabel() model.Label {
 // likely is how many of the names that neighbours returns are taken to be nearer than any other.
 const likely = 3
 
-// neighbours returns names that endpoints of a Service may have if they are numbered, as those of a StatefulSet are, and label is
-// a mistake for one of them. They are "" if label does not end in a number.
+// neighbours returns names that endpoints of a Service may have if they are numbered, as those of a
+// StatefulSet are, and label is a mistake for one of them. They are "" if label does not end in a
+// number.
 func neighbours(label, service string) (names [6]string) {
 	label, cluster, _ := strings.Cut(label, ".")
 	stem := strings.TrimRight(label, "0123456789")
@@ -364,16 +369,18 @@ func neighbours(label, service string) (names [6]string) {
 type Endpoint struct {
 	Addr  netip.Addr
 	State model.State
-	// Names are the labels that name it below its Service. The first is its own, which SRV and PTR records have.
+	// Names are the labels that name it below its Service. The first is its own, which SRV and PTR
+	// records have.
 	Names []string
-	// Topologies are the topology zones that slices say it is in, sorted; none unless they are kept.
+	// Topologies are the topology zones that slices say it is in, sorted. The list is empty unless
+	// x keeps topology zones.
 	Topologies []string
 	// Answers says that it counts for its own name: that the name has its address.
 	Answers bool
 }
 
-// Endpoints returns the endpoints of a Service, whether it is shown or not, in the order of their addresses and names. It costs what
-// the Service holds.
+// Endpoints returns the endpoints of a Service, whether it is shown or not, in the order of their
+// addresses and names. It costs what the Service holds.
 func (x *Index) Endpoints(key model.Key) []Endpoint {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -391,11 +398,13 @@ func (x *Index) Endpoints(key model.Key) []Endpoint {
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b Endpoint) int { return cmp.Or(a.Addr.Compare(b.Addr), slices.Compare(a.Names, b.Names)) })
+	slices.SortFunc(all, func(a, b Endpoint) int {
+		return cmp.Or(a.Addr.Compare(b.Addr), slices.Compare(a.Names, b.Names))
+	})
 	return all
 }
 
-// shown returns what there is to tell of e.
+// shown returns e as people are to see it.
 func (x *Index) shown(e *endpoint) Endpoint {
 	own := string(e.label().Append(nil))
 	shown := Endpoint{Addr: e.addr(), State: e.state, Names: []string{own}}

@@ -35,7 +35,8 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-// TestSuggestionsCostTheSameWhateverTheSize: of 10,000 endpoints a denial looks at a few, and finds those near all the same.
+// TestSuggestionsCostTheSameWhateverTheSize: of 10,000 endpoints a denial looks at a few, and finds
+// those near all the same.
 func TestSuggestionsCostTheSameWhateverTheSize(t *testing.T) {
 	looks := make(map[int]int) // by the size of the Service
 	for _, size := range []int{100, 10000} {
@@ -72,8 +73,8 @@ func TestSuggestionsCostTheSameWhateverTheSize(t *testing.T) {
 	}
 }
 
-// TestEndpointsAreThoseThatLookupsFind compares what is told of endpoints with what their names, their topology zones and their
-// addresses lead to, in random indexes.
+// TestEndpointsAreThoseThatLookupsFind compares what is told of endpoints with what their names,
+// their topology zones and their addresses lead to, in random indexes.
 func TestEndpointsAreThoseThatLookupsFind(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 4))

@@ -8,7 +8,8 @@ import (
 	"github.com/coredns-headless/headless/internal/qname"
 )
 
-// Frozen is an index that nobody changes any more. What takes long to read, and has to be of one moment, is read from it.
+// Frozen is an index that nobody changes any more. What takes long to read, and has to be of one
+// moment, is read from it.
 type Frozen struct{ *Index }
 
 // Freeze returns what x holds at one moment. Readers and writers of x wait only while the endpoints
@@ -39,7 +40,8 @@ func (x *Index) Freeze() Frozen {
 	return Frozen{c}
 }
 
-// Names yields a query for every name that may own records of a Service or of an endpoint, each once: not all of them do.
+// Names yields a query for every name that may own records of a Service or of an endpoint, each
+// once: not all of them do.
 func (f Frozen) Names() iter.Seq[qname.Name] {
 	labels := make(map[*service]map[string]netip.Addr) // the address is set for dashed ones
 	ports := make(map[*service]map[model.PortLabels]bool)
@@ -80,7 +82,8 @@ func (f Frozen) Names() iter.Seq[qname.Name] {
 			for label, addr := range labels[svc] {
 				for p := range ports[svc] {
 					q := qname.Name{
-						Kind: qname.ServiceName, Namespace: svc.ns.name, Service: svc.name, Hostname: label, Addr: addr,
+						Kind: qname.ServiceName, Namespace: svc.ns.name, Service: svc.name,
+						Hostname: label, Addr: addr,
 						Port: p.Name, Proto: p.Proto,
 					}
 					if !yield(q) {

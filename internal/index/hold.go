@@ -7,11 +7,12 @@ import (
 	"github.com/coredns-headless/headless/internal/model"
 )
 
-// holds are the endpoints that the index goes on serving although no slice lists them: the control plane took them away by
-// rewriting a slice whose ports change, or by deleting it, and is about to list them elsewhere (behaviour section 4). To the rest
-// of the index such an endpoint is one of a slice that only we know.
+// holds are the endpoints that the index goes on serving although no slice lists them: the control
+// plane took them away by rewriting a slice whose ports change, or by deleting it, and is about to
+// list them elsewhere (behaviour section 4). To the rest of the index such an endpoint is one of a
+// slice that only we know.
 type holds struct {
-	time   time.Duration // how long each is held; 0: none is
+	time   time.Duration // how long each is held; with 0 endpoints are not held
 	queue  []*hold       // the oldest first
 	timer  *time.Timer   // runs while the queue is not empty
 	counts HoldCounts
@@ -53,14 +54,15 @@ func (n *HoldCounts) Add(o HoldCounts) {
 	}
 }
 
-// Holding returns how many endpoints x holds, and held.
+// Holding returns how many endpoints x holds now, and how many it has held.
 func (x *Index) Holding() HoldCounts {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.holds.counts
 }
 
-// newHold returns a hold for those endpoints that sl is about to lose, or nil if they are not to be held.
+// newHold returns a hold for those endpoints that sl, which may be nil, is about to lose. It returns
+// nil if they are not to be held.
 func (x *Index) newHold(sl *slice) *hold {
 	if x.holds.time == 0 || sl == nil || sl.moved || sl.svc.spec == nil {
 		return nil
@@ -68,7 +70,8 @@ func (x *Index) newHold(sl *slice) *hold {
 	return &hold{slice: slice{svc: sl.svc, ports: sl.ports}}
 }
 
-// add holds e, which no slice lists any more and of which the last one said o, if it was ready.
+// add holds e if no slice lists it any more and it was ready. o is what the last slice said of it. h
+// may be nil, which holds nothing.
 func (h *hold) add(e *endpoint, o occurrence) {
 	if h == nil || e.in.slice != nil || o.state != model.Ready {
 		return
@@ -78,7 +81,7 @@ func (h *hold) add(e *endpoint, o occurrence) {
 	h.endpoints = append(h.endpoints, e)
 }
 
-// startHold lets the time of h, which may be nil, begin.
+// startHold begins the time of h, which may be nil or empty, and starts the timer if it is the first.
 func (x *Index) startHold(h *hold) {
 	if h == nil || len(h.endpoints) == 0 {
 		return
@@ -92,17 +95,17 @@ func (x *Index) startHold(h *hold) {
 	}
 }
 
-// endHold ends that e is held. Whoever does that has still to settle e.
+// endHold ends the hold of e, and notes why. The caller has to settle e afterwards.
 func (c *change) endHold(e *endpoint, why HoldEnd) {
 	e.in = occurrence{}
 	c.holds.counts.Now--
 	c.holds.counts.Ended[why]++
 }
 
-// endHolds ends what h still holds.
+// endHolds ends the hold of each endpoint that h still holds, and settles them.
 func (c *change) endHolds(h *hold, why HoldEnd) {
 	if h.endpoints == nil {
-		return // that was before
+		return // h has ended before
 	}
 	for _, e := range h.endpoints {
 		if e.in.slice == &h.slice {
@@ -115,9 +118,9 @@ func (c *change) endHolds(h *hold, why HoldEnd) {
 	c.settle(h.svc)
 }
 
-// supersede ends the holds that e, a new endpoint, makes implausible: its hostname has a new address in its Service, or its
-// address a new name anywhere. An endpoint that was there before says nothing: one pod may be in several Services, and have an
-// address of each family.
+// supersede ends the holds that e, a new endpoint, makes implausible: its hostname has a new
+// address in its Service, or its address a new name anywhere. An endpoint that was there before
+// says nothing: one pod may be in several Services, and have an address of each family.
 func (c *change) supersede(e *endpoint) {
 	if c.holds.counts.Now == 0 {
 		return
@@ -151,7 +154,7 @@ func (c *change) orphanHolds(svc *service) {
 	}
 }
 
-// expireHolds ends the holds whose time is over.
+// expireHolds ends the holds whose time is over. The timer calls it, without the lock.
 func (x *Index) expireHolds() {
 	c := x.begin()
 	defer c.commit()

@@ -44,7 +44,8 @@ func TestIndexHoldsAsTheModelDoesOverRandomHistories(t *testing.T) {
 	}
 }
 
-// TestIndexHolds plays what a watch may say of three pods of Service web, each in a slice of its own, and asks which of them answer.
+// TestIndexHolds plays what a watch may say of three pods of Service web, each in a slice of its
+// own, and asks which of them answer.
 func TestIndexHolds(t *testing.T) {
 	const hold = 5 * time.Second
 	slice := func(n int, numbers []uint16, pods ...int) *model.Slice {
@@ -87,14 +88,26 @@ func TestIndexHolds(t *testing.T) {
 		{"what leaves a slice whose ports stay is gone", []func(*Index){put(slice(1, old))}, []int{2, 3}, nil, []int{2, 3}},
 		{"so is what leaves one that has no ports any more", []func(*Index){put(slice(1, nil))}, []int{2, 3}, nil, []int{2, 3}},
 		{"one seen not ready is gone", []func(*Index){put(with(slice(1, old, 1), func(s *model.Slice) { s.Endpoints[0].State = model.NotReady })), drop(1)}, []int{2, 3}, nil, []int{2, 3}},
-		{"one seen terminating is gone", []func(*Index){put(with(slice(1, old, 1), func(s *model.Slice) { s.Endpoints[0].State = model.Serving })), put(slice(1, edited))}, []int{2, 3}, nil, []int{2, 3}},
+		{
+			"one seen terminating is gone",
+			[]func(*Index){put(with(slice(1, old, 1), func(s *model.Slice) { s.Endpoints[0].State = model.Serving })), put(slice(1, edited))},
+			[]int{2, 3},
+			nil,
+			[]int{2, 3},
+		},
 		{"one in another slice too needs no hold", []func(*Index){put(slice(4, edited, 1)), drop(1), put(slice(4, edited))}, []int{2, 3}, nil, []int{2, 3}},
 		{"a relabelled slice is not held", []func(*Index){put(with(slice(1, edited, 1), func(s *model.Slice) { s.Service = "db" }))}, []int{2, 3}, nil, []int{2, 3}},
 		{"one without the label neither", []func(*Index){put(with(slice(1, edited, 1), func(s *model.Slice) { s.Service = "" }))}, []int{2, 3}, nil, []int{2, 3}},
 		{"nor in the Service that it came to, when the control plane deletes it there", []func(*Index){
 			put(with(slice(9, old, 9), func(s *model.Slice) { s.Service = "db" })), put(slice(9, old, 9)), func(x *Index) { x.DropSlice(model.Key{Namespace: "n", Name: "slice-9"}) },
 		}, []int{1, 2, 3}, nil, []int{1, 2, 3}},
-		{"a list ends nothing early and holds nothing", []func(*Index){drop(1), func(x *Index) { x.ReplaceSlices(slices.Values([]*model.Slice{slice(3, edited, 3)})) }}, []int{1, 3}, map[int]uint16{3: 8080}, []int{3}},
+		{
+			"a list ends nothing early and holds nothing",
+			[]func(*Index){drop(1), func(x *Index) { x.ReplaceSlices(slices.Values([]*model.Slice{slice(3, edited, 3)})) }},
+			[]int{1, 3},
+			map[int]uint16{3: 8080},
+			[]int{3},
+		},
 		{"a new endpoint with the hostname ends it", []func(*Index){drop(1), other("web", 9, "web-1")}, []int{2, 3}, nil, []int{2, 3}},
 		{"in the same change too", []func(*Index){put(with(slice(1, edited, 9), func(s *model.Slice) { s.Endpoints[0].Name = "web-1" }))}, []int{2, 3, 9}, map[int]uint16{9: 8080}, []int{2, 3, 9}},
 		{"in another Service it does not", []func(*Index){drop(1), other("db", 9, "web-1")}, []int{1, 2, 3}, nil, []int{2, 3}},
@@ -136,7 +149,8 @@ func TestIndexHolds(t *testing.T) {
 
 func podAddr(pod int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(pod)}) }
 
-// checkPods checks that the pods, and no others, answer to their names, with their ports and PTRs, and to that of Service web.
+// checkPods checks that the pods, and no others, answer to their names, with their ports and PTRs,
+// and to that of Service web.
 func checkPods(t *testing.T, when string, x *Index, pods []int, ports map[int]uint16) {
 	t.Helper()
 	if err := x.Check(); err != nil {

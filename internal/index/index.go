@@ -1,5 +1,5 @@
-// Package index holds what DNS needs to know of a cluster, and answers lookups of names from it: whether the name exists, what it
-// owns, and if nothing, why not.
+// Package index holds what DNS needs to know of a cluster, and answers lookups of names from it:
+// whether the name exists, what it owns, and why it owns nothing if that is so.
 package index
 
 import (
@@ -20,12 +20,13 @@ import (
 
 // Index holds what DNS needs to know of a cluster's Services, EndpointSlices and Namespaces.
 //
-//   - To change it: the methods Put…, Drop… and Replace…, from any goroutine; the cost is that of the object that changed.
-//   - To read it: Lookup, Deny, Nameservers, Serial, and their counterparts for external names, from any goroutine. What they
-//     return is the caller's.
+//   - To change it: the methods Put…, Drop… and Replace…, from any goroutine; the cost is that of
+//     the object that changed.
+//   - To read it: Lookup, Deny, Nameservers, Serial, and their counterparts for external names,
+//     from any goroutine. What they return is the caller's.
 //
-// Its content depends on the objects that were put and not dropped, never on the order in which they came: a slice may come
-// before its Service, and either before their Namespace.
+// Its content depends on the objects that were put and not dropped, never on the order in which
+// they came: a slice may come before its Service, and either before their Namespace.
 type Index struct {
 	policy      model.Policy     // of Services without an annotation; never model.NotReady
 	ignoreEmpty bool             // ClusterIP Services without ready endpoints have no name
@@ -51,21 +52,23 @@ type Index struct {
 	externals map[netip.Addr][]*service
 	// externalReverse holds what is above the addresses in externals.
 	externalReverse reverseTree
-	// clusters counts the endpoints by state that are named <hostname>.<cluster>, by their Services and clusters.
+	// clusters counts the endpoints by state that are named <hostname>.<cluster>, by their Services
+	// and clusters.
 	clusters map[hostKey][3]int32
-	// topologies holds the topology zones of endpoints, topologyIDs their positions in it. The first is "", none.
+	// topologies holds the topology zones of endpoints, and topologyIDs their positions in it. The
+	// first is "", for endpoints without a topology zone.
 	topologies  []string
 	topologyIDs map[string]uint16
 	holds       holds
 }
 
-// reverseTree counts, for each empty non-terminal above the reverse names of some addresses, the names one label below it that
-// exist.
+// reverseTree counts, for each empty non-terminal above the reverse names of some addresses, the
+// names one label below it that exist.
 type reverseTree map[netip.Prefix]int
 
-// New returns an empty index that holds nothing. Endpoints answer to their own names as p says, unless their Service's annotation says
-// otherwise. It
-// holds an endpoint for the time hold (behaviour section 4).
+// New returns an empty index. Endpoints answer to their own names as p says, unless the annotation
+// of their Service says otherwise. With ignoreEmpty, a ClusterIP Service without ready endpoints has
+// no name. An endpoint that no slice lists any more is held for the time hold (behaviour section 4).
 func New(p model.Policy, ignoreEmpty bool, hold time.Duration) *Index {
 	x := &Index{
 		policy:          p,
@@ -89,7 +92,8 @@ func New(p model.Policy, ignoreEmpty bool, hold time.Duration) *Index {
 	return x
 }
 
-// namespace holds the Services of one namespace. It is kept while the namespace exists or anything in it does.
+// namespace holds the Services of one namespace. It is kept while the namespace exists or anything
+// in it does.
 type namespace struct {
 	name     string
 	exists   bool // the namespace is in the cluster and exposed
@@ -101,11 +105,13 @@ type service struct {
 	ns   *namespace
 	name string
 	spec *model.Service // nil while the Service is absent; replaced, never modified
-	// shown says that the Service and its Namespace exist: only then does the Service own names and addresses.
+	// shown says that the Service and its Namespace exist: only then does the Service own names and
+	// addresses.
 	shown bool
 	// ownsIPs says that the reverse names of the ClusterIPs exist because of this Service.
 	ownsIPs bool
-	// slices is the first of the slices that name this Service, and of those that hold endpoints of it, linked through sibling.
+	// slices is the first of the slices that name this Service, and of those that hold endpoints of
+	// it, linked through sibling.
 	slices *slice
 	// mixed counts the targets that are mixed.
 	mixed int32
@@ -113,7 +119,8 @@ type service struct {
 	states [3]int32
 	// ready holds, by family, the distinct addresses of ready endpoints.
 	ready [2]addressSet
-	// groups holds the SRV targets: one ready endpoint for each name, grouped by the ports of that name. No group is empty.
+	// groups holds the SRV targets: one ready endpoint for each name, grouped by the ports of that
+	// name. No group is empty.
 	groups []*group
 }
 
@@ -127,13 +134,15 @@ type group struct {
 // slice is an EndpointSlice.
 type slice struct {
 	svc       *service
-	name      string       // "" for one that no list or watch knows by a name: a hold's, or one about to be removed
+	name      string       // "" for a hold's, and for one about to be removed
 	ports     []model.Port // sorted, distinct; never modified
 	endpoints []*endpoint
 	next      *slice // of its chain in the index's slices
 	sibling   *slice // the next of its Service
 	turn      bool   // differs from one version to the next
-	moved     bool   // it was another Service's: who moved it is not the control plane, which is about to take it away
+	// moved says that it was another Service's. The control plane does not move slices, and is about
+	// to take it away.
+	moved bool
 }
 
 // id returns the key of sl, which is in the namespace of its Service.
@@ -152,12 +161,16 @@ type hostKey struct {
 type endpoint struct {
 	svc      *service
 	ip       Octets
-	name     string      // "" when the endpoint is named by its dashed address
-	sameAddr *endpoint   // the next of its chain in byAddr
-	sameName *endpoint   // the next of its chain in byName
-	in       occurrence  // the first of the slices that list this endpoint
-	readyAt  int32       // the position of addr in svc.ready, or -1: one endpoint of the Service with this address holds it
-	targetAt int32       // the position in its group's targets, or -1: one endpoint of the Service with this name holds it
+	name     string     // "" when the endpoint is named by its dashed address
+	sameAddr *endpoint  // the next of its chain in byAddr
+	sameName *endpoint  // the next of its chain in byName
+	in       occurrence // the first of the slices that list this endpoint
+	// readyAt is the position of the address in svc.ready, or -1. Of the endpoints of a Service with
+	// one address, one holds it.
+	readyAt int32
+	// targetAt is the position in its group's targets, or -1. Of the endpoints of a Service with one
+	// name, one holds it.
+	targetAt int32
 	state    model.State // the best of its occurrences'
 	mixed    bool        // targetAt is not -1, and some endpoint of that name lacks a port of the group
 	shared   bool        // another endpoint of the Service has, or had, the name
@@ -169,10 +182,10 @@ type occurrence struct {
 	slice    *slice // nil when the endpoint is in no slice
 	next     *occurrence
 	state    model.State
-	podName  bool   // the name is a pod's name, not a hostname, and the dashed address names the endpoint as well
+	podName  bool   // the name is a pod's; the dashed address names the endpoint as well
 	held     bool   // slice is a hold's, and lists the endpoint alone
 	turn     bool   // slice's, when it listed the endpoint last
-	topology uint16 // the position of the topology zone in the index's zones
+	topology uint16 // the position of the topology zone in the index's topologies
 }
 
 // addressSet holds addresses of one family as octets, one address behind the other, in no order.
@@ -320,8 +333,8 @@ func (svc *service) claimedIPs(ignoreEmpty bool) []netip.Addr {
 	return svc.spec.ClusterIPs
 }
 
-// isOutside reports whether a transfer of external names may have some of svc: its external addresses and names or, if there
-// are none and it is headless, its endpoints.
+// isOutside reports whether a transfer of external names may have some of svc: its external
+// addresses and names or, if it is headless and has neither, its endpoints.
 func (svc *service) isOutside() bool {
 	return svc.shown && (svc.spec.External != nil || svc.spec.Kind == model.Headless)
 }
@@ -372,7 +385,8 @@ func (x *Index) ownIPs(svc *service, owns bool) {
 	}
 }
 
-// ownAddress says whether the reverse name of e's address exists because of e, which holds the address for its Service.
+// ownAddress says whether the reverse name of e's address exists because of e, which holds the
+// address for its Service.
 func (x *Index) ownAddress(e *endpoint, owns bool) {
 	if e.owns == owns {
 		return
@@ -381,7 +395,8 @@ func (x *Index) ownAddress(e *endpoint, owns bool) {
 	x.ownersChanged(e.addr(), owns)
 }
 
-// ownersChanged notes that addr has one owner more, or less. Its reverse name comes with the first and goes with the last.
+// ownersChanged notes that addr has one owner more, or less. Its reverse name comes with the first
+// and goes with the last.
 func (x *Index) ownersChanged(addr netip.Addr, more bool) {
 	switch n := x.owners(addr); {
 	case more && n == 1:
@@ -391,7 +406,7 @@ func (x *Index) ownersChanged(addr netip.Addr, more bool) {
 	}
 }
 
-// owners returns how many Services and endpoints there are because of which addr has a reverse name.
+// owners returns how many Services and endpoints own addr. Its reverse name exists if any does.
 func (x *Index) owners(addr netip.Addr) int {
 	n := 0
 	for e := x.byAddr.first(addr.As16()); e != nil; e = x.byAddr.after(e) {
@@ -407,7 +422,8 @@ func (x *Index) owners(addr netip.Addr) int {
 	return n
 }
 
-// grow counts that the reverse name of addr comes (by is +1) or goes (-1), and with it perhaps some of those above it.
+// grow counts that the reverse name of addr comes (by is +1) or goes (-1), and with it perhaps some
+// of those above it.
 func (t reverseTree) grow(addr netip.Addr, by int) {
 	for p := netip.PrefixFrom(addr, addr.BitLen()); p.Bits() > 0; {
 		p = qname.Parent(p)
@@ -423,8 +439,9 @@ func (t reverseTree) grow(addr netip.Addr, by int) {
 	}
 }
 
-// PutSlice adds a slice or replaces it. An endpoint that is in the old version and the new, or in another slice, is
-// present throughout: what the new version lists is retained before what the old one listed is released.
+// PutSlice adds a slice or replaces it. An endpoint that is in the old version and the new, or in
+// another slice, is present throughout: what the new version lists is retained before what the old
+// one listed is released.
 func (x *Index) PutSlice(spec *model.Slice) {
 	c := x.begin()
 	defer c.commit()
@@ -473,8 +490,9 @@ func replace[S interface{ ID() model.Key }](specs iter.Seq[S], put func(S), drop
 	}
 }
 
-// ReplaceSlices makes specs all the slices there are. An endpoint that was present and is in specs is present throughout: the
-// slices that change or go are released when all of specs are put. Readers wait no longer than for one slice.
+// ReplaceSlices makes specs all the slices there are. An endpoint that was present and is in specs
+// is present throughout: the slices that change or go are released when all of specs are put.
+// Readers wait for one slice at most, and once for a pass over the keys of all slices.
 func (x *Index) ReplaceSlices(specs iter.Seq[*model.Slice]) {
 	var stale []*slice
 	retire := func(sl *slice) {
@@ -522,8 +540,8 @@ func (c *change) addSlice(spec *model.Slice, old *slice) {
 	c.fill(sl, spec, nil)
 }
 
-// removeSlice takes back all that sl says, but for what h holds, and forgets its Service if nothing else is known of it. sl and h
-// may be nil.
+// removeSlice takes back all that sl says, except what h holds, and forgets its Service if nothing
+// else is known of it. Both sl and h may be nil.
 func (c *change) removeSlice(sl *slice, h *hold) {
 	if sl == nil {
 		return
@@ -614,8 +632,9 @@ func (x *Index) holder(svc *service, addr netip.Addr) *endpoint {
 	return e
 }
 
-// fit returns s with room for size more elements. If it has to move, it gets room for n times as many, and for an eighth of what
-// there is: there are many short ones, and append would double them.
+// fit returns s with room for size more elements. If s has to move, it gets room for n times as many
+// elements, and for an eighth of its length. Most such lists are short, and append would double
+// them.
 func fit[S ~[]E, E any](s S, size, n int) S {
 	if cap(s)-len(s) >= size {
 		return s
@@ -653,7 +672,9 @@ func (svc *service) join(ports []model.Port, e *endpoint, mixed bool, left int) 
 	i := slices.IndexFunc(svc.groups, func(g *group) bool { return model.Identical(g.ports, ports) })
 	if i < 0 {
 		sum := model.SumOf(ports)
-		i = slices.IndexFunc(svc.groups, func(g *group) bool { return g.sum == sum && slices.Equal(g.ports, ports) })
+		i = slices.IndexFunc(svc.groups, func(g *group) bool {
+			return g.sum == sum && slices.Equal(g.ports, ports)
+		})
 		if i < 0 {
 			i = len(svc.groups)
 			svc.groups = append(svc.groups, &group{ports: ports, sum: sum})
@@ -686,7 +707,7 @@ func without[E comparable](s []E, e E) []E {
 	return slices.DeleteFunc(s, func(o E) bool { return o == e })
 }
 
-// service returns the service at key, a new one if there is none.
+// service returns the service at key. It makes one if x knows nothing of it.
 func (x *Index) service(key model.Key) *service {
 	ns := x.namespace(key.Namespace)
 	svc := ns.services[key.Name]
@@ -768,7 +789,8 @@ func (x *Index) count(e *endpoint, by int32) {
 	}
 }
 
-// topologyID returns the position of a topology zone in x.zones. Past 65,535 zones it is that of none.
+// topologyID returns the position of a topology zone in x.topologies, which it may add. When there
+// are 65,535 already, a new one gets position 0, that of endpoints without a topology zone.
 func (x *Index) topologyID(zone string) uint16 {
 	id, ok := x.topologyIDs[zone]
 	if !ok && len(x.topologies) <= math.MaxUint16 {
@@ -779,7 +801,8 @@ func (x *Index) topologyID(zone string) uint16 {
 	return id
 }
 
-// retain records what sl says of e, and reports whether that is news, and whether sl has listed e before in the same version.
+// retain records what sl says of e, and reports whether that is news, and whether sl has listed e
+// before in the same version.
 func (e *endpoint) retain(sl *slice, es model.Endpoint, zone uint16) (isNews, again bool) {
 	o := &e.in
 	for o.slice != sl && o.next != nil {
@@ -825,7 +848,7 @@ func (e *endpoint) release(sl *slice) occurrence {
 	return said
 }
 
-// best returns the best state that a slice gives e.
+// best returns the best of the states that slices give e.
 func (e *endpoint) best() model.State {
 	s := model.NotReady
 	for o := &e.in; o != nil; o = o.next {
@@ -855,10 +878,11 @@ func (e *endpoint) ports() []model.Port {
 	return ports
 }
 
-// dashed reports whether e's dashed address is a name of e: it has no other, or that of its pod.
+// dashed reports whether e's dashed address is a name of e. It is one if e has no other name, or
+// only the name of its pod.
 func (e *endpoint) dashed() bool { return !e.hasHostname() }
 
-// hasHostname reports whether a slice says that e's name is a hostname, and no pod's.
+// hasHostname reports whether a slice says that e's name is a hostname, not the name of a pod.
 func (e *endpoint) hasHostname() bool {
 	for o := &e.in; o != nil; o = o.next {
 		if o.slice != nil && e.name != "" && !o.podName {
@@ -889,7 +913,7 @@ func (e *endpoint) octets() Octets { return e.ip }
 
 func (e *endpoint) hostKey() hostKey { return hostKey{e.svc, e.name} }
 
-// Reserve makes room for about so many endpoints, to put them faster.
+// Reserve makes room for so many endpoints in all, about, so that putting them is faster.
 func (x *Index) Reserve(endpoints int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -109,8 +109,8 @@ func (m *dumbIndex) holdFrom(old, spec *model.Slice, before map[modelID]bool) {
 	}
 }
 
-// settle ends the holds of endpoints that are listed again, and of those whose name or address a new one has, which was not listed
-// before and not held.
+// settle ends the holds of endpoints that are listed again, and of those whose name or address a
+// new one has, which was not listed before and not held.
 func (m *dumbIndex) settle(before map[modelID]bool) {
 	after := m.listed()
 	var created []modelID
@@ -163,7 +163,8 @@ type modelEndpoint struct {
 	zones    map[string]bool
 }
 
-// endpoints returns the endpoints of a Service, by address and name. It derives them once a change, which history tells it.
+// endpoints returns the endpoints of a Service, by address and name. It derives them once a change,
+// which history tells it.
 func (m *dumbIndex) endpoints(key model.Key) map[model.Label]*modelEndpoint {
 	if all, ok := m.derived[key]; ok {
 		return all
@@ -641,7 +642,8 @@ func step(r *rand.Rand, x *Index, m *dumbIndex) string {
 	default:
 		s := modeltest.RandomSlice(r)
 		if len(m.slices) > 0 && r.IntN(2) == 0 {
-			// As the control plane edits: the ports change, and some endpoints go or, from another slice or a hold, come.
+			// As the control plane edits: the ports change, and some endpoints go or, from another
+			// slice or a hold, come.
 			s = new(*modeltest.PickOne(r, slices.SortedFunc(maps.Values(m.slices), func(a, b *model.Slice) int { return a.Compare(b.Key) })))
 			s.Ports = modeltest.PickSome(r, modeltest.Universe.Ports)
 			var all []model.Endpoint
@@ -659,7 +661,8 @@ func step(r *rand.Rand, x *Index, m *dumbIndex) string {
 	}
 }
 
-// history changes x and m in the same random ways, calls pause after each, and holds the answers of x against those of m.
+// history changes x and m in the same random ways, calls pause after each, and holds the answers of
+// x against those of m.
 func history(t *testing.T, r *rand.Rand, x *Index, m *dumbIndex, pause func() string) {
 	const (
 		steps  = 300
@@ -778,8 +781,8 @@ func TestIndexDependsOnObjectsNotOnTheirOrder(t *testing.T) {
 	}
 }
 
-// bigIndex returns an index with one headless Service web in namespace n that has size ready pods web-0, web-1 and so on,
-// 100 in a slice.
+// bigIndex returns an index with one headless Service web in namespace n that has size ready pods
+// web-0, web-1 and so on, 100 in a slice.
 func bigIndex(size int) *Index {
 	x := New(model.HostnamesReady, false, 0)
 	x.PutNamespace(&model.Namespace{Key: model.Key{Name: "n"}})
@@ -829,7 +832,8 @@ func TestIndexKeepsAMovingEndpointThroughout(t *testing.T) {
 			}
 		}
 	})
-	// The endpoint goes from slice to slice, always present in one; then its slice is replaced by a list with another.
+	// The endpoint goes from slice to slice, always present in one; then its slice is replaced by a
+	// list with another.
 	here, there := modeltest.BigSlice(0, 1, model.Ready), modeltest.BigSlice(0, 1, model.Ready)
 	there.Name = "other"
 	for range 2000 {

@@ -27,8 +27,8 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-// TestIndexTakesLittleMemory holds the memory of an index of 10,000 Services and 100,000 endpoints to what design section 5 leaves
-// of 25 MB for a process that takes 4.9 MB when it is empty.
+// TestIndexTakesLittleMemory holds the memory of an index of 10,000 Services and 100,000 endpoints
+// to what design section 5 leaves of 25 MB for a process that takes 4.9 MB when it is empty.
 func TestIndexTakesLittleMemory(t *testing.T) {
 	const most = 20.5e6
 	for _, hostnames := range []bool{false, true} {
@@ -42,8 +42,8 @@ func TestIndexTakesLittleMemory(t *testing.T) {
 	}
 }
 
-// TestIndexDoesNotGrowUnderChurn replaces every pod of 100 Services, as rolling restarts do, again and again: by pods with other
-// addresses, names and slices.
+// TestIndexDoesNotGrowUnderChurn replaces every pod of 100 Services, as rolling restarts do, again
+// and again: by pods with other addresses, names and slices.
 func TestIndexDoesNotGrowUnderChurn(t *testing.T) {
 	const (
 		services = 100

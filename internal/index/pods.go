@@ -10,8 +10,8 @@ import (
 	"github.com/coredns-headless/headless/internal/model"
 )
 
-// Pods holds the Pods of a cluster by address: for their names below pod, and for what other plugins ask about a client. Its
-// methods are safe for concurrent use.
+// Pods holds the Pods of a cluster by address: for their names below pod, and for what other
+// plugins ask about a client. Its methods are safe for concurrent use.
 type Pods struct {
 	mu      sync.RWMutex // guards the fields below
 	byKey   map[model.Key]*model.Pod
@@ -19,7 +19,7 @@ type Pods struct {
 	changes uint64                      // so far
 }
 
-// NewPods returns a Pods that holds none.
+// NewPods returns an empty Pods.
 func NewPods() *Pods {
 	return &Pods{byKey: make(map[model.Key]*model.Pod), byAddr: make(map[netip.Addr][]*model.Pod)}
 }
@@ -96,10 +96,12 @@ func (p *Pods) Keys() []model.Key {
 func (p *Pods) In(namespace string, addr netip.Addr) bool {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return slices.ContainsFunc(p.byAddr[addr], func(spec *model.Pod) bool { return spec.Namespace == namespace })
+	return slices.ContainsFunc(p.byAddr[addr],
+		func(spec *model.Pod) bool { return spec.Namespace == namespace })
 }
 
-// At returns the Pod that has addr, or nil. Of several, which share a node's address, it is always the same one.
+// At returns the Pod that has addr, or nil. Of several, which share a node's address, it is always
+// the same one.
 func (p *Pods) At(addr netip.Addr) *model.Pod {
 	p.mu.RLock()
 	defer p.mu.RUnlock()

@@ -6,9 +6,10 @@ import (
 	"slices"
 )
 
-// table finds values of type E by a key that many may share. The values are linked through a field of their own, so that
-// the table costs little more than that: 8 to 10 octets a value, where a map costs 40 and more. It grows and shrinks by one
-// chain at a time (linear hashing, Litwin 1980), so that no change waits until all are moved.
+// table finds values of type E by a key that many may share. The values are linked through a field
+// of their own, so that the table costs little more than that: 8 to 10 octets a value, where a map
+// costs 40 and more. It grows and shrinks by one chain at a time (linear hashing, Litwin 1980), so
+// that no change waits until all are moved.
 //
 // To go through the values of one key, without changing the table meanwhile:
 //
@@ -19,7 +20,7 @@ type table[K comparable, E any] struct {
 	seed   maphash.Seed
 	chains []*E
 	n      int // values; between half as many as chains and as many
-	level  int // the greatest power of two below the number of chains; 1 if there is but one
+	level  int // the greatest power of two below the number of chains; 1 for one chain
 }
 
 func newTable[K comparable, E any](key func(*E) K, next func(*E) **E) table[K, E] {
@@ -92,7 +93,7 @@ func (t *table[K, E]) place(e *E) {
 	}
 }
 
-// reserve makes room for n values in all: adding up to so many splits no chain.
+// reserve makes room for n values in all: while the table has no more, adding one splits no chain.
 func (t *table[K, E]) reserve(n int) {
 	t.chains = slices.Grow(t.chains, max(0, n-len(t.chains)))
 	for len(t.chains) < n {

@@ -40,11 +40,12 @@ func (w Want) Family() model.Family { return model.Family(w - WantA) }
 type View struct {
 	Outcome  Outcome
 	Headless bool   // the name belongs to a headless Service
-	CNAME    string // the CNAME's target, a lower-case FQDN: then there is nothing else
-	// Addrs holds addresses of the family wanted, octets one behind the other; total is how many there are in all.
+	CNAME    string // the CNAME's target, a lower-case FQDN; the other fields are empty then
+	// Addrs holds addresses of the family wanted, octets one behind the other; Total is how many
+	// there are in all.
 	Addrs []byte
 	Total int
-	// Targets holds SRV targets; total is how many SRV records there are in all.
+	// Targets holds SRV targets; Total is how many SRV records there are in all.
 	Targets []Target
 	// Pointers holds the PTR targets in the order in which they are to be given.
 	Pointers []Pointer
@@ -74,10 +75,11 @@ type Nameserver struct {
 type ExternalView struct {
 	Outcome  Outcome
 	Headless bool           // the name belongs to a headless Service, and leads to its endpoints
-	Hosts    []ExternalHost // none unless outcome is found
+	Hosts    []ExternalHost // empty unless the outcome is Found
 }
 
-// ExternalHost is one address or name at which a Service, or an endpoint of it, is reached from outside the cluster.
+// ExternalHost is one address or name at which a Service, or an endpoint of it, is reached from
+// outside the cluster.
 type ExternalHost struct {
 	Pointer              // to the Service, or to the endpoint
 	Addr    netip.Addr   // not valid for a name
@@ -85,8 +87,8 @@ type ExternalHost struct {
 	Ports   []model.Port // sorted, distinct; never modified
 }
 
-// Lookup says whether the name that q stands for exists, and fetches up to limit of the records wanted. q.kind is
-// qname.NamespaceName, qname.ServiceName or qname.ReverseName.
+// Lookup says whether the name that q stands for exists, and copies up to limit of the records
+// wanted. q.Kind is qname.NamespaceName, qname.ServiceName or qname.ReverseName.
 func (x *Index) Lookup(q *qname.Name, w Want, limit int) (v View) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -116,13 +118,13 @@ func (x *Index) Lookup(q *qname.Name, w Want, limit int) (v View) {
 	return v
 }
 
-// exposed reports whether namespace is in the cluster and exposed.
+// exposed is HasNamespace for callers that have the lock.
 func (x *Index) exposed(namespace string) bool {
 	ns := x.namespaces[namespace]
 	return ns != nil && ns.exists
 }
 
-// HasNamespace is exposed for those who do not hold the lock.
+// HasNamespace reports whether a namespace is in the cluster and exposed.
 func (x *Index) HasNamespace(name string) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -185,7 +187,8 @@ func pick(addrs []netip.Addr, f model.Family, limit int) (window []byte, total i
 	return window, total
 }
 
-// above returns the outcome for a Service's own name when it owns nothing: it exists if the name of an endpoint does.
+// above returns the outcome for a Service's own name when it owns nothing: it exists if the name of
+// an endpoint does.
 func (x *Index) above(svc *service, q *qname.Name) Outcome {
 	if q.Proto != "" {
 		return NameError
@@ -198,8 +201,8 @@ func (x *Index) above(svc *service, q *qname.Name) Outcome {
 	return NameError
 }
 
-// portOutcome returns the outcome for a name below one that has ports: _port._proto exists if there is such a port,
-// _proto if there is a named port of that protocol, and the name itself always.
+// portOutcome returns the outcome for a name below one that has ports: _port._proto exists if there
+// is such a port, _proto if there is a named port of that protocol, and the name itself always.
 func portOutcome(ports []model.Port, q *qname.Name) Outcome {
 	if q.Proto == "" {
 		return Found
@@ -218,7 +221,8 @@ func portOutcome(ports []model.Port, q *qname.Name) Outcome {
 	return best
 }
 
-// match returns the distinct numbers of those ports that q asks for: all of them, or those of one name and protocol.
+// match returns the distinct numbers of those ports that q asks for: all of them, or those of one
+// name and protocol.
 func match(ports []model.Port, q *qname.Name) []uint16 {
 	var numbers []uint16
 	for _, p := range ports {
@@ -261,8 +265,8 @@ func (x *Index) lookupHeadless(v *View, svc *service, q *qname.Name, w Want, lim
 	}
 }
 
-// lookupScope looks up a name below _zone. It exists below every headless Service whose own name does, whatever the topology
-// zone.
+// lookupScope looks up a name below _zone. It exists below every headless Service whose own name
+// does, whatever the topology zone.
 func (x *Index) lookupScope(v *View, svc *service, q *qname.Name, w Want, limit int) {
 	if svc.spec.Kind != model.Headless {
 		return
@@ -296,8 +300,8 @@ func (x *Index) lookupScope(v *View, svc *service, q *qname.Name, w Want, limit 
 	}
 }
 
-// topologyTargets returns the ready endpoints in a topology zone, as SRV targets and as distinct addresses. It looks at every
-// endpoint of svc.
+// topologyTargets returns the ready endpoints in a topology zone, as SRV targets and as distinct
+// addresses. It looks at every endpoint of svc.
 func (x *Index) topologyTargets(svc *service, zone uint16) (targets []Target, addrs []netip.Addr) {
 	seen := make(map[netip.Addr]bool)
 	for _, g := range svc.groups {
@@ -323,7 +327,8 @@ func (x *Index) topologyTargets(svc *service, zone uint16) (targets []Target, ad
 	return targets, addrs
 }
 
-// pickTargets returns those of targets that have up to limit SRV records, from a random one on, and the number of all records.
+// pickTargets returns those of targets that have up to limit SRV records, from a random one on, and
+// the number of all records.
 func pickTargets(targets []Target, limit int) (picked []Target, total int) {
 	if len(targets) == 0 {
 		return nil, 0
@@ -338,7 +343,8 @@ func pickTargets(targets []Target, limit int) (picked []Target, total int) {
 	return picked, total
 }
 
-// srvTargets returns targets with up to limit SRV records, from a random target on, and the number of all records.
+// srvTargets returns targets with up to limit SRV records, from a random target on, and the number
+// of all records.
 func (x *Index) srvTargets(svc *service, q *qname.Name, limit int) (targets []Target, total int) {
 	type batch struct {
 		targets []*endpoint
@@ -375,7 +381,8 @@ func (x *Index) srvTargets(svc *service, q *qname.Name, limit int) (targets []Ta
 				}
 				e, at := b.targets[i], len(addrs)
 				addrs = x.appendReady(addrs, e)
-				targets = append(targets, Target{Label: e.label(), Ports: b.numbers, Addrs: addrs[at:len(addrs):len(addrs)]})
+				targets = append(targets,
+					Target{Label: e.label(), Ports: b.numbers, Addrs: addrs[at:len(addrs):len(addrs)]})
 				records += len(b.numbers)
 			}
 		}
@@ -415,7 +422,8 @@ func (x *Index) portAddresses(svc *service, q *qname.Name, f model.Family) addre
 		}
 		for _, e := range g.targets {
 			for o := range x.sharing(e) {
-				if o.state != model.Ready || model.FamilyOf(o.addr()) != f || seen[o.addr()] || e.mixed && portOutcome(o.ports(), q) != Found {
+				if o.state != model.Ready || model.FamilyOf(o.addr()) != f || seen[o.addr()] ||
+					e.mixed && portOutcome(o.ports(), q) != Found {
 					continue
 				}
 				seen[o.addr()] = true
@@ -426,7 +434,7 @@ func (x *Index) portAddresses(svc *service, q *qname.Name, f model.Family) addre
 	return set
 }
 
-// lookupHostname looks up the own name of an endpoint, or a port of it.
+// lookupHostname looks up the name of an endpoint, or a port of it.
 func (x *Index) lookupHostname(v *View, svc *service, q *qname.Name, w Want, limit int) {
 	if !svc.claimsEndpoints() {
 		return
@@ -458,14 +466,16 @@ func (x *Index) lookupHostname(v *View, svc *service, q *qname.Name, w Want, lim
 	switch {
 	case w == WantSRV:
 		if numbers := match(ports, q); len(numbers) > 0 {
-			v.Targets, v.Total = []Target{{model.Label{Name: q.Hostname}, numbers, slices.Clone(addrs)}}, len(numbers)
+			v.Targets, v.Total = []Target{{model.Label{Name: q.Hostname}, numbers, slices.Clone(addrs)}},
+				len(numbers)
 		}
 	case w != WantNothing && q.Proto == "":
 		v.Addrs, v.Total = pick(addrs, w.Family(), limit)
 	}
 }
 
-// hasCluster reports whether an endpoint in cluster, of a Service of a multicluster zone, answers to its name.
+// hasCluster reports whether an endpoint in cluster, of a Service of a multicluster zone, answers
+// to its name.
 func (x *Index) hasCluster(svc *service, cluster string) bool {
 	least := x.hostnames(svc).Least()
 	for s, n := range x.clusters[hostKey{svc, cluster}] {
@@ -565,8 +575,8 @@ func (p Pointer) compare(o Pointer) int {
 		strings.Compare(p.Service, o.Service), p.Compare(o.Label))
 }
 
-// Nameservers returns the names of the DNS service, sorted: the Services that have one of the local addresses as
-// ClusterIP or as ready endpoint, for a headless one the names of its endpoints.
+// Nameservers returns the names of the DNS service, sorted: the Services that have one of the local
+// addresses as ClusterIP or as ready endpoint, for a headless one the names of its endpoints.
 func (x *Index) Nameservers(local []netip.Addr) []Nameserver {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -580,7 +590,8 @@ func (x *Index) Nameservers(local []netip.Addr) []Nameserver {
 				}
 			}
 		case len(svc.claimedIPs(x.ignoreEmpty)) > 0:
-			servers = append(servers, Nameserver{svc.pointer(model.Label{}, 0), slices.Clone(svc.spec.ClusterIPs)})
+			servers = append(servers,
+				Nameserver{svc.pointer(model.Label{}, 0), slices.Clone(svc.spec.ClusterIPs)})
 		}
 	}
 	slices.SortFunc(servers, func(a, b Nameserver) int { return a.compare(b.Pointer) })
@@ -610,9 +621,10 @@ func (x *Index) servicesAt(addrs []netip.Addr) []*service {
 	return services
 }
 
-// LookupExternal looks up an external name: of a Service, a port of it or, with endpoints, an endpoint. A Service has its
-// external addresses and names; with endpoints, and without any of these, a headless one has its ready endpoints and any one
-// has names below it for those that answer to them. The hosts start with a random one.
+// LookupExternal looks up an external name: of a Service, a port of it or, with endpoints, an
+// endpoint. A Service leads to its external addresses and names. With endpoints, a headless Service
+// that has neither leads to its ready endpoints, and the endpoints of any Service that answer to
+// their own names have names below it. The hosts start with a random one.
 func (x *Index) LookupExternal(q *qname.Name, endpoints bool) ExternalView {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -648,10 +660,14 @@ func (x *Index) externalHosts(svc *service, endpoints bool) []ExternalHost {
 	var hosts []ExternalHost
 	if e := svc.spec.External; e != nil {
 		for _, addr := range e.Addrs {
-			hosts = append(hosts, ExternalHost{Pointer: svc.pointer(model.Label{}, 0), Addr: addr, Ports: svc.spec.Ports})
+			hosts = append(hosts, ExternalHost{
+				Pointer: svc.pointer(model.Label{}, 0), Addr: addr, Ports: svc.spec.Ports,
+			})
 		}
 		for _, name := range e.Names {
-			hosts = append(hosts, ExternalHost{Pointer: svc.pointer(model.Label{}, 0), Name: name, Ports: svc.spec.Ports})
+			hosts = append(hosts, ExternalHost{
+				Pointer: svc.pointer(model.Label{}, 0), Name: name, Ports: svc.spec.Ports,
+			})
 		}
 		return hosts
 	}
@@ -668,7 +684,8 @@ func (x *Index) readyHosts(svc *service) []ExternalHost {
 		for _, target := range g.targets {
 			for e := range x.sharing(target) {
 				if e.state == model.Ready {
-					hosts = append(hosts, ExternalHost{Pointer: svc.pointer(e.label(), 0), Addr: e.addr(), Ports: e.ports()})
+					hosts = append(hosts,
+						ExternalHost{Pointer: svc.pointer(e.label(), 0), Addr: e.addr(), Ports: e.ports()})
 				}
 			}
 		}
@@ -690,13 +707,15 @@ func (x *Index) namedHosts(svc *service, q *qname.Name) []ExternalHost {
 			continue
 		}
 		at[e.addr()] = len(hosts)
-		hosts = append(hosts, ExternalHost{Pointer: svc.pointer(model.Label{Name: q.Hostname}, 0), Addr: e.addr(), Ports: e.ports()})
+		hosts = append(hosts, ExternalHost{
+			Pointer: svc.pointer(model.Label{Name: q.Hostname}, 0), Addr: e.addr(), Ports: e.ports(),
+		})
 	}
 	return hosts
 }
 
-// LookupExternalReverse returns the Services shown that have the external address p, sorted, or says whether there are any
-// addresses below p.
+// LookupExternalReverse returns the Services shown that have the external address p, sorted, or
+// says whether there are any addresses below p.
 func (x *Index) LookupExternalReverse(p netip.Prefix) (Outcome, []Pointer) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -733,9 +752,9 @@ func (x *Index) AllExternalHosts(endpoints bool) []ExternalHost {
 	return hosts
 }
 
-// ExternalNameservers returns where the DNS service is reached from outside: the external addresses of the Services that have
-// one of the local addresses as ClusterIP or as ready endpoint or, with endpoints, the ready endpoints of headless ones. ok is
-// false if there is no such Service.
+// ExternalNameservers returns where the DNS service is reached from outside: the external addresses
+// of the Services that have one of the local addresses as ClusterIP or as ready endpoint or, with
+// endpoints, the ready endpoints of headless ones. ok is false if there is no such Service.
 func (x *Index) ExternalNameservers(local []netip.Addr, endpoints bool) (hosts []ExternalHost, ok bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()

@@ -2,13 +2,14 @@ package kube
 
 import "fmt"
 
-// access says where it stands how to reach an API server, and as whom.
+// access says, for messages, where the address of an API server stands, where our credentials do, and
+// who we are to it.
 type access struct {
 	address, credentials string
 	subject              string // whom the credentials are of
 }
 
-// access returns the one that o asks for, see clientConfig.
+// access returns what messages call the address, the credentials and the user that clientConfig chooses.
 func (o *Options) access() access {
 	switch {
 	case o.Kubeconfig != "":
@@ -20,7 +21,10 @@ func (o *Options) access() access {
 	case o.Endpoint != "":
 		return access{"the option endpoint", "the option tls", "its user"}
 	}
-	return access{"KUBERNETES_SERVICE_HOST", "/var/run/secrets/kubernetes.io/serviceaccount", "the ServiceAccount"}
+	return access{
+		"KUBERNETES_SERVICE_HOST", "/var/run/secrets/kubernetes.io/serviceaccount",
+		"the ServiceAccount",
+	}
 }
 
 // advice returns what to do about why, for which a request failed, or "".
@@ -41,7 +45,8 @@ func (l *listWatch) advice(why ending) string {
 		}
 		return fmt.Sprintf("it does not serve %s in %s: is it an API server? check its address in %s", path, gv, l.access.address)
 	case untrusted:
-		return fmt.Sprintf("check the CA certificate in %s, and the address in %s", l.access.credentials, l.access.address)
+		return fmt.Sprintf("check the CA certificate in %s, and the address in %s",
+			l.access.credentials, l.access.address)
 	case refused:
 		return "does the API server run? check its address in " + l.access.address
 	case unresolved:

@@ -9,7 +9,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// BenchmarkConvertSlice reduces an EndpointSlice of 100 endpoints, as the API server sends it, to what a plugin keeps of it.
+// BenchmarkConvertSlice reduces an EndpointSlice of 100 endpoints, as the API server sends it, to
+// what a plugin keeps of it.
 func BenchmarkConvertSlice(b *testing.B) {
 	m, err := kubetest.BigSlice(0, 100).Marshal()
 	if err != nil {

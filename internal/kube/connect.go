@@ -13,7 +13,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc" // a kubeconfig may ask for it, as with the kubernetes plugin
+	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc" // for kubeconfigs, as in kubernetes
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -58,31 +58,41 @@ func (o *Options) load() (*rest.Config, error) {
 			ClusterInfo: clientcmdapi.Cluster{Server: o.Endpoint, CertificateAuthority: o.CAFile},
 			AuthInfo:    clientcmdapi.AuthInfo{ClientCertificate: o.CertFile, ClientKey: o.KeyFile},
 		}
-		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&clientcmd.ClientConfigLoadingRules{}, overrides).ClientConfig()
+		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+			&clientcmd.ClientConfigLoadingRules{}, overrides).ClientConfig()
 	}
 	return rest.InClusterConfig()
 }
 
-// newRESTClient returns a client for one group of the API. It follows no redirects: the credentials would go along.
+// newRESTClient returns a client for one group of the API. It follows no redirects, for they
+// would take the credentials along.
 func newRESTClient(rc *rest.Config, transport http.RoundTripper, gv schema.GroupVersion) (rest.Interface, error) {
 	config := *rc
 	config.GroupVersion, config.NegotiatedSerializer = &gv, newWireSerializer()
 	if config.APIPath = "/apis"; gv.Group == "" {
 		config.APIPath = "/api"
 	}
-	return rest.RESTClientForConfigAndClient(&config, &http.Client{Transport: transport, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
-		return fmt.Errorf("the API server redirects to %s://%s, and redirects are not followed", r.URL.Scheme, r.URL.Host)
-	}})
+	return rest.RESTClientForConfigAndClient(&config, &http.Client{
+		Transport: transport,
+		CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+			return fmt.Errorf("the API server redirects to %s://%s, and redirects are not followed",
+				r.URL.Scheme, r.URL.Host)
+		},
+	})
 }
 
-// dialer opens connections. A connection from which nothing comes, not even at the level of TCP, breaks after 25 seconds.
-// HTTP/2 has pings besides: client-go sends one after 30 seconds and waits for 15.
+// dialer opens connections. A connection from which nothing comes, not even at the level of TCP,
+// breaks after 25 seconds. HTTP/2 has pings besides: client-go sends one after 30 seconds and waits
+// for 15.
 var dialer = &net.Dialer{
-	Timeout:         5 * time.Second,
-	KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
+	Timeout: 5 * time.Second,
+	KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3,
+	},
 }
 
-// Dial opens a connection that Stop closes. A transport goes on dialling when the request that it dials for has ended.
+// Dial opens a connection that Stop closes. A transport goes on dialling when the request that it
+// dials for has ended.
 func (a *Server) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -95,7 +105,7 @@ func (a *Server) Dial(ctx context.Context, network, address string) (net.Conn, e
 	return conn, err
 }
 
-// inflight is a RoundTripper that lets as many requests run at once as it has slots.
+// inflight is a RoundTripper that lets one request run at once for each of its slots.
 type inflight struct {
 	next  http.RoundTripper
 	slots chan struct{}
@@ -111,17 +121,21 @@ func (f inflight) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// patient is a RoundTripper that gives up a request when the server says nothing for maxSilence: neither its answer begins, nor
-// goes on. That is more than an API server takes to give up a list itself, or lets pass between two bookmarks of a watch. But the first
-// one it sends only when its cache of the resource has got beyond the version at which the watch began, by a change, by a list that has
-// to be of the present, or by what etcd reports every 10 minutes unless it is told otherwise (kubeadm: 5 s). So a watch of what does
-// not change may be silent and well. Neither keepalives nor pings tell that from one that is dead, for they go no further than to the
-// next proxy. So it is given up, which clients do not notice.
+// patient is a RoundTripper that gives up a request when the server says nothing for MaxSilence:
+// its answer does not begin, or does not go on. That is longer than an API server takes to give up a
+// list itself, and longer than the time between two bookmarks of a watch.
+//
+// A watch of what does not change may be silent and well all the same. The server sends the first
+// bookmark only when its cache of the resource has got beyond the version at which the watch began:
+// by a change, by a list that has to be of the present, or by what etcd reports every 10 minutes
+// unless it is told otherwise (kubeadm: 5 s). Keepalives and pings do not tell such a watch from a
+// dead one, for they go no further than to the next proxy. So it is given up, too, which clients do
+// not notice.
 type patient struct {
 	next http.RoundTripper
 }
 
-// MaxSilence is how long a request or a watch is waited for that nothing comes of, see patient.
+// MaxSilence is how long patient waits for a request or a watch of which nothing comes.
 const MaxSilence = 90 * time.Second
 
 var errSilent = fmt.Errorf("the API server has said nothing for %v", MaxSilence)
@@ -168,8 +182,8 @@ func (b *patientBody) Close() error {
 	return err
 }
 
-// tap is the RoundTripper of a listWatch, whose requests come one after the other. It keeps what goes wrong below HTTP: of some of
-// that client-go says only that a watch has no events.
+// tap is the RoundTripper of a listWatch, whose requests come one after the other. It keeps what
+// goes wrong below HTTP, for of some of these errors client-go says only that a watch has no events.
 type tap struct {
 	next http.RoundTripper
 	err  error       // of the last request: nothing came back
@@ -192,8 +206,8 @@ type tappedBody struct {
 	err error // it did not end as the server wanted
 }
 
-// Read implements io.Reader. A watch ends in the middle, however it breaks: a reflector goes on where that happens, but lists
-// everything again after any other error.
+// Read implements io.Reader. A watch ends in the middle, however it breaks: a reflector goes on
+// where that happens, but lists everything again after any other error.
 func (b *tappedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {

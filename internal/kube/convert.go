@@ -22,10 +22,10 @@ type Flaw string
 
 // The flaws.
 const (
-	badAddress    Flaw = "address"    // an address that is none, or has a zone
+	badAddress    Flaw = "address"    // a text that is not an address, or has a zone
 	badPort       Flaw = "port"       // a port number outside 1–65535
-	badName       Flaw = "name"       // an object, the Service of a slice, a hostname, a port, a zone, an ExternalName or an ingress that is not a DNS name
-	badAnnotation Flaw = "annotation" // a hostnames annotation with an unknown word, or a time that is none
+	badName       Flaw = "name"       // a name, of an object or a port for example, that is not a DNS name
+	badAnnotation Flaw = "annotation" // a hostnames annotation or a time that has no such form
 	fqdnSlice     Flaw = "fqdn"       // a slice of address type FQDN
 	beyondLimit   Flaw = "limit"      // an object with more addresses or ports than are taken from one
 	noService     Flaw = "no_service" // a slice without the label kubernetes.io/service-name
@@ -34,24 +34,28 @@ const (
 )
 
 // Flaws are all of them.
-var Flaws = []Flaw{badAddress, badPort, badName, badAnnotation, fqdnSlice, beyondLimit, noService, UnknownKind, unexpected}
+var Flaws = []Flaw{
+	badAddress, badPort, badName, badAnnotation, fqdnSlice, beyondLimit, noService,
+	UnknownKind, unexpected,
+}
 
-// How much is taken from one object, so that none of them keeps queries waiting for long. The API server lets more pass: 100,000
-// addresses and 20,000 ports in one slice.
+// How much is taken from one object, so that none of them keeps queries waiting for long. The API
+// server lets more pass: 100,000 addresses and 20,000 ports in one slice.
 const (
 	MaxAddresses = 10_000 // of each kind, and names of load balancers
 	MaxPorts     = 1000
 )
 
-// Converter turns API objects into what the index keeps of them. Its methods never fail: what is malformed is left out and
-// reported to skip.
+// Converter turns API objects into what the index keeps of them. Its methods never fail: what is
+// malformed is left out and reported to Skip.
 type Converter struct {
-	Namespaces []string // the namespaces to serve; none: all
+	Namespaces []string // the namespaces to serve; empty: all
 	PodNames   bool     // endpoint_pod_names: an endpoint without a hostname is named after its pod
 	PodLabels  bool     // the labels of Pods are kept
 	Topologies bool     // the topology zones of endpoints are kept
 	Skip       func(resource string, r Flaw)
-	// cluster is the UID of the Namespace kube-system, which is that of the cluster; nil while it is not known.
+	// cluster is the UID of the Namespace kube-system, which is that of the cluster; nil while it
+	// is not known.
 	cluster atomic.Pointer[string]
 }
 
@@ -107,7 +111,8 @@ func (c *Converter) service(svc *corev1.Service) (spec *model.Service, ok bool) 
 	return spec, true
 }
 
-// serviceImport converts a ServiceImport: it is a Service of the multicluster zones. ok is false for one that is not served.
+// serviceImport converts a ServiceImport: it is a Service of the multicluster zones. ok is false
+// for one that is not served.
 func (c *Converter) serviceImport(si *mcsv1alpha1.ServiceImport) (spec *model.Service, ok bool) {
 	svc := &corev1.Service{ObjectMeta: si.ObjectMeta}
 	svc.Spec.ClusterIPs = si.Spec.IPs
@@ -115,7 +120,8 @@ func (c *Converter) serviceImport(si *mcsv1alpha1.ServiceImport) (spec *model.Se
 		svc.Spec.ClusterIPs = []string{corev1.ClusterIPNone}
 	}
 	for _, p := range si.Spec.Ports {
-		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: p.Name, Protocol: p.Protocol, Port: p.Port})
+		svc.Spec.Ports = append(svc.Spec.Ports,
+			corev1.ServicePort{Name: p.Name, Protocol: p.Protocol, Port: p.Port})
 	}
 	return c.service(svc)
 }
@@ -173,10 +179,12 @@ func (c *Converter) slice(es *wireSlice) (spec *model.Slice, ok bool) {
 	return c.sliceOf(es, es.Labels[discoveryv1.LabelServiceName])
 }
 
-// importedSlice converts an EndpointSlice of a ServiceImport. Its endpoints are named <hostname>.<cluster>. ok is false for one
-// that is not served, also one that belongs to no ServiceImport or cluster.
+// importedSlice converts an EndpointSlice of a ServiceImport. Its endpoints are named
+// <hostname>.<cluster>. ok is false for one that is not served, also one that belongs to no
+// ServiceImport or cluster.
 func (c *Converter) importedSlice(es *wireSlice) (spec *model.Slice, ok bool) {
-	service, cluster := es.Labels[mcsv1alpha1.LabelServiceName], strings.ToLower(es.Labels[mcsv1alpha1.LabelSourceCluster])
+	service, cluster := es.Labels[mcsv1alpha1.LabelServiceName],
+		strings.ToLower(es.Labels[mcsv1alpha1.LabelSourceCluster])
 	if !c.serves(es.Namespace) || service == "" {
 		return nil, false
 	}
@@ -240,7 +248,10 @@ func (c *Converter) sliceOf(es *wireSlice, service string) (spec *model.Slice, o
 		if !ok {
 			continue
 		}
-		s := model.Endpoint{Addr: addr, Name: name, PodName: podName, Topology: zone, State: stateOf(e.conditions)}
+		s := model.Endpoint{
+			Addr: addr, Name: name, PodName: podName, Topology: zone,
+			State: stateOf(e.conditions),
+		}
 		var dashed [model.MaxDashed]byte
 		if string(model.AppendDashed(dashed[:0], addr)) == name {
 			s.Name, s.PodName = "", false
@@ -250,7 +261,8 @@ func (c *Converter) sliceOf(es *wireSlice, service string) (spec *model.Slice, o
 	return spec, true
 }
 
-// stateOf reads the conditions of an endpoint. Unset, ready means true, serving what ready means, terminating false.
+// stateOf reads the conditions of an endpoint. Unset, ready means true, serving what ready means,
+// terminating false.
 func stateOf(c conditions) model.State {
 	isReady := c.ready.is(true)
 	switch {
@@ -262,8 +274,8 @@ func stateOf(c conditions) model.State {
 	return model.NotReady
 }
 
-// hostname returns the name of an endpoint: its hostname, or the name of its pod if the configuration says so, or "" for
-// the dashed address.
+// hostname returns the name of an endpoint: its hostname, or the name of its pod if the
+// configuration says so, or "" for the dashed address.
 func (c *Converter) hostname(es *wireSlice, e *wireEndpoint) (name string, podName bool) {
 	if hostname := es.text(e.hostname); len(hostname) > 0 {
 		if name, ok := model.FoldedLabel(hostname); ok {
@@ -292,7 +304,8 @@ func (c *Converter) zone(es *wireSlice, e *wireEndpoint) string {
 	return strings.ToLower(string(zone))
 }
 
-// port appends a port to ports, unless its number or its protocol is none. A port whose name is none is one without a name.
+// port appends a port to ports, if its number and its protocol are valid. A port whose name is not
+// valid counts as one without a name.
 func (c *Converter) port(ports []model.Port, resource, name string, proto corev1.Protocol, number int32) []model.Port {
 	if proto == "" {
 		proto = corev1.ProtocolTCP
@@ -310,7 +323,7 @@ func (c *Converter) port(ports []model.Port, resource, name string, proto corev1
 	return append(ports, model.PortOf(label, protoLabel, uint16(number)))
 }
 
-// addrs parses addresses. The result has each once.
+// addrs parses addresses, and leaves out repetitions.
 func (c *Converter) addrs(resource string, texts []string) []netip.Addr {
 	var addrs []netip.Addr
 	for _, text := range limited(c, resource, texts, MaxAddresses) {

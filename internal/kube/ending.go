@@ -22,7 +22,7 @@ const (
 	timedOut                   // nothing came back in time
 	untrusted                  // the server's certificate is not to be trusted
 	broken                     // something else between us and the server
-	expired                    // the server has forgotten the version, or has not got there yet: everything is listed
+	expired                    // the server does not have the version: everything is listed
 	unsupported                // the server does not begin a watch with a list
 	unauthorized               // it does not know us
 	forbidden                  // it does not let us
@@ -55,7 +55,8 @@ var ends = [...]struct {
 	rejected:     {"error", false},
 }
 
-// classify returns the ending that err tells of: from the server, from below HTTP, or nil for a watch that the server ended.
+// classify returns the ending that err tells of: from the server, from below HTTP, or nil for a
+// watch that the server ended.
 func classify(err error) ending {
 	var status apierrors.APIStatus
 	var certificate *tls.CertificateVerificationError
@@ -94,8 +95,9 @@ func classify(err error) ending {
 	return broken
 }
 
-// isVersionUnavailable reports whether err says that the server has forgotten the version that it was asked for, or has not
-// got there yet, as after the restore of a backup.
+// isVersionUnavailable reports whether err says that the server has forgotten the version that it
+// was asked for, or has not got there yet, as after the restore of a backup.
 func isVersionUnavailable(err error) bool {
-	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
+	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) ||
+		apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
 }

@@ -20,7 +20,8 @@ import (
 type Sink[S spec] struct {
 	Put  func(S)
 	Drop func(model.Key)
-	// Replace makes these all there are: first it puts, then it drops, so that nothing present is ever missing.
+	// Replace makes these all there are: first it puts, then it drops, so that nothing present is
+	// ever missing.
 	Replace func(iter.Seq[S])
 }
 
@@ -40,7 +41,8 @@ func (s Sink[S]) And(other Sink[S]) Sink[S] {
 	}
 }
 
-// Sinks take what is kept of the resources. Pods, Imports and Imported may be zero: nobody asks for these.
+// Sinks take what is kept of the resources. Pods, Imports and Imported may be zero: these resources
+// are not asked for then.
 type Sinks struct {
 	Namespaces Sink[*model.Namespace]
 	Services   Sink[*model.Service]
@@ -48,7 +50,8 @@ type Sinks struct {
 	Pods       Sink[*model.Pod]
 	Imports    Sink[*model.Service] // made of ServiceImports
 	Imported   Sink[*model.Slice]   // made of their EndpointSlices
-	// Kind returns what metrics call the kind of a Service that is answered for, model.UnservedKind if it is not.
+	// Kind returns what metrics call the kind of a Service that is answered for, model.UnservedKind
+	// if it is not.
 	Kind func(model.Key) string
 }
 
@@ -60,15 +63,19 @@ type Feeds struct {
 	stores    map[string]cache.TransformingStore
 }
 
-// NewFeeds returns the feeds that convert what selection asks for by c and give it to sinks.
+// NewFeeds returns feeds of the objects that selection asks for. c converts them, and sinks take what
+// c makes of them.
 func NewFeeds(c *Converter, selection Selection, sinks *Sinks) *Feeds {
 	f := &Feeds{selection: selection, stores: make(map[string]cache.TransformingStore)}
-	addStore(f, &store[*corev1.Namespace, *model.Namespace]{resource: Namespaces, convert: c.namespace, sink: sinks.Namespaces})
+	addStore(f, &store[*corev1.Namespace, *model.Namespace]{
+		resource: Namespaces, convert: c.namespace, sink: sinks.Namespaces,
+	})
 	addStore(f, &store[*corev1.Service, *model.Service]{
 		resource: Services, adapt: wireServiceOf, convert: c.service, sink: sinks.Services,
 	})
 	addStore(f, &store[*wireSlice, *model.Slice]{
-		resource: Slices, adapt: wireSliceOf, convert: c.slice, sink: sinks.Slices, brought: newProgramming(sinks.Kind, c.Skip).put,
+		resource: Slices, adapt: wireSliceOf, convert: c.slice, sink: sinks.Slices,
+		brought: newProgramming(sinks.Kind, c.Skip).put,
 	})
 	addStore(f, &store[*corev1.Pod, *model.Pod]{resource: Pods, convert: c.pod, sink: sinks.Pods})
 	addStore(f, &store[*mcsv1alpha1.ServiceImport, *model.Service]{
@@ -92,7 +99,8 @@ func addStore[O any, S spec](f *Feeds, s *store[O, S]) {
 // Takes reports whether somebody asks for a resource.
 func (f *Feeds) Takes(resource string) bool { return f.stores[resource] != nil }
 
-// Store returns the store for the reflector of a resource, which f takes. It keeps nothing, and none of its methods fails.
+// Store returns the store for the reflector of a resource, which f takes. It keeps nothing, and
+// none of its methods fails.
 func (f *Feeds) Store(resource string) cache.TransformingStore { return f.stores[resource] }
 
 // Replace makes those of objects that are selected all there are of a resource, which f takes.
@@ -107,7 +115,7 @@ func (f *Feeds) Replace(resource string, objects []metav1.Object) {
 	_ = f.stores[resource].Replace(list, "") // a store returns no error
 }
 
-// asked returns the resources that objects are asked of.
+// asked returns the resources of which objects are asked for.
 func (f *Feeds) asked() (resources []string) {
 	for _, resource := range Resources {
 		if f.stores[resource] != nil && (resource != Slices || !f.selection.NoEndpoints) {
@@ -117,11 +125,12 @@ func (f *Feeds) asked() (resources []string) {
 	return resources
 }
 
-// store feeds the objects of one resource, of type O, into a sink as specs and keeps nothing itself. It is a
-// cache.TransformingStore. Its methods return no errors: a reflector would log them and go on without the object.
+// store feeds the objects of one resource, of type O, into a sink as specs and keeps nothing
+// itself. It is a cache.TransformingStore. Its methods return no errors: a reflector would log them
+// and go on without the object.
 type store[O any, S spec] struct {
 	resource string
-	adapt    func(obj any) (o O, ok bool) // takes an object of another type that stands for an O; nil: there is none
+	adapt    func(obj any) (o O, ok bool) // takes what stands for an O; nil if no type does
 	convert  func(O) (s S, ok bool)       // ok is false for an object that is not served
 	sink     Sink[S]
 	brought  func(O, S) // called after the put of what a watch brought; may be nil
@@ -165,8 +174,8 @@ func (s *store[O, S]) Replace(list []any, _ string) error {
 	return nil
 }
 
-// UpdateResourceVersion implements cache.ResourceVersionUpdater: a reflector calls it with each event of a watch, also those that
-// bring no object.
+// UpdateResourceVersion implements cache.ResourceVersionUpdater: a reflector calls it with each
+// event of a watch, also those that bring no object.
 func (s *store[O, S]) UpdateResourceVersion(string) { s.feeds.Clock.heard(s.resource) }
 
 // Resync implements cache.ReflectorStore.
@@ -208,7 +217,7 @@ func (s *store[O, S]) object(obj any) (o O, ok bool) {
 	return o, ok
 }
 
-// ResourceOf returns the resource that obj is of, or "" if it is none of those we use.
+// ResourceOf returns the resource that obj is of, or "" if we do not use that resource.
 func ResourceOf(obj runtime.Object) string {
 	switch obj.(type) {
 	case *corev1.Namespace:

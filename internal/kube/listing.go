@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Listing is the state whether each of some resources has been listed. It is complete once they all have, and stays so.
+// Listing knows which of some resources have been listed. It is complete once all of them have been,
+// and stays complete.
 type Listing struct {
 	OnList     func() // called before a resource counts as listed; set before the first is
 	OnComplete func() // called once it is complete; set before that
@@ -20,9 +21,12 @@ type Listing struct {
 	waiting    map[string]bool
 }
 
-// NewListing returns one of which nothing has been listed yet.
+// NewListing returns a Listing of resources, none of which has been listed yet.
 func NewListing(resources ...string) *Listing {
-	l := &Listing{OnList: func() {}, OnComplete: func() {}, complete: make(chan struct{}), waiting: make(map[string]bool)}
+	l := &Listing{
+		OnList: func() {}, OnComplete: func() {}, complete: make(chan struct{}),
+		waiting: make(map[string]bool),
+	}
 	for _, r := range resources {
 		l.waiting[r] = true
 	}

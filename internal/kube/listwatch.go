@@ -16,8 +16,9 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// listWatch sends the requests of one reflector, which come one after the other. It spaces them, for the reflector itself does
-// so only after some failures, and makes it resume a watch where it can.
+// listWatch sends the requests of one reflector, which come one after the other. It spaces them,
+// because the reflector itself does so after some failures only, and has the reflector resume a
+// watch where that is possible.
 type listWatch struct {
 	resource string
 	client   rest.Interface
@@ -38,7 +39,8 @@ type listWatch struct {
 func newListWatch(resource string, rc *rest.Config, transport http.RoundTripper) (*listWatch, error) {
 	l := &listWatch{
 		resource: resource, tap: &tap{next: transport},
-		failed: pace{backoff: requestBackoff}, watches: pace{backoff: requestBackoff}, lists: pace{backoff: listBackoff},
+		failed: pace{backoff: requestBackoff}, watches: pace{backoff: requestBackoff},
+		lists: pace{backoff: listBackoff},
 	}
 	for _, end := range WatchEnds {
 		watchRestarts.WithLabelValues(resource, end) // it is there before one ends
@@ -49,17 +51,22 @@ func newListWatch(resource string, rc *rest.Config, transport http.RoundTripper)
 }
 
 var (
-	// requestBackoff lets a change be seen within 5 s of the API server's return. Meanwhile 20 replicas with 3 resources send
-	// it 20 requests a second.
-	requestBackoff = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 1, Steps: 10, Cap: 2 * time.Second}
-	// listBackoff has the limit of a reflector's own: a list is much work, and it is lost when no watch follows.
+	// requestBackoff lets a change be seen within 5 s of the API server's return. Meanwhile 20
+	// replicas with 3 resources send it 20 requests a second.
+	requestBackoff = wait.Backoff{
+		Duration: 200 * time.Millisecond, Factor: 2, Jitter: 1, Steps: 10,
+		Cap: 2 * time.Second,
+	}
+	// listBackoff has the limit of a reflector's own: a list is much work, and it is lost when no
+	// watch follows.
 	listBackoff = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 1, Steps: 10, Cap: 30 * time.Second}
 )
 
-// Worthwhile is for how long a watch has to tell of changes for the list before it not to be lost.
+// Worthwhile is how long a watch has to tell of changes. The list before a shorter one was in vain.
 const Worthwhile = 10 * time.Second
 
-// maxResuming is how long a watch is asked for again before everything is listed: the server may be one that refuses watches.
+// maxResuming is how long a watch is asked for again before everything is listed: the server may be
+// one that refuses watches.
 const maxResuming = time.Minute
 
 // list implements cache.ListWithContextFunc.
@@ -89,8 +96,8 @@ func (l *listWatch) list(ctx context.Context, o metav1.ListOptions) (runtime.Obj
 
 var errNoList = errors.New("the reply is no list")
 
-// isList reports whether list is one of an API server: all of these have a resource version. The client library takes null, and
-// objects of other kinds, for an empty list.
+// isList reports whether list is one of an API server: all of these have a resource version. The
+// client library takes null, and objects of other kinds, for an empty list.
 func isList(list runtime.Object) bool {
 	m, err := meta.ListAccessor(list)
 	return err == nil && m.GetResourceVersion() != ""
@@ -128,8 +135,9 @@ func (l *listWatch) watch(ctx context.Context, o metav1.ListOptions) (apiwatch.I
 	}
 }
 
-// ended takes in that the last watch has ended: a reflector has one at a time, and asks for the next list or watch as soon as it has
-// none. If it was worth its list, the next list begins a new row: it does not wait because of what was lost before.
+// ended notes that the last watch has ended: a reflector has one at a time, and asks for the next
+// list or watch as soon as one is over. If it was worth its list, the next list begins a new
+// row: it does not wait because of what was lost before.
 func (l *listWatch) ended() {
 	if l.last == nil {
 		return
@@ -140,13 +148,14 @@ func (l *listWatch) ended() {
 	l.silent, l.last = l.last.silent.Load(), nil
 }
 
-// open opens a watch. One that is to go on after an outage, or where nothing came, is opened only if the server has got to its version:
-// after the restore of a backup it may not have. It takes the watch all the same, and says nothing of what changes until it has got
-// there.
+// open opens a watch. One that is to go on after an outage, or where nothing came, is opened only
+// if the server has got to its version: after the restore of a backup it may not have. It takes the
+// watch all the same, and says nothing of what changes until it has got there.
 func (l *listWatch) open(ctx context.Context, o metav1.ListOptions) (*countedWatch, error) {
 	if o.SendInitialEvents == nil && (l.silent || l.outage.isOn()) {
 		err := l.request(metav1.ListOptions{
-			ResourceVersion: o.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan, FieldSelector: noObject,
+			ResourceVersion: o.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan,
+			FieldSelector: noObject,
 		}).Do(ctx).Error()
 		if err != nil {
 			return nil, err
@@ -170,13 +179,15 @@ type countedWatch struct {
 	apiwatch.Interface
 	events chan apiwatch.Event
 	cancel context.CancelFunc
-	since  atomic.Pointer[time.Time] // when it began to tell of changes; nil: it is still at the list that it begins with
+	since  atomic.Pointer[time.Time] // when it began to tell of changes; nil during the list before
 	silent atomic.Bool               // it was given up because nothing came
 }
 
-// newCountedWatch returns one that passes on the events of w, a watch of resource that body brings, until ctx ends. isList says that
-// it begins with a list.
-func newCountedWatch(ctx context.Context, w apiwatch.Interface, body *tappedBody, resource string, isList bool) *countedWatch {
+// newCountedWatch returns one that passes on the events of w, a watch of resource that body brings,
+// until ctx ends. isList says that it begins with a list.
+func newCountedWatch(ctx context.Context, w apiwatch.Interface, body *tappedBody, resource string,
+	isList bool,
+) *countedWatch {
 	c := &countedWatch{Interface: w, events: make(chan apiwatch.Event)}
 	isCurrent := func() {
 		now := time.Now()
@@ -229,7 +240,7 @@ func (c *countedWatch) Stop() {
 	c.Interface.Stop()
 }
 
-// noObject is a field selector that no object matches, for it is no name.
+// noObject is a field selector that no object matches, because no object can have such a name.
 const noObject = "metadata.name=-"
 
 // request returns a request for the resource.
@@ -238,11 +249,12 @@ func (l *listWatch) request(o metav1.ListOptions) *rest.Request {
 	if o.FieldSelector == "" {
 		o.FieldSelector = watched[l.resource].fields
 	}
-	return l.client.Get().Resource(watched[l.resource].path).VersionedParams(&o, metav1.ParameterCodec).MaxRetries(0)
+	return l.client.Get().Resource(watched[l.resource].path).
+		VersionedParams(&o, metav1.ParameterCodec).MaxRetries(0)
 }
 
-// fail takes in the failure of a request. Some are no fault: a version that is not available, a server that does not stream lists,
-// and the end of ctx.
+// fail notes the failure of a request. Some failures are not faults: a version that is not available, a
+// server that does not stream lists, and the end of ctx.
 func (l *listWatch) fail(ctx context.Context, verb string, began time.Time, err error) {
 	why := classify(err)
 	if ctx.Err() != nil || why == unsupported || why == expired {

@@ -18,9 +18,10 @@ var (
 	}, []string{"resource", "reason"})
 
 	programmingDuration = promauto.NewHistogramVec(prometheus.HistogramOpts{
-		Name:                        "coredns_headless_dns_programming_duration_seconds",
-		Help:                        "Histogram of the time from a change of endpoints to the answers that have it, by kind of Service.",
-		Buckets:                     prometheus.ExponentialBuckets(0.001, 2, 20), // 1 ms to 9 min, as the kubernetes plugin
+		Name: "coredns_headless_dns_programming_duration_seconds",
+		Help: "Histogram of the time from a change of endpoints to the answers that have it, by kind of Service.",
+		// 1 ms to 9 min, as in the kubernetes plugin.
+		Buckets:                     prometheus.ExponentialBuckets(0.001, 2, 20),
 		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor,
 	}, []string{"service_kind"})
 

@@ -11,8 +11,8 @@ import (
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
-// Options say which API server to ask, as whom, and how much at once. Without Kubeconfig and Endpoint it is that of the cluster that
-// this process runs in. A zero leaves a limit to client-go.
+// Options say which API server to ask, as whom, and how much at once. Without Kubeconfig and
+// Endpoint it is that of the cluster that this process runs in. A zero leaves a limit to client-go.
 type Options struct {
 	Endpoint                  string // a URL
 	CertFile, KeyFile, CAFile string // with Endpoint
@@ -40,8 +40,8 @@ func ParseSelector(text string) (Selector, error) { return labels.Parse(text) }
 // Selection says which objects are asked for.
 type Selection struct {
 	NamespaceLabels Selector // of Namespaces; nil: all
-	Labels          Selector // of everything else, but ServiceImports; nil: all
-	NoEndpoints     bool     // no EndpointSlices, but those of ServiceImports
+	Labels          Selector // of everything else, except ServiceImports; nil: all
+	NoEndpoints     bool     // no EndpointSlices, except those of ServiceImports
 	HeadlessOnly    bool     // of EndpointSlices only those of headless Services
 }
 
@@ -62,7 +62,8 @@ func (s Selection) Of(resource string) Selector {
 	return with(s.Labels)
 }
 
-// with returns a selector for the objects that s, which may be nil for all, selects and that have some labels.
+// with returns a selector for the objects that s, which may be nil for all, selects and that have
+// some labels.
 func with(s Selector, names ...string) Selector {
 	if s == nil {
 		s = labels.NewSelector()

@@ -8,7 +8,8 @@ import (
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 )
 
-// outage is the time in which a resource cannot be listed or watched. It logs what goes wrong, once a minute at most.
+// outage is the time in which a resource cannot be listed or watched. It logs what goes wrong, once
+// a minute at most.
 type outage struct {
 	log    clog.P
 	since  time.Time // of the first failure; zero: the resource is watched
@@ -18,7 +19,7 @@ type outage struct {
 // isOn reports whether there has been a failure since the resource was watched.
 func (o *outage) isOn() bool { return !o.since.IsZero() }
 
-// failure takes in that act failed with err, and what to do about it unless advice is "".
+// failure notes that act failed with err. advice says what to do about it, or is "".
 func (o *outage) failure(act string, err error, advice string) {
 	now := time.Now()
 	if !o.isOn() {
@@ -37,7 +38,7 @@ func (o *outage) failure(act string, err error, advice string) {
 	o.log.Warningf("cannot %s: %v%s", act, err, advice)
 }
 
-// end takes in that the resource is watched.
+// end notes that the resource is watched again.
 func (o *outage) end(resource string) {
 	if o.isOn() && !o.logged.Before(o.since) {
 		o.log.Infof("watching %s again, after %v", resource, time.Since(o.since).Round(time.Second))

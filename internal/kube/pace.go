@@ -7,8 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// pace spaces events: the more of them come in a row, the longer it makes each wait, up to a limit. After a minute in which
-// one could have come and none did, a new row begins.
+// pace spaces events: the more of them come in a row, the longer it makes each wait, up to a limit.
+// A new row begins when an event could have come for a minute, and did not.
 type pace struct {
 	backoff wait.Backoff  // of a new row
 	rest    *wait.Backoff // of the present one
@@ -30,7 +30,8 @@ func waitFor(ctx context.Context, paces ...*pace) error {
 	return ctx.Err()
 }
 
-// came notes that an event came at a time. The next may not come sooner than delay from now, a little more for some.
+// came notes that an event came at a time. The next may not come sooner than delay from now, a
+// little more for some.
 func (p *pace) came(at time.Time, delay time.Duration) {
 	if p.rest == nil || at.Sub(p.next) > calm {
 		backoff := p.backoff

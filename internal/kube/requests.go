@@ -14,8 +14,8 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 )
 
-// measureRequests makes the client of rc measure its requests. client-go has a hook for that, but only one for a whole process,
-// and the kubernetes plugin takes it.
+// measureRequests makes the client of rc measure its requests. client-go has a hook for that, but
+// only one for a whole process, and the kubernetes plugin takes it.
 func measureRequests(rc *rest.Config) error {
 	server, _, err := rest.DefaultServerUrlFor(rc)
 	if err != nil {
@@ -23,13 +23,14 @@ func measureRequests(rc *rest.Config) error {
 	}
 	host := strings.ToValidUTF8(server.Host, "\uFFFD") // as a label has to be
 	rc.Wrap(func(next http.RoundTripper) http.RoundTripper { return meter{next, host} })
-	limiter := flowcontrol.NewTokenBucketRateLimiter(cmp.Or(rc.QPS, rest.DefaultQPS), cmp.Or(rc.Burst, rest.DefaultBurst))
+	limiter := flowcontrol.NewTokenBucketRateLimiter(cmp.Or(rc.QPS, rest.DefaultQPS),
+		cmp.Or(rc.Burst, rest.DefaultBurst))
 	rc.RateLimiter = measuredLimiter{limiter, host}
 	return nil
 }
 
-// meter is a RoundTripper that counts requests and measures how long they take: a watch until it begins, any other until its
-// answer has been read.
+// meter is a RoundTripper that counts requests and measures how long they take: a watch until it
+// begins, any other until its answer has been read.
 type meter struct {
 	next http.RoundTripper
 	host string

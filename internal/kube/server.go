@@ -1,7 +1,9 @@
-// Package kube takes the objects of a Kubernetes API server and gives what DNS keeps of them, as package model has it, to sinks.
+// Package kube takes the objects of a Kubernetes API server and gives what DNS keeps of them, as
+// package model has it, to sinks.
 //
-// A Server lists and watches what Feeds ask for, resource by resource. A Converter reduces each object as it arrives, leaves out and
-// counts what is malformed, and keeps nothing. Package manifests feeds the same Feeds from files.
+// A Server lists and watches what Feeds ask for, resource by resource. A Converter reduces each
+// object as it arrives, leaves out and counts what is malformed, and keeps nothing. Package
+// manifests feeds the same Feeds from files.
 package kube
 
 import (
@@ -51,8 +53,11 @@ var watched = map[string]struct {
 	Services:   {corev1.SchemeGroupVersion, "services", "", &wireService{}},
 	Slices:     {discoveryv1.SchemeGroupVersion, "endpointslices", "", &wireSlice{}},
 	Pods:       {corev1.SchemeGroupVersion, "pods", runningPods, &corev1.Pod{}},
-	Imports:    {schema.GroupVersion(mcsv1alpha1.GroupVersion), "serviceimports", "", &mcsv1alpha1.ServiceImport{}},
-	Imported:   {discoveryv1.SchemeGroupVersion, "endpointslices", "", &wireSlice{}},
+	Imports: {
+		schema.GroupVersion(mcsv1alpha1.GroupVersion), "serviceimports", "",
+		&mcsv1alpha1.ServiceImport{},
+	},
+	Imported: {discoveryv1.SchemeGroupVersion, "endpointslices", "", &wireSlice{}},
 }
 
 // runningPods selects the Pods that have, or will have, an address of their own.
@@ -70,8 +75,8 @@ type Server struct {
 	running    sync.WaitGroup
 }
 
-// NewServer prepares the reflectors that feed feeds from the API server of o, without a connection yet. It says userAgent of
-// itself to the server, and to log what goes wrong.
+// NewServer prepares the reflectors that feed feeds from the API server of o, without a connection
+// yet. It says userAgent of itself to the server, and to log what goes wrong.
 func NewServer(o *Options, userAgent string, feeds *Feeds, log clog.P) (*Server, error) {
 	rc, err := o.clientConfig(userAgent)
 	if err != nil {
@@ -111,9 +116,10 @@ func (a *Server) reflect(resource string, transport http.RoundTripper, feeds *Fe
 	l.heard = func() { feeds.Clock.heard(resource) }
 	lw := &cache.ListWatch{ListWithContextFunc: l.list, WatchFuncWithContext: l.watch}
 	silent := logr.Discard() // what goes wrong is reported by l, and l waits
-	a.reflectors = append(a.reflectors, cache.NewReflectorWithOptions(lw, watched[resource].object, feeds.stores[resource], cache.ReflectorOptions{
-		Name: resource, Logger: &silent, Backoff: &wait.Backoff{},
-	}))
+	a.reflectors = append(a.reflectors, cache.NewReflectorWithOptions(lw, watched[resource].object,
+		feeds.stores[resource], cache.ReflectorOptions{
+			Name: resource, Logger: &silent, Backoff: &wait.Backoff{},
+		}))
 	return nil
 }
 

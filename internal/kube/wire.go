@@ -45,15 +45,17 @@ func (s wireSerializer) DecoderToVersion(d runtime.Decoder, gv runtime.GroupVers
 	return wireDecoder{s.NegotiatedSerializer.DecoderToVersion(d, gv)}
 }
 
-// wireDecoder decodes Protocol Buffers where they came, and leaves all else to another decoder, which would make a copy first:
-// of a list, that is tens of megabytes.
+// wireDecoder decodes Protocol Buffers where they came, and leaves all else to another decoder,
+// which would make a copy first: of a list, that is tens of megabytes.
 type wireDecoder struct{ runtime.Decoder }
 
 // wirePrefix stands before each object in Protocol Buffers. A runtime.Unknown follows.
 var wirePrefix = []byte("k8s\x00")
 
 // Decode implements runtime.Decoder. The object may keep data.
-func (d wireDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
+func (d wireDecoder) Decode(data []byte, defaults *schema.GroupVersionKind,
+	into runtime.Object,
+) (runtime.Object, *schema.GroupVersionKind, error) {
 	if into == nil {
 		if obj, gvk, err := decodeWire(data); obj != nil {
 			return obj, &gvk, err
@@ -62,7 +64,8 @@ func (d wireDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into
 	return d.Decoder.Decode(data, defaults, into)
 }
 
-// decodeWire decodes an object in Protocol Buffers. obj is nil if data is none, or of a kind that is not known.
+// decodeWire decodes an object in Protocol Buffers. obj is nil if data is something else, or of a
+// kind that is not known.
 func decodeWire(data []byte) (obj runtime.Object, gvk schema.GroupVersionKind, err error) {
 	unknown, ok := bytes.CutPrefix(data, wirePrefix)
 	if !ok {
@@ -89,11 +92,13 @@ func decodeWire(data []byte) (obj runtime.Object, gvk schema.GroupVersionKind, e
 	return made, gvk, m.Unmarshal(raw)
 }
 
-// wireService is a Service that decodes, of a message in Protocol Buffers, what the converter may read, and skips the rest.
+// wireService is a Service that decodes, of a message in Protocol Buffers, what the converter may
+// read, and skips the rest.
 type wireService struct{ corev1.Service }
 
-// wireSlice is what the converter may read of an EndpointSlice. It decodes no more of a message in Protocol Buffers: of one with
-// 100 endpoints that takes a third of the time that generated code takes, and a tenth of the memory.
+// wireSlice is what the converter may read of an EndpointSlice. It decodes no more of a message in
+// Protocol Buffers: of one with 100 endpoints that takes a third of the time that generated code
+// takes, and a tenth of the memory.
 type wireSlice struct {
 	metav1.TypeMeta
 	metav1.ObjectMeta
@@ -103,8 +108,8 @@ type wireSlice struct {
 	message     []byte // that the spans are parts of
 }
 
-// wireEndpoint is what the converter may read of an Endpoint, or of a further address of it. There are many at once, and without
-// pointers they cost the garbage collector nothing.
+// wireEndpoint is what the converter may read of an Endpoint, or of a further address of it. There
+// are many at once, and without pointers they cost the garbage collector nothing.
 type wireEndpoint struct {
 	addr, hostname, zone span
 	whole                span // a message: the Endpoint
@@ -171,7 +176,7 @@ func wireServiceOf(obj any) (svc *corev1.Service, ok bool) {
 	return &s.Service, true
 }
 
-// parseAddr returns the address that text is, or one that is not valid.
+// parseAddr returns the address that text spells, or the zero Addr.
 func parseAddr(text []byte) netip.Addr {
 	var addr netip.Addr
 	if addr.UnmarshalText(text) != nil {
@@ -348,7 +353,8 @@ func (s *wireSlice) UnmarshalJSON(text []byte) error {
 // DeepCopyObject implements runtime.Object. The content is shared, which nobody modifies.
 func (s *wireSlice) DeepCopyObject() runtime.Object { return new(*s) }
 
-// decodeMetadata decodes an ObjectMeta, of its labels and annotations those that are read, and nothing of those who wrote the object.
+// decodeMetadata decodes an ObjectMeta, of its labels and annotations those that are read, and
+// nothing of those who wrote the object.
 func decodeMetadata(m []byte, metadata *metav1.ObjectMeta) error {
 	r := wireReader{rest: m}
 	for r.next() {

@@ -172,8 +172,8 @@ func TestWireServiceDecodesWhatIsRead(t *testing.T) {
 	}
 }
 
-// FuzzWireSlice holds wireSlice against generated code: what both decode is the same, and whatever that makes of a message,
-// wireSlice decodes when it is sent as Kubernetes sends it.
+// FuzzWireSlice holds wireSlice against generated code: what both decode is the same, and whatever
+// that makes of a message, wireSlice decodes when it is sent as Kubernetes sends it.
 func FuzzWireSlice(f *testing.F) {
 	r := rand.New(rand.NewPCG(2, 0))
 	for range 20 {
@@ -185,7 +185,8 @@ func FuzzWireSlice(f *testing.F) {
 		}
 		f.Add(sent)
 	}
-	// An Endpoint that has its target three times, and in the first of them the name twice: the last name counts.
+	// An Endpoint that has its target three times, and in the first of them the name twice: the
+	// last name counts.
 	f.Add([]byte("\x12\x14\x0a\x0210" + "\x22\x08\x1a\x01x\x1a\x03pod" + "\x22\x02\x0a\x00" + "\x22\x00"))
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		want, got := new(discoveryv1.EndpointSlice), new(wireSlice)

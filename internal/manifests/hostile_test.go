@@ -64,7 +64,12 @@ func TestHostileManifests(t *testing.T) {
 		{"octets of a program", "\x7fELF\x02\x01\x01\x00", "", "document 1, line 1: "},
 		{"a billion laughs", lol, "", "document 1, line 1: document contains excessive aliasing"},
 		{"a billion laughs in the second document", manifestWeb + "---\n" + lol, "", "document 2, line 2: document contains excessive aliasing"},
-		{"a billion laughs in a list", "apiVersion: v1\nkind: List\nitems:\n- " + strings.ReplaceAll(strings.TrimSpace(lol), "\n", "\n  ") + "\n", "", "document 1, line 1: document contains excessive aliasing"},
+		{
+			"a billion laughs in a list",
+			"apiVersion: v1\nkind: List\nitems:\n- " + strings.ReplaceAll(strings.TrimSpace(lol), "\n", "\n  ") + "\n",
+			"",
+			"document 1, line 1: document contains excessive aliasing",
+		},
 		{"25 million values by one list of aliases", quadratic, "", "document 1, line 1: document contains excessive aliasing"},
 		{"an alias of what it is in", "apiVersion: v1\nkind: List\nitems: &a\n- *a\n", "", "document 1, line 1: anchor 'a' value contains itself"},
 		{"such an alias behind an error", "apiVersion: v1\nkind: Service\nspec: x\n---\na: &a [*a]\n", "", "document 1, line 3: "},
@@ -72,8 +77,18 @@ func TestHostileManifests(t *testing.T) {
 		{"100,000 brackets", strings.Repeat("[", 100_000), "", "document 1, line "},
 		{"100,000 brackets that close", strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000), "", "document 1, line "},
 		{"8 lists in each other", strings.Repeat("{apiVersion: v1, kind: List, items: [", 8) + manifestWeb + strings.Repeat("]}", 8), served, ""},
-		{"9 lists in each other", strings.Repeat("{apiVersion: v1, kind: List, items: [", 9) + manifestWeb + strings.Repeat("]}", 9), "", "document 1, line 1: " + strings.Repeat("item 1: ", 8) + "more than 8 lists in each other"},
-		{"1,000 lists in each other", strings.Repeat("{apiVersion: v1, kind: List, items: [", 1000) + strings.Repeat("]}", 1000), "", "document 1, line 1: " + strings.Repeat("item 1: ", 8) + "more than 8 lists in each other"},
+		{
+			"9 lists in each other",
+			strings.Repeat("{apiVersion: v1, kind: List, items: [", 9) + manifestWeb + strings.Repeat("]}", 9),
+			"",
+			"document 1, line 1: " + strings.Repeat("item 1: ", 8) + "more than 8 lists in each other",
+		},
+		{
+			"1,000 lists in each other",
+			strings.Repeat("{apiVersion: v1, kind: List, items: [", 1000) + strings.Repeat("]}", 1000),
+			"",
+			"document 1, line 1: " + strings.Repeat("item 1: ", 8) + "more than 8 lists in each other",
+		},
 		{"100,000 indents", strings.Repeat("- ", 100_000) + "x", "", "document 1, line "},
 		{"10,000 documents", strings.Repeat("---\n", 10_000) + manifestWeb, served, ""},
 		{"an error behind 10,000 documents", strings.Repeat("---\n"+manifestWeb, 1000) + "---\n[", "", "document 1001, line 20"},
@@ -137,10 +152,24 @@ func TestHostileFiles(t *testing.T) {
 		}, "d", "a | a/web=10.96.0.1 | ", ""},
 		{"a folder with the name of a file", map[string]string{"d/a.yaml/b.yaml": manifestWeb}, nil, "d", "a | a/web=10.96.0.1 | ", ""},
 		{"a file of a terabyte", map[string]string{"d/a.yaml": ""}, func(dir string) error { return os.Truncate(filepath.Join(dir, "d", "a.yaml"), 1<<40) }, "d", "", "a.yaml: expected up to 256 MiB"},
-		{"a file that is an octet too long", map[string]string{"d/a.yaml": ""}, func(dir string) error { return os.Truncate(filepath.Join(dir, "d", "a.yaml"), largestManifest+1) }, "d", "", "a.yaml: expected up to 256 MiB"},
+		{
+			"a file that is an octet too long",
+			map[string]string{"d/a.yaml": ""},
+			func(dir string) error { return os.Truncate(filepath.Join(dir, "d", "a.yaml"), largestManifest+1) },
+			"d",
+			"",
+			"a.yaml: expected up to 256 MiB",
+		},
 		{"a file of the kernel, which has no size", nil, nil, "/proc/self/status", "", "/proc/self/status: document 1, line "},
 		{"a name of odd characters", map[string]string{"d/ \n\xff.yaml": manifestWeb}, nil, "d", "a | a/web=10.96.0.1 | ", ""},
-		{"a file that may not be read", map[string]string{"d/a.yaml": manifestWeb}, func(dir string) error { return os.Chmod(filepath.Join(dir, "d", "a.yaml"), 0) }, "d", "", "a.yaml: permission denied"},
+		{
+			"a file that may not be read",
+			map[string]string{"d/a.yaml": manifestWeb},
+			func(dir string) error { return os.Chmod(filepath.Join(dir, "d", "a.yaml"), 0) },
+			"d",
+			"",
+			"a.yaml: permission denied",
+		},
 		{"a folder that may not be read", map[string]string{"d/e/a.yaml": manifestWeb}, func(dir string) error { return os.Chmod(filepath.Join(dir, "d", "e"), 0) }, "d", "", "e: permission denied"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -148,7 +177,8 @@ func TestHostileFiles(t *testing.T) {
 				t.Skip("root may read everything")
 			}
 			dir, feeds := t.TempDir(), newManifestFeeds(kube.Selection{})
-			t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "d", "e"), 0o700) }) // else it cannot be removed
+			// Otherwise it cannot be removed.
+			t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "d", "e"), 0o700) })
 			writeManifests(t, dir, 0, c.files)
 			if c.make != nil {
 				if err := c.make(dir); err != nil {
@@ -169,7 +199,8 @@ func TestHostileFiles(t *testing.T) {
 	}
 }
 
-// TestAFileThatBecomesAPipe: between the look at a folder and the reading of a file there is time for it to become something else.
+// TestAFileThatBecomesAPipe: between the look at a folder and the reading of a file there is time
+// for it to become something else.
 func TestAFileThatBecomesAPipe(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "a.yaml")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
@@ -184,8 +215,8 @@ func TestAFileThatBecomesAPipe(t *testing.T) {
 	}
 }
 
-// TestFilesThatChangeWhileTheyAreRead: files are written, cut, replaced and removed while they are read. What is served in the end
-// is what they are in the end.
+// TestFilesThatChangeWhileTheyAreRead: files are written, cut, replaced and removed while they are
+// read. What is served in the end is what they are in the end.
 func TestFilesThatChangeWhileTheyAreRead(t *testing.T) {
 	dir := t.TempDir()
 	writeManifests(t, dir, 0, map[string]string{"d/a.yaml": manifestWeb})
@@ -234,7 +265,8 @@ func TestFilesThatChangeWhileTheyAreRead(t *testing.T) {
 	}
 }
 
-// TestManifestsInAConfigMapChangeAtOnce: the kubelet changes what the link ..data leads to, with all files behind it.
+// TestManifestsInAConfigMapChangeAtOnce: the kubelet changes what the link ..data leads to, with
+// all files behind it.
 func TestManifestsInAConfigMapChangeAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	service := func(name string, version int) string {

@@ -1,4 +1,5 @@
-// Package manifests feeds the objects in files, as kubectl prints or takes them, to the feeds of package kube.
+// Package manifests feeds the objects in files, as kubectl prints or takes them, to the feeds of
+// package kube.
 package manifests
 
 import (
@@ -49,7 +50,7 @@ var loads = promauto.NewCounterVec(prometheus.CounterOpts{
 	Help: "Counter of the times that changed manifests were read again, by result: success or error.",
 }, []string{"result"})
 
-// init makes the counter known: what is not there before it grows looks as if it had not grown.
+// init exports the counter before it grows: Prometheus does not see a growth from nothing.
 func init() {
 	loads.WithLabelValues("success")
 	loads.WithLabelValues("error")
@@ -68,8 +69,8 @@ type Source struct {
 	running sync.WaitGroup
 }
 
-// New reads files and folders and feeds what is in them, once and whenever they change after start. It says to log what
-// becomes of that.
+// New reads files and folders and feeds what is in them, once and, after Start, whenever they change.
+// It logs what becomes of that.
 func New(paths []string, feeds *kube.Feeds, log clog.P) (*Source, error) {
 	m := &Source{paths: paths, feeds: feeds, log: log}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
@@ -84,7 +85,7 @@ func New(paths []string, feeds *kube.Feeds, log clog.P) (*Source, error) {
 	return m, nil
 }
 
-// Start looks for changed files until stop.
+// Start looks for changed files until Stop.
 func (m *Source) Start() {
 	m.running.Go(func() {
 		tick := time.NewTicker(manifestInterval)
@@ -100,7 +101,7 @@ func (m *Source) Start() {
 	})
 }
 
-// String implements source.
+// String names the source: the paths.
 func (m *Source) String() string { return "the manifests " + strings.Join(m.paths, " ") }
 
 // Stop ends the watch over the files.
@@ -109,8 +110,8 @@ func (m *Source) Stop() {
 	m.running.Wait()
 }
 
-// reload reads the files again if one has changed. If that fails, what was read before stays, and nothing is read until the
-// next change.
+// reload reads the files again if one has changed. If that fails, what was read before stays, and
+// nothing is read until the next change.
 func (m *Source) reload() {
 	files, stamp, err := m.files()
 	if err != nil {
@@ -132,7 +133,8 @@ func (m *Source) reload() {
 	m.log.Infof("manifests: read %d files again", len(files))
 }
 
-// files returns the files that the paths lead to, sorted within each path, and a stamp that identifies their versions.
+// files returns the files that the paths lead to, sorted within each path, and a stamp that
+// identifies their versions.
 func (m *Source) files() (files []string, stamp string, err error) {
 	var b strings.Builder
 	add := func(path string, info fs.FileInfo) {
@@ -157,8 +159,9 @@ func (m *Source) files() (files []string, stamp string, err error) {
 	return files, b.String(), nil
 }
 
-// walk calls add for each manifest in a folder and the folders in it, in order. It follows links, but goes into each folder once:
-// seen holds those it was in. What is hidden is left out: a mounted ConfigMap keeps its versions there.
+// walk calls add for each manifest in a folder and the folders in it, in order. It follows links,
+// but goes into each folder once: seen holds those it was in. What is hidden is left out: a mounted
+// ConfigMap keeps its versions there.
 func walk(folder string, seen map[string]bool, add func(path string, info fs.FileInfo)) error {
 	real, err := filepath.EvalSymlinks(folder)
 	if err != nil || seen[real] {
@@ -182,7 +185,8 @@ func walk(folder string, seen map[string]bool, add func(path string, info fs.Fil
 			if err := walk(path, seen, add); err != nil {
 				return err
 			}
-		case info.Mode().IsRegular() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)):
+		case info.Mode().IsRegular() &&
+			slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)):
 			add(path, info)
 		}
 	}
@@ -241,8 +245,8 @@ func Feed(feeds *kube.Feeds, objects []Object) {
 	}
 }
 
-// readManifest returns the content of a file. It does not wait for one that has become a pipe, and reads no more of one than may be,
-// even if it grows meanwhile.
+// readManifest returns the content of a file. It does not wait for one that has become a pipe, and
+// reads no more of one than may be, even if it grows meanwhile.
 func readManifest(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -269,8 +273,9 @@ func readManifest(path string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// sorted sorts objects into one list per resource. Of several versions of an object the last one is kept. A Namespace that
-// objects are in exists. Objects of another kind than those that are fed are counted and left out.
+// sorted sorts objects into one list per resource. Of several versions of an object the last one is
+// kept. A Namespace that objects are in exists. Objects of another kind than those that are fed are
+// counted and left out.
 func sorted(feeds *kube.Feeds, objects []Object) map[string][]metav1.Object {
 	lists := make(map[string][]metav1.Object)
 	type identity struct {
@@ -304,12 +309,15 @@ func sorted(feeds *kube.Feeds, objects []Object) map[string][]metav1.Object {
 		}
 		implied[o.GetNamespace()] = true
 		add(resource, o)
-		if o.GetLabels()[mcsv1alpha1.LabelServiceName] != "" && resource == kube.Slices && feeds.Takes(kube.Imported) {
+		if o.GetLabels()[mcsv1alpha1.LabelServiceName] != "" && resource == kube.Slices &&
+			feeds.Takes(kube.Imported) {
 			add(kube.Imported, o)
 		}
 	}
 	for name := range implied {
-		if _, declared := at[identity{resource: kube.Namespaces, key: model.Key{Namespace: "", Name: name}}]; !declared {
+		if _, declared := at[identity{
+			resource: kube.Namespaces, key: model.Key{Namespace: "", Name: name},
+		}]; !declared {
 			add(kube.Namespaces, labelled(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
 		}
 	}
@@ -325,8 +333,8 @@ func labelled(ns *corev1.Namespace) *corev1.Namespace {
 	return ns
 }
 
-// Decode returns the objects in a file, those in lists one by one. An object of an unknown kind is a nil Object.
-// Errors name the document and the line.
+// Decode returns the objects in a file, those in lists one by one. An object of an unknown kind is
+// a nil Object. Errors name the document and the line.
 func Decode(content []byte) ([]runtime.Object, error) {
 	var objects []runtime.Object
 	// The YAML that Kubernetes reads is that of this version of the library.
@@ -387,8 +395,8 @@ func (e *itemError) Error() string { return fmt.Sprintf("item %d: %v", e.item+1,
 
 func (e *itemError) Unwrap() error { return e.err }
 
-// manifestDecoder knows the objects of Kubernetes and of the multi-cluster Services API. It is made when manifests are first read:
-// most servers read none, and all those kinds take 5 MiB.
+// manifestDecoder knows the objects of Kubernetes and of the multi-cluster Services API. It is made
+// when manifests are first read: most servers do not read any, and all those kinds take 5 MiB.
 var manifestDecoder = sync.OnceValue(func() runtime.Decoder {
 	known := runtime.NewScheme()
 	utilruntime.Must(scheme.AddToScheme(known))
@@ -396,10 +404,12 @@ var manifestDecoder = sync.OnceValue(func() runtime.Decoder {
 	return serializer.NewCodecFactory(known).UniversalDeserializer()
 })
 
-// deepestList is how many lists may be in each other, for each reads again what the next one reads.
+// deepestList is how many lists may be in each other. It is low because each list decodes once more
+// what the lists in it hold.
 const deepestList = 8
 
-// decodeJSON returns the object that text is, or those in the list that it is, with no more than depth lists in each other.
+// decodeJSON returns the object that text is, or those in the list that it is, with no more than
+// depth lists in each other.
 func decodeJSON(text []byte, depth int) ([]runtime.Object, error) {
 	obj, _, err := manifestDecoder().Decode(text, nil, nil)
 	switch {
@@ -437,7 +447,8 @@ var (
 	jsonField = regexp.MustCompile(`cannot unmarshal (\w+) ?(\S*) into Go struct field \w+\.([\w.]+) of type`)
 )
 
-// locate returns err, from the nth document of content, with the number of the document and the line that it is about.
+// locate returns err, from the nth document of content, with the number of the document and the
+// line that it is about.
 func locate(content []byte, n int, err error) error {
 	if at := yamlLine.FindStringSubmatch(err.Error()); at != nil {
 		line := at[2]
@@ -457,16 +468,19 @@ func locate(content []byte, n int, err error) error {
 		line = node.Line
 	}
 	if m := jsonField.FindStringSubmatch(err.Error()); m != nil {
-		values := slices.DeleteFunc(fields(node, strings.Split(m[3], ".")), func(v *yaml3.Node) bool { return v == nil })
+		values := slices.DeleteFunc(fields(node, strings.Split(m[3], ".")),
+			func(v *yaml3.Node) bool { return v == nil })
 		isIt := func(v *yaml3.Node) bool { return jsonType(v) == m[1] && (m[2] == "" || v.Value == m[2]) }
-		if i := max(0, slices.IndexFunc(values, isIt)); i < len(values) { // the two versions of YAML may see another type
+		// The two versions of YAML may see another type.
+		if i := max(0, slices.IndexFunc(values, isIt)); i < len(values) {
 			line = values[i].Line
 		}
 	}
 	return fmt.Errorf("document %d, line %d: %w", n, line, err)
 }
 
-// startOf returns the line at which the nth document of content starts, as far as one can tell when it does not parse.
+// startOf returns the line at which the nth document of content starts, as far as one can tell when
+// it does not parse.
 func startOf(content []byte, n int) int {
 	if n == 1 {
 		return 1
@@ -541,5 +555,7 @@ func jsonType(node *yaml3.Node) string {
 	case node.Kind == yaml3.SequenceNode:
 		return "array"
 	}
-	return map[string]string{"!!str": "string", "!!int": "number", "!!float": "number", "!!bool": "bool"}[node.Tag]
+	return map[string]string{
+		"!!str": "string", "!!int": "number", "!!float": "number", "!!bool": "bool",
+	}[node.Tag]
 }

@@ -21,10 +21,12 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// A snapshot is a file that holds what the indexes and pods do, for a start without the API server: a line that says what it is, a
-// sequence of CBOR values (RFC 8742), and the CRC-32C of all before it in four octets, the most significant first. The values are
-// a snapshotHeader; the name of each Namespace, and null; for each index a snapshotService for each Service, and null; and a
-// snapshotPod for each Pod, and null. The time of the file is when its content was last known to be true.
+// A snapshot is a file that holds what the indexes and pods do, for a start without the API server:
+// a line that says what it is, a sequence of CBOR values (RFC 8742), and the CRC-32C of all before
+// it in four octets, the most significant first. The values are a header; the name of each
+// Namespace, and null; for each index a snapshotService for each Service, and null; and a
+// snapshotPod for each Pod, and null. The time of the file is when its content was last known to be
+// true.
 const snapshotMagic = "headless snapshot\n"
 
 // version is that of the snapshots that are written and read.
@@ -167,7 +169,9 @@ func (c Knowledge) encodeValues(to *cbor.Encoder, h header) error {
 		}
 	}
 	for _, p := range c.Pods.All() {
-		if err := to.Encode(snapshotPod{Namespace: p.Namespace, Name: p.Name, Addrs: p.Addrs, Labels: p.Labels}); err != nil {
+		if err := to.Encode(snapshotPod{
+			Namespace: p.Namespace, Name: p.Name, Addrs: p.Addrs, Labels: p.Labels,
+		}); err != nil {
 			return err
 		}
 	}
@@ -252,7 +256,8 @@ func (c Knowledge) parse(file []byte, accept func(header) error) error {
 		return errors.New("not a snapshot")
 	}
 	end := len(file) - crc32.Size
-	if len(rest) < crc32.Size || crc32.Checksum(file[:end], castagnoli) != binary.BigEndian.Uint32(file[end:]) {
+	if len(rest) < crc32.Size ||
+		crc32.Checksum(file[:end], castagnoli) != binary.BigEndian.Uint32(file[end:]) {
 		return errors.New("damaged: its checksum is wrong")
 	}
 	rest = rest[:len(rest)-crc32.Size]
@@ -270,7 +275,8 @@ func (c Knowledge) parse(file []byte, accept func(header) error) error {
 	return c.decode(rest, min(h.Endpoints, len(rest)))
 }
 
-// readRegular returns the content of a file and its time. It never waits for a writer, as that of a FIFO.
+// readRegular returns the content of a file and its time. It never waits for a writer, as a reader
+// of a FIFO would.
 func readRegular(path string) (content []byte, modified time.Time, err error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -289,10 +295,12 @@ func readRegular(path string) (content []byte, modified time.Time, err error) {
 	return content, stat.ModTime(), err
 }
 
-// snapshotDecoding refuses what no snapshot has, before it takes memory. Texts may be any octets, as those of the API server.
+// snapshotDecoding refuses what no snapshot has, before it takes memory. Texts may be any octets,
+// as those of the API server.
 var snapshotDecoding = func() cbor.DecMode {
 	mode, err := cbor.DecOptions{
-		MaxNestedLevels: 8, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden, UTF8: cbor.UTF8DecodeInvalid,
+		MaxNestedLevels: 8, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
+		UTF8: cbor.UTF8DecodeInvalid,
 	}.DecMode()
 	if err != nil {
 		panic(fmt.Sprintf("headless: %v", err)) // the options are constants
@@ -330,8 +338,8 @@ func (c Knowledge) decode(rest []byte, endpoints int) error {
 	return nil
 }
 
-// each decodes a sequence that null ends, and puts what convert makes of its values, one while the next is made. It returns what is
-// behind the null.
+// each decodes a sequence that null ends, and puts what convert makes of its values, one while the
+// next is made. It returns what is behind the null.
 func each[T, V any](sequence []byte, convert func(*T) (V, error), put func(V)) (rest []byte, err error) {
 	values := make(chan V, 64)
 	go func() {
@@ -354,7 +362,8 @@ func each[T, V any](sequence []byte, convert func(*T) (V, error), put func(V)) (
 	return rest, err
 }
 
-// contents returns what s stands for, an import if imported is set, or an error if no converter makes such a thing.
+// contents returns what s stands for, an import if imported is set, or an error if no converter
+// makes such a thing.
 func (s *snapshotService) contents(imported bool) (*index.ServiceContents, error) {
 	c := &index.ServiceContents{Key: model.KeyOf(s.Namespace, s.Name)}
 	if spec := s.Spec; spec != nil {
@@ -372,10 +381,14 @@ func (s *snapshotService) contents(imported bool) (*index.ServiceContents, error
 	for i := range s.Slices {
 		sl := &s.Slices[i]
 		n := len(sl.States)
-		if len(sl.Addrs) != len(index.Octets{})*n || len(sl.Names) != 0 && len(sl.Names) != n || len(sl.Zones) != 0 && len(sl.Zones) != n {
+		if len(sl.Addrs) != len(index.Octets{})*n || len(sl.Names) != 0 && len(sl.Names) != n ||
+			len(sl.Zones) != 0 && len(sl.Zones) != n {
 			return nil, malformed(s.Namespace, s.Name)
 		}
-		spec := &model.Slice{Key: model.Key{Namespace: c.Namespace, Name: sl.Name}, Service: c.Name, Ports: portsFromSnapshot(sl.Ports)}
+		spec := &model.Slice{
+			Key: model.Key{Namespace: c.Namespace, Name: sl.Name}, Service: c.Name,
+			Ports: portsFromSnapshot(sl.Ports),
+		}
 		spec.Endpoints = make([]model.Endpoint, n)
 		for j, said := range sl.States {
 			e := &spec.Endpoints[j]

@@ -226,7 +226,8 @@ func checkSameAnswers(t *testing.T, q *qname.Name, a, b *index.Index) {
 	}
 }
 
-// answerText returns what x says of q, inside the cluster and outside, in an order that does not depend on chance.
+// answerText returns what x says of q, inside the cluster and outside, in an order that does not
+// depend on chance.
 func answerText(x *index.Index, q *qname.Name, w index.Want) string {
 	v, e := x.Lookup(q, w, 1<<20), x.LookupExternal(q, true)
 	var texts []string
@@ -294,7 +295,8 @@ func TestSnapshotIsRefusedWithAnyDamage(t *testing.T) {
 	}
 }
 
-// snapshotMalformed are Services that no converter makes, by what is wrong with them: in the first index, as encoded.
+// snapshotMalformed are Services that no converter makes, by what is wrong with them: in the first
+// index, as encoded.
 func snapshotMalformed() map[string]snapshotService {
 	service := func(name string, spec snapshotSpec) snapshotService {
 		return snapshotService{Namespace: "ns", Name: name, Spec: &spec}

@@ -23,7 +23,7 @@ var writes = promauto.NewCounterVec(prometheus.CounterOpts{
 	Help: "Counter of the times that a snapshot was written, by result: success or error.",
 }, []string{"result"})
 
-// init makes the counter known: what is not there before it grows looks as if it had not grown.
+// init exports the counter before it grows: Prometheus does not see a growth from nothing.
 func init() {
 	writes.WithLabelValues("success")
 	writes.WithLabelValues("error")
@@ -35,8 +35,8 @@ type Subject struct {
 	Configuration func() string    // what in the stanza shapes the content
 	Cluster       func() string    // the UID of kube-system, "" while it is not known
 	IsSynced      func() bool      // whether all has been listed
-	Confirmed     func() time.Time // since when that may no longer be true: when every resource has been heard of last
-	IsShared      func() bool      // whether another keeper has the same file: a reload hands it over from one to the other
+	Confirmed     func() time.Time // when every resource had been heard of last
+	IsShared      func() bool      // another keeper has the same file, as during a reload
 	Log           clog.P
 }
 
@@ -47,7 +47,7 @@ type Keeper struct {
 
 	draft  string                 // the path of what is being written
 	served atomic.Pointer[header] // of the snapshot that is answered from until all has been listed
-	dated  atomic.Int64           // the time of the file, Unix time in nanoseconds; 0 while there is none to use
+	dated  atomic.Int64           // the time of the file, Unix time in ns; 0 while no file is fit to use
 
 	upToDate bool   // the file holds what was held as of written
 	written  uint64 // the version then
@@ -65,25 +65,26 @@ func NewKeeper(cfg Config, of Subject) *Keeper {
 	return k
 }
 
-// Serves reports whether the snapshot that was loaded is to be answered from.
+// Serves reports whether queries are to be answered from the snapshot that was loaded.
 func (k *Keeper) Serves() bool { return k.served.Load() != nil }
 
 // Config is what a stanza says of the snapshot.
 type Config struct {
-	Path             string // "": there is none
+	Path             string // "" if the stanza asks for no snapshot
 	MaxAge, Interval time.Duration
 }
 
 // dateEvery is how much the time of the file lags behind at most.
 const dateEvery = 30 * time.Second
 
-// draftEnd is how the names of drafts end. Before it stand the name of the file and, in 16 digits, that of the keeper.
+// draftEnd is how the names of drafts end. Before it stand the name of the file and, in 16 digits,
+// that of the keeper.
 const draftEnd = ".new"
 
-// abandoned is how old a draft is that somebody has left who was killed.
+// abandoned is how old a draft has to be to be taken for that of a process that was killed.
 const abandoned = time.Minute
 
-// Load reads what an earlier process left, and has it served if it is fit to.
+// Load reads what an earlier process left, and serves it if it is fit to be served.
 func (k *Keeper) Load() {
 	k.removeAbandoned()
 	var loaded header
@@ -105,32 +106,36 @@ func (k *Keeper) Load() {
 		k.of.Log.Warningf("snapshot %s: not used: %v", k.config.Path, err)
 		k.dated.Store(0)
 	default:
-		k.of.Log.Infof("snapshot %s: answering from it until the cluster has been listed, last confirmed %s", k.config.Path, k.Dated().Format(time.RFC3339))
+		k.of.Log.Infof("snapshot %s: answering from it until the cluster has been listed, last confirmed %s",
+			k.config.Path, k.Dated().Format(time.RFC3339))
 		k.served.Store(&loaded)
 	}
 }
 
-// Listed ends that the snapshot is served if what has been listed is another cluster.
+// Listed stops serving the snapshot if the cluster that has been listed is another one.
 func (k *Keeper) Listed() {
 	h, cluster := k.served.Load(), k.of.Cluster()
-	if h != nil && h.Cluster != "" && cluster != "" && h.Cluster != cluster && k.served.CompareAndSwap(h, nil) {
-		k.of.Log.Warningf("snapshot %s: not used any more: it is of cluster %s, and this is %s", k.config.Path, h.Cluster, cluster)
+	if h != nil && h.Cluster != "" && cluster != "" && h.Cluster != cluster &&
+		k.served.CompareAndSwap(h, nil) {
+		k.of.Log.Warningf("snapshot %s: not used any more: it is of cluster %s, and this is %s",
+			k.config.Path, h.Cluster, cluster)
 	}
 }
 
-// removeAbandoned removes the drafts that somebody has left.
+// removeAbandoned removes the drafts of processes that were killed.
 func (k *Keeper) removeAbandoned() {
 	files, _ := os.ReadDir(filepath.Dir(k.config.Path)) // whether it can be read says load
 	for _, f := range files {
 		draft, ok := strings.CutPrefix(f.Name(), filepath.Base(k.config.Path)+".")
-		if info, err := f.Info(); ok && err == nil && len(draft) == 16+len(draftEnd) && strings.HasSuffix(draft, draftEnd) &&
+		if info, err := f.Info(); ok && err == nil && len(draft) == 16+len(draftEnd) &&
+			strings.HasSuffix(draft, draftEnd) &&
 			time.Since(info.ModTime()) > abandoned {
 			_ = os.Remove(filepath.Join(filepath.Dir(k.config.Path), f.Name())) // it does no harm
 		}
 	}
 }
 
-// Start keeps the file up to date until stop.
+// Start keeps the file up to date until Stop.
 func (k *Keeper) Start() {
 	k.running.Go(func() {
 		tick := time.NewTicker(k.config.Interval)
@@ -146,7 +151,8 @@ func (k *Keeper) Start() {
 	})
 }
 
-// Stop returns when nothing of s is left. It writes the last changes, unless a plugin that took over has the same file.
+// Stop returns when the goroutine of k has ended. It writes the last changes, unless a plugin that took
+// over has the same file.
 func (k *Keeper) Stop() {
 	k.cancel()
 	k.running.Wait()
@@ -155,7 +161,8 @@ func (k *Keeper) Stop() {
 	}
 }
 
-// keep writes the file if there is something new, and dates it. Before all has been listed the old file is the best there is.
+// keep writes the file if there is something new, and dates it. Before all has been listed the old
+// file is the best there is.
 func (k *Keeper) keep() {
 	if !k.of.IsSynced() {
 		return
@@ -179,7 +186,8 @@ func (k *Keeper) keep() {
 // Path returns the path of the file.
 func (k *Keeper) Path() string { return k.config.Path }
 
-// Dated returns the time of the file, which is up to when it was confirmed, or that of Unix's epoch while there is none to use.
+// Dated returns the time of the file, which is up to when it was confirmed, or that of Unix's epoch
+// while no file is fit to use.
 func (k *Keeper) Dated() time.Time { return time.Unix(0, k.dated.Load()) }
 
 // noteWrite counts a write, and logs an error that is not the same as before.

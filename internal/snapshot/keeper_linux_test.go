@@ -27,8 +27,8 @@ var snapshotKills = flag.Int("snapshot.kills", 50, "how many processes that writ
 // nobody is a user who owns nothing.
 const nobody = 65534
 
-// actAs makes this goroutine's thread act as a user when it asks for files, if the process is root. It does so until the end of the
-// test, or until it acts as root again.
+// actAs makes this goroutine's thread act as a user when it asks for files, if the process is root.
+// It does so until the end of the test, or until it acts as root again.
 func actAs(t *testing.T, user int) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -152,8 +152,8 @@ func TestSnapshotCannotBeWritten(t *testing.T) { // not parallel: it captures th
 // limitedEnv is set in a child process that limits the size of its files.
 const limitedEnv = "HEADLESS_SNAPSHOT_LIMITED"
 
-// A child process has (killedServices, each with one slice of killedPods endpoints, all named for the same generation, and one
-// generation follows the other.
+// A child process has (killedServices, each with one slice of killedPods endpoints, all named for
+// the same generation, and one generation follows the other.
 const (
 	killedServices = 20
 	killedPods     = 8
@@ -174,8 +174,9 @@ func killedSlice(service, generation int) *model.Slice {
 	return s
 }
 
-// TestSnapshotChild is no test but the child process of the next one: it changes its state without end, and writes the snapshot again
-// and again. After each time it prints a generation that everything in the file has reached.
+// TestSnapshotChild is no test but the child process of the next one: it changes its state without
+// end, and writes the snapshot again and again. After each time it prints a generation that
+// everything in the file has reached.
 func TestSnapshotChild(t *testing.T) {
 	path, first, ok := strings.Cut(os.Getenv(killedEnv), " ")
 	if !ok {
@@ -279,7 +280,8 @@ func TestSnapshotSurvivesKills(t *testing.T) {
 	}
 }
 
-// checkKilled checks that the snapshot at path is one of a child that had reached a generation, and returns the greatest in it.
+// checkKilled checks that the snapshot at path is one of a child that had reached a generation, and
+// returns the greatest in it.
 func checkKilled(t *testing.T, path string, written int) int {
 	t.Helper()
 	c := newKnowledge()

@@ -350,7 +350,8 @@ func content(text string) func(*testing.T, string) {
 	return func(t *testing.T, path string) { putFile(t, path, []byte(text)) }
 }
 
-// checkFaults starts with each fault, before anything is listed, looks at what is done and said, and then at what is written.
+// checkFaults starts with each fault, before anything is listed, looks at what is done and said,
+// and then at what is written.
 func checkFaults(t *testing.T, faults func() []snapshotFault) {
 	for _, f := range faults() {
 		t.Run(f.name, func(t *testing.T) {
