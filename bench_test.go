@@ -7,12 +7,13 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns/coredns/plugin"
-	"github.com/coredns/coredns/plugin/pkg/dnstest"
+	recorder "github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
 
@@ -98,12 +99,7 @@ var benchQueries = []benchQuery{
 }
 
 // msg returns the query, which has room for a reply of 1,232 octets.
-func (q *benchQuery) msg() *dns.Msg {
-	r := new(dns.Msg)
-	r.SetQuestion(q.qname, q.qtype)
-	r.SetEdns0(1232, false)
-	return r
-}
+func (q *benchQuery) msg() *dns.Msg { return dnstest.Query(q.qname, q.qtype, 1232) }
 
 // check fails the benchmark unless m answers q.
 func (q *benchQuery) check(b *testing.B, m *dns.Msg) {
@@ -163,7 +159,7 @@ func BenchmarkServeDNS(b *testing.B) {
 		b.Cleanup(stop)
 		return h
 	}, func(b *testing.B, h plugin.Handler, q *benchQuery) {
-		recorder := dnstest.NewRecorder(newDiscard(q.network))
+		recorder := recorder.NewRecorder(newDiscard(q.network))
 		if _, err := h.ServeDNS(b.Context(), recorder, q.msg()); err != nil {
 			b.Fatal(err)
 		}

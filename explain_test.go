@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
@@ -20,14 +21,10 @@ import (
 // deny returns the reply that h makes to text, "qname TYPE", for a client that can read extended errors if size is not 0.
 func deny(t testing.TB, h *Headless, text string, size uint16) *reply {
 	t.Helper()
-	name, qtype, _ := strings.Cut(text, " ")
-	r := new(dns.Msg)
-	r.SetQuestion(name, dns.StringToType[qtype])
-	if size > 0 {
-		r.SetEdns0(size, false)
-	}
-	qname := strings.ToLower(name)
-	q := question{authority: h.authority(qname), name: name, qtype: dns.StringToType[qtype]}
+	r := dnstest.Question(text, size)
+	asked := r.Question[0]
+	qname := strings.ToLower(asked.Name)
+	q := question{authority: h.authority(qname), name: asked.Name, qtype: asked.Qtype}
 	q.Parse(qname, q.zone, q.grammar)
 	q.end = room(newDiscard("udp"), r)
 	m := newReply(r)

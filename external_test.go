@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns/caddy"
@@ -55,10 +56,8 @@ func externalCluster(t *testing.T) *kubetest.Server {
 // externalState returns a request for question, in the zone that it is in.
 func externalState(t *testing.T, question string) request.Request {
 	t.Helper()
-	name, qtype, _ := strings.Cut(question, " ")
-	r := new(dns.Msg)
-	r.SetQuestion(dns.Fqdn(name), dns.StringToType[qtype])
-	zone := plugin.Zones{"example.org.", "192.in-addr.arpa."}.Matches(strings.ToLower(dns.Fqdn(name)))
+	r := dnstest.Question(question, 0)
+	zone := plugin.Zones{"example.org.", "192.in-addr.arpa."}.Matches(strings.ToLower(r.Question[0].Name))
 	return request.Request{W: &test.ResponseWriter{}, Req: r, Zone: zone}
 }
 
@@ -232,7 +231,7 @@ func TestExternalAddress(t *testing.T) {
 		for text := range strings.FieldsSeq(c.local) {
 			h.local = append(h.local, netip.MustParseAddr(text))
 		}
-		if got := lines(t, h.ExternalAddress(request.Request{Zone: "example.org."}, c.endpoints)); !slices.Equal(got, parseLines(t, c.want)) {
+		if got := dnstest.Lines(h.ExternalAddress(request.Request{Zone: "example.org."}, c.endpoints)); !slices.Equal(got, dnstest.Lines(dnstest.Records(t, c.want...))) {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
 	}
@@ -307,7 +306,7 @@ func TestExternalNamesOverTheWire(t *testing.T) {
 		{"lb.default.svc.cluster.local. A", plain, noError, "lb.default.svc.cluster.local. 5 IN A 10.96.0.1"},
 	} {
 		m := c.server.ask(t, "udp", c.question, 0)
-		got := strings.Join(slices.Concat(lines(t, m.Answer), lines(t, m.Extra)), "; ")
+		got := strings.Join(slices.Concat(dnstest.Lines(m.Answer), dnstest.Lines(m.Extra)), "; ")
 		if m.Rcode != c.rcode || got != c.want {
 			t.Errorf("%s:\ngot  %s %s\nwant %s %s", c.question, dns.RcodeToString[m.Rcode], got, dns.RcodeToString[c.rcode], c.want)
 		}
@@ -334,8 +333,8 @@ func TestExternalZoneIsTransferred(t *testing.T) {
 			"portless-0.portless.default.example.org. 5 IN A 10.0.3.1",
 		},
 	} {
-		got := lines(t, axfr(t, startExternal(t, options, externalPartner), "example.org."))
-		for _, line := range parseLines(t, want) {
+		got := dnstest.Lines(axfr(t, startExternal(t, options, externalPartner), "example.org."))
+		for _, line := range dnstest.Lines(dnstest.Records(t, want...)) {
 			if !slices.Contains(got, line) {
 				t.Errorf("%q: no %s in\n%s", options, line, strings.Join(got, "\n"))
 			}
@@ -358,9 +357,8 @@ func TestExternalNamesUntilSynced(t *testing.T) {
 	}
 	r := new(dns.Msg)
 	r.SetIxfr("example.org.", 1<<30, "ns1.dns.example.org.", "hostmaster.dns.example.org.")
-	m, _, err := (&dns.Client{Net: "tcp"}).Exchange(r, s.tcp)
-	if err != nil || len(m.Answer) != 1 || m.Answer[0].(*dns.SOA).Serial != 0 {
-		t.Errorf("a secondary server gets %v, %v, want an SOA with serial 0 alone", m, err)
+	if m := s.exchange(t, "tcp", r); len(m.Answer) != 1 || m.Answer[0].(*dns.SOA).Serial != 0 {
+		t.Errorf("a secondary server gets %v, want an SOA with serial 0 alone", m)
 	}
 	release()
 	eventually(t, "the name is answered", func() bool { return len(s.ask(t, "udp", "lb.default.example.org. A", 0).Answer) == 1 })
@@ -457,7 +455,7 @@ func TestAutoPathByTheNameOfKubernetes(t *testing.T) {
 	s := startServer(t, "cluster.local:0 example.com:0 {\n"+bound+"autopath @kubernetes\nhosts "+filepath.Join(dir, "hosts")+" example.com\n"+
 		"headless cluster.local {\nmanifests testdata/external.yaml "+filepath.Join(dir, "pod.yaml")+"\npods verified\n}\n}")
 	const searched = "lb.example.com.default.svc.cluster.local. "
-	got := lines(t, s.ask(t, "udp", searched+"A", 0).Answer)
+	got := dnstest.Lines(s.ask(t, "udp", searched+"A", 0).Answer)
 	if want := []string{"lb.example.com. 3600 IN A 192.0.2.80", searched + "3600 IN CNAME lb.example.com."}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -9,16 +9,13 @@
 package headless
 
 import (
-	"cmp"
 	"context"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/qname"
-	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/edns"
 	"github.com/coredns/coredns/request"
@@ -46,37 +43,6 @@ type upstreamer interface {
 	Lookup(ctx context.Context, state request.Request, name string, qtype uint16) (*dns.Msg, error)
 }
 
-// authority is one of our zones.
-type authority struct {
-	zone    string // a lower-case FQDN
-	grammar qname.Grammar
-	// primary is the zone that the names in its SOA and NS records are in: reverse zones have those
-	// of the primary zone.
-	primary      string
-	mname, rname string // of its SOA
-}
-
-// authorities returns one for each of the zones, those with the longest names first.
-func (cfg *config) authorities() []authority {
-	var list []authority
-	for _, zone := range cfg.zones {
-		a := authority{zone: zone, primary: zone}
-		if isReverse(zone) {
-			a.primary = cfg.primary
-		}
-		switch {
-		case slices.Contains(cfg.multicluster, zone):
-			a.grammar = qname.Multicluster
-		case cfg.zonal:
-			a.grammar = qname.Zonal
-		}
-		a.mname, a.rname = below("ns.dns", a.primary), below("hostmaster", a.primary)
-		list = append(list, a)
-	}
-	slices.SortFunc(list, func(a, b authority) int { return cmp.Compare(len(b.zone), len(a.zone)) })
-	return list
-}
-
 // question is what a reply answers.
 type question struct {
 	qname.Name
@@ -98,9 +64,8 @@ type reply struct {
 	cname   string       // the name owns only a CNAME, to this FQDN
 	ttl     uint32       // of that CNAME
 
-	// room is for the sections of most messages: one question, one record or else the SOA, and the
-	// OPT record that the server adds.
-	room struct {
+	// few is where the sections of most messages lie: one question, one record or else the SOA, and the OPT record that the server adds.
+	few struct {
 		question          [1]dns.Question
 		answer, ns, extra [1]dns.RR
 	}
@@ -111,9 +76,8 @@ func newReply(r *dns.Msg) *reply {
 	m := new(reply)
 	m.SetReply(&dns.Msg{MsgHdr: r.MsgHdr})
 	m.Authoritative = true
-	m.room.question[0] = r.Question[0]
-	m.Question, m.Answer, m.Ns, m.Extra =
-		m.room.question[:], m.room.answer[:0], m.room.ns[:0], m.room.extra[:0]
+	m.few.question[0] = r.Question[0]
+	m.Question, m.Answer, m.Ns, m.Extra = m.few.question[:], m.few.answer[:0], m.few.ns[:0], m.few.extra[:0]
 	return m
 }
 
@@ -131,16 +95,16 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		return h.next(ctx, w, r)
 	}
 	if q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR {
-		h.tally.add(w, answerRefused, 0)
+		h.tally.add(w, answerRefused, index.NoReason)
 		return dns.RcodeRefused, nil
 	}
 	q.Parse(name, q.zone, q.grammar)
 	if !h.Ready() {
 		if q.Kind == qname.ReverseName && isPublic(q.Prefix) && h.falls(name) {
-			h.tally.add(w, answerPassed, 0)
+			h.tally.add(w, answerPassed, index.NoReason)
 			return h.next(ctx, w, r)
 		}
-		h.tally.add(w, answerFailure, 0)
+		h.tally.add(w, answerFailure, index.NoReason)
 		return notReadyReply(w, r)
 	}
 	stale := !h.isSynced()
@@ -154,7 +118,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	h.resolve(&q, m)
 	switch {
 	case m.outcome != index.Found && h.falls(name):
-		h.tally.add(w, answerPassed, 0)
+		h.tally.add(w, answerPassed, index.NoReason)
 		if m.outcome == index.NonTerminal {
 			w = &ancestorWriter{w, h.soa(&q, h.denialTTL())}
 		}
@@ -179,24 +143,6 @@ func (h *Headless) next(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 
 // falls reports whether a name that owns no record goes to the next plugin.
 func (h *Headless) falls(name string) bool { return h.Next != nil && h.fall.Through(name) }
-
-// authority returns the one for the longest of our zones that name is in, or nil.
-func (h *Headless) authority(name string) *authority {
-	for i := range h.authorities {
-		if a := &h.authorities[i]; qname.InZone(name, a.zone) {
-			return a
-		}
-	}
-	return nil
-}
-
-// zoneOf returns the longest of our zones that name is in, or "".
-func (h *Headless) zoneOf(name string) string {
-	if a := h.authority(name); a != nil {
-		return a.zone
-	}
-	return ""
-}
 
 const (
 	// optSize is the size of an OPT record without options.
@@ -247,50 +193,8 @@ func notReadyReply(w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	return dns.RcodeSuccess, nil
 }
 
-const (
-	staleText = "from a snapshot, the cluster has not been listed yet"
-	staleTTL  = 5 // seconds at most
-)
-
-// markStale says in m, a reply to r, that it was made from a snapshot: the client may keep it for a
-// short time, and a denial not at all.
-func markStale(m, r *dns.Msg) {
-	m.Answer, m.Ns, m.Extra = capped(m.Answer, staleTTL), capped(m.Ns, 0), capped(m.Extra, staleTTL)
-	addEDE(m, r, dns.ExtendedErrorCodeStaleAnswer, staleText)
-}
-
-// capped returns rrs with times to live of no more than ttl. Those of rrs stay as they are: other
-// plugins may have made them.
-func capped(rrs []dns.RR, ttl uint32) []dns.RR {
-	rrs = slices.Clone(rrs)
-	for i, rr := range rrs {
-		if rr.Header().Ttl <= ttl {
-			continue
-		}
-		rrs[i] = dns.Copy(rr)
-		rrs[i].Header().Ttl = ttl
-	}
-	return rrs
-}
-
-// denialTTL returns how long a denial may be kept.
-func (h *Headless) denialTTL() uint32 {
-	if h.isSynced() {
-		return h.negativeTTL
-	}
-	return 0
-}
-
-// lasting returns how long something may be kept whose time to live is ttl.
-func (h *Headless) lasting(ttl uint32) uint32 {
-	if h.isSynced() {
-		return ttl
-	}
-	return min(ttl, staleTTL)
-}
-
-// ancestorWriter passes on another plugin's answer for a name that exists here as an empty
-// non-terminal: NXDOMAIN would deny what is below it (RFC 8020), so it becomes NODATA.
+// ancestorWriter passes on another plugin's answer for a name that exists here as an empty non-terminal: NXDOMAIN would
+// deny what is below it (RFC 8020), so it becomes NODATA.
 type ancestorWriter struct {
 	dns.ResponseWriter
 	soa dns.RR // for an answer without one
@@ -492,92 +396,4 @@ func (h *Headless) ttlOf(v *index.View) uint32 {
 		return h.headlessTTL
 	}
 	return h.ttl
-}
-
-// maxHops is how many CNAMEs one answer follows.
-const maxHops = 8
-
-// chase answers q, whose name owns a CNAME, in m: with the CNAME and, for A and AAAA, with the
-// answer for its target, and so on (RFC 1034 section 4.3.2). The response code is the last target's
-// (RFC 6604). A loop ends at the first repetition.
-func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, q *question, m *reply) {
-	seen := []string{strings.ToLower(q.name)}
-	for {
-		m.Answer = append(m.Answer, cnameRR(q.name, m.ttl, m.cname))
-		if q.qtype != dns.TypeA && q.qtype != dns.TypeAAAA {
-			return
-		}
-		hop := question{authority: h.authority(m.cname), name: m.cname, qtype: q.qtype}
-		hop.offset, hop.end = q.offset+pointerSize+fixedSize+nameSize(m.cname), q.end
-		if slices.Contains(seen, m.cname) {
-			h.explainTarget(r, &hop, m, " leads to itself")
-			return
-		}
-		seen = append(seen, m.cname)
-		if hop.authority == nil {
-			h.chaseOutside(ctx, w, r, &hop, m)
-			return
-		}
-		hop.Parse(m.cname, hop.zone, hop.grammar)
-		q = &hop
-		m.outcome, m.cname = index.NameError, ""
-		cnames := len(m.Answer)
-		h.resolve(q, m)
-		switch {
-		case m.cname != "" && cnames == maxHops:
-			h.explainTarget(r, q, m, " is not followed: too many ExternalNames lead to each other")
-			return
-		case m.cname != "":
-		case m.outcome != index.Found && h.falls(q.name):
-			h.chaseOutside(ctx, w, r, q, m)
-			return
-		default:
-			h.finish(r, q, m, cnames)
-			return
-		}
-	}
-}
-
-// chaseOutside completes m with the answer that the whole server gives for q. When nobody here
-// answers for it, the CNAME stands alone and the client's resolver goes on from there.
-func (h *Headless) chaseOutside(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, q *question, m *reply) {
-	loop, _ := ctx.Value(dnsserver.LoopKey{}).(int)
-	if loop >= maxHops {
-		m.Rcode = dns.RcodeServerFailure
-		h.explainTarget(r, q, m, " leads back here")
-		return
-	}
-	ctx = context.WithValue(ctx, dnsserver.LoopKey{}, loop+1)
-	answer, err := h.upstream.Lookup(ctx, request.Request{W: w, Req: r}, q.name, q.qtype)
-	if err != nil || answer == nil {
-		m.Rcode = dns.RcodeServerFailure
-		h.explainTarget(r, q, m, " cannot be resolved")
-		return
-	}
-	if answer.Rcode != dns.RcodeRefused {
-		m.Rcode = answer.Rcode
-	}
-	m.Answer = append(m.Answer, answer.Answer...)
-	m.Truncated = answer.Truncated
-	switch {
-	case answer.Rcode == dns.RcodeNameError:
-		m.Ns = answer.Ns
-		h.explainTarget(r, q, m, " does not exist")
-	case isNoData(answer, q.qtype):
-		m.Ns = answer.Ns
-		h.explainTarget(r, q, m, " has no "+dns.Type(q.qtype).String()+" records")
-	case answer.Rcode != dns.RcodeSuccess && answer.Rcode != dns.RcodeRefused:
-		h.explainTarget(r, q, m, " cannot be resolved")
-	}
-}
-
-// isNoData reports whether m, an answer of others, says that there are no records of a type (RFC
-// 2308 section 2.2). CNAMEs without an SOA behind them do not say so: whoever made
-// them does not know what they lead to.
-func isNoData(m *dns.Msg, qtype uint16) bool {
-	isOf := func(qtype uint16) func(dns.RR) bool {
-		return func(rr dns.RR) bool { return rr.Header().Rrtype == qtype }
-	}
-	return m.Rcode == dns.RcodeSuccess && !m.Truncated && !slices.ContainsFunc(m.Answer, isOf(qtype)) &&
-		(len(m.Answer) == 0 || slices.ContainsFunc(m.Ns, isOf(dns.TypeSOA)))
 }

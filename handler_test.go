@@ -8,9 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns/coredns/plugin"
-	"github.com/coredns/coredns/plugin/pkg/dnstest"
+	recorder "github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/pkg/edns"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/coredns/coredns/request"
@@ -47,45 +48,16 @@ func ask(t testing.TB, h *Headless, question string, edit ...func(*dns.Msg)) *dn
 
 func askOver(t testing.TB, h *Headless, w dns.ResponseWriter, question string, edit ...func(*dns.Msg)) (m *dns.Msg, rcode int) {
 	t.Helper()
-	name, qtype, ok := strings.Cut(question, " ")
-	if !ok || dns.StringToType[qtype] == 0 {
-		t.Fatalf("%q is not a question", question)
-	}
-	r := new(dns.Msg)
-	r.SetQuestion(dns.Fqdn(name), dns.StringToType[qtype])
+	r := dnstest.Question(question, 0)
 	for _, e := range edit {
 		e(r)
 	}
-	rec := dnstest.NewRecorder(w)
+	rec := recorder.NewRecorder(w)
 	rcode, err := h.ServeDNS(context.Background(), rec, r)
 	if err != nil && rec.Msg != nil {
 		t.Fatalf("%s: %v", question, err)
 	}
 	return rec.Msg, rcode
-}
-
-// lines returns RRs in presentation format, sorted, so that two sections can be compared. A line of the test is parsed first.
-func lines(t testing.TB, rrs []dns.RR) []string {
-	t.Helper()
-	texts := make([]string, len(rrs))
-	for i, rr := range rrs {
-		texts[i] = strings.Join(strings.Fields(rr.String()), " ")
-	}
-	slices.Sort(texts)
-	return texts
-}
-
-func parseLines(t testing.TB, texts []string) []string {
-	t.Helper()
-	rrs := make([]dns.RR, len(texts))
-	for i, text := range texts {
-		rr, err := dns.NewRR(text)
-		if err != nil || rr == nil {
-			t.Fatalf("%q is not a record: %v", text, err)
-		}
-		rrs[i] = rr
-	}
-	return lines(t, rrs)
 }
 
 // row is a question and its answer: the records in zone-file form. Without an answer the reply must have the zone's SOA, and
@@ -110,10 +82,10 @@ func checkRow(t *testing.T, h *Headless, r row) {
 		t.Errorf("%s: %s: got %s, aa %v, tc %v, want %s, aa, no tc", r.name, r.question,
 			dns.RcodeToString[m.Rcode], m.Authoritative, m.Truncated, dns.RcodeToString[r.rcode])
 	}
-	if got, want := lines(t, m.Answer), parseLines(t, r.answer); !slices.Equal(got, want) {
+	if got, want := dnstest.Lines(m.Answer), dnstest.Lines(dnstest.Records(t, r.answer...)); !slices.Equal(got, want) {
 		t.Errorf("%s: %s: answer\n got %q\nwant %q", r.name, r.question, got, want)
 	}
-	if got, want := lines(t, m.Extra), parseLines(t, r.extra); !slices.Equal(got, want) {
+	if got, want := dnstest.Lines(m.Extra), dnstest.Lines(dnstest.Records(t, r.extra...)); !slices.Equal(got, want) {
 		t.Errorf("%s: %s: additional\n got %q\nwant %q", r.name, r.question, got, want)
 	}
 	if denied := len(r.answer) == 0; denied != (len(m.Ns) == 1) {
@@ -524,7 +496,7 @@ func TestSpellingIsKept(t *testing.T) {
 		"Cluster.LOCAL. NS":                                  "Cluster.LOCAL. 5 IN NS ns.dns.cluster.local.",
 	} {
 		m := ask(t, h, question)
-		if len(m.Answer) == 0 || !strings.HasPrefix(lines(t, m.Answer)[0], want) {
+		if len(m.Answer) == 0 || !strings.HasPrefix(dnstest.Lines(m.Answer)[0], want) {
 			t.Errorf("%s: got %v, want %s", question, m.Answer, want)
 		}
 	}
@@ -877,11 +849,7 @@ func TestTCPAnswersAreComplete(t *testing.T) {
 		if wantExtra && len(m.Extra) == 0 {
 			t.Errorf("%s: no additional records although there is room", question)
 		}
-		seen := make(map[string]bool)
-		for _, rr := range m.Answer {
-			seen[rr.String()] = true
-		}
-		if len(seen) != 1000 {
+		if seen := slices.Compact(dnstest.Lines(m.Answer)); len(seen) != 1000 {
 			t.Errorf("%s: %d different records, want 1000", question, len(seen))
 		}
 	}

@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
@@ -102,7 +101,7 @@ func hiddenServer(t *testing.T, objects, options string) (*wireServer, *Headless
 }
 
 // hiddenReply returns the reply to a query, with EDNS or without.
-func hiddenReply(t *testing.T, conn net.Conn, tcp bool, name string, qtype, size uint16) []byte {
+func hiddenReply(t *testing.T, conn *dnstest.Conn, name string, qtype, size uint16) []byte {
 	t.Helper()
 	r := new(dns.Msg)
 	r.SetQuestion(name, qtype)
@@ -114,8 +113,7 @@ func hiddenReply(t *testing.T, conn net.Conn, tcp bool, name string, qtype, size
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = conn.SetDeadline(time.Now().Add(patience)) // a pipe
-	reply, err := exchange(conn, tcp, packet, true)
+	reply, err := conn.Exchange(packet)
 	if err != nil {
 		t.Fatalf("%s %s: %v", name, dns.Type(qtype), err)
 	}
@@ -153,7 +151,7 @@ func hiddenTransfer(t *testing.T, h *Headless, zone string) []string {
 				soa.Serial = 0
 			}
 		}
-		texts = append(texts, lines(t, rrs)...)
+		texts = append(texts, dnstest.Lines(rrs)...)
 	}
 	slices.Sort(texts)
 	return texts
@@ -179,8 +177,8 @@ func TestHiddenNamespacesAreLikeMissingOnes(t *testing.T) {
 							size    uint16
 						}{{"udp", 0}, {"udp", 1232}, {"tcp", 1232}} {
 							ask := func(s *wireServer) []byte {
-								conn := map[string]net.Conn{"udp": s.udp, "tcp": s.tcp}[way.network]
-								return hiddenReply(t, conn, conn == s.tcp, name, qtype, way.size)
+								conn := map[string]*dnstest.Conn{"udp": s.udp, "tcp": s.tcp}[way.network]
+								return hiddenReply(t, conn, name, qtype, way.size)
 							}
 							got, want := ask(hides), ask(lacks)
 							if !bytes.Equal(got, want) {

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/metrictest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
@@ -313,17 +314,15 @@ func replyFault(tcp bool, packet, reply []byte, isStale func(r, m *dns.Msg) bool
 
 // sendPacket sends a packet and then a valid query over conn, and checks the replies to both. Over TCP a conn takes any number of
 // packets one after the other.
-func sendPacket(conn net.Conn, tcp bool, packet []byte) error {
+func sendPacket(conn *dnstest.Conn, packet []byte) error {
+	tcp := conn.Network() == "tcp"
 	if !tcp {
 		packet = packet[:min(len(packet), dns.MinMsgSize)] // as the server reads it
 	}
 	valid := wireQuery(inDefault("web-0", "web"), dns.TypeA)
 	valid[0] = ^append(slices.Clone(packet), 0)[0] // not an ID that the packet has
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		return err
-	}
-	if len(packet) > 0 || tcp { // an empty datagram is not sent everywhere
-		reply, err := exchange(conn, tcp, packet, isAnswered(packet))
+	if len(packet) > 0 || tcp {                    // an empty datagram is not sent everywhere
+		reply, err := exchange(conn, packet)
 		if err == nil && isAnswered(packet) {
 			err = replyFault(tcp, packet, reply, neverStale)
 		}
@@ -331,7 +330,7 @@ func sendPacket(conn net.Conn, tcp bool, packet []byte) error {
 			return err
 		}
 	}
-	reply, err := exchange(conn, tcp, valid, true)
+	reply, err := conn.Exchange(valid)
 	if err != nil {
 		return fmt.Errorf("a valid query behind it: %w", err)
 	}
@@ -343,24 +342,11 @@ func sendPacket(conn net.Conn, tcp bool, packet []byte) error {
 }
 
 // exchange sends one message and returns the reply, if there has to be one.
-func exchange(conn net.Conn, tcp bool, message []byte, answered bool) ([]byte, error) {
-	if tcp {
-		message = append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...)
+func exchange(conn *dnstest.Conn, message []byte) ([]byte, error) {
+	if !isAnswered(message) {
+		return nil, conn.Send(message)
 	}
-	if _, err := conn.Write(message); err != nil || !answered {
-		return nil, err
-	}
-	reply := make([]byte, dns.MaxMsgSize)
-	if tcp {
-		if _, err := io.ReadFull(conn, reply[:2]); err != nil {
-			return nil, err
-		}
-		reply = reply[:binary.BigEndian.Uint16(reply)]
-		_, err := io.ReadFull(conn, reply)
-		return reply, err
-	}
-	n, err := conn.Read(reply)
-	return reply[:n], err
+	return conn.Exchange(message)
 }
 
 // hostileServer starts CoreDNS, with the plugins that most have, for the cluster of testdata/cluster.yaml.
@@ -370,14 +356,14 @@ func hostileServer(t testing.TB, options string) *server {
 		"\nheadless {\nmanifests testdata/cluster.yaml\n}\n}")
 }
 
-func (s *server) dial(t testing.TB, network string) net.Conn {
+func (s *server) dial(t testing.TB, network string) *dnstest.Conn {
 	t.Helper()
-	conn, err := net.Dial(network, map[string]string{"udp": s.udp, "tcp": s.tcp}[network])
+	conn, err := net.Dial(network, s.addr(network))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() }) // it may be closed already
-	return conn
+	return dnstest.NewConn(conn, network)
 }
 
 // heap returns the octets that are in use once all garbage is collected.
@@ -397,9 +383,9 @@ func TestHostilePackets(t *testing.T) { // not parallel: it counts panics and go
 	threads := 0
 	for round := range 4 {
 		for _, p := range slices.Concat(hostilePackets(), numberedPackets()) {
-			for _, conn := range []net.Conn{udp, tcp} {
-				if err := sendPacket(conn, conn == tcp, p.packet); err != nil {
-					t.Fatalf("%s over %s: %x\n%v", p.name, conn.LocalAddr().Network(), p.packet, err)
+			for _, conn := range []*dnstest.Conn{udp, tcp} {
+				if err := sendPacket(conn, p.packet); err != nil {
+					t.Fatalf("%s over %s: %x\n%v", p.name, conn.Network(), p.packet, err)
 				}
 			}
 		}
@@ -440,9 +426,9 @@ func TestMutatedPackets(t *testing.T) {
 				mutated = append(mutated[:at:at], other[min(at, len(other)):]...)
 			}
 		}
-		conn := []net.Conn{w.udp, w.tcp}[r.IntN(2)]
-		if err := sendPacket(conn, conn == w.tcp, mutated); err != nil {
-			t.Fatalf("%s, mutated to %x, over TCP %v:\n%v", p.name, mutated, conn == w.tcp, err)
+		conn := []*dnstest.Conn{w.udp, w.tcp}[r.IntN(2)]
+		if err := sendPacket(conn, mutated); err != nil {
+			t.Fatalf("%s, mutated to %x, over %s:\n%v", p.name, mutated, conn.Network(), err)
 		}
 	}
 }
@@ -454,7 +440,7 @@ func TestHostileConnections(t *testing.T) { // not parallel: it counts goroutine
 		t.Helper()
 		for _, network := range []string{"udp", "tcp"} {
 			conn := s.dial(t, network)
-			if err := sendPacket(conn, network == "tcp", nil); err != nil {
+			if err := sendPacket(conn, nil); err != nil {
 				t.Fatalf("over %s: %v", network, err)
 			}
 			_ = conn.Close() // all is said
@@ -507,8 +493,8 @@ func TestHostileConnections(t *testing.T) { // not parallel: it counts goroutine
 
 // wireServer is CoreDNS from a packet's first octet to the last one of the reply, without sockets.
 type wireServer struct {
-	udp   net.Conn      // the clients' end
-	tcp   net.Conn      // that of a connection for all to use
+	udp   *dnstest.Conn // the clients' end
+	tcp   *dnstest.Conn // that of a connection for all to use
 	conns chan net.Conn // to be accepted
 }
 
@@ -531,12 +517,12 @@ func newWireServer(t testing.TB, h *Headless) *wireServer {
 	clog.D.Clear() // the messages of debug
 	w := &wireServer{conns: make(chan net.Conn)}
 	client, end := net.Pipe()
-	w.udp = client
+	w.udp = dnstest.NewConn(client, "udp")
 	var running sync.WaitGroup
 	closed := make(chan struct{})
 	running.Go(func() { _ = s.ServePacket(&pipePacketConn{end}) }) // it ends with Stop
 	running.Go(func() { _ = s.Serve(&pipeListener{w.conns, closed, sync.Once{}}) })
-	w.tcp = w.connect()
+	w.tcp = dnstest.NewConn(w.connect(), "tcp")
 	t.Cleanup(func() {
 		_, _ = w.udp.Close(), w.tcp.Close() // pipes
 		if err := s.Stop(); err != nil {
@@ -616,11 +602,11 @@ func FuzzPacket(f *testing.F) {
 	f.Fuzz(func(t *testing.T, packet []byte, way uint8) {
 		switch way % 3 {
 		case 0:
-			if err := sendPacket(w.udp, false, packet); err != nil {
+			if err := sendPacket(w.udp, packet); err != nil {
 				t.Fatalf("over UDP: %x\n%v", packet, err)
 			}
 		case 1:
-			if err := sendPacket(w.tcp, true, packet[:min(len(packet), dns.MaxMsgSize)]); err != nil {
+			if err := sendPacket(w.tcp, packet[:min(len(packet), dns.MaxMsgSize)]); err != nil {
 				t.Fatalf("over TCP: %x\n%v", packet, err)
 			}
 		case 2: // a connection that carries these octets and ends
@@ -633,7 +619,7 @@ func FuzzPacket(f *testing.F) {
 			}
 			_ = conn.Close() // a pipe
 			reading.Wait()
-			if err := sendPacket(w.tcp, true, nil); err != nil {
+			if err := sendPacket(w.tcp, nil); err != nil {
 				t.Fatalf("behind a connection that ended: %x\n%v", packet, err)
 			}
 		}
@@ -661,17 +647,11 @@ func TestAmplification(t *testing.T) {
 		worst, what := 0.0, ""
 		for _, name := range names {
 			for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeNS, dns.TypeSOA, dns.TypeTXT, dns.TypeANY} {
-				r := new(dns.Msg)
-				r.SetQuestion(name, qtype)
-				if size > 0 {
-					r.SetEdns0(size, false)
-				}
-				packet, err := r.Pack()
+				packet, err := dnstest.Query(name, qtype, size).Pack()
 				if err != nil {
 					t.Fatal(err)
 				}
-				_ = w.udp.SetDeadline(time.Now().Add(patience)) // a pipe
-				reply, err := exchange(w.udp, false, packet, true)
+				reply, err := w.udp.Exchange(packet)
 				if err == nil {
 					err = replyFault(false, packet, reply, neverStale) // longer than asked for, among others
 				}
@@ -694,19 +674,11 @@ func TestAmplification(t *testing.T) {
 func TestBufsizeLimitsReplies(t *testing.T) {
 	s := startServer(t, "cluster.local:0 {\n"+bound+"bufsize 1232\nheadless {\nmanifests "+bigManifest(t, 5000)+"\n}\n}")
 	for _, question := range []string{"web.default.svc.cluster.local. A", "web.default.svc.cluster.local. SRV", "_http._tcp.web.default.svc.cluster.local. ANY"} {
-		r := new(dns.Msg)
-		name, qtype, _ := strings.Cut(question, " ")
-		r.SetQuestion(name, dns.StringToType[qtype])
-		r.SetEdns0(65535, false)
-		packet, err := r.Pack()
+		packet, err := dnstest.Question(question, dns.MaxMsgSize).Pack()
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn := s.dial(t, "udp")
-		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-			t.Fatal(err)
-		}
-		reply, err := exchange(conn, false, packet, true)
+		reply, err := s.dial(t, "udp").Exchange(packet)
 		if err != nil || len(reply) > 1232 || len(reply) < 1000 {
 			t.Errorf("%s: %d octets, %v, want almost 1232", question, len(reply), err)
 		}

@@ -189,8 +189,8 @@ func (h *Headless) freeze(a *authority) (*Headless, index.Frozen) {
 	return &still, frozen
 }
 
-// contents returns how much h holds, as text.
-func (h *Headless) contents() string {
+// inventory returns how much h holds, as text.
+func (h *Headless) inventory() string {
 	resources := make(map[string]*resourceState)
 	h.addResources(resources)
 	var list []string
@@ -215,8 +215,7 @@ func (h *Headless) newKeeper(root string) *snapshot.Keeper {
 	}
 	cfg.Path = filepath.Clean(inFolder(root, cfg.Path))
 	k := snapshot.NewKeeper(cfg, snapshot.Subject{
-		Contents:      snapshot.Contents{Indexes: h.indexes(), Pods: h.pods},
-		Configuration: h.fingerprint, Cluster: h.converter.ClusterUID,
+		Knowledge: snapshot.Knowledge{Indexes: h.indexes(), Pods: h.pods}, Configuration: h.fingerprint, Cluster: h.converter.ClusterUID,
 		IsSynced: h.isSynced, Confirmed: h.clock.Confirmed, IsShared: h.sharesSnapshot, Log: log,
 	})
 	h.listing.OnList = k.Listed

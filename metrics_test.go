@@ -1,6 +1,7 @@
 package headless
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/metrictest"
@@ -230,12 +232,7 @@ func TestMetricsOfAnswers(t *testing.T) {
 			}
 			h.tally = new(tally)
 			c.h.tally = h.tally
-			r := (&benchQuery{}).msg()
-			name, qtype, _ := strings.Cut(c.question, " ")
-			r.SetQuestion(name, dns.StringToType[qtype])
-			if c.size > 0 {
-				r.SetEdns0(c.size, false)
-			}
+			r := dnstest.Question(c.question, cmp.Or(c.size, 1232))
 			if _, err := c.h.ServeDNS(t.Context(), newDiscard(proto), r); err != nil {
 				t.Fatal(err)
 			}

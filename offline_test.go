@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/manifests"
-	"github.com/coredns/coredns/plugin/pkg/dnstest"
+	recorder "github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
 )
@@ -93,7 +93,7 @@ func TestOfflineAnswersAsTheStanzaSaysFromTheObjects(t *testing.T) {
 			if !h.Ready() {
 				t.Error("got a plugin that is not ready")
 			}
-			w := dnstest.NewRecorder(&test.ResponseWriter{})
+			w := recorder.NewRecorder(&test.ResponseWriter{})
 			if _, err := h.ServeDNS(context.Background(), w, new(dns.Msg).SetQuestion(cassandra, dns.TypeA)); err != nil {
 				t.Fatal(err)
 			}

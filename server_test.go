@@ -2,7 +2,6 @@ package headless
 
 import (
 	"encoding/json"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -11,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -85,16 +85,15 @@ func (s *server) stop() {
 // ask asks over "udp" or "tcp", with a buffer of size octets, 0 for no EDNS.
 func (s *server) ask(t testing.TB, network, question string, size uint16) *dns.Msg {
 	t.Helper()
-	name, qtype, _ := strings.Cut(question, " ")
-	r := new(dns.Msg)
-	r.SetQuestion(dns.Fqdn(name), dns.StringToType[qtype])
-	if size > 0 {
-		r.SetEdns0(size, false)
-	}
-	client := &dns.Client{Net: network, UDPSize: dns.MaxMsgSize, Timeout: 10 * time.Second}
-	m, _, err := client.Exchange(r, s.addr(network))
+	return s.exchange(t, network, dnstest.Question(question, size))
+}
+
+// exchange asks over "udp" or "tcp".
+func (s *server) exchange(t testing.TB, network string, r *dns.Msg) *dns.Msg {
+	t.Helper()
+	m, err := dnstest.Exchange(t.Context(), network, s.addr(network), r)
 	if err != nil {
-		t.Fatalf("%s over %s: %v", question, network, err)
+		t.Fatalf("%v over %s: %v", r.Question, network, err)
 	}
 	return m
 }
@@ -184,7 +183,7 @@ func TestServerChasesCNAMEsThroughItsOtherBlocks(t *testing.T) {
 	s := startServer(t, "cluster.local:0 example.com:0 {\n"+bound+"headless cluster.local {\nmanifests testdata/cluster.yaml\n}\nhosts "+hosts+" example.com\n}")
 	m := s.ask(t, "udp", "ext.default.svc.cluster.local. A", 1232)
 	want := []string{"ext.default.svc.cluster.local. 5 IN CNAME www.example.com.", "www.example.com. 3600 IN A 192.0.2.80"}
-	if got := lines(t, m.Answer); m.Rcode != noError || !slices.Equal(got, want) {
+	if got := dnstest.Lines(m.Answer); m.Rcode != noError || !slices.Equal(got, want) {
 		t.Errorf("got %s %q, want %q", dns.RcodeToString[m.Rcode], got, want)
 	}
 }
@@ -211,32 +210,14 @@ func TestServerBehindViewAndACL(t *testing.T) {
 // startUpstream starts a DNS server on loopback that knows one name, and returns its address.
 func startUpstream(t *testing.T) string {
 	t.Helper()
-	return serveDNS(t, func(w dns.ResponseWriter, r *dns.Msg) {
-		m := new(dns.Msg)
-		m.SetRcode(r, dns.RcodeNameError)
+	return dnstest.Serve(t, func(_ string, r *dns.Msg) *dns.Msg {
+		m := new(dns.Msg).SetRcode(r, dns.RcodeNameError)
 		if r.Question[0].Name == "www.example.com." {
 			m.Rcode = dns.RcodeSuccess
-			m.Answer = []dns.RR{addressRR("www.example.com.", 60, netip.MustParseAddr("192.0.2.80"))}
+			m.Answer = dnstest.Records(t, "www.example.com. 60 IN A 192.0.2.80")
 		}
-		_ = w.WriteMsg(m) // the client will notice
+		return m
 	})
-}
-
-// serveDNS runs a UDP server on loopback until the end of the test, and returns its address.
-func serveDNS(t *testing.T, handle dns.HandlerFunc) string {
-	t.Helper()
-	started := make(chan error, 1)
-	s := &dns.Server{Addr: "127.0.0.1:0", Net: "udp", Handler: handle, NotifyStartedFunc: func() { started <- nil }}
-	go func() { started <- s.ListenAndServe() }()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Shutdown(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s.PacketConn.LocalAddr().String()
 }
 
 // TestKubeadmsCorefile runs the Corefile that kubeadm writes, with the directive changed and every listener on loopback.
@@ -279,7 +260,7 @@ func TestKubeadmsCorefile(t *testing.T) {
 		"nobody.default.svc.cluster.local. A":    "",
 	} {
 		m := s.ask(t, "udp", question, 1232)
-		if got := strings.Join(lines(t, m.Answer), "; "); got != want || (m.Rcode == nxName) != (want == "") {
+		if got := strings.Join(dnstest.Lines(m.Answer), "; "); got != want || (m.Rcode == nxName) != (want == "") {
 			t.Errorf("%s: %s %q, want %q", question, dns.RcodeToString[m.Rcode], got, want)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/logtest"
@@ -160,7 +161,7 @@ func TestSnapshotIsServedWithoutTheAPIServer(t *testing.T) {
 		{"web.ns.svc.cluster.local. AAAA", dns.RcodeSuccess, nil},
 	} {
 		m := ask(t, second, c.question, func(r *dns.Msg) { r.SetEdns0(1232, false) })
-		if got := lines(t, m.Answer); m.Rcode != c.rcode || !slices.Equal(got, c.records) {
+		if got := dnstest.Lines(m.Answer); m.Rcode != c.rcode || !slices.Equal(got, c.records) {
 			t.Errorf("%s: got %s %q, want %s %q", c.question, dns.RcodeToString[m.Rcode], got, dns.RcodeToString[c.rcode], c.records)
 		}
 		for _, rr := range m.Ns {
@@ -235,7 +236,7 @@ func TestStaleAnswersLeaveTheRecordsOfOthersAlone(t *testing.T) {
 	h.upstream = fixed{outside, nil}
 	m := ask(t, h, "ext.default.svc.cluster.local. A")
 	want := []string{"ext.default.svc.cluster.local. 5 IN CNAME www.example.com.", "www.example.com. 5 IN A 192.0.2.80"}
-	if got := lines(t, m.Answer); !slices.Equal(got, want) {
+	if got := dnstest.Lines(m.Answer); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	outside.Answer, outside.Ns = nil, []dns.RR{soaRR("example.com.", 3600, &h.authorities[0], 1, 3600)}

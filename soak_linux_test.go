@@ -29,6 +29,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
@@ -566,7 +567,7 @@ func (s *soakSet) sees(c *soakClient, resource string, n int) bool {
 	case kube.Slices:
 		name, want = "mark-slice.ns"+soakZone, markAddr(252, n)
 	}
-	m, _, err := c.exchange("udp", soakQuery(name, dns.TypeA, 1232))
+	m, _, err := c.exchange("udp", dnstest.Query(name, dns.TypeA, 1232))
 	if err != nil || m.Rcode != noError {
 		return false
 	}
@@ -644,7 +645,7 @@ func (s *soakSet) isCaughtUp(limit time.Duration) bool {
 // soakClient asks over connections that it keeps.
 type soakClient struct {
 	addr  string
-	conns map[string]*dns.Conn
+	conns map[string]*dnstest.Conn
 	used  int
 }
 
@@ -656,16 +657,6 @@ func (c *soakClient) close() {
 }
 
 const soakPatience = 5 * time.Second
-
-// soakQuery returns a query, with EDNS if size is not 0.
-func soakQuery(name string, qtype, size uint16) *dns.Msg {
-	r := new(dns.Msg)
-	r.SetQuestion(name, qtype)
-	if size > 0 {
-		r.SetEdns0(size, false)
-	}
-	return r
-}
 
 // exchange asks once. isFresh is set if the connection was a new one.
 func (c *soakClient) exchange(network string, r *dns.Msg) (m *dns.Msg, isFresh bool, err error) {
@@ -679,29 +670,17 @@ func (c *soakClient) exchange(network string, r *dns.Msg) (m *dns.Msg, isFresh b
 			return nil, true, err
 		}
 		if c.conns == nil {
-			c.conns = make(map[string]*dns.Conn)
+			c.conns = make(map[string]*dnstest.Conn)
 		}
-		conn, isFresh = &dns.Conn{Conn: dialed, UDPSize: dns.MaxMsgSize}, true
+		conn, isFresh = dnstest.NewConn(dialed, network), true
+		conn.Timeout = soakPatience
 		c.conns[network] = conn
 	}
-	defer func() {
-		if err != nil {
-			_ = conn.Close() // it is of no use
-			delete(c.conns, network)
-		}
-	}()
-	if err := conn.SetDeadline(time.Now().Add(soakPatience)); err != nil {
-		return nil, isFresh, err
+	if m, err = conn.Ask(r); err != nil {
+		_ = conn.Close() // it is of no use
+		delete(c.conns, network)
 	}
-	if err := conn.WriteMsg(r); err != nil {
-		return nil, isFresh, err
-	}
-	for {
-		m, err := conn.ReadMsg()
-		if err != nil || m.Id == r.Id {
-			return m, isFresh, err
-		}
-	}
+	return m, isFresh, err
 }
 
 // question returns one at random.
@@ -798,7 +777,7 @@ func (s *soakSet) askOne(c *soakClient, r *rand.Rand) {
 	q := s.question(r)
 	network := modeltest.PickOne(r, []string{"udp", "udp", "udp", "tcp"})
 	size := modeltest.PickOne(r, []uint16{0, 1232, 4096})
-	sent, query := s.now(), soakQuery(q.name, q.qtype, size)
+	sent, query := s.now(), dnstest.Query(q.name, q.qtype, size)
 	m, isFresh, err := c.exchange(network, query)
 	if err != nil && network == "tcp" && !isFresh { // the server may have ended it
 		m, _, err = c.exchange(network, query)
@@ -949,7 +928,7 @@ func (s *soakSet) start() {
 
 // inSnapshot returns the marks that the snapshot has surely passed, as numbers of changes by resource.
 func (s *soakSet) inSnapshot() (floor map[string]int, usable bool) {
-	c := snapshot.Contents{Indexes: []*index.Index{index.New(model.HostnamesReady, false, 0)}, Pods: index.NewPods()}
+	c := snapshot.Knowledge{Indexes: []*index.Index{index.New(model.HostnamesReady, false, 0)}, Pods: index.NewPods()}
 	if err := c.Read(s.snapshot); err != nil {
 		return nil, false
 	}
@@ -1306,12 +1285,14 @@ func (s *soakSet) attack(seed uint64) {
 func (s *soakSet) attackOnce(r *rand.Rand, packets []namedPacket) {
 	network := modeltest.PickOne(r, []string{"udp", "tcp"})
 	epoch := s.now().epoch
-	conn, err := net.DialTimeout(network, s.dnsAddr, soakPatience)
+	dialed, err := net.DialTimeout(network, s.dnsAddr, soakPatience)
 	if err != nil {
 		s.wait(10 * time.Millisecond)
 		return
 	}
-	defer func() { _ = conn.Close() }() // all is said
+	defer func() { _ = dialed.Close() }() // all is said
+	conn := dnstest.NewConn(dialed, network)
+	conn.Timeout = soakPatience
 	for range 20 {
 		p := modeltest.PickOne(r, packets)
 		message := p.packet
@@ -1324,11 +1305,8 @@ func (s *soakSet) attackOnce(r *rand.Rand, packets []namedPacket) {
 		if before.epoch != epoch {
 			return // the connection is to a server that has ended, or is about to end it
 		}
-		if err := conn.SetDeadline(time.Now().Add(soakPatience)); err != nil {
-			s.fail("%v", err)
-		}
 		end := s.fault("hostile packet over " + network)
-		reply, err := exchange(conn, network == "tcp", message, isAnswered(message))
+		reply, err := exchange(conn, message)
 		switch isOwed := s.isOwed(network, before); {
 		case err != nil && isOwed:
 			s.fail("%s over %s: %x: %v", p.name, network, message, err)

@@ -11,7 +11,7 @@ func (h *Headless) announce() {
 	log.Infof("serving %s from %s", strings.Join(h.zones, " "), h.source)
 	log.Infof("with %s", strings.Join(h.summary(), ", "))
 	began := time.Now()
-	synced := func() { log.Infof("synced after %v: %s", time.Since(began).Round(time.Millisecond), h.contents()) }
+	synced := func() { log.Infof("synced after %v: %s", time.Since(began).Round(time.Millisecond), h.inventory()) }
 	if h.isSynced() {
 		synced()
 	} else {

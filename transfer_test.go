@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	_ "github.com/coredns/coredns/plugin/transfer"
@@ -78,7 +79,7 @@ func TestTransfersEqualAnswers(t *testing.T) {
 			for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT, dns.TypeNS, dns.TypeCNAME} {
 				m := s.ask(t, "tcp", owner+" "+dns.TypeToString[qtype], 0)
 				answer := slices.DeleteFunc(m.Answer, func(rr dns.RR) bool { return rr.Header().Rrtype != qtype || rr.Header().Name != owner })
-				if got, want := lines(t, sets[rrset{owner, qtype}]), lines(t, answer); !slices.Equal(got, want) {
+				if got, want := dnstest.Lines(sets[rrset{owner, qtype}]), dnstest.Lines(answer); !slices.Equal(got, want) {
 					t.Errorf("%s %s:\ntransferred %q\nanswered    %q", owner, dns.TypeToString[qtype], got, want)
 				}
 			}
@@ -99,11 +100,7 @@ func TestTransferOfACurrentZoneIsItsSOA(t *testing.T) {
 	}{{"current", soa.Serial, false}, {"newer", soa.Serial + 1, false}, {"older", soa.Serial - 1, true}} {
 		r := new(dns.Msg)
 		r.SetIxfr("cluster.local.", c.serial, soa.Ns, soa.Mbox)
-		client := &dns.Client{Net: "tcp"}
-		m, _, err := client.Exchange(r, s.tcp)
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := s.exchange(t, "tcp", r)
 		if whole := len(m.Answer) > 1; whole != c.whole || m.Answer[0].String() != soa.String() {
 			t.Errorf("a requester with a serial that is %s got %d records, the first %v", c.name, len(m.Answer), m.Answer[0])
 		}

@@ -1,10 +1,8 @@
 package headless
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	golog "log"
 	"maps"
 	"net/http"
 	"os"
@@ -17,12 +15,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
-	"github.com/coredns/coredns/plugin/pkg/dnstest"
+	"github.com/coredns-headless/headless/internal/logtest"
+	"github.com/coredns-headless/headless/internal/metrictest"
+	recorder "github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
-	"github.com/prometheus/client_golang/prometheus"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -67,20 +67,13 @@ func says(h *Headless, question string) string {
 	if !strings.HasSuffix(name, ".") {
 		name += ".ns.svc.cluster.local."
 	}
-	m := new(dns.Msg)
-	m.SetQuestion(name, dns.StringToType[qtype])
-	m.SetEdns0(dns.MaxMsgSize-1, false)
-	rec := dnstest.NewRecorder(&test.ResponseWriter{})
+	m := dnstest.Question(name+" "+qtype, dns.MaxMsgSize-1)
+	rec := recorder.NewRecorder(&test.ResponseWriter{})
 	rcode, err := h.ServeDNS(context.Background(), rec, m)
 	if err != nil || rec.Msg == nil {
 		return fmt.Sprintf("no reply, rcode %d, error %v", rcode, err)
 	}
-	var texts []string
-	for _, rr := range rec.Msg.Answer {
-		texts = append(texts, strings.TrimPrefix(rr.String(), rr.Header().String()))
-	}
-	slices.Sort(texts)
-	return strings.Join(append([]string{dns.RcodeToString[rec.Msg.Rcode]}, texts...), " ")
+	return strings.Join(append([]string{dns.RcodeToString[rec.Msg.Rcode]}, dnstest.Data(rec.Msg.Answer)...), " ")
 }
 
 // eventuallySays waits until h gives an answer.
@@ -174,7 +167,7 @@ func TestWatchServesWhatTheAPIServerHas(t *testing.T) {
 			for _, resource := range everyResource {
 				got := s.Seen(resource)
 				for i := range got {
-					got[i].Resource, got[i].From, got[i].At = "", "", time.Time{}
+					got[i].Resource, got[i].URL, got[i].From, got[i].At = "", "", "", time.Time{}
 				}
 				if !slices.Equal(got, tt.requests) {
 					t.Errorf("%s: got requests %+v, want %+v", resource, got, tt.requests)
@@ -354,19 +347,10 @@ func TestUnsyncedAnswersServfail(t *testing.T) {
 // skips returns what was skipped so far, by resource and reason.
 func skips(t testing.TB) map[string]float64 {
 	t.Helper()
-	families, err := prometheus.DefaultGatherer.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
 	counts := make(map[string]float64)
-	for _, f := range families {
-		if f.GetName() != "coredns_headless_skipped_total" {
-			continue
-		}
-		for _, m := range f.GetMetric() {
-			labels := m.GetLabel() // sorted by name: reason, resource
-			counts[labels[1].GetValue()+" "+labels[0].GetValue()] = m.GetCounter().GetValue()
-		}
+	for series, n := range metrictest.Values(t, "coredns_headless_skipped_total") {
+		reason, resource, _ := strings.Cut(series, " ")
+		counts[resource+" "+reason] = n
 	}
 	return counts
 }
@@ -712,14 +696,11 @@ func TestStopWithoutStart(t *testing.T) {
 func TestFailureIsLoggedOnceAMinute(t *testing.T) { // not parallel: it captures the log
 	s := kubetest.NewWebServer(t)
 	h := watcher(t, "endpoint "+strings.Replace(s.URL, "http:", "https:", 1), "startup_timeout 0s")
-	var logged bytes.Buffer
-	golog.SetOutput(&logged)
-	defer golog.SetOutput(os.Stderr)
+	logged := logtest.Capture(t)
 	h.start()
 	// Each resource is watched and listed, and both are tried again after a second or two.
 	eventually(t, "every request is made twice", func() bool { return s.Accepted.Load() >= int64(2*2*len(everyResource)) })
 	h.stop()
-	golog.SetOutput(os.Stderr)
 	for _, resource := range everyResource {
 		for _, doing := range []string{"cannot watch ", "cannot list "} {
 			if n := strings.Count(logged.String(), doing+resource); n > 1 {

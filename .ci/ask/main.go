@@ -3,13 +3,14 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/miekg/dns"
 )
 
@@ -85,10 +86,10 @@ func main() {
 
 // await returns once the server answers anything, or the last error when it does not do so in time.
 func await(server string, wait time.Duration) error {
-	m := new(dns.Msg).SetQuestion(".", dns.TypeNS)
-	c := &dns.Client{Timeout: time.Second}
 	for deadline := time.Now().Add(wait); ; time.Sleep(100 * time.Millisecond) {
-		_, _, err := c.Exchange(m, server)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		_, err := dnstest.Exchange(ctx, "udp", server, dnstest.Query(".", dns.TypeNS, 0))
+		cancel()
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}
@@ -97,8 +98,7 @@ func await(server string, wait time.Duration) error {
 
 // ask puts c's question to the server and says what is wrong with the reply.
 func (c *check) ask(network, server string) error {
-	client := &dns.Client{Net: network, Timeout: 5 * time.Second}
-	m, _, err := client.Exchange(new(dns.Msg).SetQuestion(c.name, c.qtype), server)
+	m, err := dnstest.Exchange(context.Background(), network, server, dnstest.Query(c.name, c.qtype, 0))
 	if err != nil {
 		return err
 	}
@@ -108,16 +108,12 @@ func (c *check) ask(network, server string) error {
 	if !m.Authoritative || m.Truncated {
 		return fmt.Errorf("got aa=%t tc=%t, want aa=true tc=false", m.Authoritative, m.Truncated)
 	}
-	var answer []string
 	for _, rr := range m.Answer {
-		h := rr.Header()
-		if h.Name != c.name || h.Rrtype != c.qtype {
+		if h := rr.Header(); h.Name != c.name || h.Rrtype != c.qtype {
 			return fmt.Errorf("got the record %q in the answer", rr)
 		}
-		answer = append(answer, strings.TrimPrefix(rr.String(), h.String()))
 	}
-	slices.Sort(answer)
-	if !slices.Equal(answer, c.answer) {
+	if answer := dnstest.Data(m.Answer); !slices.Equal(answer, c.answer) {
 		return fmt.Errorf("got the answer %q, want %q", answer, c.answer)
 	}
 	var authority []uint16

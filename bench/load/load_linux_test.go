@@ -1,24 +1,19 @@
 package load
 
 import (
-	"net"
 	"net/netip"
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/miekg/dns"
 )
 
 // reply returns a correct reply to a query: one address, one OPT record.
 func reply(t *testing.T, r *dns.Msg) *dns.Msg {
 	t.Helper()
-	m := new(dns.Msg)
-	m.SetReply(r)
-	rr, err := dns.NewRR(r.Question[0].Name + " 5 IN A 10.0.0.1")
-	if err != nil {
-		t.Error(err)
-	}
-	m.Answer = []dns.RR{rr}
+	m := new(dns.Msg).SetReply(r)
+	m.Answer = dnstest.Records(t, r.Question[0].Name+" 5 IN A 10.0.0.1")
 	return m.SetEdns0(1232, false)
 }
 
@@ -65,33 +60,9 @@ func TestCheckRejectsEveryOtherShape(t *testing.T) {
 }
 
 // serve starts a server that answers on UDP and TCP and returns its address.
-func serve(t *testing.T, answer func(w dns.ResponseWriter, r *dns.Msg)) netip.AddrPort {
+func serve(t *testing.T, answer func(r *dns.Msg) *dns.Msg) netip.AddrPort {
 	t.Helper()
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	udp, err := net.ListenPacket("udp", tcp.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range []*dns.Server{{Listener: tcp, MaxTCPQueries: -1}, {PacketConn: udp}} {
-		started := make(chan struct{})
-		s.Handler = dns.HandlerFunc(answer)
-		s.NotifyStartedFunc = func() { close(started) }
-		go func() {
-			if err := s.ActivateAndServe(); err != nil {
-				t.Error(err)
-			}
-		}()
-		<-started
-		t.Cleanup(func() {
-			if err := s.Shutdown(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	return netip.MustParseAddrPort(tcp.Addr().String())
+	return netip.MustParseAddrPort(dnstest.Serve(t, func(_ string, r *dns.Msg) *dns.Msg { return answer(r) }))
 }
 
 // plans are all the ways to ask.
@@ -115,11 +86,7 @@ func plans(t *testing.T, server netip.AddrPort) map[string]Plan {
 }
 
 func TestRunAsksAllQuestions(t *testing.T) {
-	server := serve(t, func(w dns.ResponseWriter, r *dns.Msg) {
-		if err := w.WriteMsg(reply(t, r)); err != nil {
-			t.Error(err)
-		}
-	})
+	server := serve(t, func(r *dns.Msg) *dns.Msg { return reply(t, r) })
 	for name, p := range plans(t, server) {
 		r, err := p.Run()
 		if err != nil || r.Replies != p.Count || r.P50 <= 0 || r.P99 < r.P50 || r.QPS() <= 0 {
@@ -133,12 +100,12 @@ func TestRunFailsWhenOneReplyIsWrong(t *testing.T) {
 		"0 answers":               func(m *dns.Msg) { m.Answer = nil },
 		"nothing was asked with ": func(m *dns.Msg) { m.Id += 1 << 15 },
 	} {
-		server := serve(t, func(w dns.ResponseWriter, r *dns.Msg) {
+		server := serve(t, func(r *dns.Msg) *dns.Msg {
 			m := reply(t, r)
 			if r.Id == 150 {
 				spoil(m)
 			}
-			_ = w.WriteMsg(m) // the client may have gone
+			return m
 		})
 		for name, p := range plans(t, server) {
 			if _, err := p.Run(); err == nil || !strings.Contains(err.Error(), want) {

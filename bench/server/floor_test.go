@@ -3,9 +3,11 @@ package server
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/coredns-headless/headless/bench/cluster"
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
@@ -61,17 +63,14 @@ func TestFloorsAnswerWithWhatFits(t *testing.T) {
 			{"web-1000.n.svc.cluster.local.", dns.TypeAAAA, false, 41, false},
 			{"web-1000.n.svc.cluster.local.", dns.TypeA, true, 4092, false},
 		} {
-			r := new(dns.Msg).SetQuestion(row.name, row.qtype).SetEdns0(EDNS, false)
+			r := dnstest.Query(row.name, row.qtype, EDNS)
 			w := &writer{ResponseWriter: test.ResponseWriter{TCP: row.tcp}}
 			if _, err := h.ServeDNS(t.Context(), w, r); err != nil {
 				t.Fatal(err)
 			}
-			distinct := make(map[string]bool)
-			for _, rr := range w.reply.Answer {
-				if rr.Header().Name == row.name && rr.Header().Rrtype == row.qtype {
-					distinct[rr.String()] = true
-				}
-			}
+			distinct := slices.Compact(dnstest.Lines(slices.DeleteFunc(slices.Clone(w.reply.Answer), func(rr dns.RR) bool {
+				return rr.Header().Name != row.name || rr.Header().Rrtype != row.qtype
+			})))
 			if w.reply.Id != r.Id || len(w.reply.Answer) != row.want || len(distinct) != row.want || w.reply.Truncated == row.all {
 				t.Errorf("%s, %s %s: ID %d, want %d; %d records, %d distinct ones, want %d; TC is %v", h.Name(), row.name,
 					dns.TypeToString[row.qtype], w.reply.Id, r.Id, len(w.reply.Answer), len(distinct), row.want, w.reply.Truncated)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"debug/elf"
 	"fmt"
 	"net"
@@ -15,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/miekg/dns"
+	"github.com/coredns-headless/headless/internal/dnstest"
 )
 
 // compiles skips a test that compiles programs, unless it runs by `make programs`.
@@ -76,14 +77,15 @@ func TestVariantAnswers(t *testing.T) {
 	case <-ended:
 		t.Fatalf("the server ended: %v\n%s", result, log.text.Bytes())
 	}
-	question := new(dns.Msg).SetQuestion("cassandra-0.cassandra.default.svc.cluster.local.", dns.TypeA)
-	m, _, err := (&dns.Client{Timeout: time.Minute}).Exchange(question, addr)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	m, err := dnstest.Exchange(ctx, "udp", addr, dnstest.Question("cassandra-0.cassandra.default.svc.cluster.local. A", 0))
 	_ = server.Process.Kill() // it has ended by itself when this fails, and its log says why
 	<-ended
 	if err != nil {
 		t.Fatalf("%v\n%s", err, log.text.Bytes())
 	}
-	if len(m.Answer) != 1 || !strings.HasSuffix(m.Answer[0].String(), "\t10.244.1.10") {
+	if got := dnstest.Data(m.Answer); !slices.Equal(got, []string{"10.244.1.10"}) {
 		t.Errorf("got %v, want the address 10.244.1.10", m)
 	}
 }

@@ -22,12 +22,15 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	_ "github.com/coredns/coredns/plugin/bind"
 	"github.com/coredns/coredns/plugin/kubernetes"
-	"github.com/coredns/coredns/plugin/pkg/dnstest"
+	recorder "github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
@@ -36,8 +39,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
 func init() {
@@ -61,60 +62,18 @@ func startAPI(t *testing.T, paths ...string) (url, kubeconfig string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kinds := map[string]schema.GroupVersionKind{
-		namespacesPath: corev1.SchemeGroupVersion.WithKind("Namespace"),
-		servicesPath:   corev1.SchemeGroupVersion.WithKind("Service"),
-		slicesPath:     discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
-		importsPath:    mcsv1alpha1.SchemeGroupVersion.WithKind("ServiceImport"),
-	}
-	lists := make(map[string][]any)
-	namespaces := make(map[string]bool)
+	s := kubetest.NewServer(t)
+	s.UseJSON()
+	s.RefuseStreams()
+	s.Lack("pods")
+	objects = slices.DeleteFunc(objects, func(obj manifests.Object) bool { return kube.ResourceOf(obj) == "" })
 	for _, obj := range objects {
-		o := obj.(metav1.Object) // every object has a name
-		if _, isNamespace := obj.(*corev1.Namespace); !isNamespace {
-			namespaces[namespaceOf(o)] = true
+		if o := obj.(metav1.Object); kube.ResourceOf(obj) != kube.Namespaces { // every object has a name
+			s.Put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceOf(o)}})
 		}
 		defaultProtocols(obj)
-		for path, kind := range kinds {
-			if fmt.Sprintf("%T", obj) == fmt.Sprintf("%T", newObject(t, kind)) {
-				lists[path] = append(lists[path], obj)
-			}
-		}
 	}
-	for name := range namespaces {
-		lists[namespacesPath] = append(lists[namespacesPath], &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
-	}
-	ended := make(chan struct{})
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		kind, ok := kinds[r.URL.Path]
-		query := r.URL.Query()
-		switch {
-		case !ok:
-			http.NotFound(w, r)
-			return
-		case query.Get("sendInitialEvents") != "":
-			http.Error(w, "no streamed lists", http.StatusUnprocessableEntity)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		if query.Get("watch") != "" {
-			_ = http.NewResponseController(w).Flush() // the client sees the header, or is gone
-			select {
-			case <-r.Context().Done():
-			case <-ended:
-			}
-			return
-		}
-		apiVersion, name := kind.ToAPIVersionAndKind()
-		list := map[string]any{
-			"apiVersion": apiVersion, "kind": name + "List", "metadata": map[string]string{"resourceVersion": "1"}, "items": lists[r.URL.Path],
-		}
-		_ = json.NewEncoder(w).Encode(list) // the client is gone
-	}))
-	t.Cleanup(func() {
-		close(ended)
-		s.Close()
-	})
+	s.Put(objects...)
 	return s.URL, writeKubeconfig(t, s.URL)
 }
 
@@ -138,23 +97,6 @@ func defaultProtocols(obj runtime.Object) {
 	}
 }
 
-// newObject returns an object of a kind.
-func newObject(t *testing.T, kind schema.GroupVersionKind) runtime.Object {
-	t.Helper()
-	switch kind.Kind {
-	case "Namespace":
-		return &corev1.Namespace{}
-	case "Service":
-		return &corev1.Service{}
-	case "EndpointSlice":
-		return &discoveryv1.EndpointSlice{}
-	case "ServiceImport":
-		return &mcsv1alpha1.ServiceImport{}
-	}
-	t.Fatalf("no such kind: %v", kind)
-	return nil
-}
-
 // zones are those of all servers.
 const zones = "cluster.local clusterset.local in-addr.arpa ip6.arpa"
 
@@ -169,7 +111,7 @@ func startStock(t *testing.T, option string) string {
 		t.Fatal(err)
 	}
 	ask := func(network string, r *dns.Msg) *dns.Msg {
-		w := dnstest.NewRecorder(&test.ResponseWriter{TCP: network == "tcp"})
+		w := recorder.NewRecorder(&test.ResponseWriter{TCP: network == "tcp"})
 		rcode, err := k.ServeDNS(context.Background(), request.NewScrubWriter(r, w), r)
 		if w.Msg == nil || err != nil {
 			return new(dns.Msg).SetRcode(r, rcode)
@@ -194,7 +136,7 @@ func startStock(t *testing.T, option string) string {
 			t.Error(err)
 		}
 	})
-	return startDNS(t, ask)
+	return dnstest.Serve(t, ask)
 }
 
 // upstream looks up the targets of CNAMEs.
@@ -219,9 +161,8 @@ func startHeadless(t *testing.T, option string, fault func(network string, m *dn
 		instance.ShutdownCallbacks()
 	})
 	at := map[string]string{"udp": instance.Servers()[0].LocalAddr().String(), "tcp": instance.Servers()[0].Addr().String()}
-	return startDNS(t, func(network string, r *dns.Msg) *dns.Msg {
-		client := &dns.Client{Net: network, UDPSize: dns.MaxMsgSize, Timeout: 10 * time.Second}
-		m, _, err := client.Exchange(r, at[network])
+	return dnstest.Serve(t, func(network string, r *dns.Msg) *dns.Msg {
+		m, err := dnstest.Exchange(t.Context(), network, at[network], r)
 		if err != nil {
 			t.Errorf("headless: %v", err)
 			return nil
@@ -347,7 +288,7 @@ func TestFaultsAreFound(t *testing.T) {
 			"addresses of SRV targets are missing from the new server's additional section: an endpoint"},
 		{"the additional section has another pod's address, too", func(_ string, m *dns.Msg) bool {
 			if asked(m, "_cql._tcp.cassandra"+cassandra, dns.TypeSRV) {
-				m.Extra = append(m.Extra, rr(t, "cassandra-0.cassandra"+cassandra+" 5 IN A 10.244.2.10"))
+				m.Extra = append(m.Extra, dnstest.Records(t, "cassandra-0.cassandra"+cassandra+" 5 IN A 10.244.2.10")...)
 			}
 			return true
 		}, statusDifferent, "addresses that no SRV target has are in the new server's additional section: a port of a Service"},
@@ -359,7 +300,7 @@ func TestFaultsAreFound(t *testing.T) {
 		}, statusDifferent, "addresses that no SRV target has are in the new server's additional section: a port of an endpoint"},
 		{"a name nobody has is answered", func(_ string, m *dns.Msg) bool {
 			if asked(m, "cassandra-3.cassandra"+cassandra, dns.TypeA) {
-				m.Rcode, m.Ns, m.Answer = dns.RcodeSuccess, nil, []dns.RR{rr(t, m.Question[0].Name+" 5 IN A 10.244.9.9")}
+				m.Rcode, m.Ns, m.Answer = dns.RcodeSuccess, nil, dnstest.Records(t, m.Question[0].Name+" 5 IN A 10.244.9.9")
 			}
 			return true
 		}, statusDifferent, "the new server answers a name that the old one denies: no endpoint"},
@@ -395,16 +336,6 @@ func causes(groups []group) []string {
 	}
 	slices.Sort(list)
 	return list
-}
-
-// rr returns a record in presentation format.
-func rr(t *testing.T, text string) dns.RR {
-	t.Helper()
-	rr, err := dns.NewRR(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rr
 }
 
 // TestAServerThatFailsOverTCPIsReported: TCP fails altogether, as behind a firewall that lets UDP pass only.
@@ -575,8 +506,8 @@ func TestLargeAnswersAreComparedByParts(t *testing.T) {
 func TestWhatCannotBeComparedIsSaid(t *testing.T) {
 	manifests := "../../examples/cassandra.yaml"
 	good := startHeadless(t, "manifests "+abs(t, manifests), nil)
-	refusing := startDNS(t, func(_ string, r *dns.Msg) *dns.Msg { return new(dns.Msg).SetRcode(r, dns.RcodeRefused) })
-	silent := startDNS(t, func(string, *dns.Msg) *dns.Msg { return nil })
+	refusing := dnstest.Serve(t, func(_ string, r *dns.Msg) *dns.Msg { return new(dns.Msg).SetRcode(r, dns.RcodeRefused) })
+	silent := dnstest.Serve(t, func(string, *dns.Msg) *dns.Msg { return nil })
 	_, kubeconfig := startAPI(t, manifests)
 	for _, c := range []struct {
 		name string

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/miekg/dns"
 )
 
@@ -297,11 +298,7 @@ func message(t *testing.T, name, text string) *dns.Msg {
 		if rest[0] > '9' { // no time to live
 			rest = "5 " + rest
 		}
-		rr, err := dns.NewRR(owner + " " + rest)
-		if err != nil {
-			t.Fatalf("%s: %v", part, err)
-		}
-		*section = append(*section, rr)
+		*section = append(*section, dnstest.Records(t, owner+" "+rest)...)
 	}
 	return m
 }

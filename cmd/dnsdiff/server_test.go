@@ -2,65 +2,13 @@ package main
 
 import (
 	"os"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/miekg/dns"
 )
-
-// startDNS starts a DNS server on one port of loopback for UDP and TCP, and returns its address. To nil it does not reply.
-func startDNS(t *testing.T, answer func(network string, r *dns.Msg) *dns.Msg) string {
-	t.Helper()
-	handler := func(network string) dns.HandlerFunc {
-		return func(w dns.ResponseWriter, r *dns.Msg) {
-			m := answer(network, r)
-			if m == nil {
-				_ = w.Close() // a client over TCP does not wait then
-				return
-			}
-			m.Compress = true
-			_ = w.WriteMsg(m) // the client will notice
-		}
-	}
-	for range 20 { // the port of one may be another one's over the other network
-		tcp := &dns.Server{Addr: "127.0.0.1:0", Net: "tcp", Handler: handler("tcp")}
-		startListening(t, tcp)
-		addr := tcp.Listener.Addr().String()
-		udp := &dns.Server{Addr: addr, Net: "udp", Handler: handler("udp")}
-		if tryListening(t, udp) == nil {
-			return addr
-		}
-	}
-	t.Fatal("found no port that is free for UDP and TCP")
-	return ""
-}
-
-func startListening(t *testing.T, s *dns.Server) {
-	t.Helper()
-	if err := tryListening(t, s); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// tryListening starts s, and ends it with the test.
-func tryListening(t *testing.T, s *dns.Server) error {
-	started := make(chan error, 1)
-	s.NotifyStartedFunc = func() { started <- nil }
-	var serving sync.WaitGroup
-	serving.Go(func() { started <- s.ListenAndServe() })
-	if err := <-started; err != nil {
-		return err
-	}
-	t.Cleanup(func() {
-		if err := s.Shutdown(); err != nil {
-			t.Error(err)
-		}
-		serving.Wait()
-	})
-	return nil
-}
 
 // empty returns a reply without records.
 func empty(r *dns.Msg) *dns.Msg { return new(dns.Msg).SetReply(r) }
@@ -71,7 +19,7 @@ func TestAQueryIsRetried(t *testing.T) {
 		t.Run(network, func(t *testing.T) {
 			t.Parallel()
 			var queries atomic.Int64
-			addr := startDNS(t, func(_ string, r *dns.Msg) *dns.Msg {
+			addr := dnstest.Serve(t, func(_ string, r *dns.Msg) *dns.Msg {
 				if queries.Add(1)%2 == 1 {
 					return nil
 				}
@@ -96,7 +44,9 @@ func TestAQueryIsRetried(t *testing.T) {
 func TestAConnectionThatTheServerClosedIsOpenedAnew(t *testing.T) {
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) { _ = w.WriteMsg(empty(r)) }) // the client will notice
 	closing := &dns.Server{Addr: "127.0.0.1:0", Net: "tcp", MaxTCPQueries: 1, Handler: handler}
-	startListening(t, closing)
+	if err := dnstest.Start(t, closing); err != nil {
+		t.Fatal(err)
+	}
 	s := newServer("old", closing.Listener.Addr().String(), &options{rate: 1000, timeout: 10 * time.Second, concurrency: 1})
 	defer s.close()
 	for range 3 {

@@ -10,101 +10,43 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/manifests"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// stub is an API server that lists what a file of testdata/broken has.
-type stub struct {
-	objects   map[string][]runtime.Object // by resource
-	forbidden []string                    // requests, by resource or by resource/namespace
-	absent    string                      // a resource that it does not serve
-
-	mu       sync.Mutex // guards requests
-	requests []string
-}
-
-var resourceOf = map[string]string{
-	"*v1.Namespace": "namespaces", "*v1.Service": "services", "*v1.EndpointSlice": "endpointslices", "*v1.Pod": "pods", "*v1.StatefulSet": "statefulsets",
-	"*v1alpha1.ServiceImport": "serviceimports",
-}
-
-// newStub starts one, and returns it with the file of a kubeconfig for it. The context other of that is in Namespace shop.
-func newStub(t *testing.T, file string, forbidden ...string) (s *stub, kubeconfig string) {
+// newAPI starts an API server with what a file of testdata/broken has, and returns it with the file of a kubeconfig for it. The
+// context other of that is in Namespace shop.
+func newAPI(t *testing.T, file string, forbidden ...string) (s *kubetest.Server, kubeconfig string) {
 	t.Helper()
 	objects, err := manifests.Read(filepath.Join(root, "testdata/broken", file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = &stub{objects: make(map[string][]runtime.Object), forbidden: forbidden}
-	for _, obj := range objects {
-		resource := resourceOf[fmt.Sprintf("%T", obj)]
-		s.objects[resource] = append(s.objects[resource], obj)
-	}
-	server := httptest.NewServer(s)
-	t.Cleanup(server.Close)
+	s = kubetest.NewServer(t)
+	s.Put(objects...)
+	s.Forbid(forbidden...)
 	kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
 	content := fmt.Sprintf(`{"apiVersion": "v1", "kind": "Config", "current-context": "one",
 "clusters": [{"name": "c", "cluster": {"server": %q}}],
-"contexts": [{"name": "one", "context": {"cluster": "c"}}, {"name": "other", "context": {"cluster": "c", "namespace": "shop"}}]}`, server.URL)
+"contexts": [{"name": "one", "context": {"cluster": "c"}}, {"name": "other", "context": {"cluster": "c", "namespace": "shop"}}]}`, s.URL)
 	if err := os.WriteFile(kubeconfig, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return s, kubeconfig
 }
 
-// ServeHTTP answers lists, and gets of Namespaces.
-func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	s.requests = append(s.requests, r.Method+" "+r.URL.String())
-	s.mu.Unlock()
-	parts := strings.Split(r.URL.Path, "/")
-	resource, namespace, name := parts[len(parts)-1], "", ""
-	if i := slices.Index(parts, "namespaces"); i+2 < len(parts) {
-		namespace = parts[i+1]
-	} else if i+2 == len(parts) {
-		resource, name = "namespaces", parts[i+1]
+// requests returns what s was asked for: methods and URLs.
+func requests(s *kubetest.Server) (all []string) {
+	for _, r := range s.Seen("") {
+		all = append(all, http.MethodGet+" "+r.URL)
 	}
-	_, selected, _ := strings.Cut(r.URL.Query().Get("fieldSelector"), "metadata.name=")
-	w.Header().Set("Content-Type", "application/json")
-	if slices.Contains(s.forbidden, resource) || slices.Contains(s.forbidden, resource+"/"+namespace) {
-		status := metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden, Message: resource + " is forbidden"}
-		w.WriteHeader(http.StatusForbidden)
-		_ = json.NewEncoder(w).Encode(status)
-		return
-	}
-	if resource == s.absent {
-		http.NotFound(w, r)
-		return
-	}
-	items := []runtime.Object{}
-	for _, obj := range s.objects[resource] {
-		o := obj.(metav1.Object)
-		if (namespace == "" || o.GetNamespace() == namespace) && (selected == "" || o.GetName() == selected) {
-			items = append(items, obj)
-		}
-		if name != "" && o.GetName() == name {
-			_ = json.NewEncoder(w).Encode(obj)
-			return
-		}
-	}
-	if name != "" {
-		http.NotFound(w, r)
-		return
-	}
-	kinds := map[string]string{"namespaces": "Namespace", "services": "Service", "endpointslices": "EndpointSlice", "pods": "Pod", "statefulsets": "StatefulSet", "serviceimports": "ServiceImport"}
-	version := parts[2:3] // of /api/v1
-	if parts[1] == "apis" {
-		version = parts[2:4]
-	}
-	_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": strings.Join(version, "/"), "kind": kinds[resource] + "List", "items": items})
+	return all
 }
 
 func TestAPIServerIsAskedForWhatBearsOnTheName(t *testing.T) {
@@ -125,7 +67,7 @@ func TestAPIServerIsAskedForWhatBearsOnTheName(t *testing.T) {
 		{"port-unnamed.yaml", "_sip._tcp.phone.shop", "port-unnamed"},
 	} {
 		t.Run(row.file+" "+row.args, func(t *testing.T) {
-			s, kubeconfig := newStub(t, row.file)
+			s, kubeconfig := newAPI(t, row.file)
 			_, r := reported(t, append([]string{"-kubeconfig", kubeconfig}, strings.Fields(row.args)...)...)
 			got := ""
 			if len(r.Causes) > 0 {
@@ -138,7 +80,7 @@ func TestAPIServerIsAskedForWhatBearsOnTheName(t *testing.T) {
 				t.Errorf("got the notes %q, want none", r.Notes)
 			}
 			seen := make(map[string]bool)
-			for _, request := range s.requests {
+			for _, request := range requests(s) {
 				if seen[request] || !strings.HasPrefix(request, "GET ") || strings.Contains(request, "serviceimports") {
 					t.Errorf("got the request %s, want each once, only GET, and none for ServiceImports without multicluster", request)
 				}
@@ -177,15 +119,14 @@ func TestServiceImportsAreListed(t *testing.T) {
 		{"no such API, for a name of others", "www.example.org.", "absent", statusUnknown, "outside-zones", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			s, kubeconfig := newStub(t, "../imports.yaml", strings.Fields(row.forbidden)...)
-			s.objects["namespaces"] = append(s.objects["namespaces"], &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
-			s.objects["services"] = append(s.objects["services"], &corev1.Service{
+			s, kubeconfig := newAPI(t, "../imports.yaml", strings.Fields(row.forbidden)...)
+			s.Put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+			s.Put(&corev1.Service{
 				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
 				Spec:       corev1.ServiceSpec{ClusterIP: "10.96.0.7", ClusterIPs: []string{"10.96.0.7"}},
 			})
 			if row.forbidden == "absent" {
-				delete(s.objects, "serviceimports")
-				s.absent = "serviceimports"
+				s.Lack("serviceimports")
 			}
 			status, r := reported(t, "-kubeconfig", kubeconfig, "-corefile", corefile, row.word)
 			id, text := "", ""
@@ -200,13 +141,13 @@ func TestServiceImportsAreListed(t *testing.T) {
 					r.Answers.outcome(), r.Causes, r.Chain, r.Notes)
 			}
 			const imports = "GET /apis/multicluster.x-k8s.io/v1alpha1/"
-			requests := slices.DeleteFunc(s.requests, func(request string) bool { return !strings.HasPrefix(request, imports) })
+			asked := slices.DeleteFunc(requests(s), func(request string) bool { return !strings.HasPrefix(request, imports) })
 			want := imports + "serviceimports?limit=1"
 			if before, ok := strings.CutSuffix(row.word, ".svc.clusterset.local"); ok {
 				want = imports + "namespaces/" + before[strings.LastIndexByte(before, '.')+1:] + "/serviceimports"
 			}
-			if !slices.Equal(requests, []string{want}) {
-				t.Errorf("got the requests %q for ServiceImports, want %s", requests, want)
+			if !slices.Equal(asked, []string{want}) {
+				t.Errorf("got the requests %q for ServiceImports, want %s", asked, want)
 			}
 		})
 	}
@@ -214,14 +155,14 @@ func TestServiceImportsAreListed(t *testing.T) {
 
 // TestAPIServerFollowsCNAMEs also lists the namespaces that ExternalNames lead to.
 func TestAPIServerFollowsCNAMEs(t *testing.T) {
-	s, kubeconfig := newStub(t, "wrong-namespace.yaml")
+	s, kubeconfig := newAPI(t, "wrong-namespace.yaml")
 	external, err := manifests.Read(filepath.Join(root, "testdata/broken/external-name-dead.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, svc := range newCluster(external).services {
 		svc.Namespace, svc.Spec.ExternalName = "front", "db.data.svc.cluster.local"
-		s.objects["services"] = append(s.objects["services"], svc)
+		s.Put(svc)
 	}
 	if _, r := reported(t, "-kubeconfig", kubeconfig, "orders.front"); r.Verdict != resolves {
 		t.Errorf("got that it %s because of %+v, want that it resolves", r.Verdict, r.Causes)
@@ -233,14 +174,14 @@ func TestAPIServerFollowsCNAMEsToServiceImports(t *testing.T) {
 	if err := os.WriteFile(corefile, []byte("cluster.local clusterset.local {\n headless {\n multicluster clusterset.local\n }\n}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, kubeconfig := newStub(t, "../imports.yaml")
+	s, kubeconfig := newAPI(t, "../imports.yaml")
 	for _, namespace := range []string{"default", "front"} {
-		s.objects["namespaces"] = append(s.objects["namespaces"], &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+		s.Put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 	}
-	s.objects["services"] = []runtime.Object{&corev1.Service{
+	s.Put(&corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "front", Name: "db"},
 		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "db.default.svc.clusterset.local"},
-	}}
+	})
 	if _, r := reported(t, "-kubeconfig", kubeconfig, "-corefile", corefile, "db.front.svc.cluster.local."); r.Verdict != resolves {
 		t.Errorf("got that it %s because of %+v, want that it resolves", r.Verdict, r.Causes)
 	}
@@ -248,9 +189,9 @@ func TestAPIServerFollowsCNAMEsToServiceImports(t *testing.T) {
 
 // TestAPIServerFollowsCirclesOnce has two ExternalNames that lead to each other.
 func TestAPIServerFollowsCirclesOnce(t *testing.T) {
-	s, kubeconfig := newStub(t, "wrong-namespace.yaml")
+	s, kubeconfig := newAPI(t, "wrong-namespace.yaml")
 	for namespace, target := range map[string]string{"front": "data", "data": "front"} {
-		s.objects["services"] = append(s.objects["services"], &corev1.Service{
+		s.Put(&corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "circle"},
 			Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "circle." + target + ".svc.cluster.local"},
 		})
@@ -273,8 +214,8 @@ func TestAPIServerFollowsCirclesOnce(t *testing.T) {
 	if len(r.Causes) != 1 || r.Causes[0].ID != "external-name-loop" {
 		t.Errorf("%s because of %+v, want external-name-loop alone", r.Verdict, r.Causes)
 	}
-	if want := 1 + 2*4 + 1; len(s.requests) != want {
-		t.Errorf("got the requests %q, want %d: Namespaces, four lists for each of two, and Services of the name", s.requests, want)
+	if want := 1 + 2*4 + 1; len(requests(s)) != want {
+		t.Errorf("got the requests %q, want %d: Namespaces, four lists for each of two, and Services of the name", requests(s), want)
 	}
 }
 
@@ -295,7 +236,7 @@ func TestWhatIsForbiddenIsSaid(t *testing.T) {
 		{"Services of a namespace that the search list leads to", "web.shop", "namespaces services/default services/", statusResolves, "", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			_, kubeconfig := newStub(t, "wrong-service-name.yaml", strings.Fields(row.forbidden)...)
+			_, kubeconfig := newAPI(t, "wrong-service-name.yaml", strings.Fields(row.forbidden)...)
 			status, r := reported(t, append([]string{"-kubeconfig", kubeconfig}, strings.Fields(row.args)...)...)
 			got := ""
 			if len(r.Causes) > 0 {
@@ -311,7 +252,7 @@ func TestWhatIsForbiddenIsSaid(t *testing.T) {
 func TestAPIServerThatIsNotThereIsStatusTwo(t *testing.T) {
 	server := httptest.NewServer(nil)
 	server.Close()
-	_, kubeconfig := newStub(t, "wrong-namespace.yaml")
+	_, kubeconfig := newAPI(t, "wrong-namespace.yaml")
 	content, err := os.ReadFile(kubeconfig)
 	if err != nil {
 		t.Fatal(err)

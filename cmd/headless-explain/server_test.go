@@ -1,39 +1,27 @@
 package main
 
 import (
-	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/miekg/dns"
 )
 
 // resolver starts a name server on loopback that knows the addresses of one name, and returns its address.
 func resolver(t *testing.T, known string) string {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &dns.Server{PacketConn: conn, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
+	return dnstest.Serve(t, func(_ string, r *dns.Msg) *dns.Msg {
 		m := new(dns.Msg).SetReply(r)
 		switch q := r.Question[0]; {
 		case q.Name != known:
 			m.Rcode = dns.RcodeNameError
 		case q.Qtype == dns.TypeA:
-			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET, Ttl: 3}, A: net.IPv4(192, 0, 2, 1)}}
+			m.Answer = dnstest.Records(t, q.Name+" 3 IN A 192.0.2.1")
 		}
-		_ = w.WriteMsg(m) // the client says so
-	})}
-	var running sync.WaitGroup
-	running.Go(func() { _ = server.ActivateAndServe() }) // it fails when its socket is closed
-	t.Cleanup(func() {
-		_ = conn.Close()
-		running.Wait()
+		return m
 	})
-	return conn.LocalAddr().String()
 }
 
 func TestResolverIsAskedForNamesOutside(t *testing.T) {

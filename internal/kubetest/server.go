@@ -3,13 +3,14 @@ package kubetest
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/model"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -34,14 +36,14 @@ import (
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
-// Server is an API server for tests: list and watch of the resources that we read, over HTTP on the loopback, from
+// Server is an API server for tests: get, list and watch of the resources that we read, over HTTP on the loopback, from
 // objects that the test puts and deletes. Its methods are safe for concurrent use.
 //
-//   - put and delete change objects. Each change has its own resource version and can be watched from any older one, until
-//     compact forgets it.
-//   - bookmark and inject put something else on the watches that run; end, fail and cut end them.
-//   - hold, refuse, intercept, refuseStreams and useJSON change how requests are answered.
-//   - seen, syncs and load say what was requested.
+//   - Put and Delete change objects. Each change has its own resource version and can be watched from any older one, until
+//     Compact forgets it.
+//   - Bookmark and Inject put something else on the watches that run; End, Fail and Cut end them.
+//   - Hold, Refuse, Forbid, Lack, Intercept, RefuseStreams and UseJSON change how requests are answered.
+//   - Seen, Syncs and Load say what was requested.
 type Server struct {
 	URL      string
 	Server   *httptest.Server
@@ -53,6 +55,8 @@ type Server struct {
 	noStreams bool
 	json      bool
 	status    int
+	forbidden []string
+	absent    string
 	answer    Interceptor              // nil: none
 	gates     map[string]chan struct{} // by resource; requests wait until the channel is closed
 	Version   int                      // of the newest change
@@ -81,7 +85,10 @@ type change struct {
 // Request is a request that the server got.
 type Request struct {
 	Resource  string
-	Verb      string // list, list of none (noObject) or watch, or the method and path of a request that is none of these
+	Namespace string // "" for all
+	Name      string // of a get
+	URL       string
+	Verb      string // list, list of none (noObject), get or watch, or the method and path of a request that is none of these
 	Selector  string
 	Fields    string // the field selector
 	From      string // the resource version
@@ -94,6 +101,7 @@ type Request struct {
 var Kinds = map[string]schema.GroupVersionKind{
 	"namespaces":     corev1.SchemeGroupVersion.WithKind("Namespace"),
 	"services":       corev1.SchemeGroupVersion.WithKind("Service"),
+	"statefulsets":   appsv1.SchemeGroupVersion.WithKind("StatefulSet"),
 	"endpointslices": discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
 	"pods":           corev1.SchemeGroupVersion.WithKind("Pod"),
 	"serviceimports": mcsv1alpha1.SchemeGroupVersion.WithKind("ServiceImport"),
@@ -213,7 +221,7 @@ func (s *Server) set(named, obj Object) {
 	}
 	s.history = append(s.history, c)
 	for w := range s.watches {
-		if w.resource == resource {
+		if w.asked.Resource == resource {
 			w.tell(w.change(c))
 		}
 	}
@@ -249,7 +257,7 @@ func (s *Server) Inject(resource string, frame func(*Watch) []byte) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
 	for w := range s.watches {
-		if w.resource == resource {
+		if w.asked.Resource == resource {
 			w.tell(frame(w))
 		}
 	}
@@ -303,6 +311,20 @@ func (s *Server) Refuse(status int) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
 	s.status = status
+}
+
+// Forbid refuses requests for what is named: resources, or resources and namespaces as in pods/shop.
+func (s *Server) Forbid(what ...string) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.forbidden = what
+}
+
+// Lack makes the server one that does not know a resource.
+func (s *Server) Lack(resource string) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.absent = resource
 }
 
 // Interceptor answers a request, or has the stub do it.
@@ -394,8 +416,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) respond(w http.ResponseWriter, r *http.Request, req *Request) {
 	s.Mu.Lock()
 	if status := s.refusal(req); status != 0 {
+		isAll := s.status != 0
 		s.Mu.Unlock()
-		http.Error(w, http.StatusText(status), status)
+		if status == http.StatusForbidden && !isAll {
+			forbid(w, req.Resource)
+		} else {
+			http.Error(w, http.StatusText(status), status)
+		}
 		return
 	}
 	codec := s.negotiate(req.Resource, r.Header.Get("Accept"))
@@ -408,7 +435,7 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, req *Request) {
 	}
 	req.MediaType = codec.MediaType
 	if req.Verb != "watch" {
-		body := s.list(req, codec)
+		body := s.body(req, codec)
 		s.Mu.Unlock()
 		w.Header().Set("Content-Type", codec.MediaType)
 		_, _ = w.Write(body) // the client is gone; there is nobody to tell
@@ -421,21 +448,18 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, req *Request) {
 
 // NewRequest returns what r asks for.
 func NewRequest(r *http.Request) *Request {
-	resource := path.Base(r.URL.Path)
-	gv := Kinds[resource].GroupVersion()
-	root := "/apis/" + gv.String()
-	if gv.Group == "" {
-		root = "/api/" + gv.Version
-	}
+	group, namespace, resource, name := parsePath(r.URL.Path)
 	var options metav1.ListOptions
 	err := scheme.ParameterCodec.DecodeParameters(r.URL.Query(), corev1.SchemeGroupVersion, &options)
 	req := &Request{
-		Resource: resource, Verb: "list", Selector: options.LabelSelector, Fields: options.FieldSelector,
+		Resource: resource, Namespace: namespace, Name: name, URL: r.URL.String(), Verb: "list", Selector: options.LabelSelector, Fields: options.FieldSelector,
 		From: options.ResourceVersion, At: time.Now(),
 	}
 	switch {
-	case err != nil || r.URL.Path != root+"/"+resource || r.Method != http.MethodGet:
+	case err != nil || Kinds[resource].GroupVersion().String() != group || r.Method != http.MethodGet:
 		req.Verb = r.Method + " " + r.URL.String()
+	case name != "":
+		req.Verb = "get"
 	case options.FieldSelector == "metadata.name=-":
 		req.Verb = "list of none"
 	case options.Watch:
@@ -446,12 +470,33 @@ func NewRequest(r *http.Request) *Request {
 	return req
 }
 
+// parsePath returns what the path of a request names: a group and its version, and a resource, perhaps in one namespace, and perhaps
+// one object of it.
+func parsePath(path string) (group, namespace, resource, name string) {
+	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	after := 2 // api and a version
+	if parts[0] == "apis" {
+		after = 3
+	}
+	if len(parts) <= after {
+		return "", "", "", ""
+	}
+	group, parts = strings.Join(parts[1:after], "/"), parts[after:]
+	if len(parts) > 2 && parts[0] == "namespaces" {
+		namespace, parts = parts[1], parts[2:]
+	}
+	return group, namespace, parts[0], strings.Join(parts[1:], "/")
+}
+
 // refusal returns the HTTP status with which a request is refused, or 0. s.mu is held.
 func (s *Server) refusal(r *Request) int {
 	switch {
 	case s.status != 0:
 		return s.status
-	case r.Verb != "list" && r.Verb != "list of none" && r.Verb != "watch":
+	case slices.Contains(s.forbidden, r.Resource) || slices.Contains(s.forbidden, r.Resource+"/"+r.Namespace):
+		return http.StatusForbidden
+	case !slices.Contains([]string{"list", "list of none", "get", "watch"}, r.Verb) || r.Resource == s.absent ||
+		r.Verb == "get" && s.objects[r.Resource][r.key()] == nil:
 		return http.StatusNotFound
 	case r.Streamed && s.noStreams:
 		return http.StatusUnprocessableEntity // reason Invalid
@@ -470,14 +515,33 @@ func (s *Server) negotiate(resource, accept string) runtime.SerializerInfo {
 	return info
 }
 
-// matches reports whether a label selector selects obj, which may be nil.
-func matches(selector string, obj Object) bool {
-	s, err := labels.Parse(selector)
-	return err == nil && obj != nil && s.Matches(labels.Set(obj.GetLabels()))
+// matches reports whether r asks for obj, which may be nil.
+func matches(r *Request, obj Object) bool {
+	s, err := labels.Parse(r.Selector)
+	_, name, isOne := strings.Cut(r.Fields, "metadata.name=")
+	return err == nil && obj != nil && s.Matches(labels.Set(obj.GetLabels())) &&
+		(r.Namespace == "" || r.Namespace == obj.GetNamespace()) && (!isOne || name == obj.GetName())
 }
 
-// list returns the list that r asks for. s.mu is held.
-func (s *Server) list(r *Request, codec runtime.SerializerInfo) []byte {
+// key returns the key of the object that r gets.
+func (r *Request) key() model.Key { return model.Key{Namespace: r.Namespace, Name: r.Name} }
+
+// forbid writes that requests for a resource are not permitted, in the words of an API server.
+func forbid(w http.ResponseWriter, resource string) {
+	said := metav1.Status{
+		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure,
+		Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden, Message: resource + " is forbidden",
+	}
+	w.Header().Set("Content-Type", runtime.ContentTypeJSON)
+	w.WriteHeader(http.StatusForbidden)
+	_ = json.NewEncoder(w).Encode(said) // the client is gone; there is nobody to tell
+}
+
+// body returns the list or the object that r asks for. s.Mu is held.
+func (s *Server) body(r *Request, codec runtime.SerializerInfo) []byte {
+	if r.Verb == "get" {
+		return Encoded(codec.Serializer, Typed(s.objects[r.Resource][r.key()]))
+	}
 	kind := Kinds[r.Resource]
 	kind.Kind += "List"
 	list, err := Scheme.New(kind)
@@ -486,7 +550,7 @@ func (s *Server) list(r *Request, codec runtime.SerializerInfo) []byte {
 	}
 	var items []runtime.Object
 	for _, obj := range s.objects[r.Resource] {
-		if matches(r.Selector, obj) && r.Verb == "list" {
+		if matches(r, obj) && r.Verb == "list" {
 			items = append(items, obj)
 		}
 	}
@@ -499,7 +563,7 @@ func (s *Server) list(r *Request, codec runtime.SerializerInfo) []byte {
 
 // watch returns the watch that r asks for, with what it is told first. s.mu is held.
 func (s *Server) watch(r *Request, codec runtime.SerializerInfo) *Watch {
-	w := &Watch{resource: r.Resource, selector: r.Selector, codec: codec, wake: make(chan struct{}, 1)}
+	w := &Watch{asked: r, codec: codec, wake: make(chan struct{}, 1)}
 	from, _ := strconv.Atoi(r.From) // none is 0
 	switch {
 	case r.Streamed:
@@ -523,9 +587,8 @@ func (s *Server) watch(r *Request, codec runtime.SerializerInfo) *Watch {
 
 // Watch is a running watch.
 type Watch struct {
-	resource string
-	selector string
-	codec    runtime.SerializerInfo
+	asked *Request
+	codec runtime.SerializerInfo
 
 	wake   chan struct{} // holds a token when there is something new below
 	frames [][]byte      // still to be sent; guarded by Server.Mu
@@ -568,7 +631,7 @@ func (w *Watch) run(s *Server, rw http.ResponseWriter, r *http.Request) {
 
 // change returns the event for a change, nothing if w cannot see the object.
 func (w *Watch) change(c change) []byte {
-	switch before, after := matches(w.selector, c.old), matches(w.selector, c.new); {
+	switch before, after := matches(w.asked, c.old), matches(w.asked, c.new); {
 	case before && after:
 		return w.Event(apiwatch.Modified, c.new)
 	case after:
@@ -583,7 +646,7 @@ func (w *Watch) change(c change) []byte {
 
 // bookmark returns the event that says that w has been told everything up to version.
 func (w *Watch) bookmark(version int, annotations map[string]string) []byte {
-	obj, err := Scheme.New(Kinds[w.resource])
+	obj, err := Scheme.New(Kinds[w.asked.Resource])
 	if err != nil {
 		panic(err) // Kinds is wrong
 	}

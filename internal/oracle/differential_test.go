@@ -23,13 +23,14 @@ import (
 	"unsafe"
 
 	"github.com/coredns-headless/headless"
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	_ "github.com/coredns/coredns/plugin/bind"
 	"github.com/coredns/coredns/plugin/kubernetes"
-	"github.com/coredns/coredns/plugin/pkg/dnstest"
+	recorder "github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/pkg/upstream"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
@@ -298,7 +299,7 @@ func (a *asked) ask(name string, qtype uint16) *dns.Msg {
 func (a *asked) askFrom(ctx context.Context, name string, qtype uint16) *dns.Msg {
 	r := new(dns.Msg)
 	r.SetQuestion(name, qtype)
-	w := dnstest.NewRecorder(&test.ResponseWriter{TCP: true})
+	w := recorder.NewRecorder(&test.ResponseWriter{TCP: true})
 	rcode, err := a.ServeDNS(ctx, w, r)
 	if w.Msg == nil || err != nil {
 		m := new(dns.Msg)
@@ -566,16 +567,14 @@ func text(m *dns.Msg) string {
 		b.WriteString(" tc")
 	}
 	for i, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
-		list := make([]string, len(section))
+		section = slices.Clone(section)
 		for j, rr := range section {
 			if soa, ok := rr.(*dns.SOA); ok && soa.Serial != 0 {
-				rr = dns.Copy(rr)
-				rr.(*dns.SOA).Serial = 0
+				soa = dns.Copy(soa).(*dns.SOA)
+				section[j], soa.Serial = soa, 0
 			}
-			list[j] = rr.String()
 		}
-		slices.Sort(list)
-		for _, line := range list {
+		for _, line := range dnstest.Lines(section) {
 			b.WriteString("\n  " + [...]string{"answer", "authority", "additional"}[i] + " " + line)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/miekg/dns"
@@ -79,12 +80,9 @@ func TestDifferentialZonalAndImportedNames(t *testing.T) {
 	}
 }
 
-// lowered returns RRs in presentation format, in lower case and sorted.
+// lowered returns RRs as lines in lower case.
 func lowered(rrs []dns.RR) []string {
-	texts := make([]string, len(rrs))
-	for i, rr := range rrs {
-		texts[i] = strings.ToLower(rr.String())
-	}
+	texts := strings.Split(strings.ToLower(strings.Join(dnstest.Lines(rrs), "\n")), "\n")
 	slices.Sort(texts)
 	return texts
 }

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	_ "github.com/coredns-headless/headless"
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/coredns/caddy"
@@ -895,13 +896,8 @@ func searchUpstreamAddr(name string) (addr string, ok bool) {
 // startSearchUpstream starts a DNS server for the names outside the cluster, and returns its address.
 func startSearchUpstream(t *testing.T) string {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &dns.Server{PacketConn: conn, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
-		m := new(dns.Msg)
-		m.SetReply(r)
+	return dnstest.Serve(t, func(_ string, r *dns.Msg) *dns.Msg {
+		m := new(dns.Msg).SetReply(r)
 		m.RecursionAvailable = true // glibc takes NODATA without it for a referral
 		q := r.Question[0]
 		addr, ok := searchUpstreamAddr(strings.ToLower(q.Name))
@@ -909,18 +905,10 @@ func startSearchUpstream(t *testing.T) string {
 		case !ok:
 			m.Rcode = dns.RcodeNameError
 		case q.Qtype == dns.TypeA && addr != "":
-			hdr := dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60}
-			m.Answer = []dns.RR{&dns.A{Hdr: hdr, A: net.ParseIP(addr)}}
+			m.Answer = dnstest.Records(t, q.Name+" 60 IN A "+addr)
 		}
-		_ = w.WriteMsg(m) // the client will notice
-	})}
-	go func() { _ = server.ActivateAndServe() }() // until it is shut down
-	t.Cleanup(func() {
-		if err := server.Shutdown(); err != nil {
-			t.Error(err)
-		}
+		return m
 	})
-	return conn.LocalAddr().String()
 }
 
 // resolveAll looks up names with the resolvers that are there and returns the addresses of each name by resolver.

@@ -31,7 +31,7 @@ func init() {
 
 // Subject is what a snapshot is kept of.
 type Subject struct {
-	Contents
+	Knowledge
 	Configuration func() string    // what in the stanza shapes the content
 	Cluster       func() string    // the UID of kube-system, "" while it is not known
 	IsSynced      func() bool      // whether all has been listed
@@ -170,9 +170,8 @@ func (k *Keeper) keep() {
 	held, confirmed := k.of.version(), k.of.Confirmed()
 	switch {
 	case !k.upToDate || held != k.written:
-		err := k.of.write(k.config.Path, k.draft,
-			header{version, k.of.Cluster(), k.of.Configuration(), k.of.endpoints()}, confirmed)
-		k.report(err)
+		err := k.of.write(k.config.Path, k.draft, header{version, k.of.Cluster(), k.of.Configuration(), k.of.endpoints()}, confirmed)
+		k.noteWrite(err)
 		k.upToDate, k.written = err == nil, held
 	case confirmed.Sub(k.Dated()) >= dateEvery:
 		k.upToDate = os.Chtimes(k.config.Path, confirmed, confirmed) == nil // somebody has removed it
@@ -191,8 +190,8 @@ func (k *Keeper) Path() string { return k.config.Path }
 // while no file is fit to use.
 func (k *Keeper) Dated() time.Time { return time.Unix(0, k.dated.Load()) }
 
-// report counts a write, and logs an error that is not the same as before.
-func (k *Keeper) report(err error) {
+// noteWrite counts a write, and logs an error that is not the same as before.
+func (k *Keeper) noteWrite(err error) {
 	if err == nil {
 		writes.WithLabelValues("success").Inc()
 		k.failure = ""

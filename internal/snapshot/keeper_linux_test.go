@@ -95,7 +95,7 @@ func TestSnapshotIsKeptFromOthersWhateverTheUmask(t *testing.T) { // not paralle
 		syscall.Umask(umask)
 		path := filepath.Join(t.TempDir(), "snapshot")
 		chmod(t, filepath.Dir(path), 0o700)
-		if err := smallContents().write(path, path+".new", testHeader, time.Now()); err != nil {
+		if err := smallKnowledge().write(path, path+".new", testHeader, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		stat, err := os.Stat(path)
@@ -186,7 +186,7 @@ func TestSnapshotChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := newContents()
+	c := newKnowledge()
 	x, s := c.Indexes[0], newTestKeeper(path, c)
 	s.Load()
 	putNamespace(c, "ns")
@@ -270,7 +270,7 @@ func TestSnapshotSurvivesKills(t *testing.T) {
 	for _, draft := range drafts {
 		setAge(t, draft, time.Hour)
 	}
-	k := newTestKeeper(path, newContents())
+	k := newTestKeeper(path, newKnowledge())
 	k.Load()
 	if left, err := filepath.Glob(path + ".*"); err != nil || len(left) > 0 {
 		t.Errorf("the next start leaves %q, %v", left, err)
@@ -284,7 +284,7 @@ func TestSnapshotSurvivesKills(t *testing.T) {
 // returns the greatest in it.
 func checkKilled(t *testing.T, path string, written int) int {
 	t.Helper()
-	c := newContents()
+	c := newKnowledge()
 	if err := c.readIf(path, anyHeaderAndTime); err != nil {
 		t.Fatalf("after generation %d was written: %v", written, err)
 	}

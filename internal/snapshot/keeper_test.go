@@ -23,15 +23,15 @@ import (
 )
 
 // newTestKeeper returns the keeper of c at path. All has been listed, and is confirmed all the time.
-func newTestKeeper(path string, c Contents) *Keeper {
+func newTestKeeper(path string, c Knowledge) *Keeper {
 	return NewKeeper(Config{path, 24 * time.Hour, time.Hour}, Subject{
-		Contents: c, Configuration: func() string { return "" }, Cluster: func() string { return "" },
+		Knowledge: c, Configuration: func() string { return "" }, Cluster: func() string { return "" },
 		IsSynced: func() bool { return true }, Confirmed: time.Now, IsShared: func() bool { return false }, Log: clog.NewWithPlugin("headless"),
 	})
 }
 
 // putNamespace puts a Namespace into each index, as it is fed to them.
-func putNamespace(c Contents, name string) {
+func putNamespace(c Knowledge, name string) {
 	for _, x := range c.Indexes {
 		x.PutNamespace(&model.Namespace{Key: model.KeyOf("", name)})
 	}
@@ -45,7 +45,7 @@ func snapshotWritten() (successes, errors int) {
 // readBack returns what the snapshot at path holds.
 func readBack(t testing.TB, path string) []string {
 	t.Helper()
-	c := newContents()
+	c := newKnowledge()
 	if err := c.readIf(path, anyHeaderAndTime); err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
@@ -55,7 +55,7 @@ func readBack(t testing.TB, path string) []string {
 func TestSnapshotIsKept(t *testing.T) { // not parallel: it reads counters
 	path := filepath.Join(t.TempDir(), "snapshot")
 	bubble.Test(t, func(t *testing.T) {
-		c := newContents()
+		c := newKnowledge()
 		s := newTestKeeper(path, c)
 		s.config.Interval = 5 * time.Second
 		var synced, shared atomic.Bool
@@ -218,7 +218,7 @@ func TestSnapshotFaultsOfWriting(t *testing.T) { // not parallel: it reads count
 // checkWriteFault lets a plugin write a good snapshot, then fail to, and then write again.
 func checkWriteFault(t *testing.T, path string, harm, relieve func(), gone bool) {
 	t.Helper()
-	c := smallContents()
+	c := smallKnowledge()
 	k := newTestKeeper(path, c)
 	generation := 0
 	change := func() {
@@ -274,7 +274,7 @@ func TestSnapshotLeavesAndFollowsNoDrafts(t *testing.T) {
 			setAge(t, filepath.Join(dir, name), time.Hour)
 		}
 	}
-	k := newTestKeeper(path, smallContents())
+	k := newTestKeeper(path, smallKnowledge())
 	if err := os.Symlink(elsewhere, k.draft); err != nil {
 		t.Skip(err)
 	}
@@ -310,10 +310,10 @@ type snapshotFault struct {
 	stays  bool // it cannot be replaced
 }
 
-// writeSmall leaves at path the snapshot of smallContents, as of age ago.
+// writeSmall leaves at path the snapshot of smallKnowledge, as of age ago.
 func writeSmall(t testing.TB, path string, age time.Duration) {
 	t.Helper()
-	if err := smallContents().write(path, path+".new", testHeader, time.Now().Add(-age)); err != nil {
+	if err := smallKnowledge().write(path, path+".new", testHeader, time.Now().Add(-age)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -358,7 +358,7 @@ func checkFaults(t *testing.T, faults func() []snapshotFault) {
 			path := filepath.Join(t.TempDir(), "snapshot")
 			f.plant(t, path)
 			log := logtest.Capture(t)
-			c := newContents()
+			c := newKnowledge()
 			k := newTestKeeper(path, c)
 			k.Load()
 			logged := log.String()
@@ -368,12 +368,12 @@ func checkFaults(t *testing.T, faults func() []snapshotFault) {
 			if k.Serves() != f.served {
 				t.Errorf("it is served: %v, want %v", k.Serves(), f.served)
 			}
-			if f.served && !slices.Equal(c.facts(), smallContents().facts()) {
+			if f.served && !slices.Equal(c.facts(), smallKnowledge().facts()) {
 				t.Errorf("it has\n%s", strings.Join(c.facts(), "\n"))
 			}
 			putNamespace(c, "listed")
 			k.keep()
-			next := newContents()
+			next := newKnowledge()
 			if err := next.readIf(path, anyHeaderAndTime); (err != nil) != f.stays || err == nil && !slices.Equal(next.facts(), c.facts()) {
 				t.Errorf("the next process reads %v\n%s", err, strings.Join(next.facts(), "\n"))
 			}

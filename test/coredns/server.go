@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/test/cluster"
 	"github.com/miekg/dns"
 	dto "github.com/prometheus/client_model/go"
@@ -148,9 +149,9 @@ func fetch(ctx context.Context, url string) (*http.Response, error) {
 
 // Ask asks the server a question over "udp" or "tcp", with EDNS and a buffer of 1,232 octets.
 func (s *Server) Ask(ctx context.Context, network, name string, qtype uint16) (*dns.Msg, error) {
-	m := new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype).SetEdns0(1232, false)
-	client := dns.Client{Net: network, Timeout: 5 * time.Second}
-	r, _, err := client.ExchangeContext(ctx, m, s.Addr)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	r, err := dnstest.Exchange(ctx, network, s.Addr, dnstest.Query(name, qtype, 1232))
 	if err != nil {
 		return nil, fmt.Errorf("%s %s over %s: %w", name, dns.TypeToString[qtype], network, err)
 	}

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strconv"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/miekg/dns"
 )
 
@@ -15,7 +15,7 @@ import (
 type asker struct {
 	addr string
 	udp  net.Conn
-	tcp  *dns.Conn // nil if there is none yet
+	tcp  *dnstest.Conn // nil if there is none yet
 	id   uint16
 	buf  []byte
 }
@@ -112,17 +112,17 @@ func (a *asker) askTCP(q question) reply {
 	var err error
 	for range 2 { // a server closes a connection that has carried enough
 		if a.tcp == nil {
-			if a.tcp, err = dns.DialTimeout("tcp", a.addr, askerTimeout); err != nil {
+			conn, err := net.DialTimeout("tcp", a.addr, askerTimeout)
+			if err != nil {
 				return reply{err: fmt.Errorf("%v over TCP: %w", q, err)}
 			}
+			a.tcp = dnstest.NewConn(conn, "tcp")
+			a.tcp.Timeout = askerAttempts * askerTimeout
 		}
 		a.id++
-		_ = a.tcp.SetDeadline(time.Now().Add(askerAttempts * askerTimeout))
-		if err = a.tcp.WriteMsg(newQuery(q, a.id)); err == nil {
-			var m *dns.Msg
-			if m, err = a.tcp.ReadMsg(); err == nil && m.Id == a.id && answers(q, m) {
-				return newReply(q, m)
-			}
+		var m *dns.Msg
+		if m, err = a.tcp.Ask(newQuery(q, a.id)); err == nil && answers(q, m) {
+			return newReply(q, m)
 		}
 		_ = a.tcp.Close()
 		a.tcp = nil
@@ -131,7 +131,7 @@ func (a *asker) askTCP(q question) reply {
 }
 
 func newQuery(q question, id uint16) *dns.Msg {
-	m := new(dns.Msg).SetQuestion(q.name, q.qtype).SetEdns0(1232, false)
+	m := dnstest.Query(q.name, q.qtype, 1232)
 	m.Id = id
 	return m
 }
@@ -142,26 +142,8 @@ func answers(q question, m *dns.Msg) bool {
 
 func newReply(q question, m *dns.Msg) reply {
 	r := reply{rcode: m.Rcode, truncated: m.Truncated}
-	for _, rr := range m.Answer {
-		if h := rr.Header(); h.Name == q.name && h.Rrtype == q.qtype {
-			r.rdata = append(r.rdata, rdataOf(rr))
-		}
-	}
-	slices.Sort(r.rdata)
+	r.rdata = dnstest.Data(slices.DeleteFunc(slices.Clone(m.Answer), func(rr dns.RR) bool {
+		return rr.Header().Name != q.name || rr.Header().Rrtype != q.qtype
+	}))
 	return r
-}
-
-// rdataOf returns the RDATA of a record in presentation format.
-func rdataOf(rr dns.RR) string {
-	switch rr := rr.(type) {
-	case *dns.A:
-		return rr.A.String()
-	case *dns.AAAA:
-		return rr.AAAA.String()
-	case *dns.PTR:
-		return rr.Ptr
-	case *dns.SRV:
-		return strconv.Itoa(int(rr.Priority)) + " " + strconv.Itoa(int(rr.Weight)) + " " + strconv.Itoa(int(rr.Port)) + " " + rr.Target
-	}
-	return rr.String()[len(rr.Header().String()):]
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/test/cluster"
 	"github.com/miekg/dns"
 
@@ -156,12 +157,7 @@ func text(r *dns.Msg) string {
 	if r.Rcode != dns.RcodeSuccess {
 		return dns.RcodeToString[r.Rcode]
 	}
-	var data []string
-	for _, rr := range r.Answer {
-		data = append(data, strings.TrimPrefix(rr.String(), rr.Header().String()))
-	}
-	slices.Sort(data)
-	return strings.Join(data, ", ")
+	return strings.Join(dnstest.Data(r.Answer), ", ")
 }
 
 // always returns a question whose answer never changes.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/oracle"
 	"github.com/miekg/dns"
 
@@ -58,12 +59,7 @@ func modelOf(onlyAddresses bool, namespaces []*corev1.Namespace, services []*cor
 	m := &model{Model: oracle.New(cfg, objects...), rrsets: make(map[question][]string)}
 	m.otherPTRs = sync.OnceValue(m.OtherPTRs)
 	for name, rrs := range m.RRsets() {
-		rdata := make([]string, len(rrs))
-		for i, rr := range rrs {
-			rdata[i] = strings.TrimPrefix(rr.String(), rr.Header().String())
-		}
-		slices.Sort(rdata)
-		m.rrsets[question{name, rrs[0].Header().Rrtype}] = rdata
+		m.rrsets[question{name, rrs[0].Header().Rrtype}] = dnstest.Data(rrs)
 	}
 	return m
 }

@@ -24,9 +24,9 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// newContents returns contents without anything in them, with the index of multicluster zones.
-func newContents() Contents {
-	return Contents{[]*index.Index{index.New(model.HostnamesReady, false, 0), index.New(model.HostnamesReady, false, 0)}, index.NewPods()}
+// newKnowledge returns contents without anything in them, with the index of multicluster zones.
+func newKnowledge() Knowledge {
+	return Knowledge{[]*index.Index{index.New(model.HostnamesReady, false, 0), index.New(model.HostnamesReady, false, 0)}, index.NewPods()}
 }
 
 // testHeader is a header that readAll accepts.
@@ -37,7 +37,7 @@ func anyHeader(header) error { return nil }
 func anyHeaderAndTime(header, time.Time) error { return nil }
 
 // snapshotOf returns the snapshot of c.
-func snapshotOf(t testing.TB, c Contents) []byte {
+func snapshotOf(t testing.TB, c Knowledge) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	if err := c.encode(&b, testHeader); err != nil {
@@ -92,7 +92,7 @@ func sealedBody(body []byte) []byte {
 }
 
 // facts returns what c holds in some words, in an order that depends on nothing else.
-func (c Contents) facts() []string {
+func (c Knowledge) facts() []string {
 	var facts []string
 	for i, x := range c.Indexes {
 		for _, key := range x.NamespaceKeys() {
@@ -133,10 +133,10 @@ func portTexts(ports []model.Port) (texts []string) {
 	return texts
 }
 
-// randomContents returns contents after a random history, some endpoints of which are held.
-func randomContents(r *rand.Rand) Contents {
+// randomKnowledge returns contents after a random history, some endpoints of which are held.
+func randomKnowledge(r *rand.Rand) Knowledge {
 	x, imports := index.New(model.HostnamesReady, false, time.Hour), index.New(model.HostnamesReady, false, 0)
-	c := Contents{[]*index.Index{x, imports}, index.NewPods()}
+	c := Knowledge{[]*index.Index{x, imports}, index.NewPods()}
 	for range r.IntN(60) {
 		switch r.IntN(16) {
 		case 0:
@@ -192,7 +192,7 @@ func TestSnapshotHoldsAllThatTheIndexesDo(t *testing.T) {
 	held := 0
 	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 7))
-		written, read := randomContents(r), newContents()
+		written, read := randomKnowledge(r), newKnowledge()
 		held += written.Indexes[0].Holding().Now
 		if err := read.parse(snapshotOf(t, written), anyHeader); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
@@ -247,9 +247,9 @@ func answerText(x *index.Index, q *qname.Name, w index.Want) string {
 	return fmt.Sprint(v.Outcome, v.Headless, v.CNAME, v.Total, v.Pointers, e.Outcome, e.Headless, texts)
 }
 
-// smallContents returns a little of everything.
-func smallContents() Contents {
-	c := newContents()
+// smallKnowledge returns a little of everything.
+func smallKnowledge() Knowledge {
+	c := newKnowledge()
 	for _, x := range c.Indexes {
 		x.PutNamespace(&model.Namespace{Key: model.KeyOf("", "ns")})
 	}
@@ -273,24 +273,24 @@ func smallContents() Contents {
 }
 
 func TestSnapshotIsRefusedWithAnyDamage(t *testing.T) {
-	good := snapshotOf(t, smallContents())
-	read := newContents()
-	if err := read.parse(good, anyHeader); err != nil || !slices.Equal(read.facts(), smallContents().facts()) {
+	good := snapshotOf(t, smallKnowledge())
+	read := newKnowledge()
+	if err := read.parse(good, anyHeader); err != nil || !slices.Equal(read.facts(), smallKnowledge().facts()) {
 		t.Fatalf("undamaged: %v", err)
 	}
 	for n := range good {
-		if err := newContents().parse(good[:n], anyHeader); err == nil {
+		if err := newKnowledge().parse(good[:n], anyHeader); err == nil {
 			t.Errorf("the first %d octets of %d are accepted", n, len(good))
 		}
 	}
 	for bit := range 8 * len(good) {
 		damaged := slices.Clone(good)
 		damaged[bit/8] ^= 1 << (bit % 8)
-		if err := newContents().parse(damaged, anyHeader); err == nil {
+		if err := newKnowledge().parse(damaged, anyHeader); err == nil {
 			t.Errorf("with bit %d flipped it is accepted", bit)
 		}
 	}
-	if err := newContents().parse(append(slices.Clone(good), 0), anyHeader); err == nil {
+	if err := newKnowledge().parse(append(slices.Clone(good), 0), anyHeader); err == nil {
 		t.Error("with an octet more it is accepted")
 	}
 }
@@ -352,7 +352,7 @@ func snapshotMalformed() map[string]snapshotService {
 func TestSnapshotWithWhatNoConverterMakesIsRefused(t *testing.T) {
 	head := []any{testHeader, "ns", nil}
 	for name, s := range snapshotMalformed() {
-		c := newContents()
+		c := newKnowledge()
 		if err := c.parse(sealed(t, append(head, s, nil, nil, nil)...), anyHeader); err == nil || !strings.Contains(err.Error(), "malformed") {
 			t.Errorf("%s: %v, want that it is malformed", name, err)
 		}
@@ -388,7 +388,7 @@ func TestSnapshotWithWhatNoConverterMakesIsRefused(t *testing.T) {
 		{"something behind the end", append(head, nil, nil, nil, nil), "behind the end"},
 		{"a greater version", []any{header{Version: version + 1}, nil, nil, nil, nil}, "of version 2, not 1"},
 	} {
-		err := newContents().parse(sealed(t, row.values...), anyHeader)
+		err := newKnowledge().parse(sealed(t, row.values...), anyHeader)
 		if err == nil && row.want != "" || err != nil && (row.want == "" || !strings.Contains(err.Error(), row.want)) {
 			t.Errorf("%s: %v, want %q", row.name, err, row.want)
 		}
@@ -402,13 +402,13 @@ func TestSnapshotWithWhatNoConverterMakesIsRefused(t *testing.T) {
 		"a text with a tag":      {0xc0, 0x61, 'a'},
 		"a million arrays in it": bytes.Repeat([]byte{0x81}, 1<<20),
 	} {
-		if err := newContents().parse(sealedBody(slices.Concat(encodedHeader(t, testHeader), body, end)), anyHeader); err == nil {
+		if err := newKnowledge().parse(sealedBody(slices.Concat(encodedHeader(t, testHeader), body, end)), anyHeader); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
 	for _, endpoints := range []int{-1, 1 << 60} { // more than there are
 		h := header{Version: version, Endpoints: endpoints}
-		if err := newContents().parse(sealedBody(slices.Concat(encodedHeader(t, h), end)), anyHeader); err != nil {
+		if err := newKnowledge().parse(sealedBody(slices.Concat(encodedHeader(t, h), end)), anyHeader); err != nil {
 			t.Errorf("%d endpoints: %v", endpoints, err)
 		}
 	}
@@ -424,12 +424,12 @@ func encodedHeader(t testing.TB, h header) []byte {
 }
 
 func FuzzSnapshot(f *testing.F) {
-	good := snapshotOf(f, smallContents())
+	good := snapshotOf(f, smallKnowledge())
 	body := good[len(snapshotMagic) : len(good)-crc32.Size]
 	header := encodedHeader(f, testHeader)
 	f.Add(body[len(header):])
 	for seed := range uint64(5) {
-		b := snapshotOf(f, randomContents(rand.New(rand.NewPCG(seed, 8))))
+		b := snapshotOf(f, randomKnowledge(rand.New(rand.NewPCG(seed, 8))))
 		f.Add(b[len(snapshotMagic)+len(header) : len(b)-crc32.Size])
 	}
 	for _, s := range snapshotMalformed() {
@@ -437,7 +437,7 @@ func FuzzSnapshot(f *testing.F) {
 		f.Add(b[len(snapshotMagic) : len(b)-crc32.Size])
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		c := newContents()
+		c := newKnowledge()
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		err := c.parse(sealedBody(slices.Concat(header, body)), anyHeader)
@@ -454,7 +454,7 @@ func FuzzSnapshot(f *testing.F) {
 			return
 		}
 		// What was accepted is written and read again as the same.
-		again := newContents()
+		again := newKnowledge()
 		if err := again.parse(snapshotOf(t, c), anyHeader); err != nil || !reflect.DeepEqual(again.facts(), c.facts()) {
 			t.Errorf("read\n%s\nand then, %v,\n%s", strings.Join(c.facts(), "\n"), err, strings.Join(again.facts(), "\n"))
 		}
@@ -463,7 +463,7 @@ func FuzzSnapshot(f *testing.F) {
 
 // BenchmarkSnapshot writes and reads a snapshot of 10,000 Services with ten endpoints each.
 func BenchmarkSnapshot(b *testing.B) {
-	big := Contents{[]*index.Index{index.New(model.HostnamesReady, false, 0)}, index.NewPods()}
+	big := Knowledge{[]*index.Index{index.New(model.HostnamesReady, false, 0)}, index.NewPods()}
 	modeltest.BigCluster(big.Indexes[0], 10_000, true)
 	path := filepath.Join(b.TempDir(), "snapshot")
 	write := func(b *testing.B) {
@@ -484,7 +484,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	b.Run("read", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			c := Contents{[]*index.Index{index.New(model.HostnamesReady, false, 0)}, index.NewPods()}
+			c := Knowledge{[]*index.Index{index.New(model.HostnamesReady, false, 0)}, index.NewPods()}
 			if err := c.readIf(path, anyHeaderAndTime); err != nil {
 				b.Fatal(err)
 			}

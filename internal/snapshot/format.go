@@ -88,16 +88,15 @@ type (
 // fromPod is added to the state of an endpoint whose name is a pod's.
 const fromPod = 0x80
 
-// Contents is what is written to a snapshot and read from one.
-type Contents struct {
+// Knowledge is what is written to a snapshot and read from one.
+type Knowledge struct {
 	Indexes []*index.Index // the second, if any, is that of the multicluster zones
 	Pods    *index.Pods
 }
 
-// write replaces the file at path by a snapshot in one step, by way of draft, a path that nobody
-// else uses: whatever happens meanwhile, it is the old file or the new one. Of an index it copies
-// one Service at a time.
-func (c Contents) write(path, draft string, h header, confirmed time.Time) error {
+// write replaces the file at path by a snapshot in one step, by way of draft, a path that nobody else uses: whatever happens
+// meanwhile, it is the old file or the new one. Of an index it copies one Service at a time.
+func (c Knowledge) write(path, draft string, h header, confirmed time.Time) error {
 	if err := os.Remove(draft); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -114,8 +113,8 @@ func (c Contents) write(path, draft string, h header, confirmed time.Time) error
 	return err
 }
 
-// writeNew makes a new file at path, and writes a snapshot to it. It fails if the path is taken.
-func (c Contents) writeNew(path string, h header) (err error) {
+// writeNew makes a file at path, where there is none, and writes a snapshot to it.
+func (c Knowledge) writeNew(path string, h header) (err error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -131,7 +130,7 @@ func (c Contents) writeNew(path string, h header) (err error) {
 }
 
 // encode writes a snapshot to w.
-func (c Contents) encode(w io.Writer, h header) error {
+func (c Knowledge) encode(w io.Writer, h header) error {
 	sum := crc32.New(castagnoli)
 	buffered := bufio.NewWriterSize(io.MultiWriter(w, sum), 64<<10)
 	_, _ = buffered.WriteString(snapshotMagic) // Flush returns the error
@@ -147,7 +146,7 @@ func (c Contents) encode(w io.Writer, h header) error {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func (c Contents) encodeValues(to *cbor.Encoder, h header) error {
+func (c Knowledge) encodeValues(to *cbor.Encoder, h header) error {
 	if err := to.Encode(h); err != nil {
 		return err
 	}
@@ -227,8 +226,8 @@ func portsToSnapshot(ports []model.Port) []snapshotPort {
 	return s
 }
 
-// endpoints returns how many endpoints the indexes hold.
-func (c Contents) endpoints() int {
+// endpoints returns how many there are.
+func (c Knowledge) endpoints() int {
 	n := 0
 	for _, x := range c.Indexes {
 		n += x.Counts().Endpoints
@@ -236,9 +235,8 @@ func (c Contents) endpoints() int {
 	return n
 }
 
-// readIf puts what the snapshot at path holds, if accept does not refuse its header and time. After
-// an error it may have put a part.
-func (c Contents) readIf(path string, accept func(h header, confirmed time.Time) error) error {
+// readIf puts what the snapshot at path holds, if accept does not refuse its header and time. After an error it may have put a part.
+func (c Knowledge) readIf(path string, accept func(h header, confirmed time.Time) error) error {
 	file, confirmed, err := readRegular(path)
 	if err != nil {
 		return err
@@ -247,13 +245,12 @@ func (c Contents) readIf(path string, accept func(h header, confirmed time.Time)
 }
 
 // Read puts what the snapshot at path holds, of whatever configuration and cluster it is.
-func (c Contents) Read(path string) error {
+func (c Knowledge) Read(path string) error {
 	return c.readIf(path, func(header, time.Time) error { return nil })
 }
 
-// parse puts what the snapshot in file holds, if accept does not refuse its header. After an error
-// it may have put a part.
-func (c Contents) parse(file []byte, accept func(header) error) error {
+// parse puts what the snapshot in file holds, if accept does not refuse its header. After an error it may have put a part.
+func (c Knowledge) parse(file []byte, accept func(header) error) error {
 	rest, ok := bytes.CutPrefix(file, []byte(snapshotMagic))
 	if !ok {
 		return errors.New("not a snapshot")
@@ -311,8 +308,8 @@ var snapshotDecoding = func() cbor.DecMode {
 	return mode
 }()
 
-// decode puts what rest holds behind the header. endpoints is about how many it holds.
-func (c Contents) decode(rest []byte, endpoints int) error {
+// decode puts what rest holds behind the header. endpoints is about how many there are.
+func (c Knowledge) decode(rest []byte, endpoints int) error {
 	rest, err := each(rest, func(name *string) (*model.Namespace, error) {
 		return &model.Namespace{Key: model.KeyOf("", *name)}, nil
 	}, func(spec *model.Namespace) {
@@ -433,7 +430,7 @@ func portsFromSnapshot(s []snapshotPort) []model.Port {
 }
 
 // version returns a number that changes with what c holds.
-func (c Contents) version() uint64 {
+func (c Knowledge) version() uint64 {
 	n := c.Pods.Version()
 	for _, x := range c.Indexes {
 		n += x.Version()
