@@ -70,7 +70,7 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 
 .PHONY: soak
 soak: ## inject faults of all kinds into a server for DURATION (5m) and judge each answer (needs Linux)
-	$(GO) test -race -count 1 -timeout 0 -v -run '^TestSoak$$' . -args -soak.duration $(DURATION)
+	$(GO) test -race -count 1 -timeout 0 -v -run '^TestSoak$$' ./internal/soak -args -soak.duration $(DURATION)
 
 .PHONY: e2e
 e2e: bin/cluster bin/coredns ## test against a Kubernetes control plane, next to kubernetes (minutes; needs Linux)

@@ -1,7 +1,6 @@
 package headless
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -10,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/hostile"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
@@ -36,72 +36,6 @@ func deny(t testing.TB, h *Headless, text string, size uint16) *reply {
 	return m
 }
 
-// extendedErrors returns those of m.
-func extendedErrors(m *dns.Msg) (errs []dns.EDNS0_EDE) {
-	if opt := m.IsEdns0(); opt != nil {
-		for _, o := range opt.Option {
-			if e, ok := o.(*dns.EDNS0_EDE); ok {
-				errs = append(errs, *e)
-			}
-		}
-	}
-	return errs
-}
-
-// denies reports whether m, a reply from zones of ours with nothing behind them, denies what was asked for. CNAMEs alone are what was
-// asked for, but where they are followed, which they are for A and AAAA (B§2). Then they deny by their response code, by the SOA behind
-// them (RFC 2308 section 2), or when they end at a name of ours: in a circle, or after too many. Of a name elsewhere that nobody here
-// answers for they deny nothing: the client's resolver goes on.
-func denies(m *dns.Msg) bool {
-	if m.Truncated || len(m.Answer) == 0 {
-		return !m.Truncated
-	}
-	end, ok := m.Answer[len(m.Answer)-1].(*dns.CNAME)
-	if qtype := m.Question[0].Qtype; !ok || qtype != dns.TypeA && qtype != dns.TypeAAAA {
-		return false
-	}
-	return m.Rcode != noError || len(m.Ns) > 0 || isHostileZone(end.Target) || dns.IsSubDomain("clusterset.local.", end.Target)
-}
-
-// explanationFault returns what is wrong with the extended errors of m, a reply to r that may have up to limit octets, or nil (B§5,
-// B§8). A client that can read them is told first, and only if isStale, that the reply is from a snapshot, which no client may keep for
-// long; and then why it is a denial, only if it is one, unless there is no room for that.
-func explanationFault(r, m *dns.Msg, limit int, isStale bool) error {
-	errs := extendedErrors(m)
-	reads := r.IsEdns0() != nil
-	if isStale {
-		outlives := func(ttl uint32) func(dns.RR) bool {
-			return func(rr dns.RR) bool { return rr.Header().Rrtype != dns.TypeOPT && rr.Header().Ttl > ttl }
-		}
-		if slices.ContainsFunc(slices.Concat(m.Answer, m.Extra), outlives(5)) || slices.ContainsFunc(m.Ns, outlives(0)) {
-			return errors.New("from a snapshot, and it may be kept")
-		}
-	}
-	if isStale && reads {
-		if len(errs) == 0 || errs[0].InfoCode != dns.ExtendedErrorCodeStaleAnswer {
-			return fmt.Errorf("from a snapshot, and the extended errors are %v", errs)
-		}
-		errs = errs[1:]
-	}
-	want := 0
-	if reads && denies(m) {
-		want = 1
-	}
-	if isLeftOut := len(errs) == 0 && m.Len()+edeSize+leastText > limit; len(errs) != want && !isLeftOut {
-		return fmt.Errorf("%d explanations, want %d: %v", len(errs), want, errs)
-	}
-	for _, e := range errs {
-		printable := !strings.ContainsFunc(e.ExtraText, func(c rune) bool { return c < ' ' || c > '~' })
-		if e.InfoCode != dns.ExtendedErrorCodeOther || len(e.ExtraText) < leastText/2 || len(e.ExtraText) >= 200 || !printable {
-			return fmt.Errorf("extended error %d of %d octets: %q", e.InfoCode, len(e.ExtraText), e.ExtraText)
-		}
-		if isOfTarget := strings.HasPrefix(e.ExtraText, "target "); isOfTarget != (len(m.Answer) > 0) {
-			return fmt.Errorf("%d CNAMEs, and it is said: %q", len(m.Answer), e.ExtraText)
-		}
-	}
-	return nil
-}
-
 // explained is a question that is denied, and why. In its texts $ is default.svc.cluster.local., & the same in clusterset.local.,
 // and % the namespace.
 type explained struct {
@@ -123,7 +57,7 @@ func checkExplained(t *testing.T, h *Headless, rows []explained) {
 			if got := m.reason.String(); got != row.cause {
 				t.Errorf("%s: %s: cause %q, want %q", row.name, question, got, row.cause)
 			}
-			errs := extendedErrors(&m.Msg)
+			errs := hostile.ExtendedErrors(&m.Msg)
 			switch {
 			case size == 0 || want == "":
 				if m.IsEdns0() != nil {
@@ -284,14 +218,14 @@ func TestHiddenNamespacesAreExplainedLikeMissingOnes(t *testing.T) {
 			}
 			hidden := deny(t, h, name+" A", 1232)
 			missing := deny(t, h, strings.NewReplacer("hidden", "nobody", "Hidden", "Nobody").Replace(name)+" A", 1232)
-			got, want := extendedErrors(&hidden.Msg)[0].ExtraText, extendedErrors(&missing.Msg)[0].ExtraText
+			got, want := hostile.ExtendedErrors(&hidden.Msg)[0].ExtraText, hostile.ExtendedErrors(&missing.Msg)[0].ExtraText
 			if strings.ReplaceAll(got, "hidden", "nobody") != want || !strings.HasPrefix(want, "there is no namespace nobody") {
 				t.Errorf("%s: %q, and where there is none %q", name, got, want)
 			}
 		}
 		m := deny(t, h, "link.shown.svc.cluster.local. A", 1232)
 		want := "target web.hidden.svc.cluster.local.: there is no namespace hidden that is served here"
-		if got := extendedErrors(&m.Msg)[0].ExtraText; got != want {
+		if got := hostile.ExtendedErrors(&m.Msg)[0].ExtraText; got != want {
 			t.Errorf("an ExternalName that leads there: %q, want %q", got, want)
 		}
 	}
@@ -331,7 +265,7 @@ func TestTargetsThatFailAreExplained(t *testing.T) {
 		if c.want == "" {
 			want = nil
 		}
-		if got := extendedErrors(&m.Msg); !slices.Equal(got, want) {
+		if got := hostile.ExtendedErrors(&m.Msg); !slices.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", c.name, got, want)
 		}
 		if c.reply != nil && len(m.Ns) != len(c.reply.Ns) {
@@ -346,12 +280,12 @@ func TestFallthroughIsNotExplained(t *testing.T) {
 	h.Next = behind(nxName, &asked)
 	for _, question := range []string{"nobody.$ A", "default.svc.cluster.local. A", "_tcp.web.$ A"} {
 		m := ask(t, h, explainedNames.Replace(question), func(r *dns.Msg) { r.SetEdns0(1232, false) })
-		if !asked || len(extendedErrors(m)) > 0 {
+		if !asked || len(hostile.ExtendedErrors(m)) > 0 {
 			t.Errorf("%s: asked: %v; got\n%v", question, asked, m)
 		}
 	}
 	m := ask(t, h, explainedNames.Replace("web.$ AAAA"), func(r *dns.Msg) { r.SetEdns0(1232, false) })
-	if len(extendedErrors(m)) != 1 {
+	if len(hostile.ExtendedErrors(m)) != 1 {
 		t.Errorf("what is ours to deny: got\n%v", m)
 	}
 }
@@ -365,7 +299,7 @@ func TestStaleDenials(t *testing.T) {
 		{InfoCode: dns.ExtendedErrorCodeStaleAnswer, ExtraText: staleText},
 		{InfoCode: dns.ExtendedErrorCodeOther, ExtraText: "there is no Service nobody in namespace default"},
 	}
-	if got := extendedErrors(m); !slices.Equal(got, want) || len(m.Extra) != 1 {
+	if got := hostile.ExtendedErrors(m); !slices.Equal(got, want) || len(m.Extra) != 1 {
 		t.Errorf("got %v, want %v", m.Extra, want)
 	}
 }
@@ -395,7 +329,7 @@ func TestNamesThatComeMeanwhile(t *testing.T) {
 		r.SetQuestion(name, dns.TypeA).SetEdns0(1232, false)
 		m := newReply(r)
 		h.explain(r, &q, m) // of a name error
-		if errs := extendedErrors(&m.Msg); m.reason != index.ReasonChanged || len(errs) != 1 || errs[0].ExtraText != "this has just changed, ask again" {
+		if errs := hostile.ExtendedErrors(&m.Msg); m.reason != index.ReasonChanged || len(errs) != 1 || errs[0].ExtraText != "this has just changed, ask again" {
 			t.Errorf("%s: %q, %v", text, m.reason, errs)
 		}
 	}
@@ -443,7 +377,7 @@ func TestTextsOfHostileNames(t *testing.T) {
 					r = query
 				})
 				limit, soas := max(dns.MinMsgSize, int(size)), len(m.Ns)
-				if err := explanationFault(r, m, limit, false); err != nil {
+				if err := hostile.ExplanationFault(r, m, limit, false); err != nil {
 					t.Errorf("%q %s in %d octets: %v", name, qtype, limit, err)
 				}
 				if size > 0 && m.IsEdns0() == nil {
@@ -470,7 +404,7 @@ func TestTextsFitIntoTheMessage(t *testing.T) {
 			opt.Option = append(opt.Option, &dns.EDNS0_LOCAL{Code: 65001, Data: make([]byte, padding)}) // the reply repeats it
 			r = query
 		})
-		errs := extendedErrors(m)
+		errs := hostile.ExtendedErrors(m)
 		sizes[-1] = sizes[-1] || len(errs) == 0
 		for _, e := range errs {
 			sizes[len(e.ExtraText)] = true
@@ -514,10 +448,10 @@ func TestEachDenialHasOneExplanation(t *testing.T) {
 		if size > 0 {
 			r.SetEdns0(size, false)
 		}
-		if err := explanationFault(r, &m.Msg, max(dns.MinMsgSize, int(size)), false); err != nil {
+		if err := hostile.ExplanationFault(r, &m.Msg, max(dns.MinMsgSize, int(size)), false); err != nil {
 			t.Fatalf("%s %s: %v:\n%v", question, qtype, err, m)
 		}
-		if denies(&m.Msg) != (m.reason != index.NoReason) {
+		if hostile.Denies(&m.Msg) != (m.reason != index.NoReason) {
 			t.Fatalf("%s %s: the cause is %q:\n%v", question, qtype, m.reason, m)
 		}
 		denials[m.reason]++

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/hostile"
 	"github.com/coredns-headless/headless/internal/manifests"
 	recorder "github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/test"
@@ -114,7 +115,7 @@ func TestReplyIsWholeAndSaysWhy(t *testing.T) {
 	if m.Truncated || len(m.Answer) != 3 {
 		t.Errorf("got %v, want three addresses", m)
 	}
-	errs := extendedErrors(h.Reply("nobody.default.svc.cluster.local.", dns.TypeA))
+	errs := hostile.ExtendedErrors(h.Reply("nobody.default.svc.cluster.local.", dns.TypeA))
 	if want := "there is no Service nobody in namespace default"; len(errs) != 1 || errs[0].ExtraText != want {
 		t.Errorf("got the extended errors %v, want %q", errs, want)
 	}

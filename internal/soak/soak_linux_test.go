@@ -1,4 +1,4 @@
-package headless
+package soak
 
 import (
 	"bufio"
@@ -29,13 +29,22 @@ import (
 	"text/tabwriter"
 	"time"
 
+	_ "github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/hostile"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns-headless/headless/internal/snapshot"
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	_ "github.com/coredns/coredns/plugin/bind"
+	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/loadbalance"
+	_ "github.com/coredns/coredns/plugin/metadata"
+	_ "github.com/coredns/coredns/plugin/ready"
 	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
@@ -138,7 +147,7 @@ func (s *soakTruth) next() {
 func (s *soakTruth) isStale(r, m *dns.Msg, sent soakMoment) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	isMarked := slices.ContainsFunc(extendedErrors(m), func(e dns.EDNS0_EDE) bool { return e.InfoCode == dns.ExtendedErrorCodeStaleAnswer })
+	isMarked := slices.ContainsFunc(hostile.ExtendedErrors(m), func(e dns.EDNS0_EDE) bool { return e.InfoCode == dns.ExtendedErrorCodeStaleAnswer })
 	switch {
 	case sent.origin == fromCluster:
 		return false
@@ -224,7 +233,7 @@ func (s *soakTruth) isWrong(q *soakQuestion, m *dns.Msg, sent soakMoment) string
 		default:
 			text = rr.String()
 		}
-		if rr.Header().Ttl > defaultTTL || !strings.EqualFold(rr.Header().Name, q.name) || rr.Header().Rrtype != q.qtype {
+		if rr.Header().Ttl > 5 || !strings.EqualFold(rr.Header().Name, q.name) || rr.Header().Rrtype != q.qtype {
 			return "the record " + rr.String()
 		}
 		got = append(got, text)
@@ -232,11 +241,11 @@ func (s *soakTruth) isWrong(q *soakQuestion, m *dns.Msg, sent soakMoment) string
 	slices.Sort(got)
 	known := fmt.Sprintf("always %q, at times %q", slices.Sorted(maps.Keys(always)), slices.Sorted(maps.Keys(ever)))
 	switch {
-	case m.Rcode == nxName && len(got) == 0:
+	case m.Rcode == dns.RcodeNameError && len(got) == 0:
 		if !mayBeMissing {
 			return "NXDOMAIN, want " + known
 		}
-	case m.Rcode != noError:
+	case m.Rcode != dns.RcodeSuccess:
 		return dns.RcodeToString[m.Rcode] + ", want " + known
 	case !mayExist:
 		return fmt.Sprintf("NOERROR %q, want NXDOMAIN", got)
@@ -568,7 +577,7 @@ func (s *soakSet) sees(c *soakClient, resource string, n int) bool {
 		name, want = "mark-slice.ns"+soakZone, markAddr(252, n)
 	}
 	m, _, err := c.exchange("udp", dnstest.Query(name, dns.TypeA, 1232))
-	if err != nil || m.Rcode != noError {
+	if err != nil || m.Rcode != dns.RcodeSuccess {
 		return false
 	}
 	return want == "" || slices.ContainsFunc(m.Answer, func(rr dns.RR) bool { return rr.(*dns.A).A.String() == want })
@@ -586,8 +595,8 @@ func (s *soakSet) follow() {
 		s.mark()
 		n, began, late := len(s.marks)-1, time.Now(), false // only this goroutine sets marks
 		seen := map[string]int{}                            // the epoch
-		for len(seen) < len(everyResource) && !s.isStopped() {
-			for _, resource := range everyResource {
+		for len(seen) < len(resources) && !s.isStopped() {
+			for _, resource := range resources {
 				if before := s.now(); seen[resource] != before.epoch && s.sees(c, resource, n) {
 					s.shown(resource, n, before.epoch)
 					seen[resource] = before.epoch
@@ -631,7 +640,7 @@ func (s *soakSet) isCaughtUp(limit time.Duration) bool {
 	for began := time.Now(); time.Since(began) < limit; time.Sleep(20 * time.Millisecond) {
 		s.mu.Lock()
 		isThere := want < len(s.marks)
-		for _, resource := range everyResource {
+		for _, resource := range resources {
 			isThere = isThere && s.floor[resource] >= s.marks[want]
 		}
 		s.mu.Unlock()
@@ -784,12 +793,12 @@ func (s *soakSet) askOne(c *soakClient, r *rand.Rand) {
 	}
 	if err != nil || m.Rcode == dns.RcodeServerFailure {
 		s.count(func(n *soakTally) { n.unanswered++ })
-		isExplained := err == nil && len(extendedErrors(m)) == 1 && extendedErrors(m)[0].InfoCode == dns.ExtendedErrorCodeNotReady
+		isExplained := err == nil && len(hostile.ExtendedErrors(m)) == 1 && hostile.ExtendedErrors(m)[0].InfoCode == dns.ExtendedErrorCodeNotReady
 		switch {
 		case s.isOwed(network, sent):
 			s.fail("%s over %s: no answer: %v", q, network, cmp.Or(err, errors.New("SERVFAIL")))
 		case err == nil && isExplained != (size > 0):
-			s.fail("%s over %s with a buffer of %d: SERVFAIL with the extended errors %v", q, network, size, extendedErrors(m))
+			s.fail("%s over %s with a buffer of %d: SERVFAIL with the extended errors %v", q, network, size, hostile.ExtendedErrors(m))
 		default:
 			s.wait(5 * time.Millisecond)
 		}
@@ -804,7 +813,7 @@ func (s *soakSet) askOne(c *soakClient, r *rand.Rand) {
 		if network == "tcp" {
 			limit = dns.MaxMsgSize
 		}
-		if err := explanationFault(query, m, limit, s.isStale(query, m, sent)); err != nil {
+		if err := hostile.ExplanationFault(query, m, limit, s.isStale(query, m, sent)); err != nil {
 			wrong = err.Error()
 		}
 	}
@@ -830,7 +839,7 @@ func TestSoakChild(t *testing.T) {
 	}
 	terminated := make(chan os.Signal, 1)
 	signal.Notify(terminated, syscall.SIGTERM)
-	s := startServer(t, string(fileContent(t, path)))
+	s := startServer(t, fileContent(t, path))
 	commands := make(chan string)
 	go func() {
 		lines := bufio.NewScanner(os.Stdin)
@@ -855,7 +864,7 @@ func TestSoakChild(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			stats, err := json.Marshal(soakStats{runtime.NumGoroutine(), int(heap()), len(files)})
+			stats, err := json.Marshal(soakStats{runtime.NumGoroutine(), int(modeltest.HeapInUse()), len(files)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -891,7 +900,7 @@ func (c *soakChild) tell(command string) (string, error) {
 func (s *soakSet) corefile(name, more string) string {
 	path := filepath.Join(filepath.Dir(s.snapshot), name)
 	_, port, _ := net.SplitHostPort(s.dnsAddr)
-	putContent(s.t, path, []byte(strings.Join(hostileZones, ":"+port+" ")+":"+port+" {\n"+bound+"metadata\nready "+s.readyAddr+
+	putFile(s.t, path, []byte(strings.Join(hostile.Zones, ":"+port+" ")+":"+port+" {\nbind 127.0.0.1\n"+"metadata\nready "+s.readyAddr+
 		"\nheadless {\nendpoint http://"+s.apiAddr+"\nstartup_timeout 1s\nsnapshot "+s.snapshot+" 24h 1s\n}\n"+more+"}\n"))
 	return path
 }
@@ -904,7 +913,7 @@ func (s *soakSet) start() {
 	if s.isAway && usable {
 		s.origin = fromSnapshot
 	}
-	for _, resource := range everyResource {
+	for _, resource := range resources {
 		s.floor[resource] = s.changes
 		if usable {
 			s.floor[resource] = floor[resource]
@@ -961,7 +970,7 @@ func (s *soakSet) inSnapshot() (floor map[string]int, usable bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	floor = map[string]int{}
-	for _, resource := range everyResource {
+	for _, resource := range resources {
 		if n := marks[resource] - lag; n >= 0 {
 			floor[resource] = s.marks[n]
 		}
@@ -1012,7 +1021,7 @@ func (s *soakSet) reload(path string, want bool) {
 	s.mu.Lock()
 	s.next()
 	s.isReloaded = true
-	for _, resource := range everyResource { // without the API server the new plugin begins with the snapshot
+	for _, resource := range resources { // without the API server the new plugin begins with the snapshot
 		s.floor[resource] = min(s.floor[resource], floor[resource])
 	}
 	s.mu.Unlock()
@@ -1145,14 +1154,14 @@ var soakAPIFaults = []soakFault{
 		s.api.Fail(kubetest.ErrExpired)
 	}, true},
 	{"lists held", func(s *soakSet) {
-		release := s.api.Hold(everyResource...)
+		release := s.api.Hold(resources...)
 		s.api.Compact()
 		s.api.Fail(kubetest.ErrExpired)
 		s.sleep(300*time.Millisecond, 3*time.Second)
 		release()
 	}, true},
 	{"garbage on watches", func(s *soakSet) {
-		s.api.Inject(modeltest.PickOne(s.rand, everyResource), modeltest.PickOne(s.rand, soakGarbage))
+		s.api.Inject(modeltest.PickOne(s.rand, resources), modeltest.PickOne(s.rand, soakGarbage))
 	}, true},
 	soakRefusal(http.StatusForbidden), soakRefusal(http.StatusTooManyRequests), soakRefusal(http.StatusInternalServerError),
 	soakRefusal(http.StatusServiceUnavailable),
@@ -1223,9 +1232,9 @@ var soakEnds = []soakFault{
 	{"snapshot damaged while the child is down", func(s *soakSet) {
 		s.shut()
 		s.endChild(syscall.SIGKILL)
-		b := fileContent(s.t, s.snapshot)
+		b := []byte(fileContent(s.t, s.snapshot))
 		b[s.rand.IntN(len(b))] ^= 1 << s.rand.IntN(8)
-		putContent(s.t, s.snapshot, b[:len(b)-s.rand.IntN(2)])
+		putFile(s.t, s.snapshot, b[:len(b)-s.rand.IntN(2)])
 		s.start()
 		s.sleep(time.Second, 2*time.Second)
 		s.reopen()
@@ -1273,7 +1282,7 @@ func (s *soakSet) survive(until time.Time) {
 // attack sends what no client should until stop, and checks that the replies are what they have to be.
 func (s *soakSet) attack(seed uint64) {
 	r := rand.New(rand.NewPCG(seed, *soakSeed))
-	packets := slices.Concat(hostilePackets(), numberedPackets())
+	packets := slices.Concat(hostile.Packets(), hostile.Numbered())
 	for !s.isStopped() {
 		s.paused.RLock()
 		s.attackOnce(r, packets)
@@ -1282,7 +1291,7 @@ func (s *soakSet) attack(seed uint64) {
 }
 
 // attackOnce sends some packets over one connection.
-func (s *soakSet) attackOnce(r *rand.Rand, packets []namedPacket) {
+func (s *soakSet) attackOnce(r *rand.Rand, packets []hostile.Packet) {
 	network := modeltest.PickOne(r, []string{"udp", "tcp"})
 	epoch := s.now().epoch
 	dialed, err := net.DialTimeout(network, s.dnsAddr, soakPatience)
@@ -1295,7 +1304,7 @@ func (s *soakSet) attackOnce(r *rand.Rand, packets []namedPacket) {
 	conn.Timeout = soakPatience
 	for range 20 {
 		p := modeltest.PickOne(r, packets)
-		message := p.packet
+		message := p.Packet
 		if network == "udp" {
 			if message = message[:min(len(message), dns.MinMsgSize)]; len(message) == 0 {
 				continue
@@ -1306,14 +1315,14 @@ func (s *soakSet) attackOnce(r *rand.Rand, packets []namedPacket) {
 			return // the connection is to a server that has ended, or is about to end it
 		}
 		end := s.fault("hostile packet over " + network)
-		reply, err := exchange(conn, message)
+		reply, err := hostile.Exchange(conn, message)
 		switch isOwed := s.isOwed(network, before); {
 		case err != nil && isOwed:
-			s.fail("%s over %s: %x: %v", p.name, network, message, err)
-		case err == nil && isOwed && isAnswered(message):
+			s.fail("%s over %s: %x: %v", p.Name, network, message, err)
+		case err == nil && isOwed && hostile.IsAnswered(message):
 			isStale := func(r, m *dns.Msg) bool { return s.isStale(r, m, before) }
-			if err := replyFault(network == "tcp", message, reply, isStale); err != nil {
-				s.fail("%s over %s: %x: %v", p.name, network, message, err)
+			if err := hostile.Fault(network == "tcp", message, reply, isStale); err != nil {
+				s.fail("%s over %s: %x: %v", p.Name, network, message, err)
 			}
 		}
 		end()
@@ -1327,7 +1336,7 @@ func (s *soakSet) attackOnce(r *rand.Rand, packets []namedPacket) {
 // stall opens connections that say half of a query, or read half of the answers, and leaves them open for a while, until stop.
 func (s *soakSet) stall(seed uint64) {
 	r := rand.New(rand.NewPCG(seed, *soakSeed))
-	message := wireQuery(wireName("edited", "ns", "svc", "cluster", "local"), dns.TypeA)
+	message := hostile.Query(hostile.Name("edited", "ns", "svc", "cluster", "local"), dns.TypeA)
 	whole := append([]byte{0, byte(len(message))}, message...)
 	for !s.isStopped() {
 		s.paused.RLock()
@@ -1449,4 +1458,73 @@ func (s *soakSet) report() {
 		}
 		s.t.Error(wrong)
 	}
+}
+
+// soaked is the CoreDNS that the child runs.
+type soaked struct{ instance *caddy.Instance }
+
+type corefile string
+
+func (c corefile) Body() []byte     { return []byte(c) }
+func (corefile) Path() string       { return "Corefile" }
+func (corefile) ServerType() string { return "dns" }
+
+func startServer(t *testing.T, text string) *soaked {
+	t.Helper()
+	stock := dnsserver.Directives
+	dnsserver.Directives = slices.Insert(slices.Clone(stock), slices.Index(stock, "kubernetes"), "headless")
+	caddy.Quiet, dnsserver.Quiet = true, true
+	instance, err := caddy.Start(corefile(text))
+	if err != nil {
+		t.Fatalf("%s\ndoes not start: %v", text, err)
+	}
+	return &soaked{instance}
+}
+
+// stop is what happens at the end of a process.
+func (s *soaked) stop() {
+	_ = s.instance.Stop() // it was started
+	s.instance.ShutdownCallbacks()
+}
+
+// resources are what the plugin watches.
+var resources = []string{kube.Namespaces, kube.Services, kube.Slices}
+
+func fileContent(t testing.TB, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func putFile(t testing.TB, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually waits until ok, and fails the test when that takes too long.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 10s: %s", what)
+		}
+	}
+}
+
+// freeAddr returns an address of loopback that nobody listens on.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }() // nobody has connected
+	return l.Addr().String()
 }
