@@ -8,7 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
 )
 
 // hostnameCauses: no endpoint of the Service has the hostname, in any state.
@@ -55,14 +55,14 @@ func (q *inquiry) setOf(pod string) (*appsv1.StatefulSet, int) {
 	if err != nil {
 		return nil, 0
 	}
-	return named(q.c.statefulSets, q.Namespace, pod[:i]), ordinal
+	return named[*appsv1.StatefulSet](q.c, q.Namespace, pod[:i]), ordinal
 }
 
 // podCauses says why a Pod has no name of its own in the Service.
 func (q *inquiry) podCauses(pod *corev1.Pod) []cause {
 	set := q.c.ownerOf(pod)
 	switch {
-	case len(q.svc.Spec.Selector) > 0 && !labels.SelectorFromSet(q.svc.Spec.Selector).Matches(labels.Set(pod.Labels)):
+	case len(q.svc.Spec.Selector) > 0 && !selects(q.svc, pod):
 		fix := "give the pod's template these labels, or change the Service's selector"
 		if fqdn := q.below(q.Hostname, pod.Spec.Subdomain, q.Namespace); q.s.finds(fqdn) {
 			fix = "ask for " + trimmed(fqdn) + ", where it has its name; or " + fix
@@ -127,7 +127,7 @@ func (q *inquiry) setCauses(set *appsv1.StatefulSet, ordinal int) []cause {
 	if set.Spec.Ordinals != nil {
 		start = int(set.Spec.Ordinals.Start)
 	}
-	replicas := int(deref(set.Spec.Replicas, 1))
+	replicas := int(ptr.Deref(set.Spec.Replicas, 1))
 	switch {
 	case ordinal < start || ordinal >= start+replicas:
 		fix := "ask for one of these"

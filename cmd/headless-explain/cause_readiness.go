@@ -7,7 +7,9 @@ import (
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/qname"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 )
 
 // hostnamesAnnotation is the annotation of a Service that says which of its endpoints answer to their own names.
@@ -70,12 +72,9 @@ func (q *inquiry) notReadyCauses(concerned []endpoint, of string) []cause {
 
 // hasPeers reports whether the Service is that of a StatefulSet of several pods, which usually have to find each other.
 func (q *inquiry) hasPeers() bool {
-	for _, set := range q.c.statefulSets {
-		if set.Namespace == q.Namespace && set.Spec.ServiceName == q.Service && deref(set.Spec.Replicas, 1) > 1 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(in[*appsv1.StatefulSet](q.c, q.Namespace), func(set *appsv1.StatefulSet) bool {
+		return set.Spec.ServiceName == q.Service && ptr.Deref(set.Spec.Replicas, 1) > 1
+	})
 }
 
 // waitForEachOther reports whether the pods look as if they waited for each other: all of their containers run, and no pod is ready.

@@ -74,9 +74,9 @@ func (q *inquiry) hiddenSliceCauses() []cause {
 
 // handmadeCauses: a Service without a selector has no EndpointSlice, which somebody has to write.
 func (q *inquiry) handmadeCauses() []cause {
-	loose := in(q.c.slices, q.Namespace, func(es *discoveryv1.EndpointSlice) bool {
+	loose := slices.DeleteFunc(in[*discoveryv1.EndpointSlice](q.c, q.Namespace), func(es *discoveryv1.EndpointSlice) bool {
 		of := es.Labels[discoveryv1.LabelServiceName]
-		return of == "" || q.c.service(q.Namespace, of) == nil && len(closest(q.Service, []string{of})) > 0
+		return of != "" && (q.c.service(q.Namespace, of) != nil || len(closest(q.Service, []string{of})) == 0)
 	})
 	slices.SortStableFunc(loose, func(a, b *discoveryv1.EndpointSlice) int {
 		return len(closest(q.Service, []string{b.Name})) - len(closest(q.Service, []string{a.Name}))
@@ -113,7 +113,7 @@ func (q *inquiry) selectorCauses() []cause {
 		}
 		return 0
 	}
-	pods := in(q.c.pods, q.Namespace, func(p *corev1.Pod) bool { return matching(p) > 0 })
+	pods := slices.DeleteFunc(in[*corev1.Pod](q.c, q.Namespace), func(p *corev1.Pod) bool { return matching(p) == 0 })
 	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int { return matching(b) - matching(a) })
 	nothing := fmt.Sprintf("Service %s/%s selects pods with %s, and no pod has that", q.Namespace, q.Service, pairs(selector))
 	look := "its workload may be scaled to 0, or its pods may have other labels:\n" +

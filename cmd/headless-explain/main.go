@@ -14,6 +14,8 @@ import (
 	"os/signal"
 
 	"github.com/coredns-headless/headless"
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/listing"
 	"github.com/coredns-headless/headless/internal/manifests"
 )
 
@@ -161,8 +163,7 @@ func (o *options) explain(ctx context.Context, stdin io.Reader) (*report, error)
 	if err != nil {
 		return nil, err
 	}
-	s := newServer(stanza, c, o.resolver)
-	r, err := explain(s, c, &o.question)
+	r, err := explain(newServer(stanza, c, o.resolver), c, &o.question)
 	if err != nil {
 		return nil, err
 	}
@@ -197,23 +198,24 @@ func (o *options) cluster(ctx context.Context, stanza *headless.Stanza) (c *clus
 			return nil, "", err
 		}
 		c := newCluster(objects)
-		if len(c.pods) == 0 {
+		if !c.hasPods() {
 			c.unknown["pods"] = "no Pods are in the manifests, so what they lack is not known"
 		}
 		return c, "manifests " + list(o.manifests), nil
 	}
-	a, err := newAPIServer(o.kubeconfig, o.kubecontext)
+	client, err := listing.New(o.kubeconfig, o.kubecontext, "headless-explain")
 	if err != nil {
-		return nil, "", err
+		return nil, "", fmt.Errorf("expected a cluster, by -kubeconfig or as kubectl finds it, or -manifests: %w", err)
 	}
-	o.from = cmp.Or(o.from, a.namespace)
-	empty := newServer(stanza, newCluster(nil), "")
+	o.from = cmp.Or(o.from, client.Namespace)
+	c = newCluster(nil)
+	empty := newServer(stanza, c, "")
 	names, err := o.names(empty)
 	if err != nil {
 		return nil, "", err
 	}
-	c, err = a.cluster(ctx, empty, names)
-	return c, "API server " + a.host, err
+	a := &apiServer{Client: client, cluster: c, listed: make(map[string]bool)}
+	return c, "API server " + kube.WithoutUserinfo(client.Host), a.listAll(ctx, empty, names)
 }
 
 // write writes a report.
