@@ -2,21 +2,27 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // few is how many things a list on the page names.
 const few = 4
 
-// list returns the first few of words, and how many more there are.
-func list(words []string) string {
-	if len(words) > few {
-		return fmt.Sprintf("%s and %d more", strings.Join(words[:few], ", "), len(words)-few)
+// firstFew returns the first few of words and, as one more, how many there are beside them.
+func firstFew(words []string) []string {
+	if more := len(words) - few; more > 0 {
+		return append(words[:few:few], fmt.Sprintf("and %d more", more))
 	}
-	return strings.Join(words, ", ")
+	return words
+}
+
+// list returns them in a line.
+func list(words []string) string {
+	return strings.Replace(strings.Join(firstFew(words), ", "), ", and", " and", 1)
 }
 
 // count returns a number and what it counts.
@@ -27,22 +33,8 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %s", n, what)
 }
 
-// shortened returns text, or its beginning and an ellipsis.
-func shortened(text string, most int) string {
-	if runes := []rune(text); len(runes) > most {
-		return string(runes[:most-1]) + "…"
-	}
-	return text
-}
-
 // pairs writes labels as a selector does.
-func pairs(labels map[string]string) string {
-	var words []string
-	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		words = append(words, key+"="+labels[key])
-	}
-	return strings.Join(words, ",")
-}
+func pairs(of map[string]string) string { return labels.Set(of).String() }
 
 var plainWord = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
 
