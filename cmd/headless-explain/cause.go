@@ -151,7 +151,7 @@ func (q *inquiry) elsewhere() (where, fix string) {
 		return "", ""
 	}
 	nearest := append(closest(q.Namespace, namespaces), namespaces...)[0]
-	whole := trimmed(q.with(nearest, q.Service))
+	whole := strings.TrimSuffix(q.fqdn, q.below(q.Service, q.Namespace)) + q.shown(q.Service, nearest)
 	short := strings.TrimSuffix(whole, ".svc."+trimmed(q.Zone))
 	return fmt.Sprintf("Service %s is in %s", q.Service, list(namespaces)), fmt.Sprintf("ask for %s, or in a pod for %s", whole, short)
 }

@@ -159,11 +159,8 @@ func (q *inquiry) endpointDetails(some bool) []string {
 	endpoints := slices.Clone(q.endpoints)
 	slices.SortStableFunc(endpoints, func(a, b endpoint) int { return rank(a) - rank(b) })
 	var details []string
-	for _, e := range endpoints[:min(few, len(endpoints))] {
-		details = append(details, q.endpointDetail(&e))
-	}
-	if len(endpoints) > few {
-		return append(details, fmt.Sprintf("and %d more", len(endpoints)-few))
+	for i := range endpoints {
+		details = append(details, q.endpointDetail(&endpoints[i]))
 	}
 	for _, es := range q.c.slicesOf(q.svc) {
 		for i := range es.Endpoints {
@@ -175,7 +172,7 @@ func (q *inquiry) endpointDetails(some bool) []string {
 			}
 		}
 	}
-	return details
+	return firstFew(details)
 }
 
 // endpointDetail says of an endpoint whether it counts.

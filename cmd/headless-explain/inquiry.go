@@ -93,11 +93,6 @@ func (q *inquiry) shown(labels ...string) string { return trimmed(q.below(labels
 // own returns the name of the Service, or of its endpoint, as people write it.
 func (q *inquiry) own() string { return q.shown(q.Hostname, q.Service, q.Namespace) }
 
-// with returns the FQDN that the name would be in another Service.
-func (q *inquiry) with(namespace, service string) string {
-	return strings.TrimSuffix(q.fqdn, q.below(q.Service, q.Namespace)) + q.below(service, namespace)
-}
-
 // trimmed returns an FQDN as people write it.
 func trimmed(fqdn string) string { return strings.TrimSuffix(fqdn, ".") }
 
@@ -165,7 +160,7 @@ func newEndpoints(c *cluster, svc *corev1.Service, all, seen []index.Endpoint) [
 		}
 	}
 	type identity struct {
-		addr netip.Addr
+		netip.Addr
 		name string
 	}
 	served := make(map[identity]index.Endpoint)

@@ -151,11 +151,7 @@ func parseOptions(args []string) (*options, error) {
 
 // explain finds out what is asked for.
 func (o *options) explain(ctx context.Context, stdin io.Reader) (*report, error) {
-	stanzas, err := o.stanzas(stdin)
-	if err != nil {
-		return nil, err
-	}
-	stanza, err := stanzaOf(stanzas, o.word)
+	stanza, err := o.stanza(stdin)
 	if err != nil {
 		return nil, err
 	}
@@ -171,8 +167,8 @@ func (o *options) explain(ctx context.Context, stdin io.Reader) (*report, error)
 	return r, nil
 }
 
-// stanzas returns those of the Corefile, or else the one that the flags describe.
-func (o *options) stanzas(stdin io.Reader) ([]*headless.Stanza, error) {
+// stanza returns the one of the Corefile that answers for the name, or else the one that the flags describe.
+func (o *options) stanza(stdin io.Reader) (*headless.Stanza, error) {
 	name, content, err := o.corefile, []byte(nil), error(nil)
 	switch name {
 	case "":
@@ -186,7 +182,11 @@ func (o *options) stanzas(stdin io.Reader) ([]*headless.Stanza, error) {
 	if err != nil {
 		return nil, err
 	}
-	return headless.ParseStanzas(name, content)
+	stanzas, err := headless.ParseStanzas(name, content)
+	if err != nil {
+		return nil, err
+	}
+	return stanzaOf(stanzas, o.word)
 }
 
 // cluster returns the state of the cluster, and where it is from. It also sets the namespace that is asked from, if no flag does.
