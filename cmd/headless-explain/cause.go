@@ -79,11 +79,11 @@ func (q *inquiry) notPermitted() []cause {
 	if why := q.c.unknown["namespaces/"+q.Namespace]; why != "" && !q.s.stanza.NamespaceLabels().Empty() {
 		return one("not-permitted", kubectl("", "auth", "can-i", "get", "namespace", q.Namespace), "%s", why)
 	}
-	resources := []string{"services", "endpointslices"}
+	what := "services"
 	if q.Multicluster {
-		resources = []string{"serviceimports", "endpointslices"}
+		what = "serviceimports"
 	}
-	for _, resource := range resources {
+	for _, resource := range []string{what, "endpointslices"} {
 		if why := q.c.whyUnknown(resource, q.Namespace); why != "" {
 			return one("not-permitted", kubectl(q.Namespace, "auth", "can-i", "list", resource), "%s", why)
 		}
@@ -222,8 +222,7 @@ func (q *inquiry) serviceCauses() []cause {
 	if where, fix := q.elsewhere(); where != "" {
 		return one("wrong-namespace", fix, "there is no Service %s in Namespace %s; %s", q.Service, q.Namespace, where)
 	}
-	names := namesIn[*corev1.Service](q.c, q.Namespace)
-	return one("no-service", didYouMean(q.Service, names, kubectl(q.Namespace, "get", "services")), "Namespace %s has no Service %s", q.Namespace, q.Service)
+	return one("no-service", didYouMean(q.Service, namesIn[*corev1.Service](q.c, q.Namespace), kubectl(q.Namespace, "get", "services")), "Namespace %s has no Service %s", q.Namespace, q.Service)
 }
 
 // clusterIPCauses: the Service has no ClusterIP yet, or none that is an address.

@@ -105,13 +105,13 @@ func (q *inquiry) selectorCauses() []cause {
 				n++
 			}
 		}
-		if n > 0 {
-			return n
+		values := slices.Collect(maps.Values(selector))
+		for _, v := range p.Labels {
+			if n == 0 && len(closest(v, values)) > 0 {
+				return 1
+			}
 		}
-		if slices.ContainsFunc(slices.Collect(maps.Values(p.Labels)), func(v string) bool { return len(closest(v, slices.Collect(maps.Values(selector)))) > 0 }) {
-			return 1
-		}
-		return 0
+		return n
 	}
 	pods := slices.DeleteFunc(in[*corev1.Pod](q.c, q.Namespace), func(p *corev1.Pod) bool { return matching(p) == 0 })
 	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int { return matching(b) - matching(a) })
