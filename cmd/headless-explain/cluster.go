@@ -152,6 +152,9 @@ func selects(svc *corev1.Service, pod *corev1.Pod) bool {
 	return len(svc.Spec.Selector) > 0 && labels.SelectorFromSet(svc.Spec.Selector).Matches(labels.Set(pod.Labels))
 }
 
+// pairs writes labels as a selector does.
+func pairs(of map[string]string) string { return labels.Set(of).String() }
+
 // ownerOf returns the StatefulSet that a pod belongs to, or nil. One that is not known has the serviceName that its pod tells.
 func (c *cluster) ownerOf(pod *corev1.Pod) *appsv1.StatefulSet {
 	owner := metav1.GetControllerOf(pod)

@@ -5,8 +5,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"k8s.io/apimachinery/pkg/labels"
 )
 
 // few is how many things a list on the page names.
@@ -32,9 +30,6 @@ func count(n int, what string) string {
 	}
 	return fmt.Sprintf("%d %s", n, what)
 }
-
-// pairs writes labels as a selector does.
-func pairs(of map[string]string) string { return labels.Set(of).String() }
 
 var plainWord = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
 
