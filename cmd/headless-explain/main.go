@@ -88,13 +88,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		_, _ = fmt.Fprintf(stderr, "headless-explain: %s\n", printable(err.Error())) // the status says so too
 		return statusUnknown
 	}
-	switch r.Verdict {
-	case resolves:
-		return statusResolves
-	case doesNot:
-		return statusDoesNot
-	}
-	return statusUnknown
+	return map[string]int{resolves: statusResolves, doesNot: statusDoesNot, couldNotTell: statusUnknown}[r.Verdict]
 }
 
 // options are the command line.
