@@ -7,54 +7,38 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/listing"
 	"github.com/coredns-headless/headless/internal/manifests"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/tools/pager"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
-	mcsclient "sigs.k8s.io/mcs-api/pkg/client/clientset/versioned/typed/apis/v1alpha1"
 )
 
 // source is where a cluster is read from.
 type source struct {
 	manifests  []string // files and folders; none: the API server
-	client     kubernetes.Interface
-	mcs        mcsclient.ServiceImportsGetter // nil: they are not listed
-	namespaces []string                       // none: all
+	client     *listing.Client
+	namespaces []string // none: all
 	pods       bool
+	imports    bool // ServiceImports are listed
 }
 
 // newSource returns the source that o describes.
-func newSource(o *options) (*source, error) {
-	s := &source{manifests: o.manifests, namespaces: o.namespaces, pods: o.pods}
+func newSource(o *options) (s *source, err error) {
+	s = &source{manifests: o.manifests, namespaces: o.namespaces, pods: o.pods}
 	if len(o.manifests) > 0 {
 		return s, nil
 	}
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = o.kubeconfig
-	overrides := &clientcmd.ConfigOverrides{CurrentContext: o.context}
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
-	if err != nil {
+	s.imports = slices.ContainsFunc(o.zones, func(z zone) bool { return z.multicluster })
+	if s.client, err = listing.New(o.kubeconfig, o.context, "dnsdiff"); err != nil {
 		return nil, fmt.Errorf("no cluster to take names from (-kubeconfig or -manifests say which): %w", err)
 	}
-	config.QPS, config.Burst = 50, 100 // of pages: a large cluster has some hundred
-	config.ContentType = runtime.ContentTypeProtobuf
-	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	if s.client, err = kubernetes.NewForConfig(config); err != nil {
-		return nil, err
-	}
-	if slices.ContainsFunc(o.zones, func(z zone) bool { return z.multicluster }) {
-		s.mcs, err = mcsclient.NewForConfig(config)
-	}
-	return s, err
+	return s, nil
 }
 
 // read returns the cluster as it is now.
@@ -87,42 +71,28 @@ func (s *source) read(ctx context.Context) (*cluster, error) {
 	return b.cluster(), nil
 }
 
-// list calls take with each object, which come page by page.
+// list calls take with each object.
 func (s *source) list(ctx context.Context, take func(runtime.Object) error) error {
 	namespaces := s.namespaces
 	if len(namespaces) == 0 {
 		namespaces = []string{metav1.NamespaceAll}
-		err := each(ctx, "namespaces", s.client.CoreV1().Namespaces().List, metav1.ListOptions{}, take)
-		if err != nil {
+		if err := s.client.Each(ctx, "namespaces", metav1.NamespaceAll, metav1.ListOptions{}, take); err != nil {
 			return err
 		}
+	}
+	resources := []string{"services", "endpointslices"}
+	if s.imports {
+		resources = append(resources, "serviceimports")
+	}
+	if s.pods {
+		resources = append(resources, "pods")
 	}
 	for _, name := range namespaces {
-		err := each(ctx, "services", s.client.CoreV1().Services(name).List, metav1.ListOptions{}, take)
-		if err == nil {
-			err = each(ctx, "endpointslices.discovery.k8s.io", s.client.DiscoveryV1().EndpointSlices(name).List, metav1.ListOptions{}, take)
+		for _, resource := range resources {
+			if err := s.client.Each(ctx, resource, name, metav1.ListOptions{}, take); err != nil {
+				return err
+			}
 		}
-		if err == nil && s.mcs != nil {
-			err = each(ctx, "serviceimports.multicluster.x-k8s.io", s.mcs.ServiceImports(name).List, metav1.ListOptions{}, take)
-		}
-		if err == nil && s.pods {
-			err = each(ctx, "pods", s.client.CoreV1().Pods(name).List, metav1.ListOptions{}, take)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// each calls take with each object of a resource.
-func each[L runtime.Object](
-	ctx context.Context, resource string, list func(context.Context, metav1.ListOptions) (L, error), o metav1.ListOptions,
-	take func(runtime.Object) error,
-) error {
-	page := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return list(ctx, o) }
-	if err := pager.New(page).EachListItem(ctx, o, take); err != nil {
-		return fmt.Errorf("cannot list %s: %w", resource, err)
 	}
 	return nil
 }
@@ -137,20 +107,15 @@ func (s *source) service(ctx context.Context, key serviceKey) (*cluster, error) 
 		b.add(obj)
 		return nil
 	}
-	named := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, key.name).String()}
-	label := discoveryv1.LabelServiceName
-	var err error
+	resource, label := "services", discoveryv1.LabelServiceName
 	if key.imported {
-		label = mcsv1alpha1.LabelServiceName
-		err = each(ctx, "serviceimports.multicluster.x-k8s.io", s.mcs.ServiceImports(key.namespace).List, named, take)
-	} else {
-		err = each(ctx, "services", s.client.CoreV1().Services(key.namespace).List, named, take)
+		resource, label = "serviceimports", mcsv1alpha1.LabelServiceName
 	}
-	if err != nil {
+	if err := s.client.Each(ctx, resource, key.namespace, listing.Named(key.name), take); err != nil {
 		return nil, err
 	}
 	labelled := metav1.ListOptions{LabelSelector: labels.Set{label: key.name}.String()}
-	if err := each(ctx, "endpointslices.discovery.k8s.io", s.client.DiscoveryV1().EndpointSlices(key.namespace).List, labelled, take); err != nil {
+	if err := s.client.Each(ctx, "endpointslices", key.namespace, labelled, take); err != nil {
 		return nil, err
 	}
 	return b.cluster(), nil

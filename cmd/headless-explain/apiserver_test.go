@@ -160,7 +160,7 @@ func TestAPIServerFollowsCNAMEs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, svc := range newCluster(external).services {
+	for _, svc := range in[*corev1.Service](newCluster(external), "") {
 		svc.Namespace, svc.Spec.ExternalName = "front", "db.data.svc.cluster.local"
 		s.Put(svc)
 	}

@@ -79,11 +79,11 @@ func (q *inquiry) notPermitted() []cause {
 	if why := q.c.unknown["namespaces/"+q.Namespace]; why != "" && !q.s.stanza.NamespaceLabels().Empty() {
 		return one("not-permitted", kubectl("", "auth", "can-i", "get", "namespace", q.Namespace), "%s", why)
 	}
-	resources := []string{"services", "endpointslices"}
+	what := "services"
 	if q.Multicluster {
-		resources = []string{"serviceimports", "endpointslices"}
+		what = "serviceimports"
 	}
-	for _, resource := range resources {
+	for _, resource := range []string{what, "endpointslices"} {
 		if why := q.c.whyUnknown(resource, q.Namespace); why != "" {
 			return one("not-permitted", kubectl(q.Namespace, "auth", "can-i", "list", resource), "%s", why)
 		}
@@ -141,11 +141,7 @@ func (q *inquiry) namespaceCauses() []cause {
 	if where, fix := q.elsewhere(); where != "" {
 		return one("no-namespace", fix, "Namespace %s does not exist; %s", q.Namespace, where)
 	}
-	var names []string
-	for name := range q.c.namespaces {
-		names = append(names, name)
-	}
-	return one("no-namespace", didYouMean(q.Namespace, names, kubectl("", "get", "namespaces")), "Namespace %s does not exist", q.Namespace)
+	return one("no-namespace", didYouMean(q.Namespace, namesIn[*corev1.Namespace](q.c, ""), kubectl("", "get", "namespaces")), "Namespace %s does not exist", q.Namespace)
 }
 
 // elsewhere says in which other namespaces there is a Service of the name, and how to ask for it there; "" when there is none.
@@ -155,7 +151,7 @@ func (q *inquiry) elsewhere() (where, fix string) {
 		return "", ""
 	}
 	nearest := append(closest(q.Namespace, namespaces), namespaces...)[0]
-	whole := trimmed(q.with(nearest, q.Service))
+	whole := strings.TrimSuffix(q.fqdn, q.below(q.Service, q.Namespace)) + q.shown(q.Service, nearest)
 	short := strings.TrimSuffix(whole, ".svc."+trimmed(q.Zone))
 	return fmt.Sprintf("Service %s is in %s", q.Service, list(namespaces)), fmt.Sprintf("ask for %s, or in a pod for %s", whole, short)
 }
@@ -168,7 +164,7 @@ func (q *inquiry) filtered() []cause {
 	}
 	selector := q.s.stanza.NamespaceLabels()
 	fix := "label the Namespace so that it matches, or change the Corefile"
-	if missing := missingLabels(selector, q.c.namespaces[q.Namespace]); len(missing) > 0 {
+	if missing := missingLabels(selector, named[*corev1.Namespace](q.c, "", q.Namespace)); len(missing) > 0 {
 		fix = kubectl("", append([]string{"label", "namespace", q.Namespace}, missing...)...)
 	}
 	return one("namespace-filtered", fix, text+"`namespace_labels %s`, which its labels do not match", q.Namespace, selector)
@@ -216,11 +212,8 @@ func (q *inquiry) serviceCauses() []cause {
 		return one("invalid-name", "call it by letters, digits and hyphens", "Service %s/%s exists, but %s is no label that DNS has for a Service", q.Namespace, q.Service, q.Service)
 	}
 	if pod := q.c.pod(q.Namespace, q.Service); pod != nil {
-		for _, svc := range q.c.services {
-			if svc.Namespace != q.Namespace || svc.Spec.ClusterIP != corev1.ClusterIPNone {
-				continue
-			}
-			if fqdn := q.below(q.Service, svc.Name, q.Namespace); q.s.finds(fqdn) {
+		for _, svc := range in[*corev1.Service](q.c, q.Namespace) {
+			if fqdn := q.below(q.Service, svc.Name, q.Namespace); svc.Spec.ClusterIP == corev1.ClusterIPNone && q.s.finds(fqdn) {
 				return one("pod-as-service", "ask for "+trimmed(fqdn),
 					"%s is a Pod, not a Service: a pod's name is below that of its headless Service, %s", q.Service, svc.Name)
 			}
@@ -229,13 +222,7 @@ func (q *inquiry) serviceCauses() []cause {
 	if where, fix := q.elsewhere(); where != "" {
 		return one("wrong-namespace", fix, "there is no Service %s in Namespace %s; %s", q.Service, q.Namespace, where)
 	}
-	var names []string
-	for _, svc := range q.c.services {
-		if svc.Namespace == q.Namespace {
-			names = append(names, svc.Name)
-		}
-	}
-	return one("no-service", didYouMean(q.Service, names, kubectl(q.Namespace, "get", "services")), "Namespace %s has no Service %s", q.Namespace, q.Service)
+	return one("no-service", didYouMean(q.Service, namesIn[*corev1.Service](q.c, q.Namespace), kubectl(q.Namespace, "get", "services")), "Namespace %s has no Service %s", q.Namespace, q.Service)
 }
 
 // clusterIPCauses: the Service has no ClusterIP yet, or none that is an address.
@@ -281,7 +268,7 @@ func (q *inquiry) reverseCauses() []cause {
 			}
 		}
 	}
-	for _, pod := range q.c.pods {
+	for _, pod := range in[*corev1.Pod](q.c, "") {
 		if isAt(pod.Status.PodIP, addr) {
 			return one("no-pointer", "make a headless Service that selects the pod",
 				"Pod %s/%s has the address %s, but no Service selects it; reverse names are those of Services and their ready endpoints", pod.Namespace, pod.Name, addr)

@@ -8,7 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
 )
 
 // hostnameCauses: no endpoint of the Service has the hostname, in any state.
@@ -34,35 +34,28 @@ func (q *inquiry) hostnameCauses() []cause {
 
 // podCalled returns the Pod of the namespace that has a name, or a hostname, or nil.
 func (q *inquiry) podCalled(name string) *corev1.Pod {
-	if pod := q.c.pod(q.Namespace, name); pod != nil {
-		return pod
+	pod := q.c.pod(q.Namespace, name)
+	if i := slices.IndexFunc(q.pods, func(p *corev1.Pod) bool { return p.Spec.Hostname == name }); pod == nil && i >= 0 {
+		pod = q.pods[i]
 	}
-	for _, pod := range q.pods {
-		if pod.Spec.Hostname == name {
-			return pod
-		}
-	}
-	return nil
+	return pod
 }
 
 // setOf returns the StatefulSet that makes a pod of this name, and the number of the pod.
 func (q *inquiry) setOf(pod string) (*appsv1.StatefulSet, int) {
 	i := strings.LastIndexByte(pod, '-')
-	if i < 0 {
-		return nil, 0
-	}
 	ordinal, err := strconv.Atoi(pod[i+1:])
-	if err != nil {
+	if i < 0 || err != nil {
 		return nil, 0
 	}
-	return named(q.c.statefulSets, q.Namespace, pod[:i]), ordinal
+	return named[*appsv1.StatefulSet](q.c, q.Namespace, pod[:i]), ordinal
 }
 
 // podCauses says why a Pod has no name of its own in the Service.
 func (q *inquiry) podCauses(pod *corev1.Pod) []cause {
 	set := q.c.ownerOf(pod)
 	switch {
-	case len(q.svc.Spec.Selector) > 0 && !labels.SelectorFromSet(q.svc.Spec.Selector).Matches(labels.Set(pod.Labels)):
+	case len(q.svc.Spec.Selector) > 0 && !selects(q.svc, pod):
 		fix := "give the pod's template these labels, or change the Service's selector"
 		if fqdn := q.below(q.Hostname, pod.Spec.Subdomain, q.Namespace); q.s.finds(fqdn) {
 			fix = "ask for " + trimmed(fqdn) + ", where it has its name; or " + fix
@@ -123,20 +116,17 @@ func (q *inquiry) wrongSetCauses(set *appsv1.StatefulSet) []cause {
 
 // setCauses says why a StatefulSet has no pod of a number, or not in the Service.
 func (q *inquiry) setCauses(set *appsv1.StatefulSet, ordinal int) []cause {
-	start := 0
-	if set.Spec.Ordinals != nil {
-		start = int(set.Spec.Ordinals.Start)
-	}
-	replicas := int(deref(set.Spec.Replicas, 1))
+	start := int(ptr.Deref(set.Spec.Ordinals, appsv1.StatefulSetOrdinals{}).Start)
+	replicas := int(ptr.Deref(set.Spec.Replicas, 1))
 	switch {
 	case ordinal < start || ordinal >= start+replicas:
+		scale := kubectl(q.Namespace, "scale", "statefulset", set.Name, fmt.Sprintf("--replicas=%d", max(1, ordinal-start+1)))
+		if replicas == 0 {
+			return one("no-such-replica", scale, "StatefulSet %s/%s is scaled to 0 replicas", q.Namespace, set.Name)
+		}
 		fix := "ask for one of these"
 		if ordinal >= start+replicas {
-			fix += "; or have more of them:\n" + kubectl(q.Namespace, "scale", "statefulset", set.Name, fmt.Sprintf("--replicas=%d", ordinal-start+1))
-		}
-		if replicas == 0 {
-			return one("no-such-replica", kubectl(q.Namespace, "scale", "statefulset", set.Name, fmt.Sprintf("--replicas=%d", max(1, ordinal-start+1))),
-				"StatefulSet %s/%s is scaled to 0 replicas", q.Namespace, set.Name)
+			fix += "; or have more of them:\n" + scale
 		}
 		return one("no-such-replica", fix,
 			"StatefulSet %s/%s has %s, %s-%d to %s-%d: %s is not one of them",
@@ -148,11 +138,9 @@ func (q *inquiry) setCauses(set *appsv1.StatefulSet, ordinal int) []cause {
 		return one("pod-missing", kubectl(q.Namespace, "get", "pods"), "no endpoint of Service %s/%s is the pod %s of its StatefulSet", q.Namespace, q.Service, q.Hostname)
 	}
 	reason := "look at its events"
-	for _, pod := range q.pods {
-		if !isReady(pod) && set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement {
-			reason = fmt.Sprintf("it makes one pod after the other, and %s %s", pod.Name, whyNotReady(pod))
-			break
-		}
+	i := slices.IndexFunc(q.pods, func(p *corev1.Pod) bool { return !isReady(p) })
+	if i >= 0 && set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement {
+		reason = fmt.Sprintf("it makes one pod after the other, and %s %s", q.pods[i].Name, whyNotReady(q.pods[i]))
 	}
 	return one("pod-missing", kubectl(q.Namespace, "describe", "statefulset", set.Name),
 		"StatefulSet %s/%s has not made the pod %s: %s", q.Namespace, set.Name, q.Hostname, reason)

@@ -52,7 +52,7 @@ func (q *inquiry) protocolCauses() []cause {
 	case q.reason() != index.ReasonPort:
 		return nil
 	case len(q.svc.Spec.Ports) == 0:
-		return q.noPortsCauses()
+		return one("no-port", "add the port to the Service", "Service %s/%s has no ports", q.Namespace, q.Service)
 	case len(all) == 0:
 		return one("port-unnamed", giveNames, "no port of Service %s/%s has a name, and the names of ports, _NAME._PROTOCOL, are made of that", q.Namespace, q.Service)
 	case len(alike) == 0:
@@ -87,7 +87,7 @@ func (q *inquiry) portCauses() []cause {
 		names = append(names, p.Name)
 	}
 	if len(names) == 0 {
-		return q.noPortsCauses()
+		return one("no-port", "add the port to the Service", "Service %s/%s has no ports", q.Namespace, q.Service)
 	}
 	fix := "ask for one of these"
 	if near := closest(q.Port, names); len(near) > 0 || len(names) == 1 {
@@ -95,11 +95,6 @@ func (q *inquiry) portCauses() []cause {
 	}
 	return one("no-port", fix+", or add the port to the Service",
 		"Service %s/%s has no port called %s; it has %s", q.Namespace, q.Service, q.Port, list(names))
-}
-
-// noPortsCauses: the Service has no ports at all.
-func (q *inquiry) noPortsCauses() []cause {
-	return one("no-port", "add the port to the Service", "Service %s/%s has no ports", q.Namespace, q.Service)
 }
 
 // targetPortCauses: the Service has the port, but no EndpointSlice of the endpoints has. The control plane leaves out a port whose

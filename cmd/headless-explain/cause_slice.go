@@ -74,9 +74,9 @@ func (q *inquiry) hiddenSliceCauses() []cause {
 
 // handmadeCauses: a Service without a selector has no EndpointSlice, which somebody has to write.
 func (q *inquiry) handmadeCauses() []cause {
-	loose := in(q.c.slices, q.Namespace, func(es *discoveryv1.EndpointSlice) bool {
+	loose := slices.DeleteFunc(in[*discoveryv1.EndpointSlice](q.c, q.Namespace), func(es *discoveryv1.EndpointSlice) bool {
 		of := es.Labels[discoveryv1.LabelServiceName]
-		return of == "" || q.c.service(q.Namespace, of) == nil && len(closest(q.Service, []string{of})) > 0
+		return of != "" && (q.c.service(q.Namespace, of) != nil || len(closest(q.Service, []string{of})) == 0)
 	})
 	slices.SortStableFunc(loose, func(a, b *discoveryv1.EndpointSlice) int {
 		return len(closest(q.Service, []string{b.Name})) - len(closest(q.Service, []string{a.Name}))
@@ -105,15 +105,15 @@ func (q *inquiry) selectorCauses() []cause {
 				n++
 			}
 		}
-		if n > 0 {
-			return n
+		values := slices.Collect(maps.Values(selector))
+		for _, v := range p.Labels {
+			if n == 0 && len(closest(v, values)) > 0 {
+				return 1
+			}
 		}
-		if slices.ContainsFunc(slices.Collect(maps.Values(p.Labels)), func(v string) bool { return len(closest(v, slices.Collect(maps.Values(selector)))) > 0 }) {
-			return 1
-		}
-		return 0
+		return n
 	}
-	pods := in(q.c.pods, q.Namespace, func(p *corev1.Pod) bool { return matching(p) > 0 })
+	pods := slices.DeleteFunc(in[*corev1.Pod](q.c, q.Namespace), func(p *corev1.Pod) bool { return matching(p) == 0 })
 	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int { return matching(b) - matching(a) })
 	nothing := fmt.Sprintf("Service %s/%s selects pods with %s, and no pod has that", q.Namespace, q.Service, pairs(selector))
 	look := "its workload may be scaled to 0, or its pods may have other labels:\n" +

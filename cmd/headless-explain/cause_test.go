@@ -40,7 +40,10 @@ func healthySet(t *testing.T) *set {
 		t.Fatal(err)
 	}
 	c := newCluster(objects)
-	return &set{c.services[0], c.slices[0], c.statefulSets[0], c.pods, c, ""}
+	return &set{
+		in[*corev1.Service](c, "")[0], in[*discoveryv1.EndpointSlice](c, "")[0], in[*appsv1.StatefulSet](c, "")[0],
+		in[*corev1.Pod](c, ""), c, "",
+	}
 }
 
 // explain explains word, asked from Namespace default.

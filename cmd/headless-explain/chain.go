@@ -30,16 +30,18 @@ const (
 	open = "?"
 )
 
-func stateIf(isGood bool) string {
+// linkIf returns a step that is good or bad. The text is a format.
+func linkIf(isGood bool, step, text string, args ...any) link {
+	l := link{Step: step, State: bad, Text: fmt.Sprintf(text, args...)}
 	if isGood {
-		return good
+		l.State = good
 	}
-	return bad
+	return l
 }
 
 // chain returns the steps from the name to its records, as far as they go. Where it breaks is what the server's reason says.
 func (q *inquiry) chain() []link {
-	name := link{Step: "name", State: stateIf(q.reason() != index.ReasonSyntax), Text: q.what()}
+	name := linkIf(q.reason() != index.ReasonSyntax, "name", "%s", q.what())
 	if q.Zone == "" {
 		name.State = open
 	}
@@ -61,44 +63,42 @@ func (q *inquiry) chain() []link {
 }
 
 func (q *inquiry) namespaceLink() link {
+	state := "does not exist"
 	switch {
 	case q.s.serves(q.Namespace):
-		return link{Step: "namespace", State: good, Text: q.Namespace + " exists and is served"}
+		return linkIf(true, "namespace", "%s exists and is served", q.Namespace)
 	case q.s.exists(q.Namespace):
-		return link{Step: "namespace", State: bad, Text: q.Namespace + " exists, but the server's stanza hides it"}
+		state = "exists, but the server's stanza hides it"
 	}
-	return link{Step: "namespace", State: bad, Text: q.Namespace + " does not exist"}
+	return linkIf(false, "namespace", "%s %s", q.Namespace, state)
 }
 
 func (q *inquiry) serviceLink() link {
+	reason := q.reason()
 	switch {
 	case q.svc == nil:
-		return link{Step: "service", State: bad, Text: fmt.Sprintf("there is no Service %s in %s", q.Service, q.Namespace)}
+		return linkIf(false, "service", "there is no Service %s in %s", q.Service, q.Namespace)
 	case q.is(model.ExternalName):
-		return link{Step: "service", State: stateIf(q.reason() != index.ReasonService), Text: "ExternalName, a CNAME for " + q.svc.Spec.ExternalName}
+		return linkIf(reason != index.ReasonService, "service", "ExternalName, a CNAME for %s", q.svc.Spec.ExternalName)
 	}
 	spec := &q.svc.Spec
-	words := []string{"ClusterIP " + spec.ClusterIP}
+	kind, selects, published := "ClusterIP "+spec.ClusterIP, "no selector", ""
 	if q.is(model.Headless) {
-		words = []string{"headless"}
+		kind = "headless"
 	}
-	if selector := pairs(spec.Selector); selector != "" {
-		words = append(words, "selects "+selector)
-	} else {
-		words = append(words, "no selector")
+	if len(spec.Selector) > 0 {
+		selects = "selects " + pairs(spec.Selector)
+	}
+	if spec.PublishNotReadyAddresses {
+		published = "; publishNotReadyAddresses"
 	}
 	var ports []string
 	for _, p := range spec.Ports {
 		ports = append(ports, fmt.Sprintf("%s %d/%s", cmp.Or(p.Name, "(unnamed)"), p.Port, protocolOf(p.Protocol)))
 	}
-	words = append(words, "ports "+cmp.Or(list(ports), "none"))
-	if spec.PublishNotReadyAddresses {
-		words = append(words, "publishNotReadyAddresses")
-	}
-	reason := q.reason()
 	breaks := reason == index.ReasonService || reason == index.ReasonClusterIP || reason == index.ReasonPort && !q.hasPort() ||
 		q.Scope != qname.Everywhere && !q.is(model.Headless)
-	return link{Step: "service", State: stateIf(!breaks), Text: strings.Join(words, "; ")}
+	return linkIf(!breaks, "service", "%s; %s; ports %s%s", kind, selects, cmp.Or(list(ports), "none"), published)
 }
 
 func protocolOf(p corev1.Protocol) corev1.Protocol { return cmp.Or(p, corev1.ProtocolTCP) }
@@ -116,9 +116,9 @@ func (q *inquiry) slicesLink() link {
 		names = append(names, es.Name)
 	}
 	if len(names) == 0 {
-		return link{Step: "slices", State: stateIf(!q.needsEndpoints()), Text: "no EndpointSlice is labelled with this Service"}
+		return linkIf(!q.needsEndpoints(), "slices", "no EndpointSlice is labelled with this Service")
 	}
-	return link{Step: "slices", State: good, Text: fmt.Sprintf("%s: %s", count(len(names), "EndpointSlice"), list(names))}
+	return linkIf(true, "slices", "%s: %s", count(len(names), "EndpointSlice"), list(names))
 }
 
 func (q *inquiry) endpointsLink() link {
@@ -126,13 +126,12 @@ func (q *inquiry) endpointsLink() link {
 	for i := range q.endpoints {
 		states[q.endpoints[i].word()]++
 	}
-	var words []string
-	for _, state := range []string{"ready", "not ready", "terminating"} {
-		if n := states[state]; n > 0 || state == "ready" {
-			words = append(words, fmt.Sprintf("%d %s", n, state))
+	l := linkIf(!q.needsEndpoints(), "endpoints", "%d ready", states["ready"])
+	for _, state := range []string{"not ready", "terminating"} {
+		if n := states[state]; n > 0 {
+			l.Text += fmt.Sprintf(", %d %s", n, state)
 		}
 	}
-	l := link{Step: "endpoints", State: stateIf(!q.needsEndpoints()), Text: strings.Join(words, ", ")}
 	concerned := q.concerned()
 	switch {
 	case len(concerned) > 0:
@@ -160,11 +159,8 @@ func (q *inquiry) endpointDetails(some bool) []string {
 	endpoints := slices.Clone(q.endpoints)
 	slices.SortStableFunc(endpoints, func(a, b endpoint) int { return rank(a) - rank(b) })
 	var details []string
-	for _, e := range endpoints[:min(few, len(endpoints))] {
-		details = append(details, q.endpointDetail(&e))
-	}
-	if len(endpoints) > few {
-		return append(details, fmt.Sprintf("and %d more", len(endpoints)-few))
+	for i := range endpoints {
+		details = append(details, q.endpointDetail(&endpoints[i]))
 	}
 	for _, es := range q.c.slicesOf(q.svc) {
 		for i := range es.Endpoints {
@@ -176,7 +172,7 @@ func (q *inquiry) endpointDetails(some bool) []string {
 			}
 		}
 	}
-	return details
+	return firstFew(details)
 }
 
 // endpointDetail says of an endpoint whether it counts.
@@ -224,7 +220,7 @@ func (q *inquiry) podsLink() []link {
 	for i := range q.endpoints {
 		listed[q.endpoints[i].pod] = true
 	}
-	l := link{Step: "pods", State: stateIf(len(q.pods) > 0 || !q.needsEndpoints())}
+	var details []string
 	for _, pod := range q.pods {
 		var words []string
 		if missing := lacks(pod, q.Service); missing != "" && q.Hostname != "" {
@@ -237,13 +233,12 @@ func (q *inquiry) podsLink() []link {
 			words = append(words, whyNotReady(pod))
 		}
 		if len(words) > 0 {
-			l.Details = append(l.Details, pod.Name+" "+strings.Join(words, ", and "))
+			details = append(details, pod.Name+" "+strings.Join(words, ", and "))
 		}
 	}
-	if n := len(l.Details); n > few {
-		l.Details = append(l.Details[:few:few], fmt.Sprintf("and %d more", n-few))
-	}
-	l.Text = fmt.Sprintf("the selector matches %s, %d ready", count(len(q.pods), "pod"), ready)
+	l := linkIf(len(q.pods) > 0 || !q.needsEndpoints(), "pods",
+		"the selector matches %s, %d ready", count(len(q.pods), "pod"), ready)
+	l.Details = firstFew(details)
 	return []link{l}
 }
 
@@ -254,7 +249,7 @@ func (all answers) links() []link {
 	for i := range all {
 		l := all[i].link()
 		if !all[i].Resolves && all.outcome() == found {
-			l = link{Step: l.Step, State: good, Text: "no records (NODATA)"}
+			l = linkIf(true, l.Step, "no records (NODATA)")
 		}
 		if i > 0 && l.Text == links[0].Text && !all[i].Resolves {
 			links[0].Step = "answer"
@@ -268,7 +263,7 @@ func (all answers) links() []link {
 
 // link returns the step that is an answer.
 func (a *answer) link() link {
-	l := link{Step: "answer " + a.Type, State: stateIf(a.Resolves)}
+	l := linkIf(a.Resolves, "answer "+a.Type, "")
 	switch {
 	case a.Resolves:
 		l.Text = fmt.Sprintf("%s, TTL %d s", count(a.Total, "record"), a.TTL)

@@ -18,22 +18,22 @@ import (
 
 // cluster holds the objects that bear on a name.
 type cluster struct {
-	objects      []runtime.Object // all of them, each once
-	namespaces   map[string]*corev1.Namespace
-	services     []*corev1.Service
-	slices       []*discoveryv1.EndpointSlice
-	pods         []*corev1.Pod
-	statefulSets []*appsv1.StatefulSet
+	objects []runtime.Object // each once
+	at      map[string]int   // where one is, by type, namespace and name
 	// unknown says why objects are not known, by resource or by resource/namespace.
 	unknown map[string]string
 	// noImports says that the API server does not have ServiceImports, so that a server that needs them waits for them.
 	noImports bool
 }
 
-// newCluster returns the cluster that has these objects. Of several versions of one the last is kept.
 func newCluster(objects []runtime.Object) *cluster {
-	c := &cluster{namespaces: make(map[string]*corev1.Namespace), unknown: make(map[string]string)}
-	at := make(map[string]int)
+	c := &cluster{at: make(map[string]int), unknown: make(map[string]string)}
+	c.add(objects...)
+	return c
+}
+
+// add adds objects. Of several versions of one the last is kept.
+func (c *cluster) add(objects ...runtime.Object) {
 	for _, obj := range objects {
 		o, ok := obj.(metav1.Object)
 		if !ok {
@@ -43,39 +43,59 @@ func newCluster(objects []runtime.Object) *cluster {
 			o.SetNamespace(metav1.NamespaceDefault) // as kubectl apply does
 		}
 		id := fmt.Sprintf("%T %s/%s", obj, o.GetNamespace(), o.GetName())
-		if i, ok := at[id]; ok {
-			c.objects[i] = obj
-			continue
+		i, ok := c.at[id]
+		if !ok {
+			i = len(c.objects)
+			c.at[id], c.objects = i, append(c.objects, nil)
 		}
-		at[id] = len(c.objects)
-		c.objects = append(c.objects, obj)
+		c.objects[i] = obj
 	}
+}
+
+// in returns the objects of a kind in a namespace, or in all if that is "".
+func in[T metav1.Object](c *cluster, namespace string) []T {
+	var found []T
 	for _, obj := range c.objects {
-		switch o := obj.(type) {
-		case *corev1.Namespace:
-			c.namespaces[o.Name] = o
-		case *corev1.Service:
-			c.services = append(c.services, o)
-		case *discoveryv1.EndpointSlice:
-			c.slices = append(c.slices, o)
-		case *corev1.Pod:
-			c.pods = append(c.pods, o)
-		case *appsv1.StatefulSet:
-			c.statefulSets = append(c.statefulSets, o)
+		if o, ok := obj.(T); ok && (namespace == "" || o.GetNamespace() == namespace) {
+			found = append(found, o)
 		}
 	}
-	return c
+	return found
+}
+
+// namesIn returns their names.
+func namesIn[T metav1.Object](c *cluster, namespace string) []string {
+	var names []string
+	for _, o := range in[T](c, namespace) {
+		names = append(names, o.GetName())
+	}
+	return names
+}
+
+// named returns an object of a kind, or nil.
+func named[T metav1.Object](c *cluster, namespace, name string) (o T) {
+	if i, ok := c.at[fmt.Sprintf("%T %s/%s", o, namespace, name)]; ok {
+		o, _ = c.objects[i].(T)
+	}
+	return o
 }
 
 // service returns a Service, or nil.
 func (c *cluster) service(namespace, name string) *corev1.Service {
-	return named(c.services, namespace, name)
+	return named[*corev1.Service](c, namespace, name)
 }
+
+// pod returns a Pod, or nil.
+func (c *cluster) pod(namespace, name string) *corev1.Pod {
+	return named[*corev1.Pod](c, namespace, name)
+}
+
+func (c *cluster) hasPods() bool { return len(in[*corev1.Pod](c, "")) > 0 }
 
 // namespacesOf returns the namespaces that have a Service of this name, sorted: those where it is no ExternalName, if there are any.
 func (c *cluster) namespacesOf(service string) []string {
 	var namespaces, external []string
-	for _, svc := range c.services {
+	for _, svc := range in[*corev1.Service](c, "") {
 		switch {
 		case svc.Name != service:
 		case svc.Spec.Type == corev1.ServiceTypeExternalName:
@@ -93,18 +113,24 @@ func (c *cluster) namespacesOf(service string) []string {
 
 // slicesOf returns the EndpointSlices of a Service.
 func (c *cluster) slicesOf(svc *corev1.Service) []*discoveryv1.EndpointSlice {
-	return in(c.slices, svc.Namespace, func(es *discoveryv1.EndpointSlice) bool {
-		return es.Labels[discoveryv1.LabelServiceName] == svc.Name
+	return slices.DeleteFunc(in[*discoveryv1.EndpointSlice](c, svc.Namespace), func(es *discoveryv1.EndpointSlice) bool {
+		return es.Labels[discoveryv1.LabelServiceName] != svc.Name
 	})
 }
 
 // servicesAt returns the Services that have an address: as their own, or as that of an endpoint.
 func (c *cluster) servicesAt(addr netip.Addr) []*corev1.Service {
+	type key struct{ namespace, name string }
 	has := func(text string) bool { return isAt(text, addr) }
-	lists := func(e discoveryv1.Endpoint) bool { return slices.ContainsFunc(e.Addresses, has) }
-	return slices.DeleteFunc(slices.Clone(c.services), func(svc *corev1.Service) bool {
-		return !has(svc.Spec.ClusterIP) && !slices.ContainsFunc(svc.Spec.ClusterIPs, has) &&
-			!slices.ContainsFunc(c.slicesOf(svc), func(es *discoveryv1.EndpointSlice) bool { return slices.ContainsFunc(es.Endpoints, lists) })
+	listed := make(map[key]bool)
+	for _, es := range in[*discoveryv1.EndpointSlice](c, "") {
+		if slices.ContainsFunc(es.Endpoints, func(e discoveryv1.Endpoint) bool { return slices.ContainsFunc(e.Addresses, has) }) {
+			listed[key{es.Namespace, es.Labels[discoveryv1.LabelServiceName]}] = true
+		}
+	}
+	return slices.DeleteFunc(in[*corev1.Service](c, ""), func(svc *corev1.Service) bool {
+		own := append(slices.Clone(svc.Spec.ClusterIPs), svc.Spec.ClusterIP)
+		return !slices.ContainsFunc(own, has) && !listed[key{svc.Namespace, svc.Name}]
 	})
 }
 
@@ -114,39 +140,20 @@ func isAt(text string, addr netip.Addr) bool {
 	return err == nil && a.Unmap() == addr
 }
 
-// podsOf returns the Pods behind the addresses of a Service, by its EndpointSlices: an endpoint of each that has nothing else.
-func (c *cluster) podsOf(svc *corev1.Service) map[netip.Addr]endpoint {
-	pods := make(map[netip.Addr]endpoint)
-	for _, es := range c.slicesOf(svc) {
-		for i := range es.Endpoints {
-			from := &es.Endpoints[i]
-			e := endpoint{leaving: from.Conditions.Terminating != nil && *from.Conditions.Terminating}
-			if from.TargetRef != nil && from.TargetRef.Kind == "Pod" {
-				e.pod = from.TargetRef.Name
-			}
-			for _, text := range from.Addresses {
-				if addr, err := netip.ParseAddr(text); err == nil {
-					pods[addr.Unmap()] = e
-				}
-			}
-		}
-	}
-	return pods
-}
-
-// pod returns a Pod, or nil.
-func (c *cluster) pod(namespace, name string) *corev1.Pod { return named(c.pods, namespace, name) }
-
 // selected returns the Pods that a Service selects, sorted by name.
 func (c *cluster) selected(svc *corev1.Service) []*corev1.Pod {
-	if len(svc.Spec.Selector) == 0 {
-		return nil
-	}
-	selector := labels.SelectorFromSet(svc.Spec.Selector)
-	pods := in(c.pods, svc.Namespace, func(p *corev1.Pod) bool { return selector.Matches(labels.Set(p.Labels)) })
-	slices.SortFunc(pods, byName[*corev1.Pod])
+	pods := slices.DeleteFunc(in[*corev1.Pod](c, svc.Namespace), func(p *corev1.Pod) bool { return !selects(svc, p) })
+	slices.SortFunc(pods, func(a, b *corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
 	return pods
 }
+
+// selects reports whether a Service has a selector, and a Pod the labels in it.
+func selects(svc *corev1.Service, pod *corev1.Pod) bool {
+	return len(svc.Spec.Selector) > 0 && labels.SelectorFromSet(svc.Spec.Selector).Matches(labels.Set(pod.Labels))
+}
+
+// pairs writes labels as a selector does.
+func pairs(of map[string]string) string { return labels.Set(of).String() }
 
 // ownerOf returns the StatefulSet that a pod belongs to, or nil. One that is not known has the serviceName that its pod tells.
 func (c *cluster) ownerOf(pod *corev1.Pod) *appsv1.StatefulSet {
@@ -154,13 +161,10 @@ func (c *cluster) ownerOf(pod *corev1.Pod) *appsv1.StatefulSet {
 	if owner == nil || owner.Kind != "StatefulSet" {
 		return nil
 	}
-	if set := named(c.statefulSets, pod.Namespace, owner.Name); set != nil {
-		return set
-	}
-	return &appsv1.StatefulSet{
+	return cmp.Or(named[*appsv1.StatefulSet](c, pod.Namespace, owner.Name), &appsv1.StatefulSet{
 		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: owner.Name},
 		Spec:       appsv1.StatefulSetSpec{ServiceName: pod.Spec.Subdomain},
-	}
+	})
 }
 
 // whyUnknown says why objects of a namespace are not known, or not all; "" when they are.
@@ -178,35 +182,3 @@ func (c *cluster) notes(namespace string) []string {
 	}
 	return notes
 }
-
-// deref returns what p points to, or unset.
-func deref[T any](p *T, unset T) T {
-	if p == nil {
-		return unset
-	}
-	return *p
-}
-
-// in returns the objects of a namespace that are wanted.
-func in[T metav1.Object](objects []T, namespace string, want func(T) bool) []T {
-	var found []T
-	for _, o := range objects {
-		if o.GetNamespace() == namespace && want(o) {
-			found = append(found, o)
-		}
-	}
-	return found
-}
-
-// named returns one of objects, or nil.
-func named[T metav1.Object](objects []T, namespace, name string) T {
-	var none T
-	for _, o := range objects {
-		if o.GetNamespace() == namespace && o.GetName() == name {
-			return o
-		}
-	}
-	return none
-}
-
-func byName[T metav1.Object](a, b T) int { return cmp.Compare(a.GetName(), b.GetName()) }

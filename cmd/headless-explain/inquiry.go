@@ -13,6 +13,7 @@ import (
 	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 )
 
 // inquiry is one FQDN with all that bears on it.
@@ -40,7 +41,7 @@ func newInquiry(s *server, c *cluster, fqdn string, types []uint16) *inquiry {
 		q.svc = c.service(q.Namespace, q.Service)
 	}
 	if q.svc != nil {
-		q.endpoints, q.pods = newEndpoints(q.all.Endpoints, q.Endpoints, c.podsOf(q.svc)), c.selected(q.svc)
+		q.endpoints, q.pods = newEndpoints(c, q.svc, q.all.Endpoints, q.Endpoints), c.selected(q.svc)
 	}
 	return q
 }
@@ -92,11 +93,6 @@ func (q *inquiry) shown(labels ...string) string { return trimmed(q.below(labels
 // own returns the name of the Service, or of its endpoint, as people write it.
 func (q *inquiry) own() string { return q.shown(q.Hostname, q.Service, q.Namespace) }
 
-// with returns the FQDN that the name would be in another Service.
-func (q *inquiry) with(namespace, service string) string {
-	return strings.TrimSuffix(q.fqdn, q.below(q.Service, q.Namespace)) + q.below(service, namespace)
-}
-
 // trimmed returns an FQDN as people write it.
 func trimmed(fqdn string) string { return strings.TrimSuffix(fqdn, ".") }
 
@@ -146,10 +142,25 @@ type endpoint struct {
 	leaving bool   // the Pod is being deleted
 }
 
-// newEndpoints returns what there is of all endpoints; seen are those that the server has.
-func newEndpoints(all, seen []index.Endpoint, pods map[netip.Addr]endpoint) []endpoint {
+// newEndpoints returns what there is of all endpoints of svc; seen are those that the server has.
+func newEndpoints(c *cluster, svc *corev1.Service, all, seen []index.Endpoint) []endpoint {
+	pods := make(map[netip.Addr]endpoint)
+	for _, es := range c.slicesOf(svc) {
+		for i := range es.Endpoints {
+			from := &es.Endpoints[i]
+			e := endpoint{leaving: ptr.Deref(from.Conditions.Terminating, false)}
+			if from.TargetRef != nil && from.TargetRef.Kind == "Pod" {
+				e.pod = from.TargetRef.Name
+			}
+			for _, text := range from.Addresses {
+				if addr, err := netip.ParseAddr(text); err == nil {
+					pods[addr.Unmap()] = e
+				}
+			}
+		}
+	}
 	type identity struct {
-		addr netip.Addr
+		netip.Addr
 		name string
 	}
 	served := make(map[identity]index.Endpoint)

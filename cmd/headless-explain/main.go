@@ -14,6 +14,8 @@ import (
 	"os/signal"
 
 	"github.com/coredns-headless/headless"
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/listing"
 	"github.com/coredns-headless/headless/internal/manifests"
 )
 
@@ -86,13 +88,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		_, _ = fmt.Fprintf(stderr, "headless-explain: %s\n", printable(err.Error())) // the status says so too
 		return statusUnknown
 	}
-	switch r.Verdict {
-	case resolves:
-		return statusResolves
-	case doesNot:
-		return statusDoesNot
-	}
-	return statusUnknown
+	return map[string]int{resolves: statusResolves, doesNot: statusDoesNot, couldNotTell: statusUnknown}[r.Verdict]
 }
 
 // options are the command line.
@@ -149,11 +145,7 @@ func parseOptions(args []string) (*options, error) {
 
 // explain finds out what is asked for.
 func (o *options) explain(ctx context.Context, stdin io.Reader) (*report, error) {
-	stanzas, err := o.stanzas(stdin)
-	if err != nil {
-		return nil, err
-	}
-	stanza, err := stanzaOf(stanzas, o.word)
+	stanza, err := o.stanza(stdin)
 	if err != nil {
 		return nil, err
 	}
@@ -161,8 +153,7 @@ func (o *options) explain(ctx context.Context, stdin io.Reader) (*report, error)
 	if err != nil {
 		return nil, err
 	}
-	s := newServer(stanza, c, o.resolver)
-	r, err := explain(s, c, &o.question)
+	r, err := explain(newServer(stanza, c, o.resolver), c, &o.question)
 	if err != nil {
 		return nil, err
 	}
@@ -170,8 +161,8 @@ func (o *options) explain(ctx context.Context, stdin io.Reader) (*report, error)
 	return r, nil
 }
 
-// stanzas returns those of the Corefile, or else the one that the flags describe.
-func (o *options) stanzas(stdin io.Reader) ([]*headless.Stanza, error) {
+// stanza returns the one of the Corefile that answers for the name, or else the one that the flags describe.
+func (o *options) stanza(stdin io.Reader) (*headless.Stanza, error) {
 	name, content, err := o.corefile, []byte(nil), error(nil)
 	switch name {
 	case "":
@@ -185,7 +176,11 @@ func (o *options) stanzas(stdin io.Reader) ([]*headless.Stanza, error) {
 	if err != nil {
 		return nil, err
 	}
-	return headless.ParseStanzas(name, content)
+	stanzas, err := headless.ParseStanzas(name, content)
+	if err != nil {
+		return nil, err
+	}
+	return stanzaOf(stanzas, o.word)
 }
 
 // cluster returns the state of the cluster, and where it is from. It also sets the namespace that is asked from, if no flag does.
@@ -197,23 +192,24 @@ func (o *options) cluster(ctx context.Context, stanza *headless.Stanza) (c *clus
 			return nil, "", err
 		}
 		c := newCluster(objects)
-		if len(c.pods) == 0 {
+		if !c.hasPods() {
 			c.unknown["pods"] = "no Pods are in the manifests, so what they lack is not known"
 		}
 		return c, "manifests " + list(o.manifests), nil
 	}
-	a, err := newAPIServer(o.kubeconfig, o.kubecontext)
+	client, err := listing.New(o.kubeconfig, o.kubecontext, "headless-explain")
 	if err != nil {
-		return nil, "", err
+		return nil, "", fmt.Errorf("expected a cluster, by -kubeconfig or as kubectl finds it, or -manifests: %w", err)
 	}
-	o.from = cmp.Or(o.from, a.namespace)
-	empty := newServer(stanza, newCluster(nil), "")
+	o.from = cmp.Or(o.from, client.Namespace)
+	c = newCluster(nil)
+	empty := newServer(stanza, c, "")
 	names, err := o.names(empty)
 	if err != nil {
 		return nil, "", err
 	}
-	c, err = a.cluster(ctx, empty, names)
-	return c, "API server " + a.host, err
+	a := &apiServer{Client: client, cluster: c, listed: make(map[string]bool)}
+	return c, "API server " + kube.WithoutUserinfo(client.Host), a.listAll(ctx, empty, names)
 }
 
 // write writes a report.

@@ -14,13 +14,11 @@ const pageWidth = 110
 func writePage(w io.Writer, r *report) error {
 	var b strings.Builder
 	b.WriteString(headline(r) + "\n\n")
-	for i, c := range r.Causes {
-		title := "Why:  "
-		if i > 0 {
-			title = "Also: "
-		}
+	title := "Why:  "
+	for _, c := range r.Causes {
 		b.WriteString(title + wrapped(sentence(c.Text)+" ["+c.ID+"]", "      "))
 		b.WriteString("Fix:  " + strings.ReplaceAll(c.Fix, "\n", "\n      ") + "\n\n")
+		title = "Also: "
 	}
 	for _, l := range r.Chain {
 		fmt.Fprintf(&b, "%2s  %-11s %s", l.State, l.Step, wrapped(l.Text, strings.Repeat(" ", 16)))

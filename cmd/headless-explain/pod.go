@@ -88,7 +88,11 @@ func probe(p *corev1.Probe) string {
 	case p.GRPC != nil:
 		return fmt.Sprintf("gRPC on port %d", p.GRPC.Port)
 	case p.Exec != nil:
-		return "command: " + shortened(strings.Join(p.Exec.Command, " "), 60)
+		command := []rune(strings.Join(p.Exec.Command, " "))
+		if len(command) > 60 {
+			command = append(command[:59], '…')
+		}
+		return "command: " + string(command)
 	}
 	return "of a kind unknown here"
 }

@@ -111,7 +111,14 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 	r.Name, r.Answers, r.Chain, r.Notes = about.fqdn, about.answers, about.chain(), c.notes(about.Namespace)
 	leaves := r.Walk != nil && r.Walk.leaves()
 	isOurs := about.depth(q.word) >= known
-	r.Verdict = verdictOf(about.outcome(), leaves && !isOurs)
+	switch outcome := about.outcome(); {
+	case outcome == found:
+		r.Verdict = resolves
+	case outcome == outside || leaves && !isOurs: // resolvers ask elsewhere
+		r.Verdict = couldNotTell
+	default:
+		r.Verdict = doesNot
+	}
 	if s.waits && about.Zone != "" {
 		r.Causes = one("no-imports", "install the CustomResourceDefinition of ServiceImports, or in the Corefile: take out multicluster",
 			"SERVFAIL for all names of all zones: the server waits for ServiceImports, which the API server does not have")
@@ -158,17 +165,6 @@ func (r *report) meant(s *server, c *cluster, q *question, best *inquiry) *inqui
 		}
 	}
 	return best
-}
-
-// verdictOf says whether a name resolves that has an outcome. leaves says that resolvers, when they do not find it, ask elsewhere.
-func verdictOf(outcome string, leaves bool) string {
-	switch {
-	case outcome == found:
-		return resolves
-	case outcome == outside || leaves:
-		return couldNotTell
-	}
-	return doesNot
 }
 
 // noteMusl says so if musl's resolver does not find a name that glibc's does.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless"
+	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/manifests"
 
 	corev1 "k8s.io/api/core/v1"
@@ -76,7 +77,7 @@ func TestUsersOfURLsAreNotShown(t *testing.T) {
 		"https://10.0.0.1:6443":          "https://10.0.0.1:6443",
 		"10.0.0.1:6443":                  "10.0.0.1:6443",
 	} {
-		if got := withoutUser(host); got != want {
+		if got := kube.WithoutUserinfo(host); got != want {
 			t.Errorf("%s: got %q, want %q", host, got, want)
 		}
 	}

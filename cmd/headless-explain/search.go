@@ -38,12 +38,10 @@ const (
 func (s *server) search(word, namespace string, ndots int, addresses bool, ask func(fqdn string) answers) *walk {
 	w := &walk{From: namespace, NDots: ndots}
 	zone, asItIs := s.stanza.Primary(), word+"."
-	names := []string{word + "." + namespace + ".svc." + zone, word + ".svc." + zone, word + "." + zone}
+	names := []string{asItIs, word + "." + namespace + ".svc." + zone, word + ".svc." + zone, word + "." + zone}
 	long := strings.Count(word, ".") >= ndots
-	if long {
-		names = append([]string{asItIs}, names...)
-	} else {
-		names = append(names, asItIs)
+	if !long {
+		names = append(names[1:], asItIs)
 	}
 	glibc, musl := true, true // they are not done
 	for i, fqdn := range names {

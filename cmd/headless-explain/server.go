@@ -224,8 +224,7 @@ func (a *answer) outcome() string {
 type answers []answer
 
 // askAll asks for each of the types.
-func (s *server) askAll(fqdn string, types []uint16) answers {
-	var all answers
+func (s *server) askAll(fqdn string, types []uint16) (all answers) {
 	for _, qtype := range types {
 		all = append(all, s.ask(fqdn, qtype))
 	}
@@ -237,10 +236,8 @@ func (s *server) finds(fqdn string) bool { return s.askAll(fqdn, addressTypes).o
 
 // outcome returns what all of them say together: that one has records, or else what the first says.
 func (all answers) outcome() string {
-	for i := range all {
-		if all[i].Resolves {
-			return found
-		}
+	if slices.ContainsFunc(all, func(a answer) bool { return a.Resolves }) {
+		return found
 	}
 	return all[0].outcome()
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,12 +10,17 @@ import (
 // few is how many things a list on the page names.
 const few = 4
 
-// list returns the first few of words, and how many more there are.
-func list(words []string) string {
-	if len(words) > few {
-		return fmt.Sprintf("%s and %d more", strings.Join(words[:few], ", "), len(words)-few)
+// firstFew returns the first few of words and, as one more, how many there are beside them.
+func firstFew(words []string) []string {
+	if more := len(words) - few; more > 0 {
+		return append(words[:few:few], fmt.Sprintf("and %d more", more))
 	}
-	return strings.Join(words, ", ")
+	return words
+}
+
+// list returns them in a line.
+func list(words []string) string {
+	return strings.Replace(strings.Join(firstFew(words), ", "), ", and", " and", 1)
 }
 
 // count returns a number and what it counts.
@@ -25,23 +29,6 @@ func count(n int, what string) string {
 		what += "s"
 	}
 	return fmt.Sprintf("%d %s", n, what)
-}
-
-// shortened returns text, or its beginning and an ellipsis.
-func shortened(text string, most int) string {
-	if runes := []rune(text); len(runes) > most {
-		return string(runes[:most-1]) + "…"
-	}
-	return text
-}
-
-// pairs writes labels as a selector does.
-func pairs(labels map[string]string) string {
-	var words []string
-	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		words = append(words, key+"="+labels[key])
-	}
-	return strings.Join(words, ",")
 }
 
 var plainWord = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
@@ -87,15 +74,15 @@ func distance(a, b string) int {
 	for i := range rows {
 		rows[i] = make([]int, len(b)+1)
 		for j := range rows[i] {
-			switch {
-			case i == 0 || j == 0:
+			if i == 0 || j == 0 {
 				rows[i][j] = i + j
 				continue
-			case a[i-1] == b[j-1]:
-				rows[i][j] = rows[i-1][j-1]
-				continue
 			}
-			rows[i][j] = 1 + min(rows[i-1][j], rows[i][j-1], rows[i-1][j-1])
+			changed := rows[i-1][j-1]
+			if a[i-1] != b[j-1] {
+				changed++
+			}
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, changed)
 			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
 				rows[i][j] = min(rows[i][j], 1+rows[i-2][j-2])
 			}

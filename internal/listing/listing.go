@@ -1,0 +1,95 @@
+// Package listing reads the objects of a cluster once, for commands that look at one. It needs no right but to list and to get.
+package listing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/pager"
+	mcsclient "sigs.k8s.io/mcs-api/pkg/client/clientset/versioned/typed/apis/v1alpha1"
+)
+
+// requestTimeout is how long one request may take.
+const requestTimeout = 30 * time.Second
+
+// Client asks an API server.
+type Client struct {
+	Host      string // with the user and the password, if the kubeconfig has them there
+	Namespace string // of the kubeconfig's context
+	resources map[string]rest.Interface
+}
+
+// New returns the client for the API server that a kubeconfig file and a context of it lead to, or else the current one. Without a
+// file it is the one that kubectl uses.
+func New(kubeconfig, kubecontext, userAgent string) (*Client, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: kubecontext}
+	config := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides)
+	rc, err := config.ClientConfig()
+	if err != nil {
+		return nil, err
+	}
+	rc.UserAgent, rc.Timeout = userAgent, requestTimeout
+	rc.QPS, rc.Burst = 50, 100 // of pages: a large cluster has some hundred
+	rc.ContentType = runtime.ContentTypeProtobuf
+	rc.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	namespace, _, err := config.Namespace()
+	client, coreErr := kubernetes.NewForConfig(rc)
+	mcs, mcsErr := mcsclient.NewForConfig(rc)
+	if err := errors.Join(err, coreErr, mcsErr); err != nil {
+		return nil, err
+	}
+	core := client.CoreV1().RESTClient()
+	return &Client{rc.Host, namespace, map[string]rest.Interface{
+		"namespaces": core, "services": core, "pods": core,
+		"endpointslices": client.DiscoveryV1().RESTClient(),
+		"statefulsets":   client.AppsV1().RESTClient(),
+		"serviceimports": mcs.RESTClient(),
+	}}, nil
+}
+
+// Get gets an object that is in no namespace.
+func (c *Client) Get(ctx context.Context, resource, name string) (runtime.Object, error) {
+	return c.resources[resource].Get().Resource(resource).Name(name).Do(ctx).Get()
+}
+
+// List lists a resource, in a namespace unless that is "".
+func (c *Client) List(
+	ctx context.Context, resource, namespace string, o metav1.ListOptions,
+) (runtime.Object, error) {
+	return c.resources[resource].Get().
+		NamespaceIfScoped(namespace, namespace != metav1.NamespaceAll).Resource(resource).
+		SpecificallyVersionedParams(&o, scheme.ParameterCodec, schema.GroupVersion{Version: "v1"}).
+		Timeout(0). // that of the client holds, and is nothing to tell the server
+		Do(ctx).Get()
+}
+
+// Each calls take with each object of a list, which comes page by page.
+func (c *Client) Each(
+	ctx context.Context, resource, namespace string, o metav1.ListOptions, take func(runtime.Object) error,
+) error {
+	page := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		return c.List(ctx, resource, namespace, o)
+	}
+	if err := pager.New(page).EachListItem(ctx, o, take); err != nil {
+		group := c.resources[resource].APIVersion().Group
+		return fmt.Errorf("cannot list %s: %w", schema.GroupResource{Group: group, Resource: resource}, err)
+	}
+	return nil
+}
+
+// Named are the options of a list of what has a name.
+func Named(name string) metav1.ListOptions {
+	return metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()}
+}
