@@ -314,8 +314,7 @@ func BenchmarkShared(b *testing.B) {
 				h.index.PutNamespace(&model.Namespace{Key: model.Key{Namespace: "", Name: "n"}})
 				h.index.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
 				c.fill(h.index, n)
-				r := new(dns.Msg)
-				r.SetQuestion(c.question, c.qtype)
+				r := dnstest.Query(c.question, c.qtype, 0)
 				w := newDiscard("udp")
 				i := n
 				for b.Loop() {

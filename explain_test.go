@@ -325,8 +325,7 @@ func TestNamesThatComeMeanwhile(t *testing.T) {
 		name := explainedNames.Replace(text)
 		q := question{authority: h.authority(name), name: name, qtype: dns.TypeA, end: dns.MaxMsgSize}
 		q.Parse(name, q.zone, q.grammar)
-		r := new(dns.Msg)
-		r.SetQuestion(name, dns.TypeA).SetEdns0(1232, false)
+		r := dnstest.Query(name, dns.TypeA, 1232)
 		m := newReply(r)
 		h.explain(r, &q, m) // of a name error
 		if errs := hostile.ExtendedErrors(&m.Msg); m.reason != index.ReasonChanged || len(errs) != 1 || errs[0].ExtraText != "this has just changed, ask again" {

@@ -103,8 +103,7 @@ func hiddenServer(t *testing.T, objects, options string) (*wireServer, *Headless
 // hiddenReply returns the reply to a query, with EDNS or without.
 func hiddenReply(t *testing.T, conn *dnstest.Conn, name string, qtype, size uint16) []byte {
 	t.Helper()
-	r := new(dns.Msg)
-	r.SetQuestion(name, qtype)
+	r := dnstest.Query(name, qtype, 0)
 	r.Id = 1
 	if size > 0 {
 		r.SetEdns0(size, true)
@@ -202,8 +201,7 @@ func TestHiddenNamespacesAreLikeMissingOnes(t *testing.T) {
 				}
 				for _, name := range []string{"hidden.example.org.", "web.hidden.example.org.", "web-0.web.hidden.example.org.", "7.2.0.192.in-addr.arpa.", "2.0.192.in-addr.arpa."} {
 					external := func(h *Headless) string {
-						r := new(dns.Msg)
-						r.SetQuestion(name, dns.TypeA)
+						r := dnstest.Query(name, dns.TypeA, 0)
 						return fmt.Sprint(h.External(request.Request{W: &test.ResponseWriter{}, Req: r, Zone: "example.org."}, true))
 					}
 					if got, want := external(h), external(without); got != want {

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
@@ -86,8 +87,7 @@ func checkAnswers(t testing.TB, h *Headless, limit int) {
 	for _, name := range names {
 		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeANY} {
 			for _, w := range []dns.ResponseWriter{&test.ResponseWriter{}, &test.ResponseWriter{TCP: true}} {
-				r := new(dns.Msg)
-				r.SetQuestion(name, qtype)
+				r := dnstest.Query(name, qtype, 0)
 				p := &packer{ResponseWriter: w}
 				if _, err := h.ServeDNS(context.Background(), p, r); err != nil || p.err != nil || p.octets > room(w, r) {
 					t.Fatalf("%s %s: %d octets: %v, %v", name, dns.Type(qtype), p.octets, err, p.err)

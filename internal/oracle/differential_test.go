@@ -297,8 +297,7 @@ func (a *asked) ask(name string, qtype uint16) *dns.Msg {
 }
 
 func (a *asked) askFrom(ctx context.Context, name string, qtype uint16) *dns.Msg {
-	r := new(dns.Msg)
-	r.SetQuestion(name, qtype)
+	r := dnstest.Query(name, qtype, 0)
 	w := recorder.NewRecorder(&test.ResponseWriter{TCP: true})
 	rcode, err := a.ServeDNS(ctx, w, r)
 	if w.Msg == nil || err != nil {
