@@ -5,6 +5,8 @@ GO            ?= go
 FUZZTIME      ?= 10s
 BENCHTIME     ?= 1s
 TIMEOUT       ?= 30m
+# Many tests wait for clocks more than they compute.
+PARALLEL      ?= 8
 DURATION      ?= 5m
 PLATFORMS     ?= linux/amd64 linux/arm64
 BIN           ?= bin
@@ -31,7 +33,7 @@ run: ## start a DNS server on 127.0.0.1:1053 that answers from examples
 test: ## vet, and test under the race detector (the first time compiles CoreDNS and Kubernetes' client, for minutes)
 	$(GO) vet -race ./.ci/ask ./.ci/rooms # the pattern ./... leaves out folders whose names start with a dot
 	$(call each,$(GO) vet -race -v ./...)
-	$(call each,$(GO) test -race -timeout $(TIMEOUT) ./...)
+	$(call each,$(GO) test -race -parallel $(PARALLEL) -timeout $(TIMEOUT) ./...)
 
 .PHONY: race
 race: test ## the same as test, which always uses the race detector
@@ -40,7 +42,7 @@ race: test ## the same as test, which always uses the race detector
 variant: ## build the variant named kubernetes and run its tests
 	$(call each,$(GO) vet -tags kubernetes ./...)
 	$(call each,$(GO) build -tags kubernetes ./...)
-	$(call each,$(GO) test -tags kubernetes -timeout $(TIMEOUT) ./...)
+	$(call each,$(GO) test -tags kubernetes -parallel $(PARALLEL) -timeout $(TIMEOUT) ./...)
 
 # The tests that `make test` and `make variant` skip: of CoreDNS as it is built for the image and as the variant, and of the alerts
 # with promtool. Their results are not cached, for go test does not know what the programs are made of.

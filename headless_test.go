@@ -12,8 +12,9 @@ import (
 	"github.com/coredns-headless/headless/internal/snapshot"
 )
 
-// patience is how long a test waits for what has to happen. Reflectors wait up to two seconds before they list again.
-const patience = 10 * time.Second
+// patience is how long a test waits for what has to happen, on a busy machine as well. Reflectors wait up to two seconds before
+// they list again.
+const patience = time.Minute
 
 // eventually waits until ok, and fails the test when that takes too long.
 func eventually(t testing.TB, what string, ok func() bool) {
