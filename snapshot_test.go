@@ -39,15 +39,13 @@ func FuzzSnapshotAnswers(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	newPlugin := func(t testing.TB, root string) *Headless {
-		h, err := newHeadless(cfg, root)
-		if err != nil {
-			t.Fatal(err)
-		}
+	newPlugin := func(root string) *Headless {
+		h, _ := newWithoutSource(cfg)
+		h.keeper = h.newKeeper(root)
 		return h
 	}
 	dir := f.TempDir()
-	h := newPlugin(f, dir)
+	h := newPlugin(dir)
 	for i, x := range h.indexes() {
 		x.PutNamespace(&model.Namespace{Key: model.KeyOf("", "ns")})
 		x.PutService(&model.Service{Key: model.KeyOf("ns", "web"), Kind: model.Headless, Ports: []model.Port{model.PortOf("http", "tcp", 80)}})
@@ -66,7 +64,7 @@ func FuzzSnapshotAnswers(f *testing.F) {
 		}
 		dir := t.TempDir()
 		putContent(t, filepath.Join(dir, "snapshot"), file)
-		h := newPlugin(t, dir)
+		h := newPlugin(dir)
 		h.keeper.Load()
 		for _, zone := range cfg.zones {
 			checkPackable(t, h, zone)
