@@ -52,7 +52,7 @@ func (q *inquiry) externalCauses() []cause {
 		return one("external-name-chain", q.pointTo(trimmed(last)),
 			"Service %s/%s leads through %d CNAMEs to %s; a server follows no more than %d for one query, and the resolver of a pod does not go on from there",
 			q.Namespace, q.Service, len(path)-1, trimmed(last), followed)
-	case end.outcome() == nodata && end.Service != "", end.svc != nil && (end.Hostname == "" || len(end.concerned()) > 0):
+	case end.outcome() == nodata && end.Service != "", end.exists():
 		return end.causes() // the target is there, and the fault its own
 	}
 	rcode := a.Rcode
@@ -74,7 +74,7 @@ func (q *inquiry) externalCauses() []cause {
 func (q *inquiry) longFor(short string) string {
 	for _, suffix := range []string{q.below(q.Namespace), q.below(), q.Zone} {
 		long := newInquiry(q.s, q.c, trimmed(short)+"."+suffix, q.types)
-		if long.svc != nil && long.svc != q.svc && (long.Hostname == "" || len(long.concerned()) > 0) {
+		if long.svc != q.svc && long.exists() {
 			return trimmed(long.fqdn)
 		}
 	}

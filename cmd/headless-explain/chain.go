@@ -264,8 +264,8 @@ func (all answers) links() []link {
 // link returns the step that is an answer.
 func (a *answer) link() link {
 	l := linkIf(a.Resolves, "answer "+a.Type, "")
-	switch {
-	case a.Resolves:
+	switch outcome := a.outcome(); outcome {
+	case found:
 		l.Text = fmt.Sprintf("%s, TTL %d s", count(a.Total, "record"), a.TTL)
 		for _, record := range a.Records[:min(few, len(a.Records))] {
 			_, data, _ := strings.Cut(record, " IN ") // the rest is said above
@@ -275,17 +275,13 @@ func (a *answer) link() link {
 			l.Details = append(l.Details, fmt.Sprintf("and %d more", a.Total-few))
 		}
 		return l
-	case a.Outside != "":
+	case outside:
 		l.State, l.Text = open, fmt.Sprintf("a CNAME for %s, which is in none of the zones", trimmed(a.Outside))
 		return l
-	case a.Rcode == "NOERROR":
-		l.Text = "NODATA (the name exists, without such records)"
-	case a.Rcode == nxdomain:
-		l.Text = "NXDOMAIN (no such name)"
 	default:
-		l.Text = a.Rcode
+		means := map[string]string{nodata: " (the name exists, without such records)", nxdomain: " (no such name)"}
+		l.Text = fmt.Sprintf("%s%s, may be kept for %d s", outcome, means[outcome], a.TTL)
 	}
-	l.Text += fmt.Sprintf(", may be kept for %d s", a.TTL)
 	for _, text := range a.Extended {
 		l.Details = append(l.Details, "dig shows: "+text)
 	}

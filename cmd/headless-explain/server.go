@@ -51,13 +51,8 @@ func stanzaOf(stanzas []*headless.Stanza, name string) (*headless.Stanza, error)
 	if fqdn, _, err := fqdnOf(name); err == nil {
 		name = fqdn // of an address, its reverse name
 	}
-	best, longest := stanzas[0], 0
-	for _, s := range stanzas {
-		if n := len(s.ZoneOf(dns.CanonicalName(name))); n > longest {
-			best, longest = s, n
-		}
-	}
-	return best, nil
+	name = dns.CanonicalName(name)
+	return slices.MaxFunc(stanzas, func(a, b *headless.Stanza) int { return len(a.ZoneOf(name)) - len(b.ZoneOf(name)) }), nil
 }
 
 // zones lists the zones for people.
