@@ -19,13 +19,11 @@ func (q *inquiry) hostnameCauses() []cause {
 	if set, ordinal := q.setOf(q.Hostname); set != nil {
 		return q.setCauses(set, ordinal)
 	}
-	for i := range q.endpoints {
-		if e := &q.endpoints[i]; e.pod == q.Hostname {
-			return q.missing("missing-subdomain", e.pod, e.pod, "is in its EndpointSlice without a hostname")
-		}
-	}
 	var names []string
 	for i := range q.endpoints {
+		if q.endpoints[i].pod == q.Hostname {
+			return q.missing("missing-subdomain", q.Hostname, q.Hostname, "is in its EndpointSlice without a hostname")
+		}
 		names = append(names, q.endpoints[i].Names[0])
 	}
 	return one("no-hostname", didYouMean(q.Hostname, names, "ask for one of them; their own names are "+list(names)),

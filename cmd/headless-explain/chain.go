@@ -111,10 +111,7 @@ func (q *inquiry) needsEndpoints() bool {
 }
 
 func (q *inquiry) slicesLink() link {
-	var names []string
-	for _, es := range q.c.slicesOf(q.svc) {
-		names = append(names, es.Name)
-	}
+	names := namesOf(q.c.slicesOf(q.svc))
 	if len(names) == 0 {
 		return linkIf(!q.needsEndpoints(), "slices", "no EndpointSlice is labelled with this Service")
 	}
@@ -188,10 +185,11 @@ func (q *inquiry) endpointDetail(e *endpoint) string {
 	switch {
 	case e.ready() && e.Answers && q.Scope == qname.Pin && !e.in(q.Topology):
 		text += ": does not count here, its own name is " + name
-	case e.ready() && e.Answers && name == string(model.AppendDashed(nil, e.Addr)):
-		text += ": counts, its own name is " + name + ", for it has no hostname"
 	case e.ready() && e.Answers:
 		text += ": counts, its own name is " + name
+		if name == string(model.AppendDashed(nil, e.Addr)) {
+			text += ", for it has no hostname"
+		}
 	case e.Answers:
 		text += ": does not count, but answers to " + name
 	case e.ready():

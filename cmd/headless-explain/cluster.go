@@ -63,10 +63,10 @@ func in[T metav1.Object](c *cluster, namespace string) []T {
 	return found
 }
 
-// namesIn returns their names.
-func namesIn[T metav1.Object](c *cluster, namespace string) []string {
+// namesOf returns the names of objects.
+func namesOf[T metav1.Object](objects []T) []string {
 	var names []string
-	for _, o := range in[T](c, namespace) {
+	for _, o := range objects {
 		names = append(names, o.GetName())
 	}
 	return names

@@ -147,15 +147,12 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 }
 
 // meant returns the inquiry into the name of the search list that is found, or else the one that leads farthest into the cluster, or
-// best if none does.
+// best if none does. A name in none of the zones leads nowhere.
 func (r *report) meant(s *server, c *cluster, q *question, best *inquiry) *inquiry {
 	if a := r.Walk.resolves(); a != nil {
 		return newInquiry(s, c, a.Name, q.types)
 	}
 	for _, a := range r.Walk.Attempts {
-		if s.stanza.ZoneOf(dns.CanonicalName(a.Name)) == "" {
-			continue
-		}
 		if other := newInquiry(s, c, a.Name, q.types); other.depth(q.word) > best.depth(q.word) {
 			best = other
 		}
