@@ -137,7 +137,8 @@ func (q *inquiry) namespaceCauses() []cause {
 	case q.s.exists(q.Namespace):
 		return q.filtered()
 	}
-	where, fix := q.elsewhere(didYouMean(q.Namespace, namesOf(in[*corev1.Namespace](q.c, "")), kubectl("", "get", "namespaces")))
+	names := each(in[*corev1.Namespace](q.c, ""), (*corev1.Namespace).GetName)
+	where, fix := q.elsewhere(didYouMean(q.Namespace, names, kubectl("", "get", "namespaces")))
 	return one("no-namespace", fix, "Namespace %s does not exist%s", q.Namespace, where)
 }
 
@@ -205,9 +206,9 @@ func (q *inquiry) serviceCauses() []cause {
 	switch selector := q.s.stanza.Labels(); {
 	case q.svc != nil && q.all.Model != nil:
 		return one("service-filtered", "label the Service so that it matches, or change the Corefile",
-			"Service %s/%s exists, but the server does not serve it: its stanza says `labels %s`, which its labels do not match", q.Namespace, q.Service, selector)
+			"%s exists, but the server does not serve it: its stanza says `labels %s`, which its labels do not match", q.service(), selector)
 	case q.svc != nil:
-		return one("invalid-name", "call it by letters, digits and hyphens", "Service %s/%s exists, but %s is no label that DNS has for a Service", q.Namespace, q.Service, q.Service)
+		return one("invalid-name", "call it by letters, digits and hyphens", "%s exists, but %s is no label that DNS has for a Service", q.service(), q.Service)
 	}
 	if pod := q.c.pod(q.Namespace, q.Service); pod != nil {
 		for _, svc := range in[*corev1.Service](q.c, q.Namespace) {
@@ -217,7 +218,8 @@ func (q *inquiry) serviceCauses() []cause {
 			}
 		}
 	}
-	where, fix := q.elsewhere(didYouMean(q.Service, namesOf(in[*corev1.Service](q.c, q.Namespace)), kubectl(q.Namespace, "get", "services")))
+	names := each(in[*corev1.Service](q.c, q.Namespace), (*corev1.Service).GetName)
+	where, fix := q.elsewhere(didYouMean(q.Service, names, kubectl(q.Namespace, "get", "services")))
 	if where != "" {
 		return one("wrong-namespace", fix, "there is no Service %s in Namespace %s%s", q.Service, q.Namespace, where)
 	}

@@ -25,14 +25,14 @@ func (q *inquiry) sliceCauses() []cause {
 	all := q.c.slicesOf(q.svc)
 	if slices.ContainsFunc(all, func(es *discoveryv1.EndpointSlice) bool { return es.AddressType == discoveryv1.AddressTypeFQDN }) {
 		return one("fqdn-slice", "list addresses, in EndpointSlices of type IPv4 or IPv6",
-			"the EndpointSlices of Service %s/%s are of type FQDN: they list names, which have no addresses to give", q.Namespace, q.Service)
+			"the EndpointSlices of %s are of type FQDN: they list names, which have no addresses to give", q.service())
 	}
 	switch {
 	case len(q.svc.Spec.Selector) == 0:
 		return q.handmadeCauses()
 	case q.c.whyUnknown("pods", q.Namespace) != "":
 		return one("no-endpoints", kubectl(q.Namespace, "get", "pods", "-l", pairs(q.svc.Spec.Selector)),
-			"Service %s/%s has no endpoints: no pod with an address matches its selector, %s", q.Namespace, q.Service, pairs(q.svc.Spec.Selector))
+			"%s has no endpoints: no pod with an address matches its selector, %s", q.service(), pairs(q.svc.Spec.Selector))
 	case len(q.pods) == 0:
 		return q.selectorCauses()
 	}
@@ -41,7 +41,7 @@ func (q *inquiry) sliceCauses() []cause {
 			"Pod %s/%s matches the selector and has an address, but no EndpointSlice lists it", q.Namespace, q.pods[i].Name)
 	}
 	return one("pods-not-running", kubectl(q.Namespace, "describe", "pod", q.pods[0].Name),
-		"Service %s/%s selects %s without an address: %s %s", q.Namespace, q.Service, count(len(q.pods), "pod"), q.pods[0].Name, whyNotReady(q.pods[0]))
+		"%s selects %s without an address: %s %s", q.service(), count(len(q.pods), "pod"), q.pods[0].Name, whyNotReady(q.pods[0]))
 }
 
 // hiddenSliceCauses: an option keeps the server from seeing the EndpointSlices.
@@ -63,7 +63,7 @@ func (q *inquiry) hiddenSliceCauses() []cause {
 		switch {
 		case onlyHeadless && !marked && !q.is(model.Headless): // the control plane would take the label away again
 			return one("slice-filtered", "in the Corefile: take out endpoints headless; or make the Service anew with clusterIP: None",
-				"Service %s/%s has a ClusterIP, and the server sees the endpoints of headless Services only: its stanza says `endpoints headless`", q.Namespace, q.Service)
+				"%s has a ClusterIP, and the server sees the endpoints of headless Services only: its stanza says `endpoints headless`", q.service())
 		case onlyHeadless && !marked:
 			return one("slice-filtered", kubectl(q.Namespace, "label", "endpointslice", es.Name, corev1.IsHeadlessService+"="),
 				"EndpointSlice %s/%s has no label %s, and the server sees no other: its stanza says `endpoints headless`", q.Namespace, es.Name, corev1.IsHeadlessService)
@@ -86,7 +86,7 @@ func (q *inquiry) handmadeCauses() []cause {
 	})
 	if len(loose) == 0 {
 		return one("no-endpoints", "write an EndpointSlice with the label "+discoveryv1.LabelServiceName+": "+q.Service,
-			"Service %s/%s has no selector, so the control plane lists no endpoints for it, and nobody else does", q.Namespace, q.Service)
+			"%s has no selector, so the control plane lists no endpoints for it, and nobody else does", q.service())
 	}
 	es := loose[0]
 	state := "has no label " + discoveryv1.LabelServiceName + ", so it belongs to no Service"
@@ -118,7 +118,7 @@ func (q *inquiry) selectorCauses() []cause {
 	}
 	pods := slices.DeleteFunc(in[*corev1.Pod](q.c, q.Namespace), func(p *corev1.Pod) bool { return matching(p) == 0 })
 	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int { return matching(b) - matching(a) })
-	nothing := fmt.Sprintf("Service %s/%s selects pods with %s, and no pod has that", q.Namespace, q.Service, pairs(selector))
+	nothing := fmt.Sprintf("%s selects pods with %s, and no pod has that", q.service(), pairs(selector))
 	look := "its workload may be scaled to 0, or its pods may have other labels:\n" +
 		kubectl(q.Namespace, "get", "deployments,statefulsets,pods", "--show-labels")
 	if len(pods) == 0 {
@@ -159,7 +159,7 @@ func (q *inquiry) readinessCauses() []cause {
 	if len(concerned) == 0 {
 		return nil
 	}
-	notReady := q.notReadyCauses(concerned, fmt.Sprintf("Service %s/%s", q.Namespace, q.Service))
+	notReady := q.notReadyCauses(concerned, q.service())
 	hasPeers := slices.ContainsFunc(in[*appsv1.StatefulSet](q.c, q.Namespace), func(set *appsv1.StatefulSet) bool {
 		return set.Spec.ServiceName == q.Service && ptr.Deref(set.Spec.Replicas, 1) > 1 // they usually have to find each other
 	})
@@ -222,21 +222,19 @@ func (q *inquiry) zoneCauses() []cause {
 	if q.svc == nil || q.Scope == qname.Everywhere {
 		return nil
 	}
-	var zones, pins []string
+	var zones []string
 	for i := range q.endpoints {
 		zones = append(zones, q.endpoints[i].Topologies...)
 	}
 	slices.Sort(zones)
 	zones = slices.Compact(zones)
-	for _, zone := range zones {
-		pins = append(pins, q.shown(zone+".pin._zone", q.Service, q.Namespace))
-	}
+	pins := each(zones, func(zone string) string { return q.shown(zone+".pin._zone", q.Service, q.Namespace) })
 	prefer := q.shown(q.Topology+".prefer._zone", q.Service, q.Namespace) + ", which gives all endpoints when none is ready there"
 	concerned := q.concerned()
 	switch {
 	case !q.is(model.Headless):
 		return one("zonal-not-headless", "ask for "+q.shown(q.Service, q.Namespace),
-			"Service %s/%s has a ClusterIP, and only headless Services have names below _zone", q.Namespace, q.Service)
+			"%s has a ClusterIP, and only headless Services have names below _zone", q.service())
 	case !q.s.stanza.Zonal() && q.s.stanza.NoEndpoints():
 		return q.hiddenSliceCauses()
 	case !q.s.stanza.Zonal():
@@ -246,15 +244,15 @@ func (q *inquiry) zoneCauses() []cause {
 			"the name of a topology zone stands before pin._zone or prefer._zone")
 	case len(zones) == 0:
 		return one("no-zone", kubectl("", "get", "nodes", "-L", "topology.kubernetes.io/zone")+"   # a pod is in the zone of its node",
-			"no endpoint of Service %s/%s is in a topology zone", q.Namespace, q.Service)
+			"no endpoint of %s is in a topology zone", q.service())
 	case len(concerned) == 0:
 		fix := "ask for one of these, or for " + prefer
 		if near := closest(q.Topology, zones); len(near) > 0 {
 			fix = "did you mean " + list(near) + "? Or ask for " + prefer
 		}
 		return one("no-zone", fix,
-			"no endpoint of Service %s/%s is in the topology zone %s; there are some in %s", q.Namespace, q.Service, q.Topology, list(zones))
+			"no endpoint of %s is in the topology zone %s; there are some in %s", q.service(), q.Topology, list(zones))
 	}
-	notReady := q.notReadyCauses(concerned, fmt.Sprintf("Service %s/%s in zone %s", q.Namespace, q.Service, q.Topology))[0]
+	notReady := q.notReadyCauses(concerned, fmt.Sprintf("%s in zone %s", q.service(), q.Topology))[0]
 	return one("zone-not-ready", notReady.Fix+"\nor ask for "+prefer, "%s", notReady.Text)
 }

@@ -47,7 +47,7 @@ func (q *inquiry) chain() []link {
 	}
 	links := []link{name}
 	if q.s.waits { // what lies between does not matter
-		return append(links, q.answers.links()...)
+		return append(links, q.links()...)
 	}
 	if q.isService() || q.Kind == qname.PodName || q.Kind == qname.PodsName {
 		links = append(links, q.namespaceLink())
@@ -59,7 +59,7 @@ func (q *inquiry) chain() []link {
 			links = append(links, q.podsLink()...)
 		}
 	}
-	return append(links, q.answers.links()...)
+	return append(links, q.links()...)
 }
 
 func (q *inquiry) namespaceLink() link {
@@ -92,10 +92,9 @@ func (q *inquiry) serviceLink() link {
 	if spec.PublishNotReadyAddresses {
 		published = "; publishNotReadyAddresses"
 	}
-	var ports []string
-	for _, p := range spec.Ports {
-		ports = append(ports, fmt.Sprintf("%s %d/%s", cmp.Or(p.Name, "(unnamed)"), p.Port, protocolOf(p.Protocol)))
-	}
+	ports := each(spec.Ports, func(p corev1.ServicePort) string {
+		return fmt.Sprintf("%s %d/%s", cmp.Or(p.Name, "(unnamed)"), p.Port, protocolOf(p.Protocol))
+	})
 	breaks := reason == index.ReasonService || reason == index.ReasonClusterIP || reason == index.ReasonPort && !q.hasPort() ||
 		q.Scope != qname.Everywhere && !q.is(model.Headless)
 	return linkIf(!breaks, "service", "%s; %s; ports %s%s", kind, selects, cmp.Or(list(ports), "none"), published)
@@ -111,7 +110,7 @@ func (q *inquiry) needsEndpoints() bool {
 }
 
 func (q *inquiry) slicesLink() link {
-	names := namesOf(q.c.slicesOf(q.svc))
+	names := each(q.c.slicesOf(q.svc), (*discoveryv1.EndpointSlice).GetName)
 	if len(names) == 0 {
 		return linkIf(!q.needsEndpoints(), "slices", "no EndpointSlice is labelled with this Service")
 	}
@@ -155,10 +154,7 @@ func (q *inquiry) endpointDetails(some bool) []string {
 	}
 	endpoints := slices.Clone(q.endpoints)
 	slices.SortStableFunc(endpoints, func(a, b endpoint) int { return rank(a) - rank(b) })
-	var details []string
-	for i := range endpoints {
-		details = append(details, q.endpointDetail(&endpoints[i]))
-	}
+	details := each(endpoints, q.endpointDetail)
 	for _, es := range q.c.slicesOf(q.svc) {
 		for i := range es.Endpoints {
 			for _, text := range es.Endpoints[i].Addresses {
@@ -173,7 +169,7 @@ func (q *inquiry) endpointDetails(some bool) []string {
 }
 
 // endpointDetail says of an endpoint whether it counts.
-func (q *inquiry) endpointDetail(e *endpoint) string {
+func (q *inquiry) endpointDetail(e endpoint) string {
 	text := fmt.Sprintf("%s  %s", e.Addr, e.word())
 	switch {
 	case q.Scope != qname.Everywhere && len(e.Topologies) > 0:

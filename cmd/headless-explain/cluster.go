@@ -63,15 +63,6 @@ func in[T metav1.Object](c *cluster, namespace string) []T {
 	return found
 }
 
-// namesOf returns the names of objects.
-func namesOf[T metav1.Object](objects []T) []string {
-	var names []string
-	for _, o := range objects {
-		names = append(names, o.GetName())
-	}
-	return names
-}
-
 // named returns an object of a kind, or nil.
 func named[T metav1.Object](c *cluster, namespace, name string) (o T) {
 	if i, ok := c.at[fmt.Sprintf("%T %s/%s", o, namespace, name)]; ok {

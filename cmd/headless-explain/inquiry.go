@@ -24,7 +24,7 @@ type inquiry struct {
 	c                     *cluster
 	fqdn                  string // lower case
 	types                 []uint16
-	answers               answers
+	answers               // of the server, one for each type; none if the name is in none of the zones
 
 	svc       *corev1.Service // the Service of the name, or nil
 	endpoints []endpoint      // of it
@@ -68,14 +68,6 @@ func (q *inquiry) sentence() string {
 	return string(text)
 }
 
-// outcome returns what the answers say.
-func (q *inquiry) outcome() string {
-	if len(q.answers) == 0 {
-		return outside
-	}
-	return q.answers.outcome()
-}
-
 // isReverse reports whether an FQDN is a reverse name.
 func isReverse(fqdn string) bool {
 	return qname.InZone(fqdn, qname.Reverse4) || qname.InZone(fqdn, qname.Reverse6)
@@ -89,6 +81,9 @@ func (q *inquiry) below(labels ...string) string {
 
 // shown returns what below does, as people write it.
 func (q *inquiry) shown(labels ...string) string { return trimmed(q.below(labels...)) }
+
+// service returns what people call the Service.
+func (q *inquiry) service() string { return "Service " + q.Namespace + "/" + q.Service }
 
 // own returns the name of the Service, or of its endpoint, as people write it.
 func (q *inquiry) own() string { return q.shown(q.Hostname, q.Service, q.Namespace) }

@@ -57,11 +57,7 @@ func stanzaOf(stanzas []*headless.Stanza, name string) (*headless.Stanza, error)
 
 // zones lists the zones for people.
 func (s *server) zones() string {
-	var zones []string
-	for _, zone := range s.stanza.Zones() {
-		zones = append(zones, trimmed(zone))
-	}
-	return list(zones)
+	return list(each(s.stanza.Zones(), trimmed))
 }
 
 // explain returns what the server knows of an FQDN, and what it would know if nothing were hidden from it. A name below _zone is
@@ -229,8 +225,12 @@ func (s *server) askAll(fqdn string, types []uint16) (all answers) {
 // finds reports whether an FQDN has addresses.
 func (s *server) finds(fqdn string) bool { return s.askAll(fqdn, addressTypes).outcome() == found }
 
-// outcome returns what all of them say together: that one has records, or else what the first says.
+// outcome returns what all of them say together: that one has records, or else what the first says. Without any, the name is in none
+// of the zones.
 func (all answers) outcome() string {
+	if len(all) == 0 {
+		return outside
+	}
 	if slices.ContainsFunc(all, func(a answer) bool { return a.Resolves }) {
 		return found
 	}
