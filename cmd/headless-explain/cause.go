@@ -108,15 +108,14 @@ func (q *inquiry) formCauses() []cause {
 		return nil
 	}
 	labels := strings.Split(strings.TrimSuffix(q.fqdn, "."+q.Zone), ".")
-	n := len(labels)
-	whole := func() string { return "ask for " + strings.Join(labels, ".") + "." + trimmed(q.Zone) }
-	switch last := labels[n-1]; {
+	switch last := labels[len(labels)-1]; {
 	case last != "svc" && last != "pod":
-		labels = append(labels, "svc")
-		return one("missing-svc", whole(), "a Service's name has svc between its Namespace and the zone; here %s stands there", last)
-	case n == 5 && isProtocol(labels[1]):
-		labels[0], labels[1] = "_"+strings.TrimLeft(labels[0], "_"), "_"+strings.TrimLeft(labels[1], "_")
-		return one("missing-underscore", whole(), "the labels of a port and its protocol begin with underscores")
+		return one("missing-svc", "ask for "+strings.Join(labels, ".")+".svc."+trimmed(q.Zone),
+			"a Service's name has svc between its Namespace and the zone; here %s stands there", last)
+	case len(labels) == 5 && isProtocol(labels[1]):
+		name := "_" + strings.TrimLeft(labels[0], "_") + "._" + strings.TrimLeft(labels[1], "_")
+		return one("missing-underscore", "ask for "+name+"."+strings.Join(labels[2:], ".")+"."+trimmed(q.Zone),
+			"the labels of a port and its protocol begin with underscores")
 	}
 	return one("bad-form", "ask for [_PORT._PROTOCOL.][HOSTNAME.]SERVICE.NAMESPACE.svc."+trimmed(q.Zone),
 		"no name of a Service has the form of %s: it has too many labels, or a port without underscores", trimmed(q.fqdn))
@@ -138,22 +137,22 @@ func (q *inquiry) namespaceCauses() []cause {
 	case q.s.exists(q.Namespace):
 		return q.filtered()
 	}
-	if where, fix := q.elsewhere(); where != "" {
-		return one("no-namespace", fix, "Namespace %s does not exist; %s", q.Namespace, where)
-	}
-	return one("no-namespace", didYouMean(q.Namespace, namesIn[*corev1.Namespace](q.c, ""), kubectl("", "get", "namespaces")), "Namespace %s does not exist", q.Namespace)
+	names := each(in[*corev1.Namespace](q.c, ""), (*corev1.Namespace).GetName)
+	where, fix := q.elsewhere(didYouMean(q.Namespace, names, kubectl("", "get", "namespaces")))
+	return one("no-namespace", fix, "Namespace %s does not exist%s", q.Namespace, where)
 }
 
-// elsewhere says in which other namespaces there is a Service of the name, and how to ask for it there; "" when there is none.
-func (q *inquiry) elsewhere() (where, fix string) {
+// elsewhere says in which other namespaces there is a Service of the name, to follow what is wrong with it, and how to ask for it
+// there. When there is none, it returns "" and what else to do.
+func (q *inquiry) elsewhere(other string) (where, fix string) {
 	namespaces := q.c.namespacesOf(q.Service)
 	if !q.isService() || len(namespaces) == 0 {
-		return "", ""
+		return "", other
 	}
 	nearest := append(closest(q.Namespace, namespaces), namespaces...)[0]
-	whole := strings.TrimSuffix(q.fqdn, q.below(q.Service, q.Namespace)) + q.shown(q.Service, nearest)
-	short := strings.TrimSuffix(whole, ".svc."+trimmed(q.Zone))
-	return fmt.Sprintf("Service %s is in %s", q.Service, list(namespaces)), fmt.Sprintf("ask for %s, or in a pod for %s", whole, short)
+	short := strings.TrimSuffix(q.fqdn, q.below(q.Service, q.Namespace)) + q.Service + "." + nearest
+	return fmt.Sprintf("; Service %s is in %s", q.Service, list(namespaces)),
+		fmt.Sprintf("ask for %s, or in a pod for %s", short+".svc."+trimmed(q.Zone), short)
 }
 
 // filtered says which option hides the Namespace.
@@ -207,9 +206,9 @@ func (q *inquiry) serviceCauses() []cause {
 	switch selector := q.s.stanza.Labels(); {
 	case q.svc != nil && q.all.Model != nil:
 		return one("service-filtered", "label the Service so that it matches, or change the Corefile",
-			"Service %s/%s exists, but the server does not serve it: its stanza says `labels %s`, which its labels do not match", q.Namespace, q.Service, selector)
+			"%s exists, but the server does not serve it: its stanza says `labels %s`, which its labels do not match", q.service(), selector)
 	case q.svc != nil:
-		return one("invalid-name", "call it by letters, digits and hyphens", "Service %s/%s exists, but %s is no label that DNS has for a Service", q.Namespace, q.Service, q.Service)
+		return one("invalid-name", "call it by letters, digits and hyphens", "%s exists, but %s is no label that DNS has for a Service", q.service(), q.Service)
 	}
 	if pod := q.c.pod(q.Namespace, q.Service); pod != nil {
 		for _, svc := range in[*corev1.Service](q.c, q.Namespace) {
@@ -219,10 +218,12 @@ func (q *inquiry) serviceCauses() []cause {
 			}
 		}
 	}
-	if where, fix := q.elsewhere(); where != "" {
-		return one("wrong-namespace", fix, "there is no Service %s in Namespace %s; %s", q.Service, q.Namespace, where)
+	names := each(in[*corev1.Service](q.c, q.Namespace), (*corev1.Service).GetName)
+	where, fix := q.elsewhere(didYouMean(q.Service, names, kubectl(q.Namespace, "get", "services")))
+	if where != "" {
+		return one("wrong-namespace", fix, "there is no Service %s in Namespace %s%s", q.Service, q.Namespace, where)
 	}
-	return one("no-service", didYouMean(q.Service, namesIn[*corev1.Service](q.c, q.Namespace), kubectl(q.Namespace, "get", "services")), "Namespace %s has no Service %s", q.Namespace, q.Service)
+	return one("no-service", fix, "Namespace %s has no Service %s", q.Namespace, q.Service)
 }
 
 // clusterIPCauses: the Service has no ClusterIP yet, or none that is an address.

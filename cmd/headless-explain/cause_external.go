@@ -23,36 +23,36 @@ func (q *inquiry) externalCauses() []cause {
 	switch {
 	case q.fqdn != q.below(q.Service, q.Namespace):
 		return one("external-name-below", "ask for "+q.shown(q.Service, q.Namespace),
-			"Service %s/%s is an ExternalName, and there are no names below one", q.Namespace, q.Service)
+			"%s is an ExternalName, and there are no names below one", q.service())
 	case err == nil:
 		return one("external-name-address", "make it a headless Service without a selector, and an EndpointSlice with the address",
-			"Service %s/%s has the ExternalName %s, which is an address and not a name: no CNAME can lead to it", q.Namespace, q.Service, target)
+			"%s has the ExternalName %s, which is an address and not a name: no CNAME can lead to it", q.service(), target)
 	case len(a.cnames) == 0:
-		return one("external-name-invalid", fix, "Service %s/%s has the ExternalName %q, which is not a name", q.Namespace, q.Service, target)
+		return one("external-name-invalid", fix, "%s has the ExternalName %q, which is not a name", q.service(), target)
 	case long != "":
 		return one("external-name-short", q.pointTo(long),
-			"Service %s/%s has the ExternalName %s, which is taken as it is: an ExternalName is not searched, as a name in a pod is", q.Namespace, q.Service, target)
+			"%s has the ExternalName %s, which is taken as it is: an ExternalName is not searched, as a name in a pod is", q.service(), target)
 	case a.Outside != "":
 		return one("external-name-outside", "say which name server to ask for it: -resolver ADDRESS",
-			"Service %s/%s leads to %s, outside the cluster; %s", q.Namespace, q.Service, trimmed(a.Outside), cmp.Or(a.Failure, "nobody was asked for that name"))
+			"%s leads to %s, outside the cluster; %s", q.service(), trimmed(a.Outside), cmp.Or(a.Failure, "nobody was asked for that name"))
 	}
 	path := q.path()
 	last := path[len(path)-1]
 	if slices.Contains(path[:len(path)-1], last) {
-		return one("external-name-loop", fix, "Service %s/%s leads in a circle: %s", q.Namespace, q.Service, arrows(path))
+		return one("external-name-loop", fix, "%s leads in a circle: %s", q.service(), arrows(path))
 	}
 	end := newInquiry(q.s, q.c, last, q.types)
 	leads := end.outcome() == found || end.outcome() == outside
 	switch followed := len(a.cnames); {
 	case leads && !slices.Contains(addressTypes, q.types[0]):
 		return one("external-name-type", "ask for "+trimmed(last),
-			"Service %s/%s is a CNAME, which leads to %s; a server follows it for A and AAAA only, so the answer for %s is the CNAME alone",
-			q.Namespace, q.Service, trimmed(last), a.Type)
+			"%s is a CNAME, which leads to %s; a server follows it for A and AAAA only, so the answer for %s is the CNAME alone",
+			q.service(), trimmed(last), a.Type)
 	case leads && followed < len(path)-1:
 		return one("external-name-chain", q.pointTo(trimmed(last)),
-			"Service %s/%s leads through %d CNAMEs to %s; a server follows no more than %d for one query, and the resolver of a pod does not go on from there",
-			q.Namespace, q.Service, len(path)-1, trimmed(last), followed)
-	case end.outcome() == nodata && end.Service != "", end.svc != nil && (end.Hostname == "" || len(end.concerned()) > 0):
+			"%s leads through %d CNAMEs to %s; a server follows no more than %d for one query, and the resolver of a pod does not go on from there",
+			q.service(), len(path)-1, trimmed(last), followed)
+	case end.outcome() == nodata && end.Service != "", end.exists():
 		return end.causes() // the target is there, and the fault its own
 	}
 	rcode := a.Rcode
@@ -63,7 +63,7 @@ func (q *inquiry) externalCauses() []cause {
 	if rcode == "NOERROR" {
 		what = "has no such records (NODATA)"
 	}
-	causes := one("external-name-dead", fix, "Service %s/%s is a CNAME for %s, and that name %s", q.Namespace, q.Service, trimmed(last), what)
+	causes := one("external-name-dead", fix, "%s is a CNAME for %s, and that name %s", q.service(), trimmed(last), what)
 	if end.Zone != "" {
 		causes = append(causes, end.causes()...)
 	}
@@ -74,7 +74,7 @@ func (q *inquiry) externalCauses() []cause {
 func (q *inquiry) longFor(short string) string {
 	for _, suffix := range []string{q.below(q.Namespace), q.below(), q.Zone} {
 		long := newInquiry(q.s, q.c, trimmed(short)+"."+suffix, q.types)
-		if long.svc != nil && long.svc != q.svc && (long.Hostname == "" || len(long.concerned()) > 0) {
+		if long.svc != q.svc && long.exists() {
 			return trimmed(long.fqdn)
 		}
 	}
@@ -106,9 +106,5 @@ func arrows(path []string) string {
 	if n := len(path); n > 2*few {
 		path = slices.Concat(path[:few], []string{"…"}, path[n-few:])
 	}
-	words := make([]string, len(path))
-	for i, fqdn := range path {
-		words[i] = trimmed(fqdn)
-	}
-	return strings.Join(words, " → ")
+	return strings.Join(each(path, trimmed), " → ")
 }

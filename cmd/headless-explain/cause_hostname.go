@@ -19,17 +19,15 @@ func (q *inquiry) hostnameCauses() []cause {
 	if set, ordinal := q.setOf(q.Hostname); set != nil {
 		return q.setCauses(set, ordinal)
 	}
-	for i := range q.endpoints {
-		if e := &q.endpoints[i]; e.pod == q.Hostname {
-			return q.missing("missing-subdomain", e.pod, e.pod, "is in its EndpointSlice without a hostname")
-		}
-	}
 	var names []string
 	for i := range q.endpoints {
+		if q.endpoints[i].pod == q.Hostname {
+			return q.missing("missing-subdomain", q.Hostname, q.Hostname, "is in its EndpointSlice without a hostname")
+		}
 		names = append(names, q.endpoints[i].Names[0])
 	}
 	return one("no-hostname", didYouMean(q.Hostname, names, "ask for one of them; their own names are "+list(names)),
-		"Service %s/%s has %s, and none is called %s", q.Namespace, q.Service, count(len(q.endpoints), "endpoint"), q.Hostname)
+		"%s has %s, and none is called %s", q.service(), count(len(q.endpoints), "endpoint"), q.Hostname)
 }
 
 // podCalled returns the Pod of the namespace that has a name, or a hostname, or nil.
@@ -128,14 +126,13 @@ func (q *inquiry) setCauses(set *appsv1.StatefulSet, ordinal int) []cause {
 		if ordinal >= start+replicas {
 			fix += "; or have more of them:\n" + scale
 		}
-		return one("no-such-replica", fix,
-			"StatefulSet %s/%s has %s, %s-%d to %s-%d: %s is not one of them",
+		return one("no-such-replica", fix, "StatefulSet %s/%s has %s, %s-%d to %s-%d: %s is not one of them",
 			q.Namespace, set.Name, count(replicas, "replica"), set.Name, start, set.Name, start+replicas-1, q.Hostname)
 	case set.Spec.ServiceName != q.Service:
 		return q.wrongSetCauses(set)
 	}
 	if q.c.whyUnknown("pods", q.Namespace) != "" {
-		return one("pod-missing", kubectl(q.Namespace, "get", "pods"), "no endpoint of Service %s/%s is the pod %s of its StatefulSet", q.Namespace, q.Service, q.Hostname)
+		return one("pod-missing", kubectl(q.Namespace, "get", "pods"), "no endpoint of %s is the pod %s of its StatefulSet", q.service(), q.Hostname)
 	}
 	reason := "look at its events"
 	i := slices.IndexFunc(q.pods, func(p *corev1.Pod) bool { return !isReady(p) })

@@ -52,11 +52,11 @@ func (q *inquiry) protocolCauses() []cause {
 	case q.reason() != index.ReasonPort:
 		return nil
 	case len(q.svc.Spec.Ports) == 0:
-		return one("no-port", "add the port to the Service", "Service %s/%s has no ports", q.Namespace, q.Service)
+		return one("no-port", "add the port to the Service", "%s has no ports", q.service())
 	case len(all) == 0:
-		return one("port-unnamed", giveNames, "no port of Service %s/%s has a name, and the names of ports, _NAME._PROTOCOL, are made of that", q.Namespace, q.Service)
+		return one("port-unnamed", giveNames, "no port of %s has a name, and the names of ports, _NAME._PROTOCOL, are made of that", q.service())
 	case len(alike) == 0:
-		return one("no-port", names, "Service %s/%s has no %s port with a name", q.Namespace, q.Service, strings.ToUpper(q.Proto))
+		return one("no-port", names, "%s has no %s port with a name", q.service(), strings.ToUpper(q.Proto))
 	}
 	return one("slice-port", "add a port of the protocol, with its name, to the EndpointSlice", "%s", q.sentence())
 }
@@ -76,10 +76,10 @@ func (q *inquiry) portCauses() []cause {
 		case name == "":
 			return one("port-unnamed",
 				kubectl(q.Namespace, "patch", "service", q.Service, "--type=json", "-p", fmt.Sprintf(`[{"op":"add","path":"/spec/ports/%d/name","value":%q}]`, i, q.Port)),
-				"port %d of Service %s/%s has no name, and the names of ports, _NAME._PROTOCOL, are made of that", p.Port, q.Namespace, q.Service)
+				"port %d of %s has no name, and the names of ports, _NAME._PROTOCOL, are made of that", p.Port, q.service())
 		case name == q.Port:
 			return one("wrong-protocol", "ask for "+q.portName(q.Port, proto),
-				"port %s of Service %s/%s is %s, not %s", p.Name, q.Namespace, q.Service, strings.ToUpper(proto), strings.ToUpper(q.Proto))
+				"port %s of %s is %s, not %s", p.Name, q.service(), strings.ToUpper(proto), strings.ToUpper(q.Proto))
 		case fmt.Sprint(p.Port) == q.Port:
 			return one("port-number", "ask for "+q.portName(p.Name, q.Proto),
 				"a name with _PORT has the name of a port, not its number: port %d is called %s", p.Port, p.Name)
@@ -87,14 +87,14 @@ func (q *inquiry) portCauses() []cause {
 		names = append(names, p.Name)
 	}
 	if len(names) == 0 {
-		return one("no-port", "add the port to the Service", "Service %s/%s has no ports", q.Namespace, q.Service)
+		return one("no-port", "add the port to the Service", "%s has no ports", q.service())
 	}
 	fix := "ask for one of these"
 	if near := closest(q.Port, names); len(near) > 0 || len(names) == 1 {
 		fix = "ask for " + q.portName(append(near, names...)[0], q.Proto)
 	}
 	return one("no-port", fix+", or add the port to the Service",
-		"Service %s/%s has no port called %s; it has %s", q.Namespace, q.Service, q.Port, list(names))
+		"%s has no port called %s; it has %s", q.service(), q.Port, list(names))
 }
 
 // targetPortCauses: the Service has the port, but no EndpointSlice of the endpoints has. The control plane leaves out a port whose
@@ -106,9 +106,9 @@ func (q *inquiry) targetPortCauses() []cause {
 	for _, p := range q.svc.Spec.Ports {
 		if target := p.TargetPort.StrVal; target != "" && strings.EqualFold(p.Name, q.Port) {
 			return one("target-port", fmt.Sprintf("name a containerPort of the pods %s, or make targetPort a number", target),
-				"port %s of Service %s/%s leads to a port of the pods called %s, which no container has", p.Name, q.Namespace, q.Service, target)
+				"port %s of %s leads to a port of the pods called %s, which no container has", p.Name, q.service(), target)
 		}
 	}
 	return one("slice-port", "add the port, with this name, to the EndpointSlice",
-		"Service %s/%s has the port %s, but its EndpointSlices do not", q.Namespace, q.Service, q.Port)
+		"%s has the port %s, but its EndpointSlices do not", q.service(), q.Port)
 }

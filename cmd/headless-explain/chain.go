@@ -47,7 +47,7 @@ func (q *inquiry) chain() []link {
 	}
 	links := []link{name}
 	if q.s.waits { // what lies between does not matter
-		return append(links, q.answers.links()...)
+		return append(links, q.links()...)
 	}
 	if q.isService() || q.Kind == qname.PodName || q.Kind == qname.PodsName {
 		links = append(links, q.namespaceLink())
@@ -59,7 +59,7 @@ func (q *inquiry) chain() []link {
 			links = append(links, q.podsLink()...)
 		}
 	}
-	return append(links, q.answers.links()...)
+	return append(links, q.links()...)
 }
 
 func (q *inquiry) namespaceLink() link {
@@ -92,10 +92,9 @@ func (q *inquiry) serviceLink() link {
 	if spec.PublishNotReadyAddresses {
 		published = "; publishNotReadyAddresses"
 	}
-	var ports []string
-	for _, p := range spec.Ports {
-		ports = append(ports, fmt.Sprintf("%s %d/%s", cmp.Or(p.Name, "(unnamed)"), p.Port, protocolOf(p.Protocol)))
-	}
+	ports := each(spec.Ports, func(p corev1.ServicePort) string {
+		return fmt.Sprintf("%s %d/%s", cmp.Or(p.Name, "(unnamed)"), p.Port, protocolOf(p.Protocol))
+	})
 	breaks := reason == index.ReasonService || reason == index.ReasonClusterIP || reason == index.ReasonPort && !q.hasPort() ||
 		q.Scope != qname.Everywhere && !q.is(model.Headless)
 	return linkIf(!breaks, "service", "%s; %s; ports %s%s", kind, selects, cmp.Or(list(ports), "none"), published)
@@ -111,10 +110,7 @@ func (q *inquiry) needsEndpoints() bool {
 }
 
 func (q *inquiry) slicesLink() link {
-	var names []string
-	for _, es := range q.c.slicesOf(q.svc) {
-		names = append(names, es.Name)
-	}
+	names := each(q.c.slicesOf(q.svc), (*discoveryv1.EndpointSlice).GetName)
 	if len(names) == 0 {
 		return linkIf(!q.needsEndpoints(), "slices", "no EndpointSlice is labelled with this Service")
 	}
@@ -158,10 +154,7 @@ func (q *inquiry) endpointDetails(some bool) []string {
 	}
 	endpoints := slices.Clone(q.endpoints)
 	slices.SortStableFunc(endpoints, func(a, b endpoint) int { return rank(a) - rank(b) })
-	var details []string
-	for i := range endpoints {
-		details = append(details, q.endpointDetail(&endpoints[i]))
-	}
+	details := each(endpoints, q.endpointDetail)
 	for _, es := range q.c.slicesOf(q.svc) {
 		for i := range es.Endpoints {
 			for _, text := range es.Endpoints[i].Addresses {
@@ -176,7 +169,7 @@ func (q *inquiry) endpointDetails(some bool) []string {
 }
 
 // endpointDetail says of an endpoint whether it counts.
-func (q *inquiry) endpointDetail(e *endpoint) string {
+func (q *inquiry) endpointDetail(e endpoint) string {
 	text := fmt.Sprintf("%s  %s", e.Addr, e.word())
 	switch {
 	case q.Scope != qname.Everywhere && len(e.Topologies) > 0:
@@ -188,10 +181,11 @@ func (q *inquiry) endpointDetail(e *endpoint) string {
 	switch {
 	case e.ready() && e.Answers && q.Scope == qname.Pin && !e.in(q.Topology):
 		text += ": does not count here, its own name is " + name
-	case e.ready() && e.Answers && name == string(model.AppendDashed(nil, e.Addr)):
-		text += ": counts, its own name is " + name + ", for it has no hostname"
 	case e.ready() && e.Answers:
 		text += ": counts, its own name is " + name
+		if name == string(model.AppendDashed(nil, e.Addr)) {
+			text += ", for it has no hostname"
+		}
 	case e.Answers:
 		text += ": does not count, but answers to " + name
 	case e.ready():
@@ -264,8 +258,8 @@ func (all answers) links() []link {
 // link returns the step that is an answer.
 func (a *answer) link() link {
 	l := linkIf(a.Resolves, "answer "+a.Type, "")
-	switch {
-	case a.Resolves:
+	switch outcome := a.outcome(); outcome {
+	case found:
 		l.Text = fmt.Sprintf("%s, TTL %d s", count(a.Total, "record"), a.TTL)
 		for _, record := range a.Records[:min(few, len(a.Records))] {
 			_, data, _ := strings.Cut(record, " IN ") // the rest is said above
@@ -275,17 +269,13 @@ func (a *answer) link() link {
 			l.Details = append(l.Details, fmt.Sprintf("and %d more", a.Total-few))
 		}
 		return l
-	case a.Outside != "":
+	case outside:
 		l.State, l.Text = open, fmt.Sprintf("a CNAME for %s, which is in none of the zones", trimmed(a.Outside))
 		return l
-	case a.Rcode == "NOERROR":
-		l.Text = "NODATA (the name exists, without such records)"
-	case a.Rcode == nxdomain:
-		l.Text = "NXDOMAIN (no such name)"
 	default:
-		l.Text = a.Rcode
+		means := map[string]string{nodata: " (the name exists, without such records)", nxdomain: " (no such name)"}
+		l.Text = fmt.Sprintf("%s%s, may be kept for %d s", outcome, means[outcome], a.TTL)
 	}
-	l.Text += fmt.Sprintf(", may be kept for %d s", a.TTL)
 	for _, text := range a.Extended {
 		l.Details = append(l.Details, "dig shows: "+text)
 	}

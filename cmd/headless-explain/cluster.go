@@ -63,15 +63,6 @@ func in[T metav1.Object](c *cluster, namespace string) []T {
 	return found
 }
 
-// namesIn returns their names.
-func namesIn[T metav1.Object](c *cluster, namespace string) []string {
-	var names []string
-	for _, o := range in[T](c, namespace) {
-		names = append(names, o.GetName())
-	}
-	return names
-}
-
 // named returns an object of a kind, or nil.
 func named[T metav1.Object](c *cluster, namespace, name string) (o T) {
 	if i, ok := c.at[fmt.Sprintf("%T %s/%s", o, namespace, name)]; ok {

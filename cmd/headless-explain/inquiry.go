@@ -24,7 +24,7 @@ type inquiry struct {
 	c                     *cluster
 	fqdn                  string // lower case
 	types                 []uint16
-	answers               answers
+	answers               // of the server, one for each type; none if the name is in none of the zones
 
 	svc       *corev1.Service // the Service of the name, or nil
 	endpoints []endpoint      // of it
@@ -68,14 +68,6 @@ func (q *inquiry) sentence() string {
 	return string(text)
 }
 
-// outcome returns what the answers say.
-func (q *inquiry) outcome() string {
-	if len(q.answers) == 0 {
-		return outside
-	}
-	return q.answers.outcome()
-}
-
 // isReverse reports whether an FQDN is a reverse name.
 func isReverse(fqdn string) bool {
 	return qname.InZone(fqdn, qname.Reverse4) || qname.InZone(fqdn, qname.Reverse6)
@@ -89,6 +81,9 @@ func (q *inquiry) below(labels ...string) string {
 
 // shown returns what below does, as people write it.
 func (q *inquiry) shown(labels ...string) string { return trimmed(q.below(labels...)) }
+
+// service returns what people call the Service.
+func (q *inquiry) service() string { return "Service " + q.Namespace + "/" + q.Service }
 
 // own returns the name of the Service, or of its endpoint, as people write it.
 func (q *inquiry) own() string { return q.shown(q.Hostname, q.Service, q.Namespace) }
@@ -111,27 +106,27 @@ func (q *inquiry) what() string {
 	case q.Kind != qname.ServiceName:
 		return "no Service's name, in " + zone
 	}
-	text := fmt.Sprintf("Service %s in Namespace %s, %s", q.Service, q.Namespace, zone)
-	if q.Multicluster {
-		text = strings.Replace(text, "Service", "ServiceImport", 1)
+	part, endpoint, kind := "", "", "Service" // each of the next
+	switch {
+	case q.Topology != "":
+		part = "topology zone " + q.Topology + " of "
+	case q.Scope != qname.Everywhere:
+		part = "the topology zones of "
+	case q.Port != "":
+		part = "port " + q.Port + "/" + q.Proto + " of "
+	case q.Proto != "":
+		part = "protocol " + q.Proto + " of "
 	}
 	switch {
 	case q.Cluster:
-		text = fmt.Sprintf("cluster %s of %s", q.Hostname, text)
+		endpoint = "cluster " + q.Hostname + " of "
 	case q.Hostname != "":
-		text = fmt.Sprintf("endpoint %s of %s", q.Hostname, text)
+		endpoint = "endpoint " + q.Hostname + " of "
 	}
-	switch {
-	case q.Topology != "":
-		text = fmt.Sprintf("topology zone %s of %s", q.Topology, text)
-	case q.Scope != qname.Everywhere:
-		text = "the topology zones of " + text
-	case q.Port != "":
-		text = fmt.Sprintf("port %s/%s of %s", q.Port, q.Proto, text)
-	case q.Proto != "":
-		text = fmt.Sprintf("protocol %s of %s", q.Proto, text)
+	if q.Multicluster {
+		kind = "ServiceImport"
 	}
-	return text
+	return fmt.Sprintf("%s%s%s %s in Namespace %s, %s", part, endpoint, kind, q.Service, q.Namespace, zone)
 }
 
 // endpoint is an endpoint of a Service as the server has it, or would have it.
@@ -159,22 +154,20 @@ func newEndpoints(c *cluster, svc *corev1.Service, all, seen []index.Endpoint) [
 			}
 		}
 	}
-	type identity struct {
-		netip.Addr
-		name string
-	}
-	served := make(map[identity]index.Endpoint)
+	id := func(e index.Endpoint) string { return e.Addr.String() + " " + e.Names[0] }
+	served := make(map[string]index.Endpoint)
 	for _, e := range seen {
-		served[identity{e.Addr, e.Names[0]}] = e
+		served[id(e)] = e
 	}
-	var endpoints []endpoint
-	for _, from := range all {
+	endpoints := make([]endpoint, len(all))
+	for i, from := range all {
 		e := pods[from.Addr]
-		e.Endpoint, e.Answers = from, false
-		if o, ok := served[identity{from.Addr, from.Names[0]}]; ok {
-			e.seen, e.State, e.Answers = true, o.State, o.Answers
+		o, isSeen := served[id(from)]
+		e.Endpoint, e.seen, e.Answers = from, isSeen, o.Answers
+		if isSeen {
+			e.State = o.State
 		}
-		endpoints = append(endpoints, e)
+		endpoints[i] = e
 	}
 	return endpoints
 }
@@ -207,52 +200,44 @@ func (q *inquiry) concerned() []endpoint {
 	return slices.DeleteFunc(slices.Clone(q.endpoints), func(e endpoint) bool { return !q.concerns(e) })
 }
 
-// How far a name leads into the cluster, in depth: what counts how much. A name of less than known leads to nothing.
-const (
-	depthForm      = 1 // it has the form of a Service's name
-	depthSpelled   = 1 // and its Namespace is part of what the person wrote, not of a search list
-	depthNamespace = 2 // which exists
-	depthElsewhere = 2 // a Service of the name exists, in whatever Namespace
-	depthPod       = 3 // a Pod of the hostname exists
-	depthService   = 3 // the Service exists
-	depthEndpoint  = 4 // and the endpoint
-	known          = 3
-)
+// exists reports whether there are the Service and, if the name has a hostname, an endpoint of it that is called so.
+func (q *inquiry) exists() bool {
+	return q.svc != nil && (q.Hostname == "" || len(q.concerned()) > 0)
+}
+
+// known is the depth from which on a name leads to something.
+const known = 3
 
 // depth says how far the name leads into the cluster, which tells what a person means by word, of which the search list makes several
 // names.
 func (q *inquiry) depth(word string) int {
-	n := depthForm
+	word = strings.ToLower(word)
+	isNamespace := q.Kind == qname.NamespaceName && strings.HasSuffix(word, ".svc")
 	switch {
 	case q.Zone != "" && q.Kind == qname.Absent && q.isBelowService():
-		return n + depthService
-	case q.Kind == qname.NamespaceName && strings.HasSuffix(strings.ToLower(word), ".svc"):
-		if len(q.namesakes()) > 0 {
-			n += depthElsewhere
-		}
-		return n + depthSpelled
-	case !q.isService() || q.Namespace == "svc": // the end of word
+		return known + 1
+	case !isNamespace && (!q.isService() || q.Namespace == "svc"): // the end of word
 		return 0
 	}
-	if strings.TrimPrefix(q.fqdn, strings.ToLower(word)+".") != q.below(q.Namespace) {
-		n += depthSpelled
-		if q.s.exists(q.Namespace) {
-			n += depthNamespace
+	// The Namespace is part of what the person wrote, not of a search list.
+	isSpelled := isNamespace || strings.TrimPrefix(q.fqdn, word+".") != q.below(q.Namespace)
+	depth := 1 // for the form
+	for _, sign := range []struct {
+		weight int
+		shows  bool
+	}{
+		{1, isSpelled},
+		{2, isSpelled && !isNamespace && q.s.exists(q.Namespace)},
+		{2, len(q.namesakes())+len(q.c.namespacesOf(q.Service)) > 0}, // in whatever Namespace
+		{3, q.Hostname != "" && q.c.pod(q.Namespace, q.Hostname) != nil},
+		{3, q.svc != nil},
+		{4, q.exists()},
+	} {
+		if sign.shows {
+			depth += sign.weight
 		}
 	}
-	if len(q.c.namespacesOf(q.Service)) > 0 {
-		n += depthElsewhere
-	}
-	if q.Hostname != "" && q.c.pod(q.Namespace, q.Hostname) != nil {
-		n += depthPod
-	}
-	if q.svc != nil {
-		n += depthService
-		if q.Hostname == "" || len(q.concerned()) > 0 {
-			n += depthEndpoint
-		}
-	}
-	return n
+	return depth
 }
 
 // namesakes returns the Namespaces of the Services that are called like the Namespace whose name this is: theirs may have been

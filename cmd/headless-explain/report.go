@@ -87,11 +87,7 @@ func (q *question) names(s *server) ([]string, error) {
 	if err != nil || absolute {
 		return []string{fqdn}, err
 	}
-	var names []string
-	for _, a := range s.search(q.word, q.from, q.ndots, true, func(string) answers { return answers{{}} }).Attempts {
-		names = append(names, a.Name)
-	}
-	return names, nil
+	return s.searched(q.word, q.from, q.ndots), nil
 }
 
 // explain answers a question.
@@ -102,11 +98,12 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 	}
 	r := &report{Asked: q.word, Causes: []cause{}}
 	if !absolute {
-		r.Walk = s.search(q.word, q.from, q.ndots, q.addresses, func(fqdn string) answers { return s.askAll(fqdn, q.types) })
+		r.Walk = s.search(q)
 	}
-	about := newInquiry(s, c, fqdn, q.types)
+	asItIs := newInquiry(s, c, fqdn, q.types)
+	about := asItIs
 	if about.Zone == "" && r.Walk != nil {
-		about = r.meant(s, c, q, about)
+		about = r.meant(s, c, q, asItIs)
 	}
 	r.Name, r.Answers, r.Chain, r.Notes = about.fqdn, about.answers, about.chain(), c.notes(about.Namespace)
 	leaves := r.Walk != nil && r.Walk.leaves()
@@ -130,13 +127,12 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 		if causes := about.notPermitted(); causes != nil {
 			r.Verdict, r.Causes = couldNotTell, causes
 		}
-		if leaves && about.Zone != "" {
-			switch asItIs := newInquiry(s, c, fqdn, q.types); {
-			case !isOurs:
-				r.Causes = append(asItIs.causes(), r.Causes...)
-			case about.isService() && !s.exists(about.Namespace):
-				r.Causes = append(r.Causes, asItIs.outsideCauses()...)
-			}
+		switch {
+		case !leaves || about.Zone == "":
+		case !isOurs:
+			r.Causes = append(asItIs.causes(), r.Causes...)
+		case about.isService() && !s.exists(about.Namespace):
+			r.Causes = append(r.Causes, asItIs.outsideCauses()...)
 		}
 	case r.Walk != nil:
 		r.noteMusl()
@@ -151,15 +147,12 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 }
 
 // meant returns the inquiry into the name of the search list that is found, or else the one that leads farthest into the cluster, or
-// best if none does.
+// best if none does. A name in none of the zones leads nowhere.
 func (r *report) meant(s *server, c *cluster, q *question, best *inquiry) *inquiry {
-	if a := r.Walk.resolves(glibc); a != nil {
+	if a := r.Walk.resolves(); a != nil {
 		return newInquiry(s, c, a.Name, q.types)
 	}
 	for _, a := range r.Walk.Attempts {
-		if s.stanza.ZoneOf(dns.CanonicalName(a.Name)) == "" {
-			continue
-		}
 		if other := newInquiry(s, c, a.Name, q.types); other.depth(q.word) > best.depth(q.word) {
 			best = other
 		}
@@ -169,7 +162,7 @@ func (r *report) meant(s *server, c *cluster, q *question, best *inquiry) *inqui
 
 // noteMusl says so if musl's resolver does not find a name that glibc's does.
 func (r *report) noteMusl() {
-	if r.Walk.resolves(glibc) == nil || r.Walk.resolves(musl) != nil {
+	if r.Walk.resolves() == nil {
 		return
 	}
 	for _, a := range r.Walk.Attempts {

@@ -32,23 +32,29 @@ const (
 	unknown = "unknown" // the name is in none of the zones; should it not exist, glibc goes on
 )
 
-// search returns the names that are tried for word, asked by a pod of a namespace, and what resolvers do at each: glibc's (and
-// Go's), which tries a name with ndots dots or more as it is first and any other last, and goes on until it has a record; and musl's,
-// which tries nothing else for a name with ndots dots or more, has no search list but for addresses, and goes on at NXDOMAIN only.
-func (s *server) search(word, namespace string, ndots int, addresses bool, ask func(fqdn string) answers) *walk {
-	w := &walk{From: namespace, NDots: ndots}
+// searched returns the names that are tried for word, asked by a pod of a namespace.
+func (s *server) searched(word, namespace string, ndots int) []string {
 	zone, asItIs := s.stanza.Primary(), word+"."
-	names := []string{asItIs, word + "." + namespace + ".svc." + zone, word + ".svc." + zone, word + "." + zone}
-	long := strings.Count(word, ".") >= ndots
-	if !long {
-		names = append(names[1:], asItIs)
+	list := []string{word + "." + namespace + ".svc." + zone, word + ".svc." + zone, word + "." + zone}
+	if strings.Count(word, ".") >= ndots {
+		return append([]string{asItIs}, list...)
 	}
+	return append(list, asItIs)
+}
+
+// search returns what resolvers do at each of the names that are tried for the word of q: glibc's (and Go's), which tries a name with
+// ndots dots or more as it is first and any other last, and goes on until it has a record; and musl's, which tries nothing else for a
+// name with ndots dots or more, has no search list but for addresses, and goes on at NXDOMAIN only.
+func (s *server) search(q *question) *walk {
+	w := &walk{From: q.from, NDots: q.ndots}
+	names, asItIs := s.searched(q.word, q.from, q.ndots), q.word+"."
+	long := names[0] == asItIs
 	glibc, musl := true, true // they are not done
 	for i, fqdn := range names {
 		a := attempt{Name: fqdn, Outcome: outside}
 		hasCNAME := false
 		if s.stanza.ZoneOf(dns.CanonicalName(fqdn)) != "" {
-			found := ask(fqdn)
+			found := s.askAll(fqdn, q.types)
 			a.Outcome, hasCNAME = found.outcome(), len(found[0].cnames) > 0
 		}
 		last := i == len(names)-1
@@ -56,7 +62,7 @@ func (s *server) search(word, namespace string, ndots int, addresses bool, ask f
 			a.Glibc = step(a.Outcome, last || !slices.Contains([]string{nxdomain, nodata, servfail}, a.Outcome) || a.Outcome == nodata && hasCNAME)
 			glibc = a.Glibc == goesOn || a.Glibc == unknown && !hasCNAME
 		}
-		if musl && (addresses && !long || fqdn == asItIs) {
+		if musl && (q.addresses && !long || fqdn == asItIs) {
 			a.Musl = step(a.Outcome, last || long || a.Outcome != nxdomain)
 			musl = a.Musl == goesOn
 		}
@@ -86,16 +92,12 @@ func (w *walk) leaves() bool {
 	})
 }
 
-// resolves returns the attempt at which a resolver finds the name, or nil; resolver is the field of it.
-func (w *walk) resolves(resolver func(*attempt) string) *attempt {
+// resolves returns the attempt at which glibc's resolver finds the name, or nil.
+func (w *walk) resolves() *attempt {
 	for i := range w.Attempts {
-		if resolver(&w.Attempts[i]) == takesIt {
+		if w.Attempts[i].Glibc == takesIt {
 			return &w.Attempts[i]
 		}
 	}
 	return nil
 }
-
-func glibc(a *attempt) string { return a.Glibc }
-
-func musl(a *attempt) string { return a.Musl }

@@ -51,22 +51,13 @@ func stanzaOf(stanzas []*headless.Stanza, name string) (*headless.Stanza, error)
 	if fqdn, _, err := fqdnOf(name); err == nil {
 		name = fqdn // of an address, its reverse name
 	}
-	best, longest := stanzas[0], 0
-	for _, s := range stanzas {
-		if n := len(s.ZoneOf(dns.CanonicalName(name))); n > longest {
-			best, longest = s, n
-		}
-	}
-	return best, nil
+	name = dns.CanonicalName(name)
+	return slices.MaxFunc(stanzas, func(a, b *headless.Stanza) int { return len(a.ZoneOf(name)) - len(b.ZoneOf(name)) }), nil
 }
 
 // zones lists the zones for people.
 func (s *server) zones() string {
-	var zones []string
-	for _, zone := range s.stanza.Zones() {
-		zones = append(zones, trimmed(zone))
-	}
-	return list(zones)
+	return list(each(s.stanza.Zones(), trimmed))
 }
 
 // explain returns what the server knows of an FQDN, and what it would know if nothing were hidden from it. A name below _zone is
@@ -234,8 +225,12 @@ func (s *server) askAll(fqdn string, types []uint16) (all answers) {
 // finds reports whether an FQDN has addresses.
 func (s *server) finds(fqdn string) bool { return s.askAll(fqdn, addressTypes).outcome() == found }
 
-// outcome returns what all of them say together: that one has records, or else what the first says.
+// outcome returns what all of them say together: that one has records, or else what the first says. Without any, the name is in none
+// of the zones.
 func (all answers) outcome() string {
+	if len(all) == 0 {
+		return outside
+	}
 	if slices.ContainsFunc(all, func(a answer) bool { return a.Resolves }) {
 		return found
 	}

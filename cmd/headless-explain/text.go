@@ -23,6 +23,15 @@ func list(words []string) string {
 	return strings.Replace(strings.Join(firstFew(words), ", "), ", and", " and", 1)
 }
 
+// each returns what is said of each of things.
+func each[T any](things []T, say func(T) string) []string {
+	words := make([]string, len(things))
+	for i, thing := range things {
+		words[i] = say(thing)
+	}
+	return words
+}
+
 // count returns a number and what it counts.
 func count(n int, what string) string {
 	if n != 1 {

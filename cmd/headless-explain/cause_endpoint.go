@@ -1,0 +1,258 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
+)
+
+// sliceCauses: the server has no endpoint of the Service, in any state.
+func (q *inquiry) sliceCauses() []cause {
+	if causes := q.hiddenSliceCauses(); causes != nil || len(q.endpoints) > 0 {
+		return causes
+	}
+	all := q.c.slicesOf(q.svc)
+	if slices.ContainsFunc(all, func(es *discoveryv1.EndpointSlice) bool { return es.AddressType == discoveryv1.AddressTypeFQDN }) {
+		return one("fqdn-slice", "list addresses, in EndpointSlices of type IPv4 or IPv6",
+			"the EndpointSlices of %s are of type FQDN: they list names, which have no addresses to give", q.service())
+	}
+	switch {
+	case len(q.svc.Spec.Selector) == 0:
+		return q.handmadeCauses()
+	case q.c.whyUnknown("pods", q.Namespace) != "":
+		return one("no-endpoints", kubectl(q.Namespace, "get", "pods", "-l", pairs(q.svc.Spec.Selector)),
+			"%s has no endpoints: no pod with an address matches its selector, %s", q.service(), pairs(q.svc.Spec.Selector))
+	case len(q.pods) == 0:
+		return q.selectorCauses()
+	}
+	if i := slices.IndexFunc(q.pods, isEligible); i >= 0 {
+		return one("slices-behind", "wait a second and ask again; if it stays so, look at kube-controller-manager",
+			"Pod %s/%s matches the selector and has an address, but no EndpointSlice lists it", q.Namespace, q.pods[i].Name)
+	}
+	return one("pods-not-running", kubectl(q.Namespace, "describe", "pod", q.pods[0].Name),
+		"%s selects %s without an address: %s %s", q.service(), count(len(q.pods), "pod"), q.pods[0].Name, whyNotReady(q.pods[0]))
+}
+
+// hiddenSliceCauses: an option keeps the server from seeing the EndpointSlices.
+func (q *inquiry) hiddenSliceCauses() []cause {
+	if q.s.stanza.NoEndpoints() {
+		fix := "in the Corefile: take out noendpoints"
+		if q.Scope != qname.Everywhere {
+			fix = "in the Corefile, on all replicas: take out noendpoints, and add zonal" // which is refused beside it
+		}
+		return one("endpoints-off", fix,
+			"the server does without endpoints, for its stanza says `noendpoints`; headless Services do not exist then")
+	}
+	if !slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return !e.seen }) {
+		return nil
+	}
+	selector, onlyHeadless := q.s.stanza.Labels(), q.s.stanza.HeadlessOnly()
+	for _, es := range q.c.slicesOf(q.svc) {
+		_, marked := es.Labels[corev1.IsHeadlessService]
+		switch {
+		case onlyHeadless && !marked && !q.is(model.Headless): // the control plane would take the label away again
+			return one("slice-filtered", "in the Corefile: take out endpoints headless; or make the Service anew with clusterIP: None",
+				"%s has a ClusterIP, and the server sees the endpoints of headless Services only: its stanza says `endpoints headless`", q.service())
+		case onlyHeadless && !marked:
+			return one("slice-filtered", kubectl(q.Namespace, "label", "endpointslice", es.Name, corev1.IsHeadlessService+"="),
+				"EndpointSlice %s/%s has no label %s, and the server sees no other: its stanza says `endpoints headless`", q.Namespace, es.Name, corev1.IsHeadlessService)
+		case !selector.Matches(labels.Set(es.Labels)):
+			return one("slice-filtered", "label the EndpointSlice so that it matches, or change the Corefile",
+				"EndpointSlice %s/%s does not match the server's option `labels %s`", q.Namespace, es.Name, selector)
+		}
+	}
+	return nil
+}
+
+// handmadeCauses: a Service without a selector has no EndpointSlice, which somebody has to write.
+func (q *inquiry) handmadeCauses() []cause {
+	loose := slices.DeleteFunc(in[*discoveryv1.EndpointSlice](q.c, q.Namespace), func(es *discoveryv1.EndpointSlice) bool {
+		of := es.Labels[discoveryv1.LabelServiceName]
+		return of != "" && (q.c.service(q.Namespace, of) != nil || len(closest(q.Service, []string{of})) == 0)
+	})
+	slices.SortStableFunc(loose, func(a, b *discoveryv1.EndpointSlice) int {
+		return len(closest(q.Service, []string{b.Name})) - len(closest(q.Service, []string{a.Name}))
+	})
+	if len(loose) == 0 {
+		return one("no-endpoints", "write an EndpointSlice with the label "+discoveryv1.LabelServiceName+": "+q.Service,
+			"%s has no selector, so the control plane lists no endpoints for it, and nobody else does", q.service())
+	}
+	es := loose[0]
+	state := "has no label " + discoveryv1.LabelServiceName + ", so it belongs to no Service"
+	fix := kubectl(q.Namespace, "label", "endpointslice", es.Name, discoveryv1.LabelServiceName+"="+q.Service)
+	if other := es.Labels[discoveryv1.LabelServiceName]; other != "" {
+		state = fmt.Sprintf("is labelled as that of Service %s, which does not exist", other)
+		fix += " --overwrite"
+	}
+	return one("slice-without-label", fix,
+		"EndpointSlice %s/%s %s; Service %s has no selector, and no other EndpointSlice", q.Namespace, es.Name, state, q.Service)
+}
+
+// selectorCauses: no pod has the labels that the Service selects.
+func (q *inquiry) selectorCauses() []cause {
+	selector := q.svc.Spec.Selector
+	matching := func(p *corev1.Pod) (n int) {
+		for key, value := range selector {
+			if p.Labels[key] == value {
+				n++
+			}
+		}
+		values := slices.Collect(maps.Values(selector))
+		for _, v := range p.Labels {
+			if n == 0 && len(closest(v, values)) > 0 {
+				return 1
+			}
+		}
+		return n
+	}
+	pods := slices.DeleteFunc(in[*corev1.Pod](q.c, q.Namespace), func(p *corev1.Pod) bool { return matching(p) == 0 })
+	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int { return matching(b) - matching(a) })
+	nothing := fmt.Sprintf("%s selects pods with %s, and no pod has that", q.service(), pairs(selector))
+	look := "its workload may be scaled to 0, or its pods may have other labels:\n" +
+		kubectl(q.Namespace, "get", "deployments,statefulsets,pods", "--show-labels")
+	if len(pods) == 0 {
+		return one("selector-matches-nothing", look, "%s", nothing)
+	}
+	var have, patch []string
+	typo := true // what differs is spelled much alike; else the pods may well be another workload's
+	for _, key := range slices.Sorted(maps.Keys(selector)) {
+		value, ok := pods[0].Labels[key]
+		switch {
+		case ok && value == selector[key]:
+		case ok:
+			have = append(have, key+"="+value)
+			patch = append(patch, fmt.Sprintf("%q:%q", key, value))
+			typo = typo && len(closest(value, []string{selector[key]})) > 0
+		default:
+			have = append(have, "no label "+key)
+			typo = false
+		}
+	}
+	fix := look
+	if typo {
+		fix = kubectl(q.Namespace, "patch", "service", q.Service, "--type=merge", "-p", `{"spec":{"selector":{`+strings.Join(patch, ",")+`}}}`)
+	}
+	return one("selector-matches-nothing", fix,
+		"%s; Pod %s comes closest, it has %s", nothing, pods[0].Name, strings.Join(have, " and "))
+}
+
+// hostnamesAnnotation is the annotation of a Service that says which of its endpoints answer to their own names.
+const hostnamesAnnotation = "coredns-headless.github.io/hostnames"
+
+// readinessCauses: there are endpoints that the name is of, but none that counts.
+func (q *inquiry) readinessCauses() []cause {
+	concerned := q.concerned()
+	if q.Scope != qname.Everywhere {
+		concerned = q.endpoints // without a ready one there is no name below the Service's
+	}
+	if len(concerned) == 0 {
+		return nil
+	}
+	notReady := q.notReadyCauses(concerned, q.service())
+	hasPeers := slices.ContainsFunc(in[*appsv1.StatefulSet](q.c, q.Namespace), func(set *appsv1.StatefulSet) bool {
+		return set.Spec.ServiceName == q.Service && ptr.Deref(set.Spec.Replicas, 1) > 1 // they usually have to find each other
+	})
+	switch {
+	case !q.is(model.Headless) || q.svc.Spec.PublishNotReadyAddresses || !hasPeers:
+		return notReady
+	case slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return e.word() != "not ready" }):
+		return notReady // peers have become ready without it
+	case len(q.pods) > 0 && !slices.ContainsFunc(q.pods, func(p *corev1.Pod) bool { return isReady(p) || !isUp(p) }):
+		return append(q.publishCauses("the pods of Service %s/%s run, but none is ready"), notReady...)
+	}
+	return append(notReady, q.publishCauses("no pod of Service %s/%s is ready")...)
+}
+
+// notReadyCauses says why endpoints are not ready, none of them; of is what people call that whose endpoints they are.
+func (q *inquiry) notReadyCauses(concerned []endpoint, of string) []cause {
+	e := &concerned[0]
+	if i := slices.IndexFunc(concerned, func(e endpoint) bool { return e.word() != "terminating" }); i >= 0 {
+		e = &concerned[i]
+	}
+	what := fmt.Sprintf("none of the %s of %s is ready", count(len(concerned), "endpoint"), of)
+	if len(concerned) == 1 {
+		what = fmt.Sprintf("the only endpoint of %s is not ready", of)
+	}
+	if q.Hostname != "" {
+		what = fmt.Sprintf("endpoint %s of %s exists, but is not ready", q.Hostname, of)
+	}
+	switch {
+	case e.State == model.Serving && q.Hostname != "":
+		return one("terminating", kubectl(q.Namespace, "annotate", "service", q.Service, hostnamesAnnotation+"=serving")+
+			"   # a pod that still serves keeps its name until it is gone", "%s: its pod is being deleted", what)
+	case e.word() == "terminating":
+		return one("terminating", kubectl(q.Namespace, "get", "pods", "--watch")+"   # until there is another one", "%s: its pod is being deleted", what)
+	}
+	fix := "set ready: true in its EndpointSlice when it is"
+	if selector := pairs(q.svc.Spec.Selector); selector != "" {
+		fix = kubectl(q.Namespace, "describe", "pods", "-l", selector)
+	}
+	if e.pod != "" {
+		fix = kubectl(q.Namespace, "describe", "pod", e.pod) + "   # its events say more"
+		what += fmt.Sprintf(": Pod %s is not ready", e.pod)
+	}
+	if pod := q.c.pod(q.Namespace, e.pod); pod != nil && !isReady(pod) {
+		what += ", it " + whyNotReady(pod)
+	}
+	return one("not-ready", fix, "%s", what)
+}
+
+// publishCauses says that the Service hides pods that are not ready; state is a format, of what is known of them.
+func (q *inquiry) publishCauses(state string) []cause {
+	return one("publish-not-ready",
+		kubectl(q.Namespace, "patch", "service", q.Service, "--type=merge", "-p", `{"spec":{"publishNotReadyAddresses":true}}`)+
+			"\nor, for their own names alone:\n"+kubectl(q.Namespace, "annotate", "service", q.Service, hostnamesAnnotation+"=all"),
+		state+", and without publishNotReadyAddresses they have no names before they are: "+
+			"peers that have to find each other to become ready never do", q.Namespace, q.Service)
+}
+
+// zoneCauses: a zonal name of a Service that has none, or in whose topology zone no endpoint is ready.
+func (q *inquiry) zoneCauses() []cause {
+	if q.svc == nil || q.Scope == qname.Everywhere {
+		return nil
+	}
+	var zones []string
+	for i := range q.endpoints {
+		zones = append(zones, q.endpoints[i].Topologies...)
+	}
+	slices.Sort(zones)
+	zones = slices.Compact(zones)
+	pins := each(zones, func(zone string) string { return q.shown(zone+".pin._zone", q.Service, q.Namespace) })
+	prefer := q.shown(q.Topology+".prefer._zone", q.Service, q.Namespace) + ", which gives all endpoints when none is ready there"
+	concerned := q.concerned()
+	switch {
+	case !q.is(model.Headless):
+		return one("zonal-not-headless", "ask for "+q.shown(q.Service, q.Namespace),
+			"%s has a ClusterIP, and only headless Services have names below _zone", q.service())
+	case !q.s.stanza.Zonal() && q.s.stanza.NoEndpoints():
+		return q.hiddenSliceCauses()
+	case !q.s.stanza.Zonal():
+		return one("zonal-off", "in the Corefile, on all replicas: zonal", "names below _zone exist only with the option zonal, and the server's stanza does not have it")
+	case q.Topology == "":
+		return one("no-records", "ask for "+cmp.Or(list(pins), q.shown("ZONE.pin._zone", q.Service, q.Namespace)),
+			"the name of a topology zone stands before pin._zone or prefer._zone")
+	case len(zones) == 0:
+		return one("no-zone", kubectl("", "get", "nodes", "-L", "topology.kubernetes.io/zone")+"   # a pod is in the zone of its node",
+			"no endpoint of %s is in a topology zone", q.service())
+	case len(concerned) == 0:
+		fix := "ask for one of these, or for " + prefer
+		if near := closest(q.Topology, zones); len(near) > 0 {
+			fix = "did you mean " + list(near) + "? Or ask for " + prefer
+		}
+		return one("no-zone", fix,
+			"no endpoint of %s is in the topology zone %s; there are some in %s", q.service(), q.Topology, list(zones))
+	}
+	notReady := q.notReadyCauses(concerned, fmt.Sprintf("%s in zone %s", q.service(), q.Topology))[0]
+	return one("zone-not-ready", notReady.Fix+"\nor ask for "+prefer, "%s", notReady.Text)
+}
