@@ -213,7 +213,7 @@ func (x *Index) denyService(d *Denial, svc *service, q *qname.Name) Reason {
 
 // denyHostname returns why the name of an endpoint, or one below it, does not own a record.
 func (x *Index) denyHostname(d *Denial, svc *service, q *qname.Name) Reason {
-	known, answers, best := false, false, NameError
+	known, answering, best := false, 0, NameError
 	least := x.leastAnswering(svc, q)
 	for e := range x.named(svc, q) {
 		known, d.State = true, max(d.State, e.state)
@@ -222,13 +222,12 @@ func (x *Index) denyHostname(d *Denial, svc *service, q *qname.Name) Reason {
 		}
 		ports := e.ports()
 		best = max(best, portOutcome(ports, q))
-		if !answers { // those of the others are the same, as a rule
+		if answering++; answering <= maxLooks {
 			d.suggestPorts(ports, q)
 		}
-		answers = true
 	}
 	switch {
-	case answers:
+	case answering > 0:
 		return denyPort(best)
 	case known:
 		return ReasonNotReady

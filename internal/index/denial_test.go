@@ -3,6 +3,7 @@ package index
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -137,4 +138,30 @@ func has(v View, e Endpoint) bool {
 		}
 	}
 	return false
+}
+
+// TestPortsOfANameAreThoseOfAllItsEndpoints: a name has two addresses, in slices with other ports,
+// and what is said of its ports does not depend on which slice came first.
+func TestPortsOfANameAreThoseOfAllItsEndpoints(t *testing.T) {
+	slice := func(name, addr string, ports ...model.Port) *model.Slice {
+		return &model.Slice{Key: model.KeyOf("n", name), Service: "web", Ports: ports, Endpoints: []model.Endpoint{
+			{Addr: netip.MustParseAddr(addr), Name: "web-0", State: model.Ready},
+		}}
+	}
+	with, without := slice("a", "10.0.0.1", model.PortOf("http", "tcp", 80)), slice("b", "10.0.0.2")
+	for _, order := range [][]*model.Slice{{with, without}, {without, with}} {
+		x := New(model.HostnamesReady, false, 0)
+		x.PutNamespace(&model.Namespace{Key: model.KeyOf("", "n")})
+		x.PutService(&model.Service{Key: model.KeyOf("n", "web"), Kind: model.Headless})
+		for _, spec := range order {
+			x.PutSlice(spec)
+		}
+		d := Denial{Suggest: true}
+		x.Deny(&d, &qname.Name{
+			Kind: qname.ServiceName, Namespace: "n", Service: "web", Hostname: "web-0", Port: "grpc", Proto: "tcp",
+		})
+		if got := d.Ports.All(); len(got) != 1 || got[0].Name != "http" {
+			t.Errorf("%s first: the ports %v, want http", order[0].Name, got)
+		}
+	}
 }
