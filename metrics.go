@@ -5,17 +5,12 @@ import (
 
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
-	"github.com/coredns/coredns/plugin"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metricsSubsystem stands in the names of all metrics, whatever the plugin is called.
-const metricsSubsystem = "headless"
-
-// newDesc describes a metric of the plugin.
+// newDesc describes a metric of the plugin, which keeps its name whatever the plugin is called.
 func newDesc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, metricsSubsystem, name),
-		help, labels, nil)
+	return prometheus.NewDesc("coredns_headless_"+name, help, labels, nil)
 }
 
 // stateCollector describes plugins, all of them together.

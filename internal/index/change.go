@@ -11,7 +11,7 @@ type change struct {
 	visible        bool // a zone transfer would see it
 	visibleOutside bool // a transfer of external names would see it
 
-	touched []*endpoint     // to be settled, each once; all of one Service
+	touched []*endpoint     // to be settled, all of one Service; one that is listed twice may be here twice
 	named   map[string]bool // the names, of those that several endpoints share, that are settled
 }
 

@@ -208,6 +208,7 @@ func (x *Index) denyService(d *Denial, svc *service, q *qname.Name) Reason {
 	for _, g := range svc.groups[:min(len(svc.groups), maxLooks)] {
 		d.suggestPorts(g.ports, q)
 	}
+	d.Ports.More = d.Ports.More || len(svc.groups) > maxLooks
 	return denyPort(best)
 }
 
@@ -224,6 +225,8 @@ func (x *Index) denyHostname(d *Denial, svc *service, q *qname.Name) Reason {
 		best = max(best, portOutcome(ports, q))
 		if answering++; answering <= maxLooks {
 			d.suggestPorts(ports, q)
+		} else {
+			d.Ports.More = true
 		}
 	}
 	switch {

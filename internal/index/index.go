@@ -585,16 +585,11 @@ func (c *change) fill(sl *slice, spec *model.Slice, h *hold) {
 			c.endHold(e, holdReturned)
 		}
 		isNews, again := e.retain(sl, es, c.topologyID(es.Topology))
-		switch {
-		case again:
-			if isNews && !slices.Contains(c.touched, e) {
-				c.touched = append(c.touched, e)
-			}
-		default:
+		if !again {
 			sl.endpoints = append(sl.endpoints, e)
-			if isNews || !unchanged {
-				c.touched = append(c.touched, e)
-			}
+		}
+		if isNews || !unchanged && !again {
+			c.touched = append(c.touched, e)
 		}
 	}
 	for _, e := range was {

@@ -63,7 +63,7 @@ func NewNetwork(t *testing.T, isSecure bool) (*Network, *Server) {
 	silent := golog.New(io.Discard, "", 0)
 	s.Server = &httptest.Server{Listener: n, Config: &http.Server{Handler: s, ErrorLog: silent}, EnableHTTP2: isSecure}
 	if !isSecure {
-		s.Start((*httptest.Server).Start)
+		s.start((*httptest.Server).Start)
 		n.Stanza = "endpoint " + s.URL
 		return n, s
 	}
@@ -74,7 +74,7 @@ func NewNetwork(t *testing.T, isSecure bool) (*Network, *Server) {
 	s.Server.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		return &tls.Config{Certificates: []tls.Certificate{*n.Certificate.Load()}, NextProtos: []string{"h2"}, SessionTicketsDisabled: true}, nil
 	}}
-	s.Start((*httptest.Server).StartTLS)
+	s.start((*httptest.Server).StartTLS)
 	n.Stanza = "kubeconfig " + WriteKubeconfig(t, s.URL, fmt.Sprintf("{certificate-authority: %q}", certFile), "{}")
 	return n, s
 }

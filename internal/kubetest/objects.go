@@ -72,7 +72,7 @@ func NewSecureWebServer(t testing.TB) *Server {
 	s.Server = httptest.NewUnstartedServer(s)
 	s.Server.EnableHTTP2 = true
 	s.Server.Config.ErrorLog = golog.New(io.Discard, "", 0)
-	s.Start((*httptest.Server).StartTLS)
+	s.start((*httptest.Server).StartTLS)
 	return s
 }
 

@@ -51,7 +51,7 @@ type Server struct {
 	Conns    atomic.Int64 // open connections
 	Accepted atomic.Int64 // connections so far
 
-	Mu        sync.Mutex // guards the fields below
+	mu        sync.Mutex // guards the fields below
 	noStreams bool
 	json      bool
 	status    int
@@ -59,7 +59,7 @@ type Server struct {
 	absent    string
 	answer    Interceptor              // nil: none
 	gates     map[string]chan struct{} // by resource; requests wait until the channel is closed
-	Version   int                      // of the newest change
+	version   int                      // of the newest change
 	compacted int                      // the version up to which changes are forgotten
 	objects   map[string]map[model.Key]Object
 	history   []change
@@ -88,7 +88,7 @@ type Request struct {
 	Namespace string // "" for all
 	Name      string // of a get
 	URL       string
-	Verb      string // list, list of none (noObject), get or watch, or the method and path of a request that is none of these
+	Verb      string // list, get or watch; "list of none" for one that no object matches; else the method and URL
 	Selector  string
 	Fields    string // the field selector
 	From      string // the resource version
@@ -132,7 +132,7 @@ var ErrTooLarge = func() *apierrors.StatusError {
 func NewServer(t testing.TB) *Server {
 	s := newUnstarted(t)
 	s.Server = httptest.NewUnstartedServer(s)
-	// Ports are soon used again, and plugins of other tests may still ask at theirs: so each stub gets an address that is its own,
+	// Ports are soon used again, and plugins of other tests may still ask at theirs: so each server gets an address of its own,
 	// where the system has more than one on its loopback.
 	addr := netip.AddrFrom4([4]byte{127, byte(rand.IntN(256)), byte(rand.IntN(256)), byte(1 + rand.IntN(254))})
 	if l, err := net.Listen("tcp", netip.AddrPortFrom(addr, 0).String()); err == nil {
@@ -141,16 +141,16 @@ func NewServer(t testing.TB) *Server {
 		}
 		s.Server.Listener = l
 	}
-	s.Start((*httptest.Server).Start)
+	s.start((*httptest.Server).Start)
 	return s
 }
 
-// newUnstarted returns a stub without a server.
+// newUnstarted returns a Server that does not listen.
 func newUnstarted(t testing.TB) *Server {
 	s := &Server{
 		t:       t,
 		gates:   make(map[string]chan struct{}),
-		Version: 100,
+		version: 100,
 		objects: make(map[string]map[model.Key]Object),
 		watches: make(map[*Watch]bool),
 	}
@@ -160,8 +160,17 @@ func newUnstarted(t testing.TB) *Server {
 	return s
 }
 
-// Start starts the server, which closes with the test.
-func (s *Server) Start(start func(*httptest.Server)) {
+// Reopen starts the server again, after Close, at the address of l.
+func (s *Server) Reopen(l net.Listener) {
+	s.Server = httptest.NewUnstartedServer(s)
+	_ = s.Server.Listener.Close() // nobody knows it
+	s.Server.Listener = l
+	s.Refuse(0)
+	s.start((*httptest.Server).Start)
+}
+
+// start starts the server, which closes with the test.
+func (s *Server) start(start func(*httptest.Server)) {
 	s.Server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
@@ -209,12 +218,12 @@ func (s *Server) set(named, obj Object) {
 		}
 	}
 	key := model.Key{Namespace: named.GetNamespace(), Name: named.GetName()}
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	s.Version++
-	c := change{resource, s.Version, s.objects[resource][key], obj}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.version++
+	c := change{resource, s.version, s.objects[resource][key], obj}
 	if obj != nil {
-		obj.SetResourceVersion(strconv.Itoa(s.Version))
+		obj.SetResourceVersion(strconv.Itoa(s.version))
 		s.objects[resource][key] = obj
 	} else {
 		delete(s.objects[resource], key)
@@ -239,23 +248,30 @@ func Typed[O runtime.Object](obj O) O {
 
 // Compact forgets all changes so far: a watch from an older version is told that it has expired.
 func (s *Server) Compact() {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	s.history, s.compacted = nil, s.Version
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history, s.compacted = nil, s.version
+}
+
+// Version returns the version of the newest change.
+func (s *Server) Version() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.version
 }
 
 // Restore sets the resource version back, as the restore of a backup does. A watch that is to go on at a version that has not come
 // yet says nothing before that, as with an API server.
 func (s *Server) Restore(version int) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	s.history, s.compacted, s.Version = nil, 0, version
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history, s.compacted, s.version = nil, 0, version
 }
 
 // Inject puts on each running watch of resource what frame makes for it.
 func (s *Server) Inject(resource string, frame func(*Watch) []byte) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for w := range s.watches {
 		if w.asked.Resource == resource {
 			w.tell(frame(w))
@@ -265,7 +281,7 @@ func (s *Server) Inject(resource string, frame func(*Watch) []byte) {
 
 // Bookmark tells the watches of resource the newest version.
 func (s *Server) Bookmark(resource string) {
-	s.Inject(resource, func(w *Watch) []byte { return w.bookmark(s.Version, nil) })
+	s.Inject(resource, func(w *Watch) []byte { return w.bookmark(s.version, nil) })
 }
 
 // Fail ends all watches with an error event.
@@ -278,8 +294,8 @@ func (s *Server) Fail(err *apierrors.StatusError) {
 
 // End ends all watches as a server does when their time is over.
 func (s *Server) End() {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for w := range s.watches {
 		w.ended = true
 		w.tell()
@@ -293,8 +309,8 @@ func (s *Server) Cut() { s.Server.CloseClientConnections() }
 func (s *Server) Hold(resources ...string) (release func()) {
 	gate := make(chan struct{})
 	setGates := func(gate chan struct{}) {
-		s.Mu.Lock()
-		defer s.Mu.Unlock()
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		for _, resource := range resources {
 			s.gates[resource] = gate
 		}
@@ -308,22 +324,22 @@ func (s *Server) Hold(resources ...string) (release func()) {
 
 // Refuse makes every request fail with an HTTP status, until it is called with 0.
 func (s *Server) Refuse(status int) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.status = status
 }
 
 // Forbid refuses requests for what is named: resources, or resources and namespaces as in pods/shop.
 func (s *Server) Forbid(what ...string) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.forbidden = what
 }
 
 // Lack makes the server one that does not know a resource.
 func (s *Server) Lack(resource string) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.absent = resource
 }
 
@@ -332,29 +348,29 @@ type Interceptor func(w http.ResponseWriter, r *http.Request, stub http.HandlerF
 
 // Intercept makes answer answer every request, until it is called with nil.
 func (s *Server) Intercept(answer Interceptor) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.answer = answer
 }
 
 // RefuseStreams makes the server one that cannot begin a watch with the objects there are.
 func (s *Server) RefuseStreams() {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.noStreams = true
 }
 
 // UseJSON makes the server one that does not speak protobuf.
 func (s *Server) UseJSON() {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.json = true
 }
 
 // Seen returns the requests so far for a resource, for "" those for any.
 func (s *Server) Seen(resource string) []Request {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var requests []Request
 	for _, r := range s.requests {
 		if resource == "" || r.Resource == resource {
@@ -377,15 +393,15 @@ func (s *Server) Syncs(resource string) int {
 
 // Load returns how many requests wait for a response header, and the most that ever did.
 func (s *Server) Load() (inflight, peak int) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.inflight, s.peak
 }
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req := NewRequest(r)
-	s.Mu.Lock()
+	s.mu.Lock()
 	s.requests = append(s.requests, req)
 	s.inflight++
 	s.peak = max(s.peak, s.inflight)
@@ -393,7 +409,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.status != 0 {
 		gate = nil
 	}
-	s.Mu.Unlock()
+	s.mu.Unlock()
 	respond := func(w http.ResponseWriter, r *http.Request) { s.respond(w, r, req) }
 	if gate != nil {
 		select {
@@ -402,9 +418,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 
-	s.Mu.Lock()
+	s.mu.Lock()
 	s.inflight--
-	s.Mu.Unlock()
+	s.mu.Unlock()
 	if answer != nil {
 		answer(w, r, respond)
 	} else {
@@ -414,10 +430,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // respond answers r, which asks for req.
 func (s *Server) respond(w http.ResponseWriter, r *http.Request, req *Request) {
-	s.Mu.Lock()
+	s.mu.Lock()
 	if status := s.refusal(req); status != 0 {
 		isAll := s.status != 0
-		s.Mu.Unlock()
+		s.mu.Unlock()
 		if status == http.StatusForbidden && !isAll {
 			forbid(w, req.Resource)
 		} else {
@@ -426,23 +442,23 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, req *Request) {
 		return
 	}
 	codec := s.negotiate(req.Resource, r.Header.Get("Accept"))
-	if from, _ := strconv.Atoi(req.From); from > s.Version && (req.Verb != "watch" || req.Streamed) {
-		s.Mu.Unlock()
+	if from, _ := strconv.Atoi(req.From); from > s.version && (req.Verb != "watch" || req.Streamed) {
+		s.mu.Unlock()
 		w.Header().Set("Content-Type", codec.MediaType)
 		w.WriteHeader(http.StatusGatewayTimeout)
-		_, _ = w.Write(Encoded(codec.Serializer, Typed(ErrTooLarge.ErrStatus.DeepCopy()))) // the client is gone; there is nobody to tell
+		_, _ = w.Write(Encoded(codec.Serializer, Typed(ErrTooLarge.ErrStatus.DeepCopy()))) // the client is gone
 		return
 	}
 	req.MediaType = codec.MediaType
 	if req.Verb != "watch" {
 		body := s.body(req, codec)
-		s.Mu.Unlock()
+		s.mu.Unlock()
 		w.Header().Set("Content-Type", codec.MediaType)
-		_, _ = w.Write(body) // the client is gone; there is nobody to tell
+		_, _ = w.Write(body) // the client is gone
 		return
 	}
 	watch := s.watch(req, codec)
-	s.Mu.Unlock()
+	s.mu.Unlock()
 	watch.run(s, w, r)
 }
 
@@ -534,10 +550,10 @@ func forbid(w http.ResponseWriter, resource string) {
 	}
 	w.Header().Set("Content-Type", runtime.ContentTypeJSON)
 	w.WriteHeader(http.StatusForbidden)
-	_ = json.NewEncoder(w).Encode(said) // the client is gone; there is nobody to tell
+	_ = json.NewEncoder(w).Encode(said) // the client is gone
 }
 
-// body returns the list or the object that r asks for. s.Mu is held.
+// body returns the list or the object that r asks for. s.mu is held.
 func (s *Server) body(r *Request, codec runtime.SerializerInfo) []byte {
 	if r.Verb == "get" {
 		return Encoded(codec.Serializer, Typed(s.objects[r.Resource][r.key()]))
@@ -557,7 +573,7 @@ func (s *Server) body(r *Request, codec runtime.SerializerInfo) []byte {
 	if err := meta.SetList(list, items); err != nil {
 		panic(err) // s.objects is wrong
 	}
-	list.(metav1.ListInterface).SetResourceVersion(strconv.Itoa(s.Version)) // every list is one
+	list.(metav1.ListInterface).SetResourceVersion(strconv.Itoa(s.version)) // every list is one
 	return Encoded(codec.Serializer, Typed(list))
 }
 
@@ -568,9 +584,9 @@ func (s *Server) watch(r *Request, codec runtime.SerializerInfo) *Watch {
 	switch {
 	case r.Streamed:
 		for _, obj := range s.objects[r.Resource] {
-			w.tell(w.change(change{version: s.Version, new: obj}))
+			w.tell(w.change(change{version: s.version, new: obj}))
 		}
-		w.tell(w.bookmark(s.Version, map[string]string{metav1.InitialEventsAnnotationKey: "true"}))
+		w.tell(w.bookmark(s.version, map[string]string{metav1.InitialEventsAnnotationKey: "true"}))
 	case from < s.compacted:
 		w.tell(w.Event(apiwatch.Error, &ErrExpired.ErrStatus))
 		w.ended = true
@@ -591,11 +607,11 @@ type Watch struct {
 	codec runtime.SerializerInfo
 
 	wake   chan struct{} // holds a token when there is something new below
-	frames [][]byte      // still to be sent; guarded by Server.Mu
-	ended  bool          // guarded by Server.Mu
+	frames [][]byte      // still to be sent; guarded by Server.mu
+	ended  bool          // guarded by Server.mu
 }
 
-// tell queues frames. Server.Mu is held.
+// tell queues frames. Server.mu is held.
 func (w *Watch) tell(frames ...[]byte) {
 	w.frames = append(w.frames, frames...)
 	select {
@@ -607,16 +623,16 @@ func (w *Watch) tell(frames ...[]byte) {
 // run sends what w is told until the watch or the connection ends.
 func (w *Watch) run(s *Server, rw http.ResponseWriter, r *http.Request) {
 	defer func() {
-		s.Mu.Lock()
-		defer s.Mu.Unlock()
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		delete(s.watches, w)
 	}()
 	rw.Header().Set("Content-Type", w.codec.MediaType+";stream=watch")
 	for {
-		s.Mu.Lock()
+		s.mu.Lock()
 		frames, ended := w.frames, w.ended
 		w.frames = nil
-		s.Mu.Unlock()
+		s.mu.Unlock()
 		_, err := rw.Write(bytes.Join(frames, nil))
 		if ended || err != nil || http.NewResponseController(rw).Flush() != nil {
 			return

@@ -13,7 +13,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -1091,11 +1090,7 @@ func (s *soakSet) reopen() {
 		listener = l
 		return err == nil
 	})
-	s.api.Server = httptest.NewUnstartedServer(s.api)
-	_ = s.api.Server.Listener.Close() // nobody knows it
-	s.api.Server.Listener = listener
-	s.api.Refuse(0)
-	s.api.Start((*httptest.Server).Start)
+	s.api.Reopen(listener)
 }
 
 // sleep waits for a random time between two.
@@ -1140,10 +1135,7 @@ var soakAPIFaults = []soakFault{
 		s.shut()
 		s.sleep(300*time.Millisecond, 2*time.Second)
 		s.editing.Lock()
-		s.api.Mu.Lock()
-		version := s.api.Version
-		s.api.Mu.Unlock()
-		s.api.Restore(version - soakVersions)
+		s.api.Restore(s.api.Version() - soakVersions)
 		s.editing.Unlock()
 		s.reopen()
 	}, true},
