@@ -75,7 +75,7 @@ func TestRefusedRequestsAreExplained(t *testing.T) { // not parallel: it capture
 			h.start()
 			defer h.stop()
 			want := strings.NewReplacer("$", file, "&", strings.TrimPrefix(s.URL, "https://")).Replace(c.want) + "\n"
-			eventually(t, "it is logged: "+want, func() bool { return strings.Contains(logged.String(), want) })
+			kubetest.Eventually(t, "it is logged: "+want, func() bool { return strings.Contains(logged.String(), want) })
 		})
 	}
 }

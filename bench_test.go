@@ -192,7 +192,7 @@ func BenchmarkServer(b *testing.B) {
 		b.SetParallelism(clientsPerCPU)
 		b.ResetTimer()
 		b.RunParallel(func(pb *testing.PB) {
-			client, err := dns.DialTimeout(q.network, s.addr(q.network), patience)
+			client, err := dns.DialTimeout(q.network, s.addr(q.network), kubetest.Patience)
 			if err != nil {
 				b.Error(err)
 				return

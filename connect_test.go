@@ -41,7 +41,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) { // not parallel: it captures th
 				h := watcher(t, "kubeconfig "+kubetest.WriteKubeconfig(t, s.URL, "{insecure-skip-tls-verify: true}", "{token: secret-token}"), "startup_timeout 0s")
 				h.start()
 				defer h.stop()
-				eventually(t, "every resource is asked for twice", func() bool { return len(s.Seen("")) >= 2*len(everyResource) })
+				kubetest.Eventually(t, "every resource is asked for twice", func() bool { return len(s.Seen("")) >= 2*len(everyResource) })
 				h.stop()
 				if n := followed.Load(); n != 0 {
 					t.Errorf("%d redirects were followed", n)
@@ -128,7 +128,7 @@ func TestSecretsAreNotLogged(t *testing.T) { // not parallel: it captures all ou
 				if h, err = newHeadless(cfg, ""); err == nil {
 					h.start()
 					defer h.stop()
-					eventually(t, "it is logged: "+logged.String(), func() bool { return strings.Contains(logged.String(), "cannot") })
+					kubetest.Eventually(t, "it is logged: "+logged.String(), func() bool { return strings.Contains(logged.String(), "cannot") })
 					h.stop()
 				}
 			}

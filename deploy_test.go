@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/modeltest"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -179,7 +180,7 @@ func TestDeployedVolumeHoldsTheSnapshot(t *testing.T) {
 	if i < 0 {
 		t.Fatalf("got no emptyDir among %v", volumes)
 	}
-	if size, want := volumes[i].EmptyDir.SizeLimit, int64(10*2*len(fileContent(t, path))); size.Value() < want {
+	if size, want := volumes[i].EmptyDir.SizeLimit, int64(10*2*len(filetest.Read(t, path))); size.Value() < want {
 		t.Errorf("got a volume of %v, want at least %d octets", size, want)
 	}
 }

@@ -98,7 +98,7 @@ func runPair(t *testing.T, api *kubetest.Server, options string) (*kubernetes.Ku
 	h := newTestHeadlessFrom(t, "headless"+block)
 	h.start()
 	t.Cleanup(h.stop)
-	eventually(t, "both plugins have listed everything", func() bool { return h.Ready() && stock.APIConn.HasSynced() })
+	kubetest.Eventually(t, "both plugins have listed everything", func() bool { return h.Ready() && stock.APIConn.HasSynced() })
 	return stock, h
 }
 
@@ -361,7 +361,7 @@ func TestExternalNamesUntilSynced(t *testing.T) {
 		t.Errorf("a secondary server gets %v, want an SOA with serial 0 alone", m)
 	}
 	release()
-	eventually(t, "the name is answered", func() bool { return len(s.ask(t, "udp", "lb.default.example.org. A", 0).Answer) == 1 })
+	kubetest.Eventually(t, "the name is answered", func() bool { return len(s.ask(t, "udp", "lb.default.example.org. A", 0).Answer) == 1 })
 }
 
 func TestExternalSerialGrows(t *testing.T) {
@@ -379,7 +379,7 @@ func TestExternalSerialGrows(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "new", Namespace: "default"},
 		Spec:       corev1.ServiceSpec{ExternalIPs: []string{"192.0.2.90"}},
 	})
-	eventually(t, "the new name is answered", func() bool { return len(s.ask(t, "udp", "new.default.example.org. A", 0).Answer) == 1 })
+	kubetest.Eventually(t, "the new name is answered", func() bool { return len(s.ask(t, "udp", "new.default.example.org. A", 0).Answer) == 1 })
 	if after := serial(); int32(after-before) <= 0 {
 		t.Errorf("serial %d, then %d", before, after)
 	}

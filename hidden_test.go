@@ -5,11 +5,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
@@ -86,7 +88,7 @@ var hiddenOther = strings.Fields(`
 func hiddenServer(t *testing.T, objects, options string) (*wireServer, *Headless) {
 	t.Helper()
 	dir := t.TempDir()
-	writeBelow(t, dir, "a.yaml", objects)
+	filetest.Write(t, filepath.Join(dir, "a.yaml"), objects)
 	cfg, err := parseStanza(newController("headless cluster.local clusterset.local in-addr.arpa ip6.arpa {\nmanifests a.yaml\n" +
 		"multicluster clusterset.local\nzonal\nendpoint_pod_names\n" + options + "\n}"))
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
 
@@ -383,13 +384,13 @@ func TestHostileAPIServer(t *testing.T) {
 			h := watcher(t, "startup_timeout 0s", "endpoint "+server.URL)
 			h.start()
 			t.Cleanup(h.stop)
-			eventually(t, "each resource is asked for twice", func() bool { return requests.Load() >= int64(2*len(everyResource)) })
+			kubetest.Eventually(t, "each resource is asked for twice", func() bool { return requests.Load() >= int64(2*len(everyResource)) })
 			if got := says(h, "web A"); got != "SERVFAIL" {
 				t.Errorf("got %s, want SERVFAIL", got)
 			}
 			honest.Store(true)
 			server.CloseClientConnections()
-			eventually(t, "synced", h.Ready)
+			kubetest.Eventually(t, "synced", h.Ready)
 			checkWeb(t, h)
 			if err := h.index.Check(); err != nil {
 				t.Error(err)
@@ -411,11 +412,11 @@ func TestLargeListsLeaveNothing(t *testing.T) { // not parallel: it measures the
 	}
 	s.Compact() // else the stub keeps all changes
 	h := watching(t, s)
-	eventually(t, "synced", h.Ready)
+	kubetest.Eventually(t, "synced", h.Ready)
 	listed := s.Syncs(kube.Slices)
 	s.Fail(kubetest.ErrExpired)
-	eventually(t, "listed again", func() bool { return s.Syncs(kube.Slices) > listed })
-	eventually(t, "all are there", func() bool { return h.index.Counts().Endpoints == size+1 })
+	kubetest.Eventually(t, "listed again", func() bool { return s.Syncs(kube.Slices) > listed })
+	kubetest.Eventually(t, "all are there", func() bool { return h.index.Counts().Endpoints == size+1 })
 	checkWeb(t, h)
 
 	h, feeds := newWithoutSource(h.config)
@@ -436,12 +437,12 @@ func TestLargeListsLeaveNothing(t *testing.T) { // not parallel: it measures the
 		}
 	}
 	replace()
-	before := heap()
+	before := modeltest.HeapInUse()
 	for range 8 {
 		replace()
 	}
-	if after := heap(); after > before+16<<20 {
-		t.Errorf("the heap grew from %d to %d octets", before, after)
+	if after := modeltest.HeapInUse(); after > before+16<<20 {
+		t.Errorf("the heap grew from %.0f to %.0f octets", before, after)
 	}
 	checkWeb(t, h)
 	if err := h.index.Check(); err != nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/hostile"
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/metrictest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
@@ -81,21 +82,11 @@ func (s *server) dial(t testing.TB, network string) *dnstest.Conn {
 	return dnstest.NewConn(conn, network)
 }
 
-// heap returns the octets that are in use once all garbage is collected.
-func heap() uint64 {
-	var stats runtime.MemStats
-	runtime.GC()
-	runtime.GC() // what the first one finalised
-	runtime.ReadMemStats(&stats)
-	return stats.HeapAlloc
-}
-
 func TestHostilePackets(t *testing.T) { // not parallel: it counts panics and goroutines
 	s := hostileServer(t, "")
-	panics := metrictest.Values(t, "coredns_panics_total")[""]
+	panics := metrictest.Value(t, "coredns_panics_total")
 	udp, tcp := s.dial(t, "udp"), s.dial(t, "tcp")
-	var before uint64
-	threads := 0
+	before, threads := 0.0, 0
 	for round := range 4 {
 		for _, p := range slices.Concat(hostile.Packets(), hostile.Numbered()) {
 			for _, conn := range []*dnstest.Conn{udp, tcp} {
@@ -105,16 +96,16 @@ func TestHostilePackets(t *testing.T) { // not parallel: it counts panics and go
 			}
 		}
 		if round == 0 { // by now all pools and caches have what they keep
-			before, threads = heap(), runtime.NumGoroutine()
+			before, threads = modeltest.HeapInUse(), runtime.NumGoroutine()
 		}
 	}
-	if after := heap(); after > before+1<<20 {
-		t.Errorf("the heap grew from %d to %d octets", before, after)
+	if after := modeltest.HeapInUse(); after > before+1<<20 {
+		t.Errorf("the heap grew from %.0f to %.0f octets", before, after)
 	}
 	if n, stacks := goroutines(threads + 2); n > threads+2 {
 		t.Errorf("%d goroutines, %d before\n%s", n, threads, stacks)
 	}
-	if got := metrictest.Values(t, "coredns_panics_total")[""]; got != panics {
+	if got := metrictest.Value(t, "coredns_panics_total"); got != panics {
 		t.Errorf("%v panics", got-panics)
 	}
 }
@@ -162,7 +153,7 @@ func TestHostileConnections(t *testing.T) { // not parallel: it counts goroutine
 		}
 	}
 	answered()
-	before, used := runtime.NumGoroutine(), heap()
+	before, used := runtime.NumGoroutine(), modeltest.HeapInUse()
 	message := hostile.Query(hostile.InDefault("web-0", "web"), dns.TypeA)
 	whole := append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...)
 	stalls := [][]byte{{}, whole[:1], whole[:2], whole[:20], append(slices.Clone(whole), whole[:10]...), {0xff, 0xff, 0}, {0, 0, 0}}
@@ -201,8 +192,8 @@ func TestHostileConnections(t *testing.T) { // not parallel: it counts goroutine
 	if n, stacks := goroutines(before + 2); n > before+2 {
 		t.Errorf("%d goroutines, %d before\n%s", n, before, stacks)
 	}
-	if after := heap(); after > used+4<<20 {
-		t.Errorf("the heap grew from %d to %d octets", used, after)
+	if after := modeltest.HeapInUse(); after > used+4<<20 {
+		t.Errorf("the heap grew from %.0f to %.0f octets", used, after)
 	}
 }
 
@@ -328,7 +319,7 @@ func FuzzPacket(f *testing.F) {
 			conn := w.connect()
 			var reading sync.WaitGroup
 			reading.Go(func() { _, _ = io.Copy(io.Discard, conn) }) // it ends with the connection
-			_ = conn.SetDeadline(time.Now().Add(patience))          // a pipe
+			_ = conn.SetDeadline(time.Now().Add(kubetest.Patience)) // a pipe
 			if _, err := conn.Write(packet); err != nil {
 				t.Fatalf("over a connection: %x\n%v", packet, err)
 			}

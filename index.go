@@ -22,7 +22,7 @@ import (
 // source feeds the index.
 type source interface {
 	Start()
-	// Stop returns when the source has no goroutine, connection or watch any more.
+	// Stop returns when nothing feeds the index any more, and all connections are closed.
 	Stop()
 	// String names the source.
 	String() string
@@ -79,7 +79,7 @@ func newWithoutSource(cfg *config) (*Headless, *kube.Feeds) {
 	h.index, h.pods = index.New(cfg.hostnames, cfg.ignoreEmpty, cfg.hold), index.NewPods()
 	h.converter = &kube.Converter{
 		Namespaces: cfg.namespaces, PodNames: cfg.podNames, PodLabels: len(cfg.manifests) > 0,
-		Topologies: cfg.zonal, Skip: kube.CountSkipped,
+		Topologies: cfg.zonal,
 	}
 	namespaces, services, endpointSlices := sinksOf(h.index)
 	sinks := &kube.Sinks{

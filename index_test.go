@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
 )
@@ -22,9 +23,12 @@ func TestManifestsFillTheIndexAtStart(t *testing.T) {
 		{"everything", "", index.Counts{Namespaces: 1, Services: 1, Slices: 1, Endpoints: 1}},
 		{"noendpoints does not wait for slices", "noendpoints", index.Counts{Namespaces: 1, Services: 1, Slices: 0, Endpoints: 0}},
 		{"another namespace", "namespaces b", index.Counts{}},
+		{"labels that nothing has", "labels app=none", index.Counts{Namespaces: 1}},
+		{"labels that no Namespace has", "namespace_labels team=red", index.Counts{Services: 1, Slices: 1, Endpoints: 1}},
+		{"endpoints of headless Services", "endpoints headless", index.Counts{Namespaces: 1, Services: 1}},
 	} {
 		dir := t.TempDir()
-		writeBelow(t, dir, "a.yaml", webYAML+"---\n"+webSliceYAML)
+		filetest.Write(t, filepath.Join(dir, "a.yaml"), webYAML+"---\n"+webSliceYAML)
 		h := newTestHeadlessFrom(t, "headless cluster.local {\nmanifests "+filepath.Join(dir, "a.yaml")+"\n"+c.options+"\n}")
 		if got := h.index.Counts(); got != c.want || !h.Ready() {
 			t.Errorf("%s: %+v, ready %v, missing %q, want %+v", c.name, got, h.Ready(), h.listing.Missing(), c.want)
@@ -34,12 +38,12 @@ func TestManifestsFillTheIndexAtStart(t *testing.T) {
 
 func TestManifestReloadChangesTheIndex(t *testing.T) {
 	dir := t.TempDir()
-	writeBelow(t, dir, "a.yaml", webYAML)
+	filetest.Write(t, filepath.Join(dir, "a.yaml"), webYAML)
 	bubble.Test(t, func(t *testing.T) {
 		h := newTestHeadlessFrom(t, "headless cluster.local {\nmanifests "+filepath.Join(dir, "a.yaml")+"\n}")
 		h.start()
 		defer h.stop()
-		writeBelow(t, dir, "a.yaml", strings.ReplaceAll(webYAML, "web", "db"))
+		filetest.Write(t, filepath.Join(dir, "a.yaml"), strings.ReplaceAll(webYAML, "web", "db"))
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if got, want := h.index.ServiceKeys(), []model.Key{{Namespace: "a", Name: "db"}}; !slices.Equal(got, want) {
@@ -50,7 +54,7 @@ func TestManifestReloadChangesTheIndex(t *testing.T) {
 
 func TestRelativePathsAreBelowTheRoot(t *testing.T) {
 	dir := t.TempDir()
-	writeBelow(t, dir, "d/a.yaml", webYAML)
+	filetest.Write(t, filepath.Join(dir, "d/a.yaml"), webYAML)
 	for _, c := range []struct {
 		name, path, root string
 		services         int // -1: there is no such file

@@ -62,11 +62,11 @@ func TestMetricsOfHolds(t *testing.T) {
 	s := kubetest.NewWebServer(t)
 	h := watching(t, s, "hold 1m")
 	s.Delete(kubetest.Slice("web-a", "web", "10.0.0.1", "web-0")) // its Service stands, so its endpoint is held
-	eventually(t, "the endpoint is held", func() bool { return h.index.Holding().Now == 1 })
+	kubetest.Eventually(t, "the endpoint is held", func() bool { return h.index.Holding().Now == 1 })
 	s.Put(kubetest.Slice("web-b", "web", "10.0.0.1", "web-0"))
-	eventually(t, "the endpoint is listed again", func() bool { return h.index.Holding().Now == 0 })
+	kubetest.Eventually(t, "the endpoint is listed again", func() bool { return h.index.Holding().Now == 0 })
 	s.Delete(kubetest.Slice("web-b", "web", "10.0.0.1", "web-0"))
-	eventually(t, "the endpoint is held again", func() bool { return h.index.Holding().Now == 1 })
+	kubetest.Eventually(t, "the endpoint is held again", func() bool { return h.index.Holding().Now == 1 })
 	checkSamples(t, samples(t, collectorOf(h), "held_endpoints", "holds_total", "holds_ended_total"),
 		"held_endpoints 1",
 		"holds_total 2",
@@ -148,7 +148,7 @@ func TestMetricsOfNews(t *testing.T) {
 			t.Errorf("%s: got %v, and it was listed after %v", sample, got, began)
 		}
 	}
-	eventually(t, "a bookmark is an event", func() bool {
+	kubetest.Eventually(t, "a bookmark is an event", func() bool {
 		s.Bookmark(kube.Services)
 		return at(event, h, files).After(listed)
 	})
@@ -167,7 +167,7 @@ func TestMetricsOfNews(t *testing.T) {
 		t.Errorf("got %q while one plugin has no list, want %q", got, want)
 	}
 	release()
-	eventually(t, "all is listed", func() bool {
+	kubetest.Eventually(t, "all is listed", func() bool {
 		return !slices.ContainsFunc(samples(t, collectorOf(h, unlisted), "synced"), func(s string) bool { return strings.HasSuffix(s, " 0") })
 	})
 }

@@ -85,7 +85,7 @@ func exportedMetrics(t *testing.T) map[string]map[string]map[string]bool {
 	s := startServer(t, "cluster.local:0 clusterset.local:0 {\n"+bound+"prometheus 127.0.0.1:0\nheadless {\nendpoint "+api.URL+
 		"\nmulticluster clusterset.local\npods verified\nzonal\nsnapshot "+filepath.Join(t.TempDir(), "snapshot")+"\n}\n}\n"+
 		"example.org:0 {\n"+bound+"headless {\nmanifests examples testdata/cluster.yaml\n}\n}")
-	eventually(t, "every server block is synced", func() bool {
+	kubetest.Eventually(t, "every server block is synced", func() bool {
 		return !slices.ContainsFunc(running.all(), func(h *Headless) bool { return !h.isSynced() })
 	})
 	// What is counted only when it happens: a change that is dated, and objects that are left out.
@@ -96,7 +96,7 @@ func exportedMetrics(t *testing.T) map[string]map[string]map[string]bool {
 	orphan := kubetest.Slice("orphan", "", "10.0.0.3", "web-3")
 	orphan.Labels = nil
 	api.Put(dated, names, orphan)
-	eventually(t, "all of it has been seen", func() bool {
+	kubetest.Eventually(t, "all of it has been seen", func() bool {
 		seen := skips(t)
 		return seen["endpointslices fqdn"] > 0 && seen["endpointslices no_service"] > 0 &&
 			s.ask(t, "udp", "web-1.web.ns.svc.cluster.local. A", 0).Rcode == noError

@@ -61,10 +61,10 @@ func TestProgrammingLatencyIsOfChangesThatAWatchBrings(t *testing.T) { // not pa
 
 			unselected := kubetest.Service("web", "None")
 			s.Put(unselected)
-			eventually(t, "the Service has lost its selector", func() bool { return !h.index.ShownSpec(model.Key{Namespace: "ns", Name: "web"}).Selector })
+			kubetest.Eventually(t, "the Service has lost its selector", func() bool { return !h.index.ShownSpec(model.Key{Namespace: "ns", Name: "web"}).Selector })
 			s.Put(slice("web", "10.0.4.1"))
 			eventuallySays(t, h, "h.web A", "NOERROR 10.0.4.1")
-			eventually(t, "the change without a selector is observed", func() bool {
+			kubetest.Eventually(t, "the change without a selector is observed", func() bool {
 				return metrictest.Since(start, metrictest.Histogram(t, programmingMetric))["headless_without_selector"].Count == 2
 			})
 		})

@@ -35,15 +35,15 @@ func TestRequestsAreMeasured(t *testing.T) {
 			total := uint64(0)
 			for code, want := range tt.counts {
 				total += uint64(want)
-				eventually(t, "requests are counted", func() bool { return metrictest.Values(t, requestsMetric)[code+" "+host+" GET"] == want })
+				kubetest.Eventually(t, "requests are counted", func() bool { return metrictest.Values(t, requestsMetric)[code+" "+host+" GET"] == want })
 			}
-			eventually(t, "every request is measured", func() bool { return metrictest.Histogram(t, duration)[host+" GET"].Count == total })
+			kubetest.Eventually(t, "every request is measured", func() bool { return metrictest.Histogram(t, duration)[host+" GET"].Count == total })
 			if got := metrictest.Histogram(t, limiter)[host+" GET"].Count; got != tt.waited {
 				t.Errorf("%d requests waited for the rate limiter, want %d", got, tt.waited)
 			}
 			s.Refuse(http.StatusServiceUnavailable)
 			s.Cut()
-			eventually(t, "a refusal is counted", func() bool {
+			kubetest.Eventually(t, "a refusal is counted", func() bool {
 				return metrictest.Values(t, requestsMetric)["503 "+host+" GET"] > 0
 			})
 		})
@@ -56,7 +56,7 @@ func TestFailedRequestIsCounted(t *testing.T) {
 	s.Server.Close()
 	watching(t, s, "startup_timeout 0s")
 	host := strings.TrimPrefix(s.URL, "http://")
-	eventually(t, "an error is counted", func() bool {
+	kubetest.Eventually(t, "an error is counted", func() bool {
 		return metrictest.Values(t, requestsMetric)["<error> "+host+" GET"] > 0
 	})
 }

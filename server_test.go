@@ -319,7 +319,7 @@ func TestReloadsLeaveNothingBehind(t *testing.T) {
 	if n := settled(); n != 0 {
 		t.Errorf("%d plugins run after the end, want none", n)
 	}
-	eventually(t, "all connections closed", func() bool { return api.Conns.Load() == 0 })
+	kubetest.Eventually(t, "all connections closed", func() bool { return api.Conns.Load() == 0 })
 	if n, stacks := goroutines(before + 2); n > before+2 {
 		t.Errorf("%d goroutines after the end, %d before\n%s", n, before, stacks)
 	}

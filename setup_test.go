@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/snapshot"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -405,7 +406,7 @@ func TestSetupErrorsNameThePlugin(t *testing.T) {
 
 func TestSetupAddsThePlugin(t *testing.T) {
 	dir := t.TempDir()
-	writeBelow(t, dir, "d/a.yaml", webYAML)
+	filetest.Write(t, filepath.Join(dir, "d/a.yaml"), webYAML)
 	c := newController("headless cluster.local {\nmanifests d\n}")
 	cfg := dnsserver.GetConfig(c)
 	cfg.Root = dir

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"net"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"os"
@@ -16,10 +16,12 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/logtest"
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns/caddy"
 	_ "github.com/coredns/coredns/plugin/ready"
 	_ "github.com/coredns/coredns/plugin/root"
@@ -34,7 +36,7 @@ import (
 
 // FuzzSnapshotAnswers holds that what is served from a snapshot of any content can be sent.
 func FuzzSnapshotAnswers(f *testing.F) {
-	cfg, err := stanzaConfig("headless cluster.local clusterset.local {\nendpoint http://127.0.0.1:1\nmulticluster clusterset.local\nhostnames all\n" +
+	cfg, err := stanzaConfig("headless cluster.local clusterset.local {\nendpoint http://127.0.0.1:1\nmulticluster clusterset.local\nhostnames all\nhold 0s\n" +
 		"snapshot snapshot\n}")
 	if err != nil {
 		f.Fatal(err)
@@ -44,26 +46,35 @@ func FuzzSnapshotAnswers(f *testing.F) {
 		h.keeper = h.newKeeper(root)
 		return h
 	}
-	dir := f.TempDir()
-	h := newPlugin(dir)
-	for i, x := range h.indexes() {
-		x.PutNamespace(&model.Namespace{Key: model.KeyOf("", "ns")})
-		x.PutService(&model.Service{Key: model.KeyOf("ns", "web"), Kind: model.Headless, Ports: []model.Port{model.PortOf("http", "tcp", 80)}})
-		x.PutSlice(&model.Slice{Key: model.KeyOf("ns", "web-a"), Service: "web", Endpoints: []model.Endpoint{
-			{Addr: netip.MustParseAddr("10.0.0.1"), Name: []string{"web-0", "web-0.east"}[i], State: model.Ready},
-		}})
+	for seed := range uint64(6) {
+		h, r := newPlugin(f.TempDir()), rand.New(rand.NewPCG(seed, 8))
+		for i, x := range h.indexes() {
+			for _, name := range modeltest.Universe.Namespaces {
+				x.PutNamespace(&model.Namespace{Key: model.KeyOf("", name)})
+			}
+			for range 20 {
+				x.PutService(modeltest.RandomService(r))
+				if i == 0 { // those of ServiceImports have names of another form
+					x.PutSlice(modeltest.RandomSlice(r))
+				}
+			}
+		}
+		for resource, at := range h.clock {
+			at.Heard.Store(time.Now().UnixNano())
+			h.listing.Listed(resource)
+		}
+		h.keeper.Stop() // which writes it
+		if next := newPlugin(filepath.Dir(h.keeper.Path())); !loads(next) || next.index.Counts() != h.index.Counts() {
+			f.Fatalf("of %+v it reads %+v", h.index.Counts(), next.index.Counts())
+		}
+		f.Add(filetest.Read(f, h.keeper.Path()))
 	}
-	for resource := range h.clock {
-		h.listing.Listed(resource)
-	}
-	h.keeper.Stop() // which writes it
-	f.Add(fileContent(f, filepath.Join(dir, "snapshot")))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		if end := len(file) - crc32.Size; end >= 0 { // as a file that somebody has written
 			file = binary.BigEndian.AppendUint32(file[:end:end], crc32.Checksum(file[:end], crc32.MakeTable(crc32.Castagnoli)))
 		}
 		dir := t.TempDir()
-		putContent(t, filepath.Join(dir, "snapshot"), file)
+		filetest.Write(t, filepath.Join(dir, "snapshot"), file)
 		h := newPlugin(dir)
 		h.keeper.Load()
 		for _, zone := range cfg.zones {
@@ -123,7 +134,7 @@ func writeSnapshot(t testing.TB, s *kubetest.Server, path string, lines ...strin
 	t.Helper()
 	h := snapshotWatcher(t, s, path, lines...)
 	h.start()
-	eventually(t, "the cluster is listed", h.isSynced)
+	kubetest.Eventually(t, "the cluster is listed", h.isSynced)
 	h.stop()
 	if _, err := os.Stat(path); err != nil {
 		t.Fatal(err)
@@ -172,7 +183,7 @@ func TestSnapshotIsServedWithoutTheAPIServer(t *testing.T) {
 		}
 	}
 	release()
-	eventually(t, "the cluster is listed", second.isSynced)
+	kubetest.Eventually(t, "the cluster is listed", second.isSynced)
 	m := ask(t, second, "web-0.web.ns.svc.cluster.local. A", func(r *dns.Msg) { r.SetEdns0(1232, false) })
 	if code := extendedError(m); code != -1 || m.Answer[0].Header().Ttl != 30 {
 		t.Errorf("after the list: extended error %d, %s", code, m.Answer[0])
@@ -202,20 +213,21 @@ func checkSnapshotMetrics(t *testing.T, h *Headless, served int) {
 	}
 }
 
-func TestLatchIsConfirmedByBookmarks(t *testing.T) {
+func TestClockIsConfirmedByBookmarks(t *testing.T) {
 	t.Parallel()
 	api := kubetest.NewWebServer(t)
+	began := time.Now()
 	h := watching(t, api)
 	listed := time.Now()
-	if at := h.clock.Confirmed(); at.Before(listed.Add(-patience)) || at.After(listed) {
-		t.Errorf("after the lists: confirmed at %v, and it is %v", at, listed)
+	if at := h.clock.Confirmed(); at.Before(began) || at.After(listed) {
+		t.Errorf("after the lists: confirmed at %v, want between %v and %v", at, began, listed)
 	}
 	for _, resource := range everyResource {
 		heard := &h.clock[resource].Heard
 		if at := h.clock.Confirmed(); at.UnixNano() > heard.Load() {
 			t.Errorf("confirmed at %v, and of %s nothing has been heard since %v", at, resource, time.Unix(0, heard.Load()))
 		}
-		eventually(t, "a bookmark of "+resource+" is heard", func() bool {
+		kubetest.Eventually(t, "a bookmark of "+resource+" is heard", func() bool {
 			api.Bookmark(resource)
 			return heard.Load() > listed.UnixNano()
 		})
@@ -310,7 +322,7 @@ func TestSnapshotOfAnotherClusterIsNotServedForLong(t *testing.T) { // not paral
 			first := snapshotWatcher(t, apiOf(row.before), path)
 			first.api.Endpoint = api.URL // for the fingerprint: both clusters are reached in the same way
 			first.start()
-			eventually(t, "the cluster is listed", first.isSynced)
+			kubetest.Eventually(t, "the cluster is listed", first.isSynced)
 			first.stop()
 
 			releaseNamespaces, releaseOthers := api.Hold(kube.Namespaces), api.Hold(kube.Services, kube.Slices)
@@ -321,7 +333,7 @@ func TestSnapshotOfAnotherClusterIsNotServedForLong(t *testing.T) { // not paral
 			second.start()
 			checkWeb(t, second)
 			releaseNamespaces()
-			eventually(t, "the Namespaces are listed", func() bool { return !slices.Contains(second.listing.Missing(), kube.Namespaces) })
+			kubetest.Eventually(t, "the Namespaces are listed", func() bool { return !slices.Contains(second.listing.Missing(), kube.Namespaces) })
 			logged := log.String()
 			if second.Ready() != row.served {
 				t.Errorf("ready: %v, want %v", second.Ready(), row.served)
@@ -334,9 +346,65 @@ func TestSnapshotOfAnotherClusterIsNotServedForLong(t *testing.T) { // not paral
 				t.Errorf("got %s, served %v", got, row.served)
 			}
 			releaseOthers()
-			eventually(t, "the cluster is listed", second.isSynced)
+			kubetest.Eventually(t, "the cluster is listed", second.isSynced)
 			checkWeb(t, second)
 		})
+	}
+}
+
+// TestSnapshotIsOfOnePlugin: in a reload the old plugin leaves the file to the new one.
+func TestSnapshotIsOfOnePlugin(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "snapshot")
+	for _, c := range []struct {
+		name, other string
+		written     bool
+	}{
+		{"another plugin has the same file", path, false},
+		{"another plugin has another file", path + ".other", true},
+	} {
+		watchers := []*Headless{}
+		for _, p := range []string{path, c.other} {
+			h := watcher(t, "endpoint http://127.0.0.1:1", "snapshot "+p)
+			for resource := range h.clock {
+				h.listing.Listed(resource)
+			}
+			watchers = append(watchers, h)
+		}
+		running.add(watchers[1])
+		watchers[0].keeper.Stop()
+		running.remove(watchers[1])
+		if _, err := os.Stat(path); (err == nil) != c.written {
+			t.Errorf("%s: %v, want that it is written: %v", c.name, err, c.written)
+		}
+	}
+}
+
+// TestSnapshotThatIsRefusedIsNotServed: not even what was read before the fault was found.
+func TestSnapshotThatIsRefusedIsNotServed(t *testing.T) {
+	api := snapshotAPI(t, "one")
+	for _, c := range []struct {
+		name, line string
+		edit       func([]byte) []byte
+	}{
+		{"a flipped bit", "", func(b []byte) []byte { b[len(b)/2] ^= 4; return b }},
+		{"no end, under a checksum that is right", "", func(b []byte) []byte {
+			b = b[:len(b)-crc32.Size-3]
+			return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+		}},
+		{"another configuration", "zonal", func(b []byte) []byte { return b }},
+	} {
+		path := filepath.Join(t.TempDir(), "snapshot")
+		writeSnapshot(t, api, path)
+		filetest.Write(t, path, c.edit(filetest.Read(t, path)))
+		release := api.Hold(everyResource...)
+		h := snapshotWatcher(t, api, path, c.line)
+		h.start()
+		if got := says(h, "web A"); got != "SERVFAIL" {
+			t.Errorf("%s: web A: %s, want SERVFAIL", c.name, got)
+		}
+		release()
+		kubetest.Eventually(t, "the cluster is listed", h.isSynced)
+		checkWeb(t, h)
 	}
 }
 
@@ -359,7 +427,7 @@ func TestSnapshotGivesWayToLists(t *testing.T) {
 				t.Errorf("synced before %s are listed", everyResource[i])
 			}
 			releases[i]()
-			eventually(t, everyResource[i]+" are listed", func() bool { return !slices.Contains(h.listing.Missing(), everyResource[i]) })
+			kubetest.Eventually(t, everyResource[i]+" are listed", func() bool { return !slices.Contains(h.listing.Missing(), everyResource[i]) })
 		}
 		stop()
 		if !h.isSynced() {
@@ -367,17 +435,6 @@ func TestSnapshotGivesWayToLists(t *testing.T) {
 		}
 		h.stop()
 	}
-}
-
-// freeAddr returns an address of loopback that nobody listens on.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }() // nobody has connected
-	return l.Addr().String()
 }
 
 // readyStatus returns the status of the ready plugin at addr.
@@ -397,7 +454,7 @@ func readyStatus(t *testing.T, addr string) int {
 func TestServerWithSnapshot(t *testing.T) {
 	api := snapshotAPI(t, "one")
 	path := filepath.Join(t.TempDir(), "snapshot")
-	listen := freeAddr(t)
+	listen := dnstest.FreeAddr(t)
 	file := "cluster.local:0 {\n" + bound + "ready " + listen + "\ntransfer {\nto *\n}\nheadless {\nendpoint " + api.URL + "\nstartup_timeout 0s\nsnapshot " + path + "\n}\n}"
 	for _, c := range []struct {
 		name                    string
@@ -419,7 +476,7 @@ func TestServerWithSnapshot(t *testing.T) {
 			t.Errorf("%s: a transfer gets %s, want REFUSED", c.name, dns.RcodeToString[m.Rcode])
 		}
 		release()
-		eventually(t, "a transfer is given", func() bool { return s.ask(t, "tcp", "cluster.local. AXFR", 0).Rcode == dns.RcodeSuccess })
+		kubetest.Eventually(t, "a transfer is given", func() bool { return s.ask(t, "tcp", "cluster.local. AXFR", 0).Rcode == dns.RcodeSuccess })
 		if m := s.ask(t, "udp", web, 1232); len(m.Answer) != 1 || extendedError(m) != -1 {
 			t.Errorf("%s, after the list: got %s", c.name, m)
 		}
@@ -463,7 +520,7 @@ func TestReloadHandsTheSnapshotOver(t *testing.T) {
 		check("after a reload with the API server", reload(""), addr, -1)
 	}
 	api.Put(kubetest.Slice("web-a", "web", "10.0.0.9", "web-0"))
-	eventually(t, "the pod has its new address", func() bool {
+	kubetest.Eventually(t, "the pod has its new address", func() bool {
 		m := s.ask(t, "udp", "web-0.web.ns.svc.cluster.local. A", 1232)
 		return len(m.Answer) == 1 && m.Answer[0].(*dns.A).A.String() == "10.0.0.9"
 	})

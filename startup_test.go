@@ -71,7 +71,7 @@ func TestStartIsLogged(t *testing.T) { // not parallel: it captures the log
 			h.start()
 			defer h.stop()
 			want := strings.Join(c.want, "\n") + "\n"
-			eventually(t, "all is logged:\n"+want, func() bool {
+			kubetest.Eventually(t, "all is logged:\n"+want, func() bool {
 				return regexp.MustCompile(`after [0-9.]+m?s:`).ReplaceAllString(ownLines(logged), "after #:") == want
 			})
 		})
@@ -88,10 +88,10 @@ func TestSyncIsLoggedOnceItIsThere(t *testing.T) { // not parallel: it captures 
 		t.Errorf("before all is listed: got the log\n%s", got)
 	}
 	release()
-	eventually(t, "it is logged", func() bool { return strings.Contains(ownLines(logged), "\nsynced after ") })
+	kubetest.Eventually(t, "it is logged", func() bool { return strings.Contains(ownLines(logged), "\nsynced after ") })
 	s.End()
 	s.Compact()
-	eventually(t, "everything is listed again", func() bool { return s.Syncs(kube.Services) > 1 })
+	kubetest.Eventually(t, "everything is listed again", func() bool { return s.Syncs(kube.Services) > 1 })
 	h.stop()
 	if got := ownLines(logged); strings.Count(got, "\nsynced after ") != 1 {
 		t.Errorf("got the log\n%s\nwant one line of the sync", got)

@@ -116,7 +116,7 @@ func TestTransferIsRefused(t *testing.T) {
 		t.Errorf("while not synced: %s, want REFUSED", dns.RcodeToString[m.Rcode])
 	}
 	release()
-	eventually(t, "the zone is transferred", func() bool { return s.ask(t, "tcp", "cluster.local. AXFR", 0).Rcode == dns.RcodeSuccess })
+	kubetest.Eventually(t, "the zone is transferred", func() bool { return s.ask(t, "tcp", "cluster.local. AXFR", 0).Rcode == dns.RcodeSuccess })
 	if m := s.ask(t, "tcp", "svc.cluster.local. AXFR", 0); m.Rcode != dns.RcodeRefused {
 		t.Errorf("of a name that is no zone: %s, want REFUSED", dns.RcodeToString[m.Rcode])
 	}

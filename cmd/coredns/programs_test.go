@@ -53,7 +53,7 @@ func TestVariantAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := freeAddr(t)
+	addr := dnstest.FreeAddr(t)
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		t.Fatal(err)
@@ -76,6 +76,10 @@ func TestVariantAnswers(t *testing.T) {
 	case <-log.started:
 	case <-ended:
 		t.Fatalf("the server ended: %v\n%s", result, log.text.Bytes())
+	case <-time.After(5 * time.Minute):
+		_ = server.Process.Kill() // its log says what it was at
+		<-ended
+		t.Fatalf("the server does not say that it has started:\n%s", log.text.Bytes())
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -126,17 +130,4 @@ func (l *serverLog) Write(p []byte) (int, error) {
 		l.once.Do(func() { close(l.started) })
 	}
 	return n, err
-}
-
-// freeAddr returns an address of loopback that had no server a moment ago.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") // TCP has more ports in use than UDP
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
 }

@@ -1,6 +1,7 @@
 package dnstest
 
 import (
+	"net"
 	"sync"
 	"testing"
 
@@ -51,4 +52,15 @@ func Start(t testing.TB, s *dns.Server) error {
 		serving.Wait()
 	})
 	return nil
+}
+
+// FreeAddr returns an address of loopback that nobody listens on.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }() // nobody has connected
+	return l.Addr().String()
 }

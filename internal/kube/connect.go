@@ -99,7 +99,7 @@ func (a *Server) Dial(ctx context.Context, network, address string) (net.Conn, e
 	defer context.AfterFunc(a.ctx, cancel)()
 	conn, err := a.conns.DialContext(ctx, network, address)
 	if err == nil && a.ctx.Err() != nil {
-		_ = conn.Close() // stop has closed the others
+		_ = conn.Close() // Stop has closed the others
 		return nil, a.ctx.Err()
 	}
 	return conn, err

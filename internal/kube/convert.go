@@ -47,16 +47,25 @@ const (
 )
 
 // Converter turns API objects into what the index keeps of them. Its methods never fail: what is
-// malformed is left out and reported to Skip.
+// malformed is left out and counted.
 type Converter struct {
-	Namespaces []string // the namespaces to serve; empty: all
-	PodNames   bool     // endpoint_pod_names: an endpoint without a hostname is named after its pod
-	PodLabels  bool     // the labels of Pods are kept
-	Topologies bool     // the topology zones of endpoints are kept
-	Skip       func(resource string, r Flaw)
+	Namespaces []string                      // the namespaces to serve; empty: all
+	PodNames   bool                          // endpoint_pod_names: an endpoint without a hostname is named after its pod
+	PodLabels  bool                          // the labels of Pods are kept
+	Topologies bool                          // the topology zones of endpoints are kept
+	skip       func(resource string, r Flaw) // for tests; nil: CountSkipped
 	// cluster is the UID of the Namespace kube-system, which is that of the cluster; nil while it
 	// is not known.
 	cluster atomic.Pointer[string]
+}
+
+// report counts what is left out of a resource.
+func (c *Converter) report(resource string, r Flaw) {
+	if c.skip != nil {
+		c.skip(resource, r)
+		return
+	}
+	CountSkipped(resource, r)
 }
 
 // ClusterUID returns what identifies the cluster, or "" while that is not known.
@@ -81,7 +90,7 @@ func (c *Converter) service(svc *corev1.Service) (spec *model.Service, ok bool) 
 		return nil, false
 	}
 	if !model.ValidLabel(svc.Name) || !model.ValidLabel(svc.Namespace) {
-		c.Skip(Services, badName)
+		c.report(Services, badName)
 		return nil, false
 	}
 	spec = &model.Service{Key: model.KeyOf(svc.Namespace, svc.Name), Selector: len(svc.Spec.Selector) > 0}
@@ -105,7 +114,7 @@ func (c *Converter) service(svc *corev1.Service) (spec *model.Service, ok bool) 
 	spec.External = c.external(svc)
 	if word, ok := svc.Annotations[HostnamesAnnotation]; ok {
 		if spec.Policy, ok = model.ParsePolicy(word); !ok {
-			c.Skip(Services, badAnnotation)
+			c.report(Services, badAnnotation)
 		}
 	}
 	return spec, true
@@ -166,7 +175,7 @@ func (c *Converter) pod(pod *corev1.Pod) (spec *model.Pod, ok bool) {
 func (c *Converter) externalName(name string) string {
 	target, ok := model.ParseTarget(name)
 	if !ok {
-		c.Skip(Services, badName)
+		c.report(Services, badName)
 	}
 	return target
 }
@@ -189,7 +198,7 @@ func (c *Converter) importedSlice(es *wireSlice) (spec *model.Slice, ok bool) {
 		return nil, false
 	}
 	if !model.ValidLabel(cluster) {
-		c.Skip(Slices, badName)
+		c.report(Slices, badName)
 		return nil, false
 	}
 	if spec, ok = c.sliceOf(es, service); !ok {
@@ -206,23 +215,23 @@ func (c *Converter) importedSlice(es *wireSlice) (spec *model.Slice, ok bool) {
 // sliceOf converts an EndpointSlice of a Service. ok is false for one without a name.
 func (c *Converter) sliceOf(es *wireSlice, service string) (spec *model.Slice, ok bool) {
 	if es.Name == "" {
-		c.Skip(Slices, badName)
+		c.report(Slices, badName)
 		return nil, false
 	}
 	spec = &model.Slice{Key: model.KeyOf(es.Namespace, es.Name)}
 	switch {
 	case service == "":
 		if es.Labels[mcsv1alpha1.LabelServiceName] == "" {
-			c.Skip(Slices, noService)
+			c.report(Slices, noService)
 		}
 		return spec, true
 	case !model.ValidLabel(service): // which no Service can be called
-		c.Skip(Slices, badName)
+		c.report(Slices, badName)
 		return spec, true
 	}
 	spec.Service = model.Intern(service)
 	if es.addressType == discoveryv1.AddressTypeFQDN {
-		c.Skip(Slices, fqdnSlice)
+		c.report(Slices, fqdnSlice)
 		return spec, true
 	}
 	for _, p := range limited(c, Slices, es.ports, MaxPorts) {
@@ -237,7 +246,7 @@ func (c *Converter) sliceOf(es *wireSlice, service string) (spec *model.Slice, o
 	for i := range es.endpoints {
 		e := &es.endpoints[i]
 		if len(spec.Endpoints) == MaxAddresses {
-			c.Skip(Slices, beyondLimit)
+			c.report(Slices, beyondLimit)
 			return spec, true
 		}
 		if !e.further {
@@ -281,7 +290,7 @@ func (c *Converter) hostname(es *wireSlice, e *wireEndpoint) (name string, podNa
 		if name, ok := model.FoldedLabel(hostname); ok {
 			return name, false
 		}
-		c.Skip(Slices, badName)
+		c.report(Slices, badName)
 	}
 	if c.PodNames {
 		if name := es.podName(e); model.ValidLabel(name) {
@@ -298,7 +307,7 @@ func (c *Converter) zone(es *wireSlice, e *wireEndpoint) string {
 	}
 	zone := es.text(e.zone)
 	if len(zone) > model.MaxName {
-		c.Skip(Slices, badName)
+		c.report(Slices, badName)
 		return ""
 	}
 	return strings.ToLower(string(zone))
@@ -312,12 +321,12 @@ func (c *Converter) port(ports []model.Port, resource, name string, proto corev1
 	}
 	protoLabel, ok := model.FoldedLabel(string(proto))
 	if number < 1 || number > 65535 || !ok || len(proto) > model.MaxPortName {
-		c.Skip(resource, badPort)
+		c.report(resource, badPort)
 		return ports
 	}
 	label, ok := model.FoldedLabel(name)
 	if name != "" && !ok || len(name) > model.MaxPortName {
-		c.Skip(resource, badName)
+		c.report(resource, badName)
 		label = ""
 	}
 	return append(ports, model.PortOf(label, protoLabel, uint16(number)))
@@ -343,7 +352,7 @@ func (c *Converter) addr(resource, text string) (netip.Addr, bool) {
 // usable returns addr as it is kept.
 func (c *Converter) usable(resource string, addr netip.Addr) (netip.Addr, bool) {
 	if !addr.IsValid() || addr.Zone() != "" {
-		c.Skip(resource, badAddress)
+		c.report(resource, badAddress)
 		return netip.Addr{}, false
 	}
 	return addr.Unmap(), true
@@ -354,7 +363,7 @@ func limited[E any](c *Converter, resource string, s []E, most int) []E {
 	if len(s) <= most {
 		return s
 	}
-	c.Skip(resource, beyondLimit)
+	c.report(resource, beyondLimit)
 	return s[:most]
 }
 

@@ -183,7 +183,7 @@ func TestConvertService(t *testing.T) {
 		{"an ExternalName that is too long", `type: ExternalName, externalName: ` + name253 + "a", "external", "services name"},
 	} {
 		var skips convertSkips
-		conv := &Converter{Skip: skips.add}
+		conv := &Converter{skip: skips.add}
 		svc := convertYAML[corev1.Service](t, "{metadata: {namespace: ns, name: web}, spec: {"+c.spec+"}}")
 		before := svc.DeepCopy()
 		got, ok := conv.service(svc)
@@ -229,7 +229,7 @@ func TestConvertServiceMetadata(t *testing.T) {
 		{"a namespace with a dot", nil, `namespace: a.b, name: web`, "not served", "services name"},
 	} {
 		var skips convertSkips
-		conv := &Converter{Namespaces: c.namespaces, Skip: skips.add}
+		conv := &Converter{Namespaces: c.namespaces, skip: skips.add}
 		got, ok := conv.service(convertYAML[corev1.Service](t, "{metadata: {"+c.metadata+"}, spec: {clusterIP: None}}"))
 		if text := convertedService(got); text != c.want || ok != (got != nil) || skips.String() != c.skipped {
 			t.Errorf("%s: %s\ngot  %q, %v, skipped %q\nwant %q, skipped %q", c.name, c.metadata, text, ok, &skips, c.want, c.skipped)
@@ -322,7 +322,7 @@ func TestConvertSlice(t *testing.T) {
 		},
 	} {
 		var skips convertSkips
-		conv := &Converter{Skip: skips.add}
+		conv := &Converter{skip: skips.add}
 		es := convertYAML[discoveryv1.EndpointSlice](t, "{"+label+c.slice+"}")
 		before := es.DeepCopy()
 		got, ok := conv.slice(mustWire(es))
@@ -354,7 +354,7 @@ func TestConvertSliceMetadata(t *testing.T) {
 		{"a namespace that is not served", []string{"other"}, `namespace: ns, name: web-1`, "not served", ""},
 	} {
 		var skips convertSkips
-		conv := &Converter{Namespaces: c.namespaces, Skip: skips.add}
+		conv := &Converter{Namespaces: c.namespaces, skip: skips.add}
 		got, ok := conv.slice(mustWire(convertYAML[discoveryv1.EndpointSlice](t, "{metadata: {"+c.metadata+"}, endpoints: [{addresses: [10.0.0.1]}]}")))
 		if text := convertedSlice(got); text != c.want || ok != (got != nil) || skips.String() != c.skipped {
 			t.Errorf("%s: %s\ngot  %q, %v, skipped %q\nwant %q, skipped %q", c.name, c.metadata, text, ok, &skips, c.want, c.skipped)
@@ -411,7 +411,7 @@ func TestConvertSliceWithPodNames(t *testing.T) {
 		{"a pod listed twice", `{addresses: [10.0.0.1], targetRef: {name: a}}, {addresses: [10.0.0.1], targetRef: {name: a}}`, "web; a pod 10.0.0.1 ready", ""},
 	} {
 		var skips convertSkips
-		conv := &Converter{PodNames: true, Skip: skips.add}
+		conv := &Converter{PodNames: true, skip: skips.add}
 		got, ok := conv.slice(mustWire(convertYAML[discoveryv1.EndpointSlice](t, `{metadata: {namespace: ns, name: web-1, labels: {kubernetes.io/service-name: web}}, endpoints: [`+c.endpoints+`]}`)))
 		if text := convertedSlice(got); text != c.want || !ok || skips.String() != c.skipped {
 			t.Errorf("%s: %s\ngot  %q, %v, skipped %q\nwant %q, true, skipped %q", c.name, c.endpoints, text, ok, &skips, c.want, c.skipped)
@@ -526,7 +526,7 @@ func FuzzSlice(f *testing.F) {
 		}
 		for _, es := range from {
 			before := es.DeepCopy()
-			conv := &Converter{PodNames: podNames, Skip: func(string, Flaw) {}}
+			conv := &Converter{PodNames: podNames, skip: func(string, Flaw) {}}
 			spec, ok := conv.slice(mustWire(es))
 			if ok != (es.Name != "") {
 				t.Fatalf("%+v is served: %v", es, ok)

@@ -16,7 +16,7 @@ type ending uint8
 
 const (
 	closed       ending = iota // the server ended the watch, as it does after some minutes
-	silent                     // nothing came for maxSilence, which need not mean that something is wrong
+	silent                     // nothing came for MaxSilence, which need not mean that something is wrong
 	refused                    // nobody accepts connections
 	unresolved                 // the server's name has no address
 	timedOut                   // nothing came back in time
@@ -59,6 +59,7 @@ var ends = [...]struct {
 // watch that the server ended.
 func classify(err error) ending {
 	var status apierrors.APIStatus
+	var unexpected *apierrors.UnexpectedObjectError
 	var certificate *tls.CertificateVerificationError
 	var name *net.DNSError
 	var network net.Error
@@ -67,19 +68,17 @@ func classify(err error) ending {
 		return closed
 	case isVersionUnavailable(err):
 		return expired
-	case errors.As(err, &status):
-		switch code := status.Status().Code; {
-		case code == http.StatusUnprocessableEntity:
-			return unsupported
-		case code == http.StatusUnauthorized:
-			return unauthorized
-		case code == http.StatusForbidden:
-			return forbidden
-		case code == http.StatusNotFound:
-			return absent
-		case code >= http.StatusInternalServerError:
-			return failing
-		}
+	case apierrors.IsInvalid(err):
+		return unsupported
+	case apierrors.IsUnauthorized(err):
+		return unauthorized
+	case apierrors.IsForbidden(err):
+		return forbidden
+	case apierrors.IsNotFound(err):
+		return absent
+	case errors.As(err, &status) && status.Status().Code >= http.StatusInternalServerError:
+		return failing
+	case errors.As(err, &status) || errors.As(err, &unexpected):
 		return rejected
 	case errors.Is(err, errSilent):
 		return silent

@@ -6,11 +6,15 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"slices"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 )
@@ -58,6 +62,37 @@ func TestAdvice(t *testing.T) {
 		l.access = c.access
 		if got := l.advice(classify(fmt.Errorf("wrapped: %w", c.err))); got != c.want {
 			t.Errorf("%v: got %q, want %q", c.err, got, c.want)
+		}
+	}
+}
+
+func TestEndings(t *testing.T) {
+	status := func(reason metav1.StatusReason, code int32) error {
+		return &apierrors.StatusError{ErrStatus: metav1.Status{Reason: reason, Code: code}}
+	}
+	for _, c := range []struct {
+		name string
+		err  error
+		want ending
+	}{
+		{"nothing is wrong", nil, closed},
+		{"nothing is said", errSilent, silent},
+		{"the connection breaks", io.ErrUnexpectedEOF, broken},
+		{"an error event without a Status", apierrors.FromObject(&corev1.Pod{}), rejected},
+		{"a version that is forgotten", apierrors.NewResourceExpired(""), expired},
+		{"a version that is gone", status(metav1.StatusReasonGone, http.StatusGone), expired},
+		{"no streamed lists", status(metav1.StatusReasonInvalid, http.StatusUnprocessableEntity), unsupported},
+		{"a reason without a code", status(metav1.StatusReasonForbidden, 0), forbidden},
+		{"a code without a reason", status("", http.StatusUnauthorized), unauthorized},
+		{"no such resource", status(metav1.StatusReasonNotFound, http.StatusNotFound), absent},
+		{"a fault of the server", apierrors.NewInternalError(errors.New("oops")), failing},
+		{"a fault of ours", apierrors.NewBadRequest(""), rejected},
+	} {
+		if got := classify(c.err); got != c.want {
+			t.Errorf("%s: %+v, want %+v", c.name, ends[got], ends[c.want])
+		}
+		if !slices.Contains(WatchEnds, ends[c.want].metric) {
+			t.Errorf("%s: metrics do not know %q", c.name, ends[c.want].metric)
 		}
 	}
 }

@@ -59,6 +59,7 @@ type Sinks struct {
 type Feeds struct {
 	Listing   *Listing // of the resources
 	Clock     Clock    // of the resources
+	converter *Converter
 	selection Selection
 	stores    map[string]cache.TransformingStore
 }
@@ -66,7 +67,7 @@ type Feeds struct {
 // NewFeeds returns feeds of the objects that selection asks for. c converts them, and sinks take what
 // c makes of them.
 func NewFeeds(c *Converter, selection Selection, sinks *Sinks) *Feeds {
-	f := &Feeds{selection: selection, stores: make(map[string]cache.TransformingStore)}
+	f := &Feeds{converter: c, selection: selection, stores: make(map[string]cache.TransformingStore)}
 	addStore(f, &store[*corev1.Namespace, *model.Namespace]{
 		resource: Namespaces, convert: c.namespace, sink: sinks.Namespaces,
 	})
@@ -75,7 +76,7 @@ func NewFeeds(c *Converter, selection Selection, sinks *Sinks) *Feeds {
 	})
 	addStore(f, &store[*wireSlice, *model.Slice]{
 		resource: Slices, adapt: wireSliceOf, convert: c.slice, sink: sinks.Slices,
-		brought: newProgramming(sinks.Kind, c.Skip).put,
+		brought: newProgramming(sinks.Kind, c.report).put,
 	})
 	addStore(f, &store[*corev1.Pod, *model.Pod]{resource: Pods, convert: c.pod, sink: sinks.Pods})
 	addStore(f, &store[*mcsv1alpha1.ServiceImport, *model.Service]{
@@ -205,7 +206,7 @@ func (s *store[O, S]) slim(obj any) (spec S, ok bool) {
 	if o, ok := s.object(obj); ok {
 		return s.convert(o)
 	}
-	CountSkipped(s.resource, unexpected)
+	s.feeds.converter.report(s.resource, unexpected)
 	return spec, false
 }
 

@@ -103,7 +103,8 @@ func isList(list runtime.Object) bool {
 	return err == nil && m.GetResourceVersion() != ""
 }
 
-// watch implements cache.WatchFuncWithContext.
+// watch implements cache.WatchFuncWithContext. It asks again, as long as that may help: a reflector
+// would list everything after most failures.
 func (l *listWatch) watch(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
 	l.ended()
 	isList := o.SendInitialEvents != nil && *o.SendInitialEvents

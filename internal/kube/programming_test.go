@@ -20,7 +20,7 @@ func TestProgrammingLatencyOfAChange(t *testing.T) { // not parallel: it reads m
 	now := start.Add(time.Hour)
 	x := index.New(model.HostnamesReady, false, 0)
 	skipped := 0
-	c := &Converter{Skip: func(string, Flaw) { skipped++ }}
+	c := &Converter{skip: func(string, Flaw) { skipped++ }}
 	x.PutNamespace(&model.Namespace{Key: model.Key{Name: "ns"}})
 	for _, svc := range []*corev1.Service{
 		kubetest.Service("byhand", "None"), kubetest.WithSelector(kubetest.Service("web", "None")), kubetest.WithSelector(kubetest.Service("db", "10.96.0.1")),
@@ -30,7 +30,7 @@ func TestProgrammingLatencyOfAChange(t *testing.T) { // not parallel: it reads m
 		x.PutService(spec)
 	}
 	kind := func(key model.Key) string { return x.ShownSpec(key).MetricKind() }
-	p := &programming{kind: kind, since: start, now: func() time.Time { return now }, skip: c.Skip}
+	p := &programming{kind: kind, since: start, now: func() time.Time { return now }, skip: c.report}
 	for _, tt := range []struct {
 		name, service, trigger string
 		kind                   string // "": nothing is observed

@@ -2,8 +2,8 @@
 // package model has it, to sinks.
 //
 // A Server lists and watches what Feeds ask for, resource by resource. A Converter reduces each
-// object as it arrives, leaves out and counts what is malformed, and keeps nothing. Package
-// manifests feeds the same Feeds from files.
+// object as it arrives, leaves out and counts what is malformed, and keeps nothing but the cluster's
+// UID. Package manifests feeds the same Feeds from files.
 package kube
 
 import (
@@ -65,12 +65,11 @@ const runningPods = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=
 
 // Server is the source that watches an API server.
 type Server struct {
-	config     *rest.Config
 	url        string // without credentials
 	access     access
 	conns      *connrotation.Dialer
 	reflectors []*cache.Reflector
-	ctx        context.Context // ends with stop
+	ctx        context.Context // ends with Stop
 	cancel     context.CancelFunc
 	running    sync.WaitGroup
 }
@@ -87,7 +86,7 @@ func NewServer(o *Options, userAgent string, feeds *Feeds, log clog.P) (*Server,
 		return nil, fmt.Errorf("cannot configure the Kubernetes client: %w", err)
 	}
 	a := &Server{
-		config: rc, url: server.Scheme + "://" + server.Host, access: o.access(),
+		url: server.Scheme + "://" + server.Host, access: o.access(),
 		conns: connrotation.NewDialer(o.dial),
 	}
 	a.ctx, a.cancel = context.WithCancel(klog.NewContext(context.Background(), logr.Discard()))
@@ -98,7 +97,7 @@ func NewServer(o *Options, userAgent string, feeds *Feeds, log clog.P) (*Server,
 	}
 	var failed []error
 	for _, resource := range feeds.asked() {
-		failed = append(failed, a.reflect(resource, transport, feeds, log))
+		failed = append(failed, a.reflect(resource, rc, transport, feeds, log))
 	}
 	if err := errors.Join(failed...); err != nil {
 		return nil, fmt.Errorf("cannot make a Kubernetes client: %w", err)
@@ -107,8 +106,10 @@ func NewServer(o *Options, userAgent string, feeds *Feeds, log clog.P) (*Server,
 }
 
 // reflect adds the reflector of a resource.
-func (a *Server) reflect(resource string, transport http.RoundTripper, feeds *Feeds, log clog.P) error {
-	l, err := newListWatch(resource, a.config, transport)
+func (a *Server) reflect(resource string, rc *rest.Config, transport http.RoundTripper, feeds *Feeds,
+	log clog.P,
+) error {
+	l, err := newListWatch(resource, rc, transport)
 	if err != nil {
 		return err
 	}
@@ -123,12 +124,12 @@ func (a *Server) reflect(resource string, transport http.RoundTripper, feeds *Fe
 	return nil
 }
 
-// String implements source.
+// String names the server, and where its address stands.
 func (a *Server) String() string {
 	return fmt.Sprintf("the API server %s, by %s", a.url, a.access.address)
 }
 
-// Start runs the reflectors until stop.
+// Start runs the reflectors until Stop.
 func (a *Server) Start() {
 	for _, r := range a.reflectors {
 		a.running.Go(func() { r.RunWithContext(a.ctx) })

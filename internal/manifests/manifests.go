@@ -64,7 +64,7 @@ type Source struct {
 	// stamp identifies the versions of the files that were read last.
 	stamp string
 
-	ctx     context.Context // ends with stop
+	ctx     context.Context // ends with Stop
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
@@ -226,7 +226,7 @@ func decodeManifests(files []string) ([]runtime.Object, error) {
 		if err != nil {
 			return nil, err
 		}
-		found, err := Decode(content)
+		found, err := decode(content)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
@@ -333,9 +333,9 @@ func labelled(ns *corev1.Namespace) *corev1.Namespace {
 	return ns
 }
 
-// Decode returns the objects in a file, those in lists one by one. An object of an unknown kind is
+// decode returns the objects in a file, those in lists one by one. An object of an unknown kind is
 // a nil Object. Errors name the document and the line.
-func Decode(content []byte) ([]runtime.Object, error) {
+func decode(content []byte) ([]runtime.Object, error) {
 	var objects []runtime.Object
 	// The YAML that Kubernetes reads is that of this version of the library.
 	documents := yaml2.NewDecoder(bytes.NewReader(content))

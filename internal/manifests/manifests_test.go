@@ -48,7 +48,7 @@ func recorder[S interface{ ID() model.Key }](f *manifestFeeds, list *[]string, f
 // newManifestFeeds returns one that takes what selection selects.
 func newManifestFeeds(selection kube.Selection) *manifestFeeds {
 	f := new(manifestFeeds)
-	f.Feeds = kube.NewFeeds(&kube.Converter{Skip: kube.CountSkipped}, selection, &kube.Sinks{
+	f.Feeds = kube.NewFeeds(new(kube.Converter), selection, &kube.Sinks{
 		Namespaces: recorder(f, &f.lists[0], func(ns *model.Namespace) string { return ns.Name }),
 		Services: recorder(f, &f.lists[1], func(svc *model.Service) string {
 			text := svc.Namespace + "/" + svc.Name
@@ -438,7 +438,7 @@ func TestManifestsAreReadWholeOrRefused(t *testing.T) {
 		{"text behind a JSON object", web + "\nkind: EndpointSlice\n", 2},
 		{"a bracket too much", web + "}\n", 2},
 	} {
-		objects, err := Decode([]byte(c.content))
+		objects, err := decode([]byte(c.content))
 		if err == nil && len(objects) != c.objects {
 			t.Errorf("%s:\n%s\n%d objects and no error, want %d or an error", c.name, c.content, len(objects), c.objects)
 		}
@@ -644,7 +644,7 @@ func FuzzManifests(f *testing.F) {
 		f.Add([]byte(content))
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		objects, err := Decode(content)
+		objects, err := decode(content)
 		if err == nil {
 			sorted(newManifestFeeds(kube.Selection{}).Feeds, objects)
 			return

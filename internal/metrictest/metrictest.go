@@ -20,6 +20,16 @@ func Values(t testing.TB, name string) map[string]float64 {
 	return values
 }
 
+// Value returns the value of a counter without labels, which has to be there.
+func Value(t testing.TB, name string) float64 {
+	t.Helper()
+	value, ok := Values(t, name)[""]
+	if !ok {
+		t.Fatalf("there is no metric %s", name)
+	}
+	return value
+}
+
 // Observed is what one series of a histogram has observed.
 type Observed struct {
 	Count uint64

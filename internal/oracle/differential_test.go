@@ -346,7 +346,7 @@ func (p *pair) settle() {
 	}
 	eventually := func(what string, want bool) {
 		p.t.Helper()
-		const patience = 10 * time.Second
+		const patience = time.Minute
 		for began := time.Now(); ; time.Sleep(200 * time.Microsecond) {
 			missing := ""
 			for _, h := range p.watching {

@@ -23,6 +23,7 @@ import (
 
 	_ "github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/coredns/caddy"
@@ -802,7 +803,7 @@ func serveSearchLists(t *testing.T, folder string) {
 			outcomes[resolver][plugin] = make(map[string]string)
 		}
 		for list, domains := range searchLists {
-			writeFile(t, filepath.Join(etc, "resolv.conf"), "nameserver "+addr+"\nsearch "+domains+"\noptions ndots:5\n")
+			filetest.Write(t, filepath.Join(etc, "resolv.conf"), "nameserver "+addr+"\nsearch "+domains+"\noptions ndots:5\n")
 			var names []string
 			for _, l := range searchLookups {
 				if l.list == list {
@@ -820,14 +821,14 @@ func serveSearchLists(t *testing.T, folder string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, filepath.Join(folder, outcomesFile), string(content))
+	filetest.Write(t, filepath.Join(folder, outcomesFile), string(content))
 }
 
 // isolate makes etc the folder /etc of this process and those that it starts, and brings the loopback up.
 func isolate(t *testing.T, etc string) error {
 	t.Helper()
-	writeFile(t, filepath.Join(etc, "nsswitch.conf"), "hosts: files dns\n")
-	writeFile(t, filepath.Join(etc, "hosts"), "")
+	filetest.Write(t, filepath.Join(etc, "nsswitch.conf"), "hosts: files dns\n")
+	filetest.Write(t, filepath.Join(etc, "hosts"), "")
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("making mounts private: %w", err)
 	}
@@ -854,18 +855,11 @@ func isolate(t *testing.T, etc string) error {
 	return nil
 }
 
-func writeFile(t *testing.T, file, content string) {
-	t.Helper()
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // putSearchObjects puts the objects of the test, and the namespaces that they are in, on the API server.
 func putSearchObjects(t *testing.T, api *kubetest.Server) {
 	t.Helper()
 	more := filepath.Join(t.TempDir(), "more.yaml")
-	writeFile(t, more, searchObjects)
+	filetest.Write(t, more, searchObjects)
 	objects, err := manifests.Read("../../testdata/cluster.yaml", "../../testdata/imports.yaml", more)
 	if err != nil {
 		t.Fatal(err)

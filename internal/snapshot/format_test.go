@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
@@ -24,7 +25,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// newKnowledge returns contents without anything in them, with the index of multicluster zones.
+// newKnowledge returns one without anything in it, with the index of multicluster zones.
 func newKnowledge() Knowledge {
 	return Knowledge{[]*index.Index{index.New(model.HostnamesReady, false, 0), index.New(model.HostnamesReady, false, 0)}, index.NewPods()}
 }
@@ -46,15 +47,6 @@ func snapshotOf(t testing.TB, c Knowledge) []byte {
 	return b.Bytes()
 }
 
-func readFile(t testing.TB, path string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 func modTime(t testing.TB, path string) time.Time {
 	t.Helper()
 	stat, err := os.Stat(path)
@@ -62,13 +54,6 @@ func modTime(t testing.TB, path string) time.Time {
 		t.Fatal(err)
 	}
 	return stat.ModTime()
-}
-
-func putFile(t testing.TB, path string, content []byte) {
-	t.Helper()
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // sealed returns the snapshot of these values, with the right checksum.
@@ -133,7 +118,7 @@ func portTexts(ports []model.Port) (texts []string) {
 	return texts
 }
 
-// randomKnowledge returns contents after a random history, some endpoints of which are held.
+// randomKnowledge returns one after a random history, some endpoints of which are held.
 func randomKnowledge(r *rand.Rand) Knowledge {
 	x, imports := index.New(model.HostnamesReady, false, time.Hour), index.New(model.HostnamesReady, false, 0)
 	c := Knowledge{[]*index.Index{x, imports}, index.NewPods()}
@@ -478,7 +463,7 @@ func BenchmarkSnapshot(b *testing.B) {
 		for b.Loop() {
 			write(b)
 		}
-		b.ReportMetric(float64(len(readFile(b, path)))/1e6, "file-MB")
+		b.ReportMetric(float64(len(filetest.Read(b, path)))/1e6, "file-MB")
 		b.ReportMetric(heapPeak(func() { write(b) })/1e6, "peak-MB")
 	})
 	b.Run("read", func(b *testing.B) {

@@ -53,7 +53,7 @@ type Keeper struct {
 	written  uint64 // the version then
 	failure  string // why it cannot be written, as logged last
 
-	ctx     context.Context // ends with stop
+	ctx     context.Context // ends with Stop
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
@@ -124,7 +124,7 @@ func (k *Keeper) Listed() {
 
 // removeAbandoned removes the drafts of processes that were killed.
 func (k *Keeper) removeAbandoned() {
-	files, _ := os.ReadDir(filepath.Dir(k.config.Path)) // whether it can be read says load
+	files, _ := os.ReadDir(filepath.Dir(k.config.Path)) // whether it can be read says Load
 	for _, f := range files {
 		draft, ok := strings.CutPrefix(f.Name(), filepath.Base(k.config.Path)+".")
 		if info, err := f.Info(); ok && err == nil && len(draft) == 16+len(draftEnd) &&

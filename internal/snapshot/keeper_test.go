@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/logtest"
 	"github.com/coredns-headless/headless/internal/model"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
@@ -182,7 +183,7 @@ func TestSnapshotFaultsOfWriting(t *testing.T) { // not parallel: it reads count
 			if err := os.RemoveAll(filepath.Dir(path)); err != nil {
 				t.Fatal(err)
 			}
-			putFile(t, filepath.Dir(path), nil)
+			filetest.Write(t, filepath.Dir(path), "")
 		}, func(t *testing.T, path string) {
 			if err := os.Remove(filepath.Dir(path)); err != nil {
 				t.Fatal(err)
@@ -262,14 +263,14 @@ func checkWriteFault(t *testing.T, path string, harm, relieve func(), gone bool)
 func TestSnapshotLeavesAndFollowsNoDrafts(t *testing.T) {
 	dir := t.TempDir()
 	path, elsewhere := filepath.Join(dir, "snapshot"), filepath.Join(t.TempDir(), "elsewhere")
-	putFile(t, elsewhere, []byte("precious"))
+	filetest.Write(t, elsewhere, []byte("precious"))
 	for name, old := range map[string]bool{
 		"snapshot.0123456789abcdef.new": true, // by somebody who was killed
 		"snapshot.fedcba9876543210.new": false,
 		"snapshot.backup.new":           true,
 		"snapshots":                     true,
 	} {
-		putFile(t, filepath.Join(dir, name), nil)
+		filetest.Write(t, filepath.Join(dir, name), "")
 		if old {
 			setAge(t, filepath.Join(dir, name), time.Hour)
 		}
@@ -293,7 +294,7 @@ func TestSnapshotLeavesAndFollowsNoDrafts(t *testing.T) {
 	if want := []string{"snapshot", "snapshot.backup.new", "snapshot.fedcba9876543210.new", "snapshots"}; !slices.Equal(names, want) {
 		t.Errorf("afterwards there are %q, want %q", names, want)
 	}
-	if got := readFile(t, elsewhere); string(got) != "precious" {
+	if got := filetest.Read(t, elsewhere); string(got) != "precious" {
 		t.Errorf("a link was followed, and %q written", got)
 	}
 	if stat, err := os.Lstat(path); err != nil || !stat.Mode().IsRegular() {
@@ -322,7 +323,7 @@ func writeSmall(t testing.TB, path string, age time.Duration) {
 func edited(edit func([]byte) []byte) func(*testing.T, string) {
 	return func(t *testing.T, path string) {
 		writeSmall(t, path, 0)
-		putFile(t, path, edit(readFile(t, path)))
+		filetest.Write(t, path, edit(filetest.Read(t, path)))
 	}
 }
 
@@ -347,7 +348,7 @@ func linkTo(target string) func(*testing.T, string) {
 }
 
 func content(text string) func(*testing.T, string) {
-	return func(t *testing.T, path string) { putFile(t, path, []byte(text)) }
+	return func(t *testing.T, path string) { filetest.Write(t, path, []byte(text)) }
 }
 
 // checkFaults starts with each fault, before anything is listed, looks at what is done and said,
@@ -386,9 +387,9 @@ func TestSnapshotThatIsNoGoodIsReplaced(t *testing.T) { // not parallel: it capt
 	checkFaults(t, func() []snapshotFault {
 		linked := filepath.Join(elsewhere, "linked")
 		writeSmall(t, linked, 0)
-		before := readFile(t, linked)
+		before := filetest.Read(t, linked)
 		t.Cleanup(func() {
-			if !bytes.Equal(readFile(t, linked), before) {
+			if !bytes.Equal(filetest.Read(t, linked), before) {
 				t.Error("a file was written through a link")
 			}
 		})

@@ -30,6 +30,7 @@ import (
 
 	_ "github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/hostile"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/kube"
@@ -838,7 +839,7 @@ func TestSoakChild(t *testing.T) {
 	}
 	terminated := make(chan os.Signal, 1)
 	signal.Notify(terminated, syscall.SIGTERM)
-	s := startServer(t, fileContent(t, path))
+	s := startServer(t, string(filetest.Read(t, path)))
 	commands := make(chan string)
 	go func() {
 		lines := bufio.NewScanner(os.Stdin)
@@ -854,7 +855,7 @@ func TestSoakChild(t *testing.T) {
 			return
 		case command := <-commands:
 			if file, ok := strings.CutPrefix(command, "reload "); ok {
-				instance, err := s.instance.Restart(corefile(fileContent(t, file)))
+				instance, err := s.instance.Restart(corefile(string(filetest.Read(t, file))))
 				s.instance = instance
 				fmt.Println("soak:", err == nil)
 				continue
@@ -899,7 +900,7 @@ func (c *soakChild) tell(command string) (string, error) {
 func (s *soakSet) corefile(name, more string) string {
 	path := filepath.Join(filepath.Dir(s.snapshot), name)
 	_, port, _ := net.SplitHostPort(s.dnsAddr)
-	putFile(s.t, path, []byte(strings.Join(hostile.Zones, ":"+port+" ")+":"+port+" {\nbind 127.0.0.1\n"+"metadata\nready "+s.readyAddr+
+	filetest.Write(s.t, path, []byte(strings.Join(hostile.Zones, ":"+port+" ")+":"+port+" {\nbind 127.0.0.1\n"+"metadata\nready "+s.readyAddr+
 		"\nheadless {\nendpoint http://"+s.apiAddr+"\nstartup_timeout 1s\nsnapshot "+s.snapshot+" 24h 1s\n}\n"+more+"}\n"))
 	return path
 }
@@ -1085,7 +1086,7 @@ func (s *soakSet) reopen() {
 	}
 	s.mu.Unlock()
 	var listener net.Listener
-	eventually(s.t, "the address is free", func() bool {
+	kubetest.Eventually(s.t, "the address is free", func() bool {
 		l, err := net.Listen("tcp", s.apiAddr)
 		listener = l
 		return err == nil
@@ -1224,9 +1225,9 @@ var soakEnds = []soakFault{
 	{"snapshot damaged while the child is down", func(s *soakSet) {
 		s.shut()
 		s.endChild(syscall.SIGKILL)
-		b := []byte(fileContent(s.t, s.snapshot))
+		b := filetest.Read(s.t, s.snapshot)
 		b[s.rand.IntN(len(b))] ^= 1 << s.rand.IntN(8)
-		putFile(s.t, s.snapshot, b[:len(b)-s.rand.IntN(2)])
+		filetest.Write(s.t, s.snapshot, b[:len(b)-s.rand.IntN(2)])
 		s.start()
 		s.sleep(time.Second, 2*time.Second)
 		s.reopen()
@@ -1375,7 +1376,7 @@ func TestSoak(t *testing.T) { // not parallel: it wants all of the machine
 			namespaces: make(map[string]*soakHistory[bool]), services: make(map[model.Key]*soakHistory[soakService]),
 			pods: make(map[model.Key]*soakHistory[[]soakPod]), floor: make(map[string]int),
 		},
-		t: t, api: api, apiAddr: strings.TrimPrefix(api.URL, "http://"), dnsAddr: freeAddr(t), readyAddr: freeAddr(t),
+		t: t, api: api, apiAddr: strings.TrimPrefix(api.URL, "http://"), dnsAddr: dnstest.FreeAddr(t), readyAddr: dnstest.FreeAddr(t),
 		snapshot: filepath.Join(t.TempDir(), "snapshot"), began: time.Now(), rand: rand.New(rand.NewPCG(0, *soakSeed)),
 		faults: make(map[string]*soakTally), active: make(map[string]int), stopped: make(chan struct{}),
 	}
@@ -1481,42 +1482,3 @@ func (s *soaked) stop() {
 
 // resources are what the plugin watches.
 var resources = []string{kube.Namespaces, kube.Services, kube.Slices}
-
-func fileContent(t testing.TB, path string) string {
-	t.Helper()
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
-}
-
-func putFile(t testing.TB, path string, content []byte) {
-	t.Helper()
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// eventually waits until ok, and fails the test when that takes too long.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 10s: %s", what)
-		}
-	}
-}
-
-// freeAddr returns an address of loopback that nobody listens on.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }() // nobody has connected
-	return l.Addr().String()
-}
