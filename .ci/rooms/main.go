@@ -48,7 +48,8 @@ func main() {
 
 // list returns the packages, sorted by name. The first one is the root.
 func list() ([]*room, error) {
-	cmd := exec.Command("go", "list", "-f", "{{.ImportPath}} {{.Name}} {{join .Imports \" \"}}", ".", "./internal/...")
+	const format = `{{.ImportPath}} {{.Name}} {{join .Imports " "}}`
+	cmd := exec.Command("go", "list", "-f", format, ".", "./internal/...")
 	cmd.Stderr = os.Stderr
 	text, err := cmd.Output()
 	if err != nil {
@@ -69,7 +70,8 @@ func list() ([]*room, error) {
 				continue
 			}
 			for _, lib := range outside {
-				if strings.HasPrefix(path, lib.prefix) && !slices.Contains(r.knows, lib.name) && !strings.HasPrefix(path, module) {
+				if strings.HasPrefix(path, lib.prefix) && !strings.HasPrefix(path, module) &&
+					!slices.Contains(r.knows, lib.name) {
 					r.knows = append(r.knows, lib.name)
 				}
 			}
@@ -207,7 +209,8 @@ func draw(rooms []*room) string {
 		}
 	}
 	bottom := top(len(rows)) + gap
-	fmt.Fprintf(&boxes, "<text class=\"heading\" x=\"%d\" y=\"%d\">not in the plugin: for tests</text>\n", gap, bottom)
+	fmt.Fprintf(&boxes, "<text class=\"heading\" x=\"%d\" y=\"%d\">"+
+		"not in the plugin: for tests and programs</text>\n", gap, bottom)
 	column, high := 0, bottom+gap
 	for _, r := range rooms {
 		if drawn[r] {
@@ -220,7 +223,8 @@ func draw(rooms []*room) string {
 		box(&boxes, r, high, "test", names("imports", r.imports))
 		column++
 	}
-	return fmt.Sprintf(frame, width, high+boxHigh+gap, width, high+boxHigh+gap) + lines.String() + boxes.String() + "</svg>\n"
+	height := high + boxHigh + gap
+	return fmt.Sprintf(frame, width, height, width, height) + lines.String() + boxes.String() + "</svg>\n"
 }
 
 const frame = `<!-- Drawn by go run ./.ci/rooms from the code. To draw it again: make picture -->

@@ -25,12 +25,12 @@ func init() {
 	utilruntime.ErrorHandlers = utilruntime.ErrorHandlers[:1]
 }
 
-// Network joins plugins and a stub in memory. A test can break it, and run in a synctest bubble.
+// Network joins plugins and a Server in memory. A test can break it, and run in a synctest bubble.
 type Network struct {
 	accepting chan net.Conn
 	closed    chan struct{}
 	close     func() // closes closed once
-	Stanza    string // what makes a plugin use the stub
+	Stanza    string // what makes a plugin use the Server
 
 	// Of a server that speaks TLS:
 	Certificate atomic.Pointer[tls.Certificate]
@@ -53,7 +53,7 @@ const (
 	Resetting       // connections are accepted, and reset
 )
 
-// NewNetwork returns a network with a stub that has the objects of NewWebServer. It speaks HTTP/1.1, or TLS and HTTP/2.
+// NewNetwork returns a network with a Server that has the objects of NewWebServer. It speaks HTTP/1.1, or TLS and HTTP/2.
 func NewNetwork(t *testing.T, isSecure bool) (*Network, *Server) {
 	t.Helper()
 	n := &Network{accepting: make(chan net.Conn), closed: make(chan struct{}), wires: make(map[*wire]bool)}

@@ -50,7 +50,7 @@ func Changed[O any](obj O, change func(O)) O {
 	return obj
 }
 
-// NewWebServer returns a stub that has a headless Service web with one pod web-0, and a ClusterIP Service db.
+// NewWebServer returns a Server that has a headless Service web with one pod web-0, and a ClusterIP Service db.
 func NewWebServer(t testing.TB) *Server {
 	s := NewServer(t)
 	s.Put(WebObjects()...)
@@ -64,7 +64,7 @@ func WebObjects() []apiruntime.Object {
 	}
 }
 
-// NewSecureWebServer returns a stub like NewWebServer's that speaks TLS, with a certificate of nobody's: client-go sends no credentials
+// NewSecureWebServer returns a Server like NewWebServer's that speaks TLS, with a certificate of nobody's: client-go sends no credentials
 // without TLS.
 func NewSecureWebServer(t testing.TB) *Server {
 	s := newUnstarted(t)

@@ -343,8 +343,8 @@ func (s *Server) Lack(resource string) {
 	s.absent = resource
 }
 
-// Interceptor answers a request, or has the stub do it.
-type Interceptor func(w http.ResponseWriter, r *http.Request, stub http.HandlerFunc)
+// Interceptor answers a request, or has the Server do it.
+type Interceptor func(w http.ResponseWriter, r *http.Request, server http.HandlerFunc)
 
 // Intercept makes answer answer every request, until it is called with nil.
 func (s *Server) Intercept(answer Interceptor) {
@@ -696,7 +696,7 @@ func (w *Watch) Frame(content []byte) []byte {
 func Encoded(e runtime.Encoder, obj runtime.Object) []byte {
 	var b bytes.Buffer
 	if err := e.Encode(obj, &b); err != nil {
-		panic(fmt.Sprintf("stub: %T: %v", obj, err)) // no object of Kubernetes
+		panic(fmt.Sprintf("kubetest: %T: %v", obj, err)) // no object of Kubernetes
 	}
 	return b.Bytes()
 }

@@ -429,8 +429,8 @@ func portsFromSnapshot(s []snapshotPort) []model.Port {
 	return model.SortedPorts(ports)
 }
 
-// version returns a number that changes with what c holds.
-func (c Knowledge) version() uint64 {
+// changes returns a number that grows with what c holds.
+func (c Knowledge) changes() uint64 {
 	n := c.Pods.Version()
 	for _, x := range c.Indexes {
 		n += x.Version()

@@ -167,7 +167,7 @@ func (k *Keeper) keep() {
 	if !k.of.IsSynced() {
 		return
 	}
-	held, confirmed := k.of.version(), k.of.Confirmed()
+	held, confirmed := k.of.changes(), k.of.Confirmed()
 	switch {
 	case !k.upToDate || held != k.written:
 		err := k.of.write(k.config.Path, k.draft, header{version, k.of.Cluster(), k.of.Configuration(), k.of.endpoints()}, confirmed)
