@@ -978,17 +978,27 @@ func (s *soakSet) inSnapshot() (floor map[string]int, usable bool) {
 	return floor, true
 }
 
-// ready waits until the child says that it is ready. From then on it has to answer.
+// ready waits until the child says that it is ready, which it may do before it listens, and answers. From then on it has to.
 func (s *soakSet) ready() {
 	client := &http.Client{Timeout: soakPatience}
 	defer client.CloseIdleConnections()
-	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		if r, err := client.Get("http://" + s.readyAddr + "/ready"); err == nil {
-			_ = r.Body.Close() // nothing of it is read
-			if r.StatusCode == http.StatusOK {
-				break
-			}
+	isReady := func() bool {
+		r, err := client.Get("http://" + s.readyAddr + "/ready")
+		if err != nil {
+			return false
 		}
+		_ = r.Body.Close() // nothing of it is read
+		return r.StatusCode == http.StatusOK
+	}
+	answers := func() bool {
+		c := &soakClient{addr: s.dnsAddr}
+		defer c.close()
+		query := dnstest.Query(soakZone[1:], dns.TypeA, 0)
+		_, _, errUDP := c.exchange("udp", query)
+		_, _, errTCP := c.exchange("tcp", query)
+		return errUDP == nil && errTCP == nil
+	}
+	for began := time.Now(); !isReady() || !answers(); time.Sleep(10 * time.Millisecond) {
 		if time.Since(began) > soakMostLag {
 			s.t.Fatalf("the child is not ready after %v\n%s", soakMostLag, &s.child.log)
 		}
@@ -1444,6 +1454,9 @@ func (s *soakSet) report() {
 		s.t.Error(err)
 	}
 	s.t.Logf("%v, %d changes, each seen within %v\n%s", time.Since(s.began).Round(time.Second), s.changes, s.longest.Round(time.Millisecond), &b)
+	if len(s.wrong) > 0 && s.child != nil {
+		s.t.Logf("the log of the last child:\n%s", &s.child.log)
+	}
 	for i, wrong := range s.wrong {
 		if i == soakMostWrong {
 			s.t.Errorf("and %d more", len(s.wrong)-i)
