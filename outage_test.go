@@ -102,6 +102,10 @@ func TestOutageIsNotNoticedByQueries(t *testing.T) {
 		{"connections are refused", broken(kubetest.Refusing), long, nothing, 1, soon},
 		{"connections are refused and the versions expire", broken(kubetest.Refusing), hour, (*kubetest.Server).Compact, 2, soon},
 		{"connections are refused and a backup is restored", broken(kubetest.Refusing), long, restored, 2, soon},
+		{"connections are cut as a backup is restored", func(_ *kubetest.Network, s *kubetest.Server) {
+			restored(s)
+			s.Cut() // no request fails
+		}, 0, nothing, 2, soon},
 		{"connections are reset, for a short time", broken(kubetest.Resetting), short, nothing, 1, soon},
 		{"connections are reset", broken(kubetest.Resetting), long, nothing, 2, soon},
 		{"packets are lost", broken(kubetest.Losing), hour, nothing, 2, soon},

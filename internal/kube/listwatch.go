@@ -30,7 +30,7 @@ type listWatch struct {
 	watches pace // that began
 	lists   pace // that were answered, or began to be streamed
 	last    *countedWatch
-	silent  bool   // nothing came of the last watch, and the server has not been asked since
+	lost    bool   // the last watch broke off, and the server has not been asked since
 	heard   func() // called when the server says that it has got to a version
 	outage  outage
 }
@@ -146,14 +146,14 @@ func (l *listWatch) ended() {
 	if since := l.last.since.Load(); since != nil && time.Since(*since) >= Worthwhile {
 		l.lists.restart()
 	}
-	l.silent, l.last = l.last.silent.Load(), nil
+	l.lost, l.last = l.last.lost.Load(), nil
 }
 
-// open opens a watch. One that is to go on after an outage, or where nothing came, is opened only
-// if the server has got to its version: after the restore of a backup it may not have. It takes the
-// watch all the same, and says nothing of what changes until it has got there.
+// open opens a watch. One that is to go on after an outage, or after a watch that the server did not
+// end, is opened only if the server has got to its version: after the restore of a backup it may not
+// have. It takes the watch all the same, and says nothing of what changes until it has got there.
 func (l *listWatch) open(ctx context.Context, o metav1.ListOptions) (*countedWatch, error) {
-	if o.SendInitialEvents == nil && (l.silent || l.outage.isOn()) {
+	if o.SendInitialEvents == nil && (l.lost || l.outage.isOn()) {
 		err := l.request(metav1.ListOptions{
 			ResourceVersion: o.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan,
 			FieldSelector: noObject,
@@ -161,7 +161,7 @@ func (l *listWatch) open(ctx context.Context, o metav1.ListOptions) (*countedWat
 		if err != nil {
 			return nil, err
 		}
-		l.silent = false
+		l.lost = false
 		l.heard()
 	}
 	o.Watch = true
@@ -181,7 +181,7 @@ type countedWatch struct {
 	events chan apiwatch.Event
 	cancel context.CancelFunc
 	since  atomic.Pointer[time.Time] // when it began to tell of changes; nil during the list before
-	silent atomic.Bool               // it was given up because nothing came
+	lost   atomic.Bool               // it broke off, or was given up because nothing came
 }
 
 // newCountedWatch returns one that passes on the events of w, a watch of resource that body brings,
@@ -220,7 +220,7 @@ func newCountedWatch(ctx context.Context, w apiwatch.Interface, body *tappedBody
 			return
 		}
 		why := classify(body.err)
-		c.silent.Store(why == silent)
+		c.lost.Store(why != closed)
 		over(why)
 	}()
 	return c
