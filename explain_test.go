@@ -139,7 +139,7 @@ func TestDenialsSayWhy(t *testing.T) {
 		{"of one without ready endpoints", "x.starting.$ A", "hostname", "Service starting % has no endpoint x; it has 1 endpoint, which is not ready"},
 		{"of a Service with a ClusterIP", "x.vip.$ A", "hostname", "Service vip % has no endpoint x; it has 1 ready endpoint: vip-0"},
 		{"of another cluster", "db-1.east.db.& A", "hostname", "ServiceImport db % has no endpoint db-1.east; it has 4 endpoints, 3 of them ready: db-0.east, db-0.west, 10-20-0-2.east"},
-		{"a cluster nobody knows", "north.db.& A", "hostname", "ServiceImport db % has no endpoint in cluster north; it has 4 endpoints, 3 of them ready: db-0.east, db-0.west, 10-20-0-2.east"},
+		{"a cluster nobody knows", "north.db.& A", "hostname", "ServiceImport db % has no endpoint in cluster north; it has 4 endpoints, 3 of them ready: db-0.west, db-0.east, 10-20-0-2.east"},
 		{"an endpoint that is not ready", "web-2.web.$ A", "hostname_not_ready", "endpoint web-2 of Service web % is not ready, so it has no name (option hostnames)"},
 		{"a port of it", "_http._tcp.web-2.web.$ SRV", "hostname_not_ready", "endpoint web-2 of Service web % is not ready, so it has no name (option hostnames)"},
 		{"one that is terminating", "web-3.web.$ A", "hostname_not_ready", "endpoint web-3 of Service web % is terminating, so it has no name (option hostnames)"},

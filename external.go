@@ -78,7 +78,17 @@ func (h *Headless) External(state request.Request, headless bool) ([]msg.Service
 	case q.Kind != qname.ServiceName:
 		return nil, dns.RcodeNameError
 	}
-	v := h.index.LookupExternal(&q, headless)
+	w, part := index.WantNothing, index.Part{Client: index.ClientOf(clientAddr(state.W))}
+	left := room(state.W, state.Req) - headerSize - nameSize(name) - 4
+	switch state.QType() {
+	case dns.TypeA:
+		w, part.Limit = index.WantA, max(0, left)/addressRRSize(model.V4)
+	case dns.TypeAAAA:
+		w, part.Limit = index.WantAAAA, max(0, left)/addressRRSize(model.V6)
+	case dns.TypeSRV:
+		w = index.WantSRV
+	}
+	v := h.index.LookupExternal(&q, headless, w, part)
 	if v.Outcome == index.NameError {
 		return nil, dns.RcodeNameError
 	}

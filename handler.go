@@ -10,6 +10,7 @@ package headless
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"strings"
 
@@ -47,8 +48,9 @@ type upstreamer interface {
 type question struct {
 	qname.Name
 	*authority
-	name  string // the owner name, as the client spells it
-	qtype uint16
+	name   string // the owner name, as the client spells it
+	qtype  uint16
+	client uint64 // who asks, as index.ClientOf says
 	// offset is where the answer section starts in the message, end where the message has to end.
 	offset, end int
 }
@@ -109,7 +111,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	}
 	stale := !h.isSynced()
 	q.offset = headerSize + nameSize(q.name) + 4
-	q.end = room(w, r)
+	q.end, q.client = room(w, r), index.ClientOf(clientAddr(w))
 	if stale && r.IsEdns0() != nil {
 		q.end -= edeSize + len(staleText)
 	}
@@ -134,6 +136,17 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	h.tally.addReply(w, m)
 	_ = w.WriteMsg(&m.Msg) // the client is gone; there is nobody to tell
 	return dns.RcodeSuccess, nil
+}
+
+// clientAddr returns the address of the client of w, if it has one.
+func clientAddr(w dns.ResponseWriter) netip.Addr {
+	switch a := w.RemoteAddr().(type) {
+	case *net.UDPAddr:
+		return a.AddrPort().Addr()
+	case *net.TCPAddr:
+		return a.AddrPort().Addr()
+	}
+	return netip.Addr{}
 }
 
 // next hands the query to the next plugin.
@@ -347,7 +360,7 @@ func (h *Headless) resolvePod(q *question, qtype uint16, m *reply) {
 }
 
 func (h *Headless) resolveReverse(q *question, qtype uint16, m *reply) {
-	v := h.index.Lookup(&q.Name, index.WantNothing, 0)
+	v := h.index.Lookup(&q.Name, index.WantNothing, index.Part{})
 	m.outcome = v.Outcome
 	if qtype == dns.TypePTR {
 		m.Answer = appendPTRs(m.Answer, q.name, h.ttlOf(&v), v.Pointers, h.primary)
@@ -365,7 +378,7 @@ func (h *Headless) resolveService(q *question, qtype uint16, m *reply) {
 	case dns.TypeSRV:
 		w, limit = index.WantSRV, left/leastSRVSize(q.Service, q.Namespace, q.zone)
 	}
-	v := h.indexOf(q.authority).Lookup(&q.Name, w, limit)
+	v := h.indexOf(q.authority).Lookup(&q.Name, w, index.Part{Limit: limit, Client: q.client})
 	m.outcome, m.cname, m.ttl = v.Outcome, v.CNAME, h.ttlOf(&v)
 	before := len(m.Answer)
 	switch {

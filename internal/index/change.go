@@ -1,6 +1,12 @@
 package index
 
-import "github.com/coredns-headless/headless/internal/model"
+import (
+	"iter"
+	"net/netip"
+	"slices"
+
+	"github.com/coredns-headless/headless/internal/model"
+)
 
 // change is one alteration of an index, and has the write lock of the index from begin to commit.
 // Whatever it touches is settled before commit. All that is noted on the way lies in the change, so
@@ -13,6 +19,23 @@ type change struct {
 
 	touched []*endpoint     // to be settled, all of one Service; one that is listed twice may be here twice
 	named   map[string]bool // the names, of those that several endpoints share, that are settled
+	// lost and gained are the addresses, by family, that leave the ready sets, and those that come.
+	lost, gained [2][]netip.Addr
+	left, joined []membership // targets that leave groups, and those that come
+}
+
+// membership is that of a target in a group.
+type membership struct {
+	group *group
+	e     *endpoint
+}
+
+// compare orders memberships by the groups, then by the order in these.
+func (m membership) compare(o membership) int {
+	if m.group != o.group {
+		return m.group.compare(o.group)
+	}
+	return compareLabels(m.e.label(), o.e.label())
 }
 
 // begin waits for the lock and begins a change.
@@ -41,15 +64,17 @@ func (c *change) commit() {
 func (c *change) settle(svc *service) {
 	before := c.visible
 	c.happened, c.visible = true, false
-	for i, e := range c.touched {
-		c.settleState(e, len(c.touched)-i)
+	for _, e := range c.touched {
+		c.settleState(e)
 	}
-	for i, e := range c.touched {
+	c.settleAddresses(svc)
+	for _, e := range c.touched {
 		if e.shared && c.isNamed(e.name) {
 			continue
 		}
-		c.settleTarget(e, len(c.touched)-i)
+		c.settleTarget(e)
 	}
+	c.settleGroups(svc)
 	for _, e := range c.touched {
 		if e.in.slice == nil {
 			c.forget(e)
@@ -77,8 +102,7 @@ func (c *change) isNamed(name string) bool {
 }
 
 // settleState derives the state of e, counts it, and lets its Service have or lose its address.
-// left is how many endpoints there are to settle, e among them.
-func (c *change) settleState(e *endpoint, left int) {
+func (c *change) settleState(e *endpoint) {
 	svc, was := e.svc, e.state
 	c.count(e, -1)
 	e.state = e.best()
@@ -91,44 +115,57 @@ func (c *change) settleState(e *endpoint, left int) {
 	}
 
 	var holder, heir *endpoint
-	if e.readyAt >= 0 {
+	if e.holds {
 		holder = e
 	}
 	for o := c.byAddr.first(e.ip); o != nil; o = c.byAddr.after(o) {
 		if o.svc != svc {
 			continue
 		}
-		if o.readyAt >= 0 {
+		if o.holds {
 			holder = o
 		}
 		if o.state == model.Ready {
 			heir = o
 		}
 	}
+	f := model.FamilyOf(e.addr())
 	switch {
 	case holder == nil && heir != nil:
-		f := model.FamilyOf(e.addr())
-		heir.readyAt = int32(len(svc.ready[f]) / f.Size()) //nolint:gosec // fewer than 2^31 addresses
-		svc.ready[f] = model.AppendAddr(fit(svc.ready[f], f.Size(), left), e.addr())
+		heir.holds = true
+		if c.gained[f] == nil {
+			c.gained[f] = make([]netip.Addr, 0, len(c.touched))
+		}
+		c.gained[f] = append(c.gained[f], e.addr())
 		c.ownAddress(heir, svc.claimsEndpoints())
 	case holder != nil && heir == nil:
 		c.ownAddress(holder, false)
-		c.loseAddress(holder)
+		holder.holds = false
+		c.lost[f] = append(c.lost[f], e.addr())
 	case holder != nil && holder.state != model.Ready:
-		heir.readyAt, holder.readyAt = holder.readyAt, -1
+		heir.holds, holder.holds = true, false
 		heir.owns, holder.owns = holder.owns, false
 	}
 }
 
-// settleTarget derives the SRV target and ports of the endpoints that share e's name. left is how
-// many endpoints there are to settle, e among them.
-func (c *change) settleTarget(e *endpoint, left int) {
+// settleAddresses brings the ready sets of svc in line with what was lost and gained.
+func (c *change) settleAddresses(svc *service) {
+	for f := range model.Family(len(svc.ready)) {
+		lost, gained := setOf(c.lost[f], f), setOf(c.gained[f], f)
+		svc.ready[f] = remove(svc.ready[f], f.Size(), svc.ready[f].positions(lost, f))
+		svc.ready[f] = insert(svc.ready[f], f.Size(), gained, svc.ready[f].positions(gained, f))
+		c.lost[f], c.gained[f] = nil, nil
+	}
+}
+
+// settleTarget derives the SRV target and ports of the endpoints that share e's name.
+func (c *change) settleTarget(e *endpoint) {
 	svc := e.svc
 	var holder, heir *endpoint
 	var ports []model.Port
 	mixed := false
 	member := func(o *endpoint) {
-		if o.targetAt >= 0 {
+		if o.group != nil {
 			holder = o
 		}
 		if o.state != model.Ready {
@@ -152,14 +189,65 @@ func (c *change) settleTarget(e *endpoint, left int) {
 		if holder.state == model.Ready {
 			heir = holder
 		}
-		g := svc.groupOf(holder)
-		if holder == heir && holder.mixed == mixed && model.SamePorts(g.ports, ports) {
+		if holder == heir && holder.mixed == mixed && model.SamePorts(holder.group.ports, ports) {
 			return
 		}
-		svc.leave(g, holder)
+		c.leave(holder)
 	}
 	if heir != nil {
-		svc.join(ports, heir, mixed, left)
+		c.join(ports, heir, mixed)
 	}
 	c.visible = c.visible || svc.shown
+}
+
+// join makes e a target with ports.
+func (c *change) join(ports []model.Port, e *endpoint, mixed bool) {
+	if e.mixed = mixed; mixed {
+		e.svc.mixed++
+	}
+	e.group = e.svc.groupOf(ports)
+	if c.joined == nil {
+		c.joined = make([]membership, 0, len(c.touched))
+	}
+	c.joined = append(c.joined, membership{e.group, e})
+}
+
+// leave makes e, a target, none.
+func (c *change) leave(e *endpoint) {
+	c.left = append(c.left, membership{e.group, e})
+	e.group = nil
+	if e.mixed {
+		e.svc.mixed--
+		e.mixed = false
+	}
+}
+
+// settleGroups brings the targets of the groups of svc in line with who left and joined.
+func (c *change) settleGroups(svc *service) {
+	for g, targets := range byGroup(c.left) {
+		g.targets = remove(g.targets, 1, g.positions(targets))
+	}
+	for g, targets := range byGroup(c.joined) {
+		g.targets = insert(g.targets, 1, targets, g.positions(targets))
+	}
+	if len(c.left) > 0 {
+		svc.groups = slices.DeleteFunc(svc.groups, func(g *group) bool { return len(g.targets) == 0 })
+	}
+	c.left, c.joined = nil, nil
+}
+
+// byGroup yields the endpoints of each group in list, in order.
+func byGroup(list []membership) iter.Seq2[*group, []*endpoint] {
+	slices.SortFunc(list, membership.compare)
+	return func(yield func(*group, []*endpoint) bool) {
+		for len(list) > 0 {
+			g, endpoints := list[0].group, make([]*endpoint, 0, len(list))
+			for len(list) > 0 && list[0].group == g {
+				endpoints, list = append(endpoints, list[0].e), list[1:]
+			}
+			if !yield(g, endpoints) {
+				return
+			}
+		}
+	}
 }

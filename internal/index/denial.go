@@ -274,8 +274,8 @@ func (d *Denial) suggestPorts(ports []model.Port, q *qname.Name) {
 }
 
 // suggestNames notes names of ready endpoints of svc that are near the one that q asks for: what
-// clients could learn from SRV records. It tries some names that are likely, and those of the first
-// endpoints there are.
+// clients could learn from SRV records. It tries some names that are likely, or else those that the
+// pods of a StatefulSet begin with, and those of the first endpoints there are.
 func (x *Index) suggestNames(near *Nearest[model.Label], svc *service, q *qname.Name) {
 	if q.Addr.IsValid() {
 		for e := x.byAddr.first(q.Addr.As16()); e != nil; e = x.byAddr.after(e) {
@@ -284,13 +284,24 @@ func (x *Index) suggestNames(near *Nearest[model.Label], svc *service, q *qname.
 			}
 		}
 	}
-	for i, name := range neighbours(q.Hostname, svc.name) {
+	likelyNames := neighbours(q.Hostname, svc.name)
+	for i, name := range likelyNames {
 		like := likeness(name, q.Hostname)
 		if i < likely {
 			like = len(q.Hostname)
 		}
 		if x.hasReady(hostKey{svc, name}) {
 			near.offer(model.Label{Name: name}, like)
+		}
+	}
+	if likelyNames[0] == "" && len(svc.groups) > 0 {
+		first := svc.groups[0].targets[0].name
+		if stem := strings.TrimRight(first, "0123456789"); stem != first {
+			for number := range MaxNear {
+				if name := stem + strconv.Itoa(number); x.hasReady(hostKey{svc, name}) {
+					near.offer(model.Label{Name: name}, likeness(name, q.Hostname))
+				}
+			}
 		}
 	}
 	looks := 0

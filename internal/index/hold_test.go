@@ -156,15 +156,15 @@ func checkPods(t *testing.T, when string, x *Index, pods []int, ports map[int]ui
 	if err := x.Check(); err != nil {
 		t.Errorf("%s: %v", when, err)
 	}
-	web := x.Lookup(&qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web"}, WantA, 100)
-	srv := x.Lookup(&qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web", Port: "p", Proto: "tcp"}, WantSRV, 100)
+	web := x.Lookup(&qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web"}, WantA, Part{Limit: 100})
+	srv := x.Lookup(&qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web", Port: "p", Proto: "tcp"}, WantSRV, Part{Limit: 100})
 	if web.Total != len(pods) || srv.Total != len(pods) {
 		t.Errorf("%s: Service web has %d addresses and %d SRV records, want %d", when, web.Total, srv.Total, len(pods))
 	}
 	for pod := 1; pod <= 9; pod++ {
 		hostname := fmt.Sprint("web-", pod)
-		v := x.Lookup(&qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web", Hostname: hostname}, WantSRV, 1)
-		ptr := slices.ContainsFunc(x.Lookup(&qname.Name{Kind: qname.ReverseName, Prefix: netip.PrefixFrom(podAddr(pod), 32)}, WantNothing, 0).Pointers,
+		v := x.Lookup(&qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web", Hostname: hostname}, WantSRV, Part{Limit: 1})
+		ptr := slices.ContainsFunc(x.Lookup(&qname.Name{Kind: qname.ReverseName, Prefix: netip.PrefixFrom(podAddr(pod), 32)}, WantNothing, Part{}).Pointers,
 			func(p Pointer) bool { return p.Service == "web" })
 		want := slices.Contains(pods, pod)
 		if ptr != want {

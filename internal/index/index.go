@@ -3,10 +3,10 @@
 package index
 
 import (
+	"cmp"
 	"iter"
 	"maps"
 	"math"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -120,15 +120,15 @@ type service struct {
 	// ready holds, by family, the distinct addresses of ready endpoints.
 	ready [2]addressSet
 	// groups holds the SRV targets: one ready endpoint for each name, grouped by the ports of that
-	// name. No group is empty.
+	// name, in order. No group is empty.
 	groups []*group
 }
 
 // group is a set of SRV targets that have the same ports.
 type group struct {
 	ports   []model.Port // sorted, distinct; never modified
-	sum     uint64       // of ports
-	targets []*endpoint
+	hash    uint64       // of ports
+	targets []*endpoint  // in order
 }
 
 // slice is an EndpointSlice.
@@ -165,16 +165,14 @@ type endpoint struct {
 	sameAddr *endpoint  // the next of its chain in byAddr
 	sameName *endpoint  // the next of its chain in byName
 	in       occurrence // the first of the slices that list this endpoint
-	// readyAt is the position of the address in svc.ready, or -1. Of the endpoints of a Service with
-	// one address, one holds it.
-	readyAt int32
-	// targetAt is the position in its group's targets, or -1. Of the endpoints of a Service with one
-	// name, one holds it.
-	targetAt int32
-	state    model.State // the best of its occurrences'
-	mixed    bool        // targetAt is not -1, and some endpoint of that name lacks a port of the group
-	shared   bool        // another endpoint of the Service has, or had, the name
-	owns     bool        // readyAt is not -1, and the address's reverse name exists because of it
+	// group is the one that has e as a target, or nil. Of the endpoints of a Service with one name,
+	// one is a target.
+	group  *group
+	holds  bool        // svc.ready has the address because of e: of those with one address, one holds it
+	state  model.State // the best of its occurrences'
+	mixed  bool        // it is a target, and some endpoint of that name lacks a port of the group
+	shared bool        // another endpoint of the Service has, or had, the name
+	owns   bool        // it holds the address, and the reverse name exists because of it
 }
 
 // occurrence is one slice's word on an endpoint.
@@ -186,27 +184,6 @@ type occurrence struct {
 	held     bool   // slice is a hold's, and lists the endpoint alone
 	turn     bool   // slice's, when it listed the endpoint last
 	topology uint16 // the position of the topology zone in the index's topologies
-}
-
-// addressSet holds addresses of one family as octets, one address behind the other, in no order.
-type addressSet []byte
-
-// at returns the address at position i.
-func (s addressSet) at(i int, f model.Family) netip.Addr {
-	addr, _ := netip.AddrFromSlice(s[i*f.Size() : (i+1)*f.Size()])
-	return addr
-}
-
-// window returns a copy of up to limit addresses from a random position on, wrapping around.
-func (s addressSet) window(f model.Family, limit int) []byte {
-	n := len(s) / f.Size()
-	if n == 0 {
-		return nil
-	}
-	from, size := rand.IntN(n)*f.Size(), min(limit, n)*f.Size()
-	w := make([]byte, size)
-	copy(w[copy(w, s[from:]):], s)
-	return w
 }
 
 // Serial returns the zones' SOA serial.
@@ -605,96 +582,44 @@ func (c *change) fill(sl *slice, spec *model.Slice, h *hold) {
 	}
 }
 
-// loseAddress takes the address of e out of its Service's ready set; the last address takes its place.
-func (x *Index) loseAddress(e *endpoint) {
-	svc, f := e.svc, model.FamilyOf(e.addr())
-	set, i := svc.ready[f], int(e.readyAt)
-	last := len(set)/f.Size() - 1
-	if i != last {
-		x.holder(svc, set.at(last, f)).readyAt = e.readyAt
-		copy(set[i*f.Size():], set[last*f.Size():])
-	}
-	e.readyAt = -1
-	svc.ready[f] = shrink(set[:last*f.Size()])
-}
-
 // holder returns the endpoint that holds addr, one of svc's ready addresses.
 func (x *Index) holder(svc *service, addr netip.Addr) *endpoint {
 	e := x.byAddr.first(addr.As16())
-	for e.svc != svc || e.readyAt < 0 {
+	for e.svc != svc || !e.holds {
 		e = x.byAddr.after(e)
 	}
 	return e
 }
 
-// fit returns s with room for size more elements. If s has to move, it gets room for n times as many
-// elements, and for an eighth of its length. Most such lists are short, and append would double
-// them.
-func fit[S ~[]E, E any](s S, size, n int) S {
-	if cap(s)-len(s) >= size {
-		return s
+// groupOf returns the group of the targets that have ports, which it may add.
+func (svc *service) groupOf(ports []model.Port) *group {
+	if len(svc.groups) > 0 && model.Identical(svc.groups[0].ports, ports) {
+		return svc.groups[0] // as most often: they are the ports of one slice
 	}
-	return append(make(S, 0, len(s)+n*size+len(s)/8), s...)
+	g := &group{ports: ports, hash: hashPorts(ports)}
+	at, found := slices.BinarySearchFunc(svc.groups, g, (*group).compare)
+	if found {
+		return svc.groups[at]
+	}
+	svc.groups = slices.Insert(svc.groups, at, g)
+	return g
 }
 
-// shrink returns s with less room behind it when most of the room is unused.
-func shrink[S ~[]E, E any](s S) S {
-	if len(s) == 0 {
-		return nil
-	}
-	if cap(s) > 256 && len(s) < cap(s)/4 {
-		return slices.Clone(s)
-	}
-	return s
+// compare orders the groups of a Service.
+func (g *group) compare(o *group) int {
+	return cmp.Or(cmp.Compare(g.hash, o.hash), slices.CompareFunc(g.ports, o.ports, model.Port.Compare))
 }
 
-// groupOf returns the group that holds e as a target.
-func (svc *service) groupOf(e *endpoint) *group {
-	for _, g := range svc.groups {
-		if i := int(e.targetAt); i < len(g.targets) && g.targets[i] == e {
-			return g
-		}
-	}
-	panic("headless: an endpoint with a position is in no group")
-}
-
-// join makes e a target with ports. left is how many endpoints may follow it, e among them.
-func (svc *service) join(ports []model.Port, e *endpoint, mixed bool, left int) {
-	if e.mixed = mixed; mixed {
-		svc.mixed++
-	}
-	// Most often they are the ports of one slice. Else the sum spares us long comparisons with every group.
-	i := slices.IndexFunc(svc.groups, func(g *group) bool { return model.Identical(g.ports, ports) })
-	if i < 0 {
-		sum := model.SumOf(ports)
-		i = slices.IndexFunc(svc.groups, func(g *group) bool {
-			return g.sum == sum && slices.Equal(g.ports, ports)
+// positions returns the positions of endpoints, which are in order, among the targets of g, or those
+// they would have.
+func (g *group) positions(endpoints []*endpoint) []int {
+	at := make([]int, len(endpoints))
+	for i, e := range endpoints {
+		at[i], _ = slices.BinarySearchFunc(g.targets, e, func(a, b *endpoint) int {
+			return compareLabels(a.label(), b.label())
 		})
-		if i < 0 {
-			i = len(svc.groups)
-			svc.groups = append(svc.groups, &group{ports: ports, sum: sum})
-		}
 	}
-	g := svc.groups[i]
-	e.targetAt = int32(len(g.targets)) //nolint:gosec // fewer than 2^31 endpoints
-	g.targets = append(fit(g.targets, 1, left), e)
-}
-
-// leave takes e out of g; the last target takes its place.
-func (svc *service) leave(g *group, e *endpoint) {
-	i, last := int(e.targetAt), len(g.targets)-1
-	g.targets[i] = g.targets[last]
-	g.targets[i].targetAt = e.targetAt
-	g.targets[last] = nil
-	g.targets = shrink(g.targets[:last])
-	e.targetAt = -1
-	if e.mixed {
-		svc.mixed--
-		e.mixed = false
-	}
-	if last == 0 {
-		svc.groups = without(svc.groups, g)
-	}
+	return at
 }
 
 // without returns s without e.
@@ -748,7 +673,7 @@ func (x *Index) find(svc *service, addr netip.Addr, name string) *endpoint {
 
 // create adds an endpoint that svc does not have.
 func (x *Index) create(svc *service, addr netip.Addr, name string) *endpoint {
-	e := &endpoint{svc: svc, ip: addr.As16(), name: name, readyAt: -1, targetAt: -1}
+	e := &endpoint{svc: svc, ip: addr.As16(), name: name}
 	x.byAddr.add(e)
 	if name != "" {
 		if o := x.byName.first(e.hostKey()); o != nil {

@@ -87,9 +87,9 @@ type ExternalHost struct {
 	Ports   []model.Port // sorted, distinct; never modified
 }
 
-// Lookup says whether the name that q stands for exists, and copies up to limit of the records
-// wanted. q.Kind is qname.NamespaceName, qname.ServiceName or qname.ReverseName.
-func (x *Index) Lookup(q *qname.Name, w Want, limit int) (v View) {
+// Lookup says whether the name that q stands for exists, and copies a part of the records wanted.
+// q.Kind is qname.NamespaceName, qname.ServiceName or qname.ReverseName.
+func (x *Index) Lookup(q *qname.Name, w Want, p Part) (v View) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	switch q.Kind {
@@ -102,13 +102,13 @@ func (x *Index) Lookup(q *qname.Name, w Want, limit int) (v View) {
 		switch {
 		case svc == nil || !svc.shown:
 		case q.Scope != qname.Everywhere:
-			x.lookupScope(&v, svc, q, w, limit)
+			x.lookupScope(&v, svc, q, w, p)
 		case q.Hostname != "":
-			x.lookupHostname(&v, svc, q, w, limit)
+			x.lookupHostname(&v, svc, q, w, p)
 		case svc.spec.Kind == model.ClusterIP:
-			x.lookupClusterIP(&v, svc, q, w, limit)
+			x.lookupClusterIP(&v, svc, q, w, p)
 		case svc.spec.Kind == model.Headless:
-			x.lookupHeadless(&v, svc, q, w, limit)
+			x.lookupHeadless(&v, svc, q, w, p)
 		case svc.spec.Target != "" && q.Proto == "":
 			v.Outcome, v.CNAME = Found, svc.spec.Target
 		}
@@ -142,7 +142,7 @@ func (x *Index) ShownSpec(key model.Key) *model.Service {
 }
 
 // lookupClusterIP looks up the name of a ClusterIP Service, or a port of it.
-func (x *Index) lookupClusterIP(v *View, svc *service, q *qname.Name, w Want, limit int) {
+func (x *Index) lookupClusterIP(v *View, svc *service, q *qname.Name, w Want, p Part) {
 	ips := svc.claimedIPs(x.ignoreEmpty)
 	if len(ips) == 0 {
 		v.Outcome = x.above(svc, q)
@@ -153,7 +153,7 @@ func (x *Index) lookupClusterIP(v *View, svc *service, q *qname.Name, w Want, li
 	}
 	switch w {
 	case WantA, WantAAAA:
-		v.Addrs, v.Total = pick(ips, w.Family(), limit)
+		v.Addrs, v.Total = pick(ips, w.Family(), p)
 	case WantSRV:
 		if numbers := match(svc.spec.Ports, q); len(numbers) > 0 {
 			v.Targets, v.Total = []Target{{Ports: numbers, Addrs: slices.Clone(ips)}}, len(numbers)
@@ -161,30 +161,16 @@ func (x *Index) lookupClusterIP(v *View, svc *service, q *qname.Name, w Want, li
 	}
 }
 
-// pick returns up to limit of the addresses of family f among addrs, from a random one on, and their number.
-func pick(addrs []netip.Addr, f model.Family, limit int) (window []byte, total int) {
+// pick returns a part of those of addrs, which are in order, that are of family f, and their number.
+func pick(addrs []netip.Addr, f model.Family, p Part) (window []byte, total int) {
+	var room [64]byte // enough for most
+	set := addressSet(room[:0])
 	for _, addr := range addrs {
 		if model.FamilyOf(addr) == f {
-			total++
+			set = model.AppendAddr(set, addr)
 		}
 	}
-	if total == 0 {
-		return nil, 0
-	}
-	window = make([]byte, 0, min(limit, total)*f.Size())
-	skip := rand.IntN(total)
-	for len(window) < cap(window) {
-		for _, addr := range addrs {
-			switch {
-			case model.FamilyOf(addr) != f:
-			case skip > 0:
-				skip--
-			case len(window) < cap(window):
-				window = model.AppendAddr(window, addr)
-			}
-		}
-	}
-	return window, total
+	return set.window(f, p), len(set) / f.Size()
 }
 
 // above returns the outcome for a Service's own name when it owns nothing: it exists if the name of
@@ -235,7 +221,7 @@ func match(ports []model.Port, q *qname.Name) []uint16 {
 }
 
 // lookupHeadless looks up the name of a headless Service, or a port of it.
-func (x *Index) lookupHeadless(v *View, svc *service, q *qname.Name, w Want, limit int) {
+func (x *Index) lookupHeadless(v *View, svc *service, q *qname.Name, w Want, p Part) {
 	v.Headless = true
 	if svc.states[model.Ready] == 0 {
 		v.Outcome = x.above(svc, q)
@@ -254,25 +240,25 @@ func (x *Index) lookupHeadless(v *View, svc *service, q *qname.Name, w Want, lim
 	}
 	switch w {
 	case WantSRV:
-		v.Targets, v.Total = x.srvTargets(svc, q, limit)
+		v.Targets, v.Total = x.srvTargets(svc, q, p)
 	case WantA, WantAAAA:
 		f := w.Family()
 		set := svc.ready[f]
 		if q.Proto != "" && (groups < len(svc.groups) || svc.mixed > 0) {
 			set = x.portAddresses(svc, q, f)
 		}
-		v.Addrs, v.Total = set.window(f, limit), len(set)/f.Size()
+		v.Addrs, v.Total = set.window(f, p), len(set)/f.Size()
 	}
 }
 
 // lookupScope looks up a name below _zone. It exists below every headless Service whose own name
 // does, whatever the topology zone.
-func (x *Index) lookupScope(v *View, svc *service, q *qname.Name, w Want, limit int) {
+func (x *Index) lookupScope(v *View, svc *service, q *qname.Name, w Want, p Part) {
 	if svc.spec.Kind != model.Headless {
 		return
 	}
 	own := qname.Name{Kind: qname.ServiceName, Namespace: q.Namespace, Service: q.Service}
-	if x.lookupHeadless(v, svc, &own, WantNothing, 0); v.Outcome == NameError {
+	if x.lookupHeadless(v, svc, &own, WantNothing, Part{}); v.Outcome == NameError {
 		return
 	}
 	v.Outcome = NonTerminal
@@ -286,7 +272,7 @@ func (x *Index) lookupScope(v *View, svc *service, q *qname.Name, w Want, limit 
 	}
 	switch {
 	case len(addrs) == 0 && q.Scope == qname.Prefer && svc.states[model.Ready] > 0:
-		x.lookupHeadless(v, svc, &own, w, limit)
+		x.lookupHeadless(v, svc, &own, w, p)
 		return
 	case len(addrs) == 0:
 		return
@@ -294,16 +280,15 @@ func (x *Index) lookupScope(v *View, svc *service, q *qname.Name, w Want, limit 
 	v.Outcome = Found
 	switch w {
 	case WantSRV:
-		v.Targets, v.Total = pickTargets(targets, limit)
+		v.Targets, v.Total = pickTargets(targets, p)
 	case WantA, WantAAAA:
-		v.Addrs, v.Total = pick(addrs, w.Family(), limit)
+		v.Addrs, v.Total = pick(addrs, w.Family(), p)
 	}
 }
 
 // topologyTargets returns the ready endpoints in a topology zone, as SRV targets and as distinct
-// addresses. It looks at every endpoint of svc.
+// addresses, both in order. It looks at every endpoint of svc.
 func (x *Index) topologyTargets(svc *service, zone uint16) (targets []Target, addrs []netip.Addr) {
-	seen := make(map[netip.Addr]bool)
 	for _, g := range svc.groups {
 		for _, e := range g.targets {
 			t := Target{Label: e.label()}
@@ -314,28 +299,24 @@ func (x *Index) topologyTargets(svc *service, zone uint16) (targets []Target, ad
 				}
 				t.Addrs = append(t.Addrs, o.addr())
 				ports = model.Union(ports, o.ports())
-				if !seen[o.addr()] {
-					seen[o.addr()] = true
-					addrs = append(addrs, o.addr())
-				}
 			}
+			slices.SortFunc(t.Addrs, compareNetip)
+			addrs = append(addrs, t.Addrs...)
 			if t.Ports = match(ports, &qname.Name{}); len(t.Ports) > 0 {
 				targets = append(targets, t)
 			}
 		}
 	}
-	return targets, addrs
+	slices.SortFunc(addrs, compareNetip)
+	return targets, slices.Compact(addrs)
 }
 
-// pickTargets returns those of targets that have up to limit SRV records, from a random one on, and
-// the number of all records.
-func pickTargets(targets []Target, limit int) (picked []Target, total int) {
-	if len(targets) == 0 {
-		return nil, 0
-	}
-	from := rand.IntN(len(targets))
+// pickTargets returns those of targets, which are in order, that have up to p.Limit SRV records,
+// from the client's place on, and the number of all records.
+func pickTargets(targets []Target, p Part) (picked []Target, total int) {
+	from := p.from(len(targets))
 	for _, t := range slices.Concat(targets[from:], targets[:from]) {
-		if total < limit {
+		if total < p.Limit {
 			picked = append(picked, t)
 		}
 		total += len(t.Ports)
@@ -343,9 +324,9 @@ func pickTargets(targets []Target, limit int) (picked []Target, total int) {
 	return picked, total
 }
 
-// srvTargets returns targets with up to limit SRV records, from a random target on, and the number
-// of all records.
-func (x *Index) srvTargets(svc *service, q *qname.Name, limit int) (targets []Target, total int) {
+// srvTargets returns targets with up to p.Limit SRV records, from the client's place on, and the
+// number of all records.
+func (x *Index) srvTargets(svc *service, q *qname.Name, p Part) (targets []Target, total int) {
 	type batch struct {
 		targets []*endpoint
 		numbers []uint16
@@ -362,9 +343,9 @@ func (x *Index) srvTargets(svc *service, q *qname.Name, limit int) (targets []Ta
 	if n == 0 {
 		return nil, 0
 	}
-	targets = make([]Target, 0, min(limit, n))
+	targets = make([]Target, 0, min(p.Limit, n))
 	addrs := make([]netip.Addr, 0, cap(targets)) // of all targets
-	from := rand.IntN(n)
+	from := p.from(n)
 	// Walk all batches from the position from on, then once more for what stands before it.
 	records := 0
 	for pass := range 2 {
@@ -376,7 +357,7 @@ func (x *Index) srvTargets(svc *service, q *qname.Name, limit int) (targets []Ta
 			}
 			pos += len(b.targets)
 			for i := lo; i < hi; i++ {
-				if records >= limit {
+				if records >= p.Limit {
 					return targets, total
 				}
 				e, at := b.targets[i], len(addrs)
@@ -390,12 +371,16 @@ func (x *Index) srvTargets(svc *service, q *qname.Name, limit int) (targets []Ta
 	return targets, total
 }
 
-// appendReady appends the addresses of the ready endpoints that share e's name.
+// appendReady appends the addresses of the ready endpoints that share e's name, in order.
 func (x *Index) appendReady(addrs []netip.Addr, e *endpoint) []netip.Addr {
+	at := len(addrs)
 	for o := range x.sharing(e) {
 		if o.state == model.Ready {
 			addrs = append(addrs, o.addr())
 		}
+	}
+	if e.shared {
+		slices.SortFunc(addrs[at:], compareNetip)
 	}
 	return addrs
 }
@@ -414,28 +399,25 @@ func (x *Index) sharing(e *endpoint) iter.Seq[*endpoint] {
 
 // portAddresses returns the distinct addresses of the ready endpoints that have the port of q.
 func (x *Index) portAddresses(svc *service, q *qname.Name, f model.Family) addressSet {
-	var set addressSet
-	seen := make(map[netip.Addr]bool)
+	var addrs []netip.Addr
 	for _, g := range svc.groups {
 		if portOutcome(g.ports, q) != Found {
 			continue
 		}
 		for _, e := range g.targets {
 			for o := range x.sharing(e) {
-				if o.state != model.Ready || model.FamilyOf(o.addr()) != f || seen[o.addr()] ||
-					e.mixed && portOutcome(o.ports(), q) != Found {
-					continue
+				if o.state == model.Ready && model.FamilyOf(o.addr()) == f &&
+					(!e.mixed || portOutcome(o.ports(), q) == Found) {
+					addrs = append(addrs, o.addr())
 				}
-				seen[o.addr()] = true
-				set = model.AppendAddr(set, o.addr())
 			}
 		}
 	}
-	return set
+	return setOf(addrs, f)
 }
 
 // lookupHostname looks up the name of an endpoint, or a port of it.
-func (x *Index) lookupHostname(v *View, svc *service, q *qname.Name, w Want, limit int) {
+func (x *Index) lookupHostname(v *View, svc *service, q *qname.Name, w Want, p Part) {
 	if !svc.claimsEndpoints() {
 		return
 	}
@@ -451,7 +433,7 @@ func (x *Index) lookupHostname(v *View, svc *service, q *qname.Name, w Want, lim
 		}
 	}
 	if len(addrs) > 1 {
-		slices.SortFunc(addrs, netip.Addr.Compare)
+		slices.SortFunc(addrs, compareNetip)
 		addrs = slices.Compact(addrs)
 	}
 	if len(addrs) == 0 {
@@ -470,7 +452,7 @@ func (x *Index) lookupHostname(v *View, svc *service, q *qname.Name, w Want, lim
 				len(numbers)
 		}
 	case w != WantNothing && q.Proto == "":
-		v.Addrs, v.Total = pick(addrs, w.Family(), limit)
+		v.Addrs, v.Total = pick(addrs, w.Family(), p)
 	}
 }
 
@@ -624,8 +606,9 @@ func (x *Index) servicesAt(addrs []netip.Addr) []*service {
 // LookupExternal looks up an external name: of a Service, a port of it or, with endpoints, an
 // endpoint. A Service leads to its external addresses and names. With endpoints, a headless Service
 // that has neither leads to its ready endpoints, and the endpoints of any Service that answer to
-// their own names have names below it. The hosts start with a random one.
-func (x *Index) LookupExternal(q *qname.Name, endpoints bool) ExternalView {
+// their own names have names below it. The hosts are all
+// there are, and begin with the part wanted.
+func (x *Index) LookupExternal(q *qname.Name, endpoints bool, w Want, p Part) ExternalView {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	svc := x.peek(q.Namespace, q.Service)
@@ -644,15 +627,38 @@ func (x *Index) LookupExternal(q *qname.Name, endpoints bool) ExternalView {
 	if len(hosts) == 0 && endpoints && q.Hostname == "" {
 		v.Outcome = x.above(svc, q)
 	}
-	for i, from := 0, rand.IntN(len(hosts)+1); i < len(hosts); i++ {
-		h := hosts[(i+from)%len(hosts)]
+	n := 0 // that give records of the type wanted
+	for _, h := range hosts {
 		o := portOutcome(h.Ports, q)
 		v.Outcome = max(v.Outcome, o)
 		if o == Found {
 			v.Hosts = append(v.Hosts, h)
+			if h.gives(w) {
+				n++
+			}
 		}
 	}
+	isWhole := w != WantSRV && n <= p.Limit
+	from := p.from(len(v.Hosts))
+	if isWhole {
+		from = rand.IntN(len(v.Hosts) + 1)
+	}
+	v.Hosts = slices.Concat(v.Hosts[from:], v.Hosts[:from])
+	if w != WantSRV && !isWhole {
+		shown := 0 // hosts that the part is of
+		for n = 0; n < p.Limit; shown++ {
+			if v.Hosts[shown].gives(w) {
+				n++
+			}
+		}
+		rand.Shuffle(shown, func(i, j int) { v.Hosts[i], v.Hosts[j] = v.Hosts[j], v.Hosts[i] })
+	}
 	return v
+}
+
+// gives reports whether the host gives address records of the family wanted.
+func (h *ExternalHost) gives(w Want) bool {
+	return h.Name != "" || (w == WantA || w == WantAAAA) && model.FamilyOf(h.Addr) == w.Family()
 }
 
 // externalHosts returns what the external name of svc leads to. svc is shown.
@@ -677,23 +683,28 @@ func (x *Index) externalHosts(svc *service, endpoints bool) []ExternalHost {
 	return nil
 }
 
-// readyHosts returns the ready endpoints of svc.
+// readyHosts returns the ready endpoints of svc, in order.
 func (x *Index) readyHosts(svc *service) []ExternalHost {
 	var hosts []ExternalHost
 	for _, g := range svc.groups {
 		for _, target := range g.targets {
+			at := len(hosts)
 			for e := range x.sharing(target) {
 				if e.state == model.Ready {
 					hosts = append(hosts,
 						ExternalHost{Pointer: svc.pointer(e.label(), 0), Addr: e.addr(), Ports: e.ports()})
 				}
 			}
+			slices.SortFunc(hosts[at:], compareHosts)
 		}
 	}
 	return hosts
 }
 
-// namedHosts returns the endpoints of svc that answer to the hostname of q.
+// compareHosts orders hosts of one name by their addresses.
+func compareHosts(a, b ExternalHost) int { return compareNetip(a.Addr, b.Addr) }
+
+// namedHosts returns the endpoints of svc that answer to the hostname of q, in order.
 func (x *Index) namedHosts(svc *service, q *qname.Name) []ExternalHost {
 	var hosts []ExternalHost
 	at := make(map[netip.Addr]int) // the position in hosts
@@ -711,6 +722,7 @@ func (x *Index) namedHosts(svc *service, q *qname.Name) []ExternalHost {
 			Pointer: svc.pointer(model.Label{Name: q.Hostname}, 0), Addr: e.addr(), Ports: e.ports(),
 		})
 	}
+	slices.SortFunc(hosts, compareHosts)
 	return hosts
 }
 

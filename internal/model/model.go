@@ -4,7 +4,6 @@ package model
 
 import (
 	"cmp"
-	"hash/maphash"
 	"net/netip"
 	"slices"
 	"strings"
@@ -219,24 +218,15 @@ func Identical(a, b []Port) bool { return len(a) == len(b) && (len(a) == 0 || &a
 // SamePorts reports whether a and b are equal.
 func SamePorts(a, b []Port) bool { return Identical(a, b) || slices.Equal(a, b) }
 
-var portSeed = maphash.MakeSeed()
-
-// SumOf returns a number that is the same for equal lists.
-func SumOf(ports []Port) uint64 {
-	var h maphash.Hash
-	h.SetSeed(portSeed)
-	for _, p := range ports {
-		maphash.WriteComparable(&h, p)
-	}
-	return h.Sum64()
-}
-
 // SortedPorts sorts ports, removes repetitions, and returns the result.
 func SortedPorts(ports []Port) []Port {
-	slices.SortFunc(ports, func(a, b Port) int {
-		return cmp.Or(strings.Compare(a.Name(), b.Name()), strings.Compare(a.Proto(), b.Proto()), cmp.Compare(a.Number, b.Number))
-	})
+	slices.SortFunc(ports, Port.Compare)
 	return slices.Compact(ports)
+}
+
+// Compare orders ports by name, protocol and number.
+func (p Port) Compare(o Port) int {
+	return cmp.Or(strings.Compare(p.Name(), o.Name()), strings.Compare(p.Proto(), o.Proto()), cmp.Compare(p.Number, o.Number))
 }
 
 // MetricKind returns what metrics call the kind of a Service. s may be nil.

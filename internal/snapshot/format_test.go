@@ -214,7 +214,7 @@ func checkSameAnswers(t *testing.T, q *qname.Name, a, b *index.Index) {
 // answerText returns what x says of q, inside the cluster and outside, in an order that does not
 // depend on chance.
 func answerText(x *index.Index, q *qname.Name, w index.Want) string {
-	v, e := x.Lookup(q, w, 1<<20), x.LookupExternal(q, true)
+	v, e := x.Lookup(q, w, index.Part{Limit: 1 << 20}), x.LookupExternal(q, true, index.WantSRV, index.Part{})
 	var texts []string
 	if w == index.WantA || w == index.WantAAAA {
 		for addr := range slices.Chunk(v.Addrs, w.Family().Size()) {
