@@ -1,7 +1,6 @@
 package index
 
 import (
-	"iter"
 	"net/netip"
 	"slices"
 
@@ -224,11 +223,17 @@ func (c *change) leave(e *endpoint) {
 
 // settleGroups brings the targets of the groups of svc in line with who left and joined.
 func (c *change) settleGroups(svc *service) {
-	for g, targets := range byGroup(c.left) {
-		g.targets = remove(g.targets, 1, g.positions(targets))
+	slices.SortFunc(c.left, membership.compare)
+	for list := c.left; len(list) > 0; {
+		g, endpoints := ofOneGroup(list)
+		g.targets = remove(g.targets, 1, g.positions(endpoints))
+		list = list[len(endpoints):]
 	}
-	for g, targets := range byGroup(c.joined) {
-		g.targets = insert(g.targets, 1, targets, g.positions(targets))
+	slices.SortFunc(c.joined, membership.compare)
+	for list := c.joined; len(list) > 0; {
+		g, endpoints := ofOneGroup(list)
+		g.targets = insert(g.targets, 1, endpoints, g.positions(endpoints))
+		list = list[len(endpoints):]
 	}
 	if len(c.left) > 0 {
 		svc.groups = slices.DeleteFunc(svc.groups, func(g *group) bool { return len(g.targets) == 0 })
@@ -236,18 +241,14 @@ func (c *change) settleGroups(svc *service) {
 	c.left, c.joined = nil, nil
 }
 
-// byGroup yields the endpoints of each group in list, in order.
-func byGroup(list []membership) iter.Seq2[*group, []*endpoint] {
-	slices.SortFunc(list, membership.compare)
-	return func(yield func(*group, []*endpoint) bool) {
-		for len(list) > 0 {
-			g, endpoints := list[0].group, make([]*endpoint, 0, len(list))
-			for len(list) > 0 && list[0].group == g {
-				endpoints, list = append(endpoints, list[0].e), list[1:]
-			}
-			if !yield(g, endpoints) {
-				return
-			}
+// ofOneGroup returns the first group of list, which is in order and not empty, and what is of it.
+func ofOneGroup(list []membership) (g *group, endpoints []*endpoint) {
+	g, endpoints = list[0].group, make([]*endpoint, 0, len(list))
+	for _, m := range list {
+		if m.group != g {
+			break
 		}
+		endpoints = append(endpoints, m.e)
 	}
+	return g, endpoints
 }
