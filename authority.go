@@ -2,6 +2,7 @@ package headless
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 
 	"github.com/coredns-headless/headless/internal/qname"
@@ -11,8 +12,11 @@ import (
 type authority struct {
 	zone    string // a lower-case FQDN
 	grammar qname.Grammar
-	// primary is the zone that the names in its SOA and NS records are in: reverse zones have those of the primary zone.
-	primary      string
+	addr    netip.Prefix // of a reverse zone of one address; else not valid
+	// nsZone is the zone that the names in its SOA and NS records are in, and nsGrammar that zone's
+	// grammar: reverse zones have those of the primary zone.
+	nsZone       string
+	nsGrammar    qname.Grammar
 	mname, rname string // of its SOA
 }
 
@@ -20,21 +24,30 @@ type authority struct {
 func (cfg *config) authorities() []authority {
 	var list []authority
 	for _, zone := range cfg.zones {
-		a := authority{zone: zone, primary: zone}
+		a := authority{zone: zone, nsZone: zone, grammar: cfg.grammarOf(zone)}
 		if isReverse(zone) {
-			a.primary = cfg.primary
+			a.nsZone = cmp.Or(append([]string{cfg.primary}, cfg.multicluster...)...)
+			if p, ok := qname.ParseReverse(zone); ok && p.IsSingleIP() {
+				a.addr = p
+			}
 		}
-		switch {
-		case slices.Contains(cfg.multicluster, zone):
-			a.grammar = qname.Multicluster
-		case cfg.zonal:
-			a.grammar = qname.Zonal
-		}
-		a.mname, a.rname = below("ns.dns", a.primary), below("hostmaster", a.primary)
+		a.nsGrammar = cfg.grammarOf(a.nsZone)
+		a.mname, a.rname = below("ns.dns", a.nsZone), below("hostmaster", a.nsZone)
 		list = append(list, a)
 	}
 	slices.SortFunc(list, func(a, b authority) int { return cmp.Compare(len(b.zone), len(a.zone)) })
 	return list
+}
+
+// grammarOf returns the grammar of a zone.
+func (cfg *config) grammarOf(zone string) qname.Grammar {
+	switch {
+	case slices.Contains(cfg.multicluster, zone):
+		return qname.Multicluster
+	case cfg.zonal:
+		return qname.Zonal
+	}
+	return qname.Plain
 }
 
 // authority returns the one for the longest of our zones that name is in, or nil.

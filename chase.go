@@ -11,6 +11,9 @@ import (
 	"github.com/miekg/dns"
 )
 
+// chasing is the key of the context of a lookup for the target of a CNAME.
+type chasing struct{}
+
 // maxHops is how many CNAMEs one answer follows.
 const maxHops = 8
 
@@ -44,7 +47,7 @@ func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 			h.explainTarget(r, q, m, " is not followed: too many ExternalNames lead to each other")
 			return
 		case m.cname != "":
-		case m.outcome != index.Found && h.falls(q.name):
+		case h.passes(q, m, q.name):
 			h.chaseOutside(ctx, w, r, q, m)
 			return
 		default:
@@ -63,7 +66,7 @@ func (h *Headless) chaseOutside(ctx context.Context, w dns.ResponseWriter, r *dn
 		h.explainTarget(r, q, m, " leads back here")
 		return
 	}
-	ctx = context.WithValue(ctx, dnsserver.LoopKey{}, loop+1)
+	ctx = context.WithValue(context.WithValue(ctx, dnsserver.LoopKey{}, loop+1), chasing{}, true)
 	answer, err := h.upstream.Lookup(ctx, request.Request{W: w, Req: r}, q.name, q.qtype)
 	if err != nil || answer == nil {
 		m.Rcode = dns.RcodeServerFailure

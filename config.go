@@ -21,7 +21,7 @@ import (
 // config is a stanza of a Corefile.
 type config struct {
 	zones   []string // lower-case FQDNs
-	primary string   // the first of them that is not a reverse zone
+	primary string   // the first of them that is neither a reverse nor a multicluster zone, or ""
 
 	api            kube.Options
 	selection      kube.Selection
@@ -258,6 +258,11 @@ func parseStanza(c *caddy.Controller) (*config, error) {
 	if cfg.negativeTTL == unsetTTL {
 		cfg.negativeTTL = min(cfg.ttl, defaultTTL)
 	}
+	if i := slices.IndexFunc(cfg.zones, func(zone string) bool {
+		return !isReverse(zone) && !slices.Contains(cfg.multicluster, zone)
+	}); i >= 0 {
+		cfg.primary = cfg.zones[i]
+	}
 	return cfg, cfg.check(c)
 }
 
@@ -270,11 +275,9 @@ func (cfg *config) parseZones(c *caddy.Controller) error {
 		}
 	}
 	cfg.zones = plugin.OriginsFromArgsOrServerBlock(args, c.ServerBlockKeys)
-	i := slices.IndexFunc(cfg.zones, func(zone string) bool { return !isReverse(zone) })
-	if i < 0 {
+	if !slices.ContainsFunc(cfg.zones, func(zone string) bool { return !isReverse(zone) }) {
 		return c.Errf("expected a zone that is not a reverse zone among %s", strings.Join(cfg.zones, " "))
 	}
-	cfg.primary = cfg.zones[i]
 	return nil
 }
 

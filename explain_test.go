@@ -278,7 +278,7 @@ func TestTargetsThatFailAreExplained(t *testing.T) {
 func TestFallthroughIsNotExplained(t *testing.T) {
 	h, asked := newTestHeadless(t, "fallthrough"), false
 	h.Next = behind(nxName, &asked)
-	for _, question := range []string{"nobody.$ A", "default.svc.cluster.local. A", "_tcp.web.$ A"} {
+	for _, question := range []string{"nobody.$ A", "dns.cluster.local. A", "_tcp.web.$ A"} {
 		m := ask(t, h, explainedNames.Replace(question), func(r *dns.Msg) { r.SetEdns0(1232, false) })
 		if !asked || len(hostile.ExtendedErrors(m)) > 0 {
 			t.Errorf("%s: asked: %v; got\n%v", question, asked, m)

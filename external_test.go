@@ -6,16 +6,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/coredns-headless/headless/internal/dnstest"
-	"github.com/coredns-headless/headless/internal/kube"
-	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
@@ -25,6 +21,10 @@ import (
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
+
+	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/kubetest"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -216,21 +216,18 @@ func TestExternalServicesAreThoseOfKubernetes(t *testing.T) {
 func TestExternalAddress(t *testing.T) {
 	h := newTestHeadlessFrom(t, "headless cluster.local {\nmanifests testdata/external.yaml\n}")
 	for _, c := range []struct {
-		name, local string
-		endpoints   bool
-		want        []string
+		name, local, bound string
+		endpoints          bool
+		want               []string
 	}{
-		{"the external addresses of the DNS service", "10.0.0.53", false, []string{"dns.kube-system.example.org. 0 IN A 192.0.2.53", "dns.kube-system.example.org. 0 IN AAAA 2001:db8::53"}},
-		{"found by its ClusterIP", "10.96.0.10", false, []string{"dns.kube-system.example.org. 0 IN A 192.0.2.53", "dns.kube-system.example.org. 0 IN AAAA 2001:db8::53"}},
-		{"found by both", "10.0.0.53 10.96.0.10", true, []string{"dns.kube-system.example.org. 0 IN A 192.0.2.53", "dns.kube-system.example.org. 0 IN AAAA 2001:db8::53"}},
-		{"a headless one has none", "10.0.0.54", false, nil},
-		{"but its endpoints", "10.0.0.54", true, []string{"ns-0.peers.kube-system.example.org. 0 IN A 10.0.0.54"}},
-		{"no Service", "10.0.0.55 fd00::55", false, []string{"ns.dns.example.org. 0 IN A 10.0.0.55", "ns.dns.example.org. 0 IN AAAA fd00::55"}},
+		{"the external addresses of the DNS Service", "10.0.0.53", "", false, []string{"dns.kube-system.example.org. 0 IN A 192.0.2.53", "dns.kube-system.example.org. 0 IN AAAA 2001:db8::53"}},
+		{"found by its ClusterIP", "10.96.0.10", "10.96.0.10", false, []string{"dns.kube-system.example.org. 0 IN A 192.0.2.53", "dns.kube-system.example.org. 0 IN AAAA 2001:db8::53"}},
+		{"found by both", "10.0.0.53 10.96.0.10", "10.96.0.10", true, []string{"dns.kube-system.example.org. 0 IN A 192.0.2.53", "dns.kube-system.example.org. 0 IN AAAA 2001:db8::53"}},
+		{"a headless one has none", "10.0.0.54", "", false, nil},
+		{"but its endpoints", "10.0.0.54", "", true, []string{"ns-0.peers.kube-system.example.org. 0 IN A 10.0.0.54"}},
+		{"no Service", "10.0.0.55 fd00::55", "", false, []string{"ns.dns.example.org. 0 IN A 10.0.0.55", "ns.dns.example.org. 0 IN AAAA fd00::55"}},
 	} {
-		h.local = nil
-		for text := range strings.FieldsSeq(c.local) {
-			h.local = append(h.local, netip.MustParseAddr(text))
-		}
+		h.local, h.bound = namedAddrs(strings.Fields(c.local)), namedAddrs(strings.Fields(c.bound))
 		if got := dnstest.Lines(h.ExternalAddress(request.Request{Zone: "example.org."}, c.endpoints)); !slices.Equal(got, dnstest.Lines(dnstest.Records(t, c.want...))) {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}

@@ -12,15 +12,17 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
-	"github.com/coredns-headless/headless/internal/index"
-	"github.com/coredns-headless/headless/internal/model"
-	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/edns"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
+
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
 )
 
 // Headless is the plugin: one stanza of a Corefile.
@@ -32,9 +34,10 @@ type Headless struct {
 	knowledge
 	upstream upstreamer
 	tally    *tally // of the queries
-	// local holds the addresses that the server listens on. They lead to the DNS service's own
-	// name, and stand in for its addresses where the cluster has no DNS service.
-	local []netip.Addr
+	// local holds the addresses that the server listens on. They lead to the DNS Service's own
+	// name, and stand in for its addresses where the cluster has no DNS Service. Those that the
+	// option bind names are in bound too: they may be ClusterIPs of it.
+	local, bound []netip.Addr
 	// hostSearch is the search list of this machine, for AutoPath.
 	hostSearch []string
 }
@@ -119,7 +122,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	m := newReply(r)
 	h.resolve(&q, m)
 	switch {
-	case m.outcome != index.Found && h.falls(name):
+	case h.passes(&q, m, name):
 		h.tally.add(w, answerPassed, index.NoReason)
 		if m.outcome == index.NonTerminal {
 			w = &ancestorWriter{w, h.soa(&q, h.denialTTL())}
@@ -149,13 +152,33 @@ func clientAddr(w dns.ResponseWriter) netip.Addr {
 	return netip.Addr{}
 }
 
-// next hands the query to the next plugin.
+// next hands the query to the next plugin. If there is none to answer the target of a CNAME it says so
+// by REFUSED, as a server does without a plugin for a zone: that is no failure.
 func (h *Headless) next(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
-	return plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
+	rcode, err := plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
+	if err != nil && ctx.Value(chasing{}) != nil && strings.HasSuffix(err.Error(), "no next plugin found") {
+		return dns.RcodeRefused, nil
+	}
+	return rcode, err
 }
 
-// falls reports whether a name that owns no record goes to the next plugin.
+// falls reports whether a name that is not ours goes to the next plugin.
 func (h *Headless) falls(name string) bool { return h.Next != nil && h.fall.Through(name) }
+
+// passes reports whether q, for a lower-case name, goes to the next plugin because of what m, the reply
+// so far, says: when the name owns no record, and is not one of those that are ours whatever is there. The apex of a
+// reverse zone of one address owns SOA and NS, and is somebody else's host when it has no PTR here.
+func (h *Headless) passes(q *question, m *reply, name string) bool {
+	switch q.Kind {
+	case qname.Structural, qname.NamespaceName, qname.PodsName:
+		if m.outcome == index.NonTerminal {
+			return false
+		}
+	case qname.Apex:
+		return q.qtype == dns.TypePTR && q.addr.IsValid() && len(m.Answer) == 0 && h.falls(name)
+	}
+	return m.outcome != index.Found && h.falls(name)
+}
 
 const (
 	// optSize is the size of an OPT record without options.
@@ -253,54 +276,52 @@ func (h *Headless) soa(q *question, ttl uint32) dns.RR {
 	return soaRR(q.apex(), ttl, q.authority, h.indexOf(q.authority).Serial(), h.denialTTL())
 }
 
-// resolve adds to m what we hold for q. ANY is answered with one RRset (RFC 8482).
+// resolve adds to m what we hold for q.
 func (h *Headless) resolve(q *question, m *reply) {
-	if q.qtype != dns.TypeANY {
-		h.resolveType(q, q.qtype, m)
-		return
-	}
-	for _, qtype := range []uint16{dns.TypeSOA, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT} {
-		if h.resolveType(q, qtype, m); len(m.Answer) > 0 || m.outcome != index.Found {
-			return
-		}
-	}
-}
-
-// resolveType does so as if q were for qtype.
-func (h *Headless) resolveType(q *question, qtype uint16, m *reply) {
+	m.ttl = h.ttl
 	switch q.Kind {
 	case qname.Absent:
 	case qname.Apex:
-		h.resolveApex(q, qtype, m)
-	case qname.Structural:
+		h.resolveApex(q, m)
+	case qname.Structural, qname.NSParent:
 		m.outcome = index.NonTerminal
 	case qname.VersionName:
-		m.outcome = index.Found
-		if qtype == dns.TypeTXT {
+		m.outcome, m.ttl = index.Found, versionTTL
+		if q.qtype == dns.TypeTXT {
 			m.Answer = append(m.Answer, versionRR(q.name))
 		}
 	case qname.NSName:
-		h.resolveNS(q, qtype, m)
+		h.resolveNS(q, m)
 	case qname.PodsName, qname.PodName:
-		h.resolvePod(q, qtype, m)
+		h.resolvePod(q, m)
 	case qname.ReverseName:
-		h.resolveReverse(q, qtype, m)
+		h.resolveReverse(q, m)
 	case qname.NamespaceName, qname.ServiceName:
-		h.resolveService(q, qtype, m)
+		h.resolveService(q, m)
+	}
+	if q.qtype == dns.TypeANY && m.outcome == index.Found && m.cname == "" {
+		m.Answer = append(m.Answer, minimalRR(q.name, m.ttl))
 	}
 }
 
-func (h *Headless) resolveApex(q *question, qtype uint16, m *reply) {
+func (h *Headless) resolveApex(q *question, m *reply) {
 	m.outcome = index.Found
-	switch qtype {
+	switch q.qtype {
 	case dns.TypeSOA:
 		m.Answer = append(m.Answer, h.soa(q, h.ttl))
 	case dns.TypeNS:
-		for _, s := range h.nameservers(q.primary) {
+		for _, s := range h.nameservers(q.authority) {
 			m.Answer = append(m.Answer, nsRR(q.name, h.ttl, s.name))
 			for _, addr := range s.addrs {
 				m.Extra = append(m.Extra, addressRR(s.name, h.ttl, addr))
 			}
+		}
+	case dns.TypePTR:
+		if q.addr.IsValid() {
+			q := *q
+			q.Name = qname.Name{Kind: qname.ReverseName, Prefix: q.addr}
+			h.resolveReverse(&q, m)
+			m.outcome = index.Found
 		}
 	}
 }
@@ -311,27 +332,42 @@ type namedServer struct {
 	addrs []netip.Addr
 }
 
-// nameservers returns the name servers by their names in zone: the DNS service by its own, or else
-// ns.dns with the addresses that the server listens on.
-func (h *Headless) nameservers(zone string) []namedServer {
-	var servers []namedServer
-	for _, s := range h.index.Nameservers(h.local) {
-		servers = append(servers, namedServer{s.FQDN(zone), s.Addrs})
+// nameservers returns the name servers of a zone, by names that exist in the zone of its NS records:
+// the DNS Services by their own, or else ns.dns with the addresses that the server listens on. In a
+// multicluster zone Services have other names, so it is ns.dns there too.
+func (h *Headless) nameservers(a *authority) []namedServer {
+	local := h.local
+	if h.selection.HeadlessOnly {
+		local = nil // the endpoints of a DNS Service with a ClusterIP are not known
 	}
-	if len(servers) == 0 {
-		servers = []namedServer{{below("ns.dns", zone), h.local}}
+	services := h.index.Nameservers(local, h.bound)
+	if len(services) == 0 {
+		return []namedServer{{a.mname, h.local}}
+	}
+	if a.nsGrammar == qname.Multicluster {
+		all := namedServer{name: a.mname}
+		for _, s := range services {
+			all.addrs = append(all.addrs, s.Addrs...)
+		}
+		slices.SortFunc(all.addrs, netip.Addr.Compare)
+		all.addrs = slices.Compact(all.addrs)
+		return []namedServer{all}
+	}
+	var servers []namedServer
+	for _, s := range services {
+		servers = append(servers, namedServer{s.FQDN(a.nsZone), s.Addrs})
 	}
 	return servers
 }
 
 // resolveNS answers for ns.dns, the SOA's MNAME: it has the addresses of all name servers.
-func (h *Headless) resolveNS(q *question, qtype uint16, m *reply) {
+func (h *Headless) resolveNS(q *question, m *reply) {
 	m.outcome = index.NonTerminal
 	seen := make(map[netip.Addr]bool)
-	for _, s := range h.nameservers(q.zone) {
+	for _, s := range h.nameservers(q.authority) {
 		for _, addr := range s.addrs {
 			m.outcome = index.Found
-			if !seen[addr] && qtype == rrtype(model.FamilyOf(addr)) {
+			if !seen[addr] && q.qtype == rrtype(model.FamilyOf(addr)) {
 				m.Answer = append(m.Answer, addressRR(q.name, h.ttl, addr))
 			}
 			seen[addr] = true
@@ -341,7 +377,7 @@ func (h *Headless) resolveNS(q *question, qtype uint16, m *reply) {
 
 // resolvePod answers for names made of an address. Which of them exist, and whether any does, is
 // what the option pods says.
-func (h *Headless) resolvePod(q *question, qtype uint16, m *reply) {
+func (h *Headless) resolvePod(q *question, m *reply) {
 	if h.podMode == podsDisabled || !h.index.HasNamespace(q.Namespace) {
 		return
 	}
@@ -354,23 +390,26 @@ func (h *Headless) resolvePod(q *question, qtype uint16, m *reply) {
 		return
 	}
 	m.outcome = index.Found
-	if qtype == rrtype(model.FamilyOf(addr)) {
+	if q.qtype == rrtype(model.FamilyOf(addr)) {
 		m.Answer = append(m.Answer, addressRR(q.name, h.ttl, addr))
 	}
 }
 
-func (h *Headless) resolveReverse(q *question, qtype uint16, m *reply) {
+func (h *Headless) resolveReverse(q *question, m *reply) {
+	if h.primary == "" {
+		return // what a PTR would lead to does not exist
+	}
 	v := h.index.Lookup(&q.Name, index.WantNothing, index.Part{})
-	m.outcome = v.Outcome
-	if qtype == dns.TypePTR {
-		m.Answer = appendPTRs(m.Answer, q.name, h.ttlOf(&v), v.Pointers, h.primary)
+	m.outcome, m.ttl = v.Outcome, h.ttlOf(&v)
+	if q.qtype == dns.TypePTR {
+		m.Answer = appendPTRs(m.Answer, q.name, m.ttl, v.Pointers, h.primary)
 	}
 }
 
-func (h *Headless) resolveService(q *question, qtype uint16, m *reply) {
+func (h *Headless) resolveService(q *question, m *reply) {
 	w, limit := index.WantNothing, 0
 	left := max(0, q.end-q.offset) // a client may leave no room for an answer
-	switch qtype {
+	switch q.qtype {
 	case dns.TypeA:
 		w, limit = index.WantA, left/addressRRSize(model.V4)
 	case dns.TypeAAAA:

@@ -405,19 +405,28 @@ func (f fixed) Lookup(context.Context, request.Request, string, uint16) (*dns.Ms
 	return f.m, f.err
 }
 
-func TestANYGetsOneRRset(t *testing.T) {
-	checkRows(t, newTestHeadless(t, ""), names([]row{
-		{"a headless Service", "portless.$ ANY", noError, []string{"portless.$ 5 IN A 10.0.3.1"}, nil},
-		{"an IPv6 endpoint", "0--5.anon.$ ANY", noError, []string{"0--5.anon.$ 5 IN AAAA ::5"}, nil},
-		{"a port of an endpoint", "_dns._udp.web-0.web.$ ANY", noError, []string{"_dns._udp.web-0.web.$ 5 IN SRV 0 100 53 web-0.web.$"}, []string{"web-0.web.$ 5 IN A 10.0.0.1"}},
-		{"a reverse name", "1.6.0.10.in-addr.arpa. ANY", noError, []string{"1.6.0.10.in-addr.arpa. 5 IN PTR vip-0.vip.$"}, nil},
-		{"dns-version", "dns-version.cluster.local. ANY", noError, []string{`dns-version.cluster.local. 28800 IN TXT "1.1.0"`}, nil},
+// TestANYIsHINFO: one record says that there are records, whatever they are (RFC 8482 section 4.2). Clients that ask ANY
+// first then ask for what they want; from one RRset of several they took a dual-stack Service for one of IPv4.
+func TestANYIsHINFO(t *testing.T) {
+	h := newTestHeadless(t, "ttl 30\nheadless_ttl 7\npods insecure")
+	hinfo := func(owner string, ttl int) []string {
+		return []string{fmt.Sprintf(`%s %d IN HINFO "RFC8482" ""`, owner, ttl)}
+	}
+	checkRows(t, h, names([]row{
+		{"a headless Service", "web.$ ANY", noError, hinfo("web.$", 7), nil},
+		{"in the client's spelling", "WEB.$ ANY", noError, hinfo("WEB.$", 7), nil},
+		{"an IPv6 endpoint", "0--5.anon.$ ANY", noError, hinfo("0--5.anon.$", 7), nil},
+		{"a port of an endpoint", "_dns._udp.web-0.web.$ ANY", noError, hinfo("_dns._udp.web-0.web.$", 7), nil},
+		{"a ClusterIP", "vip.$ ANY", noError, hinfo("vip.$", 30), nil},
+		{"a reverse name", "1.0.0.10.in-addr.arpa. ANY", noError, hinfo("1.0.0.10.in-addr.arpa.", 7), nil},
+		{"dns-version", "dns-version.cluster.local. ANY", noError, hinfo("dns-version.cluster.local.", versionTTL), nil},
+		{"the apex", "cluster.local. ANY", noError, hinfo("cluster.local.", 30), nil},
+		{"a Pod", "1-2-3-4.default.pod.cluster.local. ANY", noError, hinfo("1-2-3-4.default.pod.cluster.local.", 30), nil},
+		{"an ExternalName", "ext.$ ANY", noError, []string{"ext.$ 30 IN CNAME www.example.com."}, nil},
 		{"an empty non-terminal", "_tcp.web.$ ANY", noError, nil, nil},
 		{"no name", "nobody.$ ANY", nxName, nil, nil},
+		{"HINFO itself", "web.$ HINFO", noError, nil, nil},
 	}))
-	if m := ask(t, newTestHeadless(t, ""), "cluster.local. ANY"); len(m.Answer) != 1 || m.Answer[0].Header().Rrtype != dns.TypeSOA {
-		t.Errorf("ANY at the apex: got\n%v\nwant the SOA", m)
-	}
 }
 
 func TestWhichEndpointsAnswerToTheirNames(t *testing.T) {

@@ -35,7 +35,7 @@ func (h *Headless) Metadata(ctx context.Context, state request.Request) context.
 	q.Parse(state.Name(), a.zone, a.grammar)
 	kind := ""
 	switch q.Kind {
-	case qname.Apex, qname.Structural:
+	case qname.Apex, qname.Structural, qname.NSParent:
 	case qname.NamespaceName, qname.ServiceName:
 		kind = "svc"
 	case qname.PodsName, qname.PodName:

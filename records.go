@@ -239,6 +239,11 @@ func versionRR(owner string) dns.RR {
 	return &dns.TXT{Hdr: header(owner, dns.TypeTXT, versionTTL), Txt: []string{schemaVersion}}
 }
 
+// minimalRR returns the answer to ANY at a name that owns records (RFC 8482 section 4.2).
+func minimalRR(owner string, ttl uint32) dns.RR {
+	return &dns.HINFO{Hdr: header(owner, dns.TypeHINFO, ttl), Cpu: "RFC8482"}
+}
+
 // soaRR returns the SOA record of a zone. negativeTTL is its minimum, the time to live of negative
 // answers (RFC 2308 section 4).
 func soaRR(owner string, ttl uint32, a *authority, serial, negativeTTL uint32) dns.RR {

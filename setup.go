@@ -36,7 +36,8 @@ func setup(c *caddy.Controller) error {
 		c.Set(snapshotKey(h.keeper.Path()), true)
 	}
 	c.OnStartup(func() error {
-		h.local = boundAddrs(dnsserver.GetConfig(c).ListenHosts)
+		hosts := dnsserver.GetConfig(c).ListenHosts
+		h.local, h.bound = boundAddrs(hosts), namedAddrs(hosts)
 		h.converter.PodLabels = dnsserver.GetConfig(c).Handler("metadata") != nil
 		h.start()
 		return nil
@@ -93,6 +94,16 @@ func (h *Headless) stop() {
 	if h.keeper != nil {
 		h.keeper.Stop()
 	}
+}
+
+// namedAddrs returns the addresses among hosts that stand for themselves alone.
+func namedAddrs(hosts []string) (addrs []netip.Addr) {
+	for _, host := range hosts {
+		if addr, err := netip.ParseAddr(host); err == nil && !addr.IsUnspecified() {
+			addrs = append(addrs, addr.WithZone("").Unmap())
+		}
+	}
+	return addrs
 }
 
 // boundAddrs returns the addresses of hosts. An unspecified one, and an empty list, stand for those

@@ -111,7 +111,7 @@ func stanzaGood(t *testing.T) []stanzaOption {
 		{"pods disabled", "pods disabled", func(*config) {}},
 		{"pods verified", "pods verified", func(c *config) { c.podMode = podsVerified }},
 		{"zonal", "zonal", func(c *config) { c.zonal = true }},
-		{"multicluster", "multicluster cluster.local", func(c *config) { c.multicluster = []string{"cluster.local."} }},
+		{"multicluster", "multicluster cluster.local", func(c *config) { c.multicluster, c.primary = []string{"cluster.local."}, "" }},
 		{"multicluster without zones", "multicluster", func(c *config) { c.multicluster = []string{} }},
 		{"fallthrough for every zone", "fallthrough", func(c *config) { c.fall = fall.Root }},
 		{"fallthrough for some", "fallthrough in-addr.arpa IP6.arpa. example.com", func(c *config) { c.fall = fall.F{Zones: []string{"in-addr.arpa.", "ip6.arpa.", "example.com."}} }},

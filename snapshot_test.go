@@ -15,6 +15,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns/caddy"
+	_ "github.com/coredns/coredns/plugin/ready"
+	_ "github.com/coredns/coredns/plugin/root"
+	_ "github.com/coredns/coredns/plugin/transfer"
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kube"
@@ -22,12 +29,6 @@ import (
 	"github.com/coredns-headless/headless/internal/logtest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
-	"github.com/coredns/caddy"
-	_ "github.com/coredns/coredns/plugin/ready"
-	_ "github.com/coredns/coredns/plugin/root"
-	_ "github.com/coredns/coredns/plugin/transfer"
-	"github.com/miekg/dns"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -260,7 +261,7 @@ func TestStaleAnswersLeaveTheRecordsOfOthersAlone(t *testing.T) {
 	// Where the next plugin denies what is here, the denial is ours.
 	asked := false
 	h.Next = behind(dns.RcodeNameError, &asked)
-	m = ask(t, h, "default.svc.cluster.local. A")
+	m = ask(t, h, "_tcp.web.default.svc.cluster.local. A")
 	if soa, ok := m.Ns[0].(*dns.SOA); !asked || !ok || soa.Hdr.Ttl != 0 || soa.Minttl != 0 {
 		t.Errorf("asked: %v; %v may be kept", asked, m.Ns)
 	}

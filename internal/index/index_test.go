@@ -724,9 +724,9 @@ func TestIndexAgreesWithModelOverRandomHistories(t *testing.T) {
 			readers.Go(func() {
 				for i := 0; !stop.Load(); i = (i + 1) % len(qs) {
 					x.Lookup(&qs[i], Want(i%4), Part{Limit: 2})
-					x.Nameservers(modeltest.Universe.Addrs[:1])
+					x.Nameservers(modeltest.Universe.Addrs[:1], nil)
 					x.LookupExternal(&qs[i], i%2 == 0, Want(i%4), Part{Limit: 2})
-					x.ExternalNameservers(modeltest.Universe.Addrs[:1], i%2 == 0)
+					x.ExternalNameservers(modeltest.Universe.Addrs[:1], nil, i%2 == 0)
 				}
 			})
 			history(t, r, x, newModel(p, ignoreEmpty), func() string { return "" })
@@ -959,19 +959,24 @@ func TestIndexNameservers(t *testing.T) {
 	for _, key := range []model.Key{{Namespace: "kube-system", Name: "dns"}, {Namespace: "kube-system", Name: "peers"}, {Namespace: "hidden", Name: "dns"}} {
 		x.PutSlice(&model.Slice{Key: model.Key{Namespace: key.Namespace, Name: key.Name}, Service: key.Name, Endpoints: []model.Endpoint{{Addr: pod, State: model.Ready}}})
 	}
+	one := func(addr netip.Addr) []netip.Addr { return []netip.Addr{addr} }
 	for _, c := range []struct {
-		name  string
-		local netip.Addr
-		want  []string
+		name         string
+		local, bound []netip.Addr
+		want         []string
 	}{
-		{"a pod's address leads to all its Services that are exposed", pod, []string{
+		{"a pod's address leads to all its Services that are exposed", one(pod), nil, []string{
 			"dns.kube-system.svc.z. [10.96.0.10]", "10-0-0-53.peers.kube-system.svc.z. [10.0.0.53]",
 		}},
-		{"a ClusterIP leads to its Service", ip, []string{"dns.kube-system.svc.z. [10.96.0.10]"}},
-		{"another address leads nowhere", netip.MustParseAddr("10.0.0.54"), nil},
+		{"a ClusterIP that is bound leads to its Service", one(ip), one(ip), []string{"dns.kube-system.svc.z. [10.96.0.10]"}},
+		{"one that the machine has does not", one(ip), nil, nil},
+		{"endpoints come first", one(pod), one(netip.MustParseAddr("10.96.0.99")), []string{
+			"dns.kube-system.svc.z. [10.96.0.10]", "10-0-0-53.peers.kube-system.svc.z. [10.0.0.53]",
+		}},
+		{"another address leads nowhere", one(netip.MustParseAddr("10.0.0.54")), one(netip.MustParseAddr("10.0.0.54")), nil},
 	} {
 		var got []string
-		for _, s := range x.Nameservers([]netip.Addr{c.local}) {
+		for _, s := range x.Nameservers(c.local, c.bound) {
 			got = append(got, fmt.Sprint(s.FQDN("z."), " ", s.Addrs))
 		}
 		if !slices.Equal(got, c.want) {

@@ -557,13 +557,15 @@ func (p Pointer) compare(o Pointer) int {
 		strings.Compare(p.Service, o.Service), p.Compare(o.Label))
 }
 
-// Nameservers returns the names of the DNS service, sorted: the Services that have one of the local
-// addresses as ClusterIP or as ready endpoint, for a headless one the names of its endpoints.
-func (x *Index) Nameservers(local []netip.Addr) []Nameserver {
+// Nameservers returns the names of the DNS Services, sorted, for a headless one those of its
+// endpoints. They are the Services that have one of the local addresses as a ready endpoint or, if
+// there is none, one of the bound addresses as ClusterIP: where kube-proxy gives all ClusterIPs to
+// the machine (IPVS), an address that is not bound by its name says nothing.
+func (x *Index) Nameservers(local, bound []netip.Addr) []Nameserver {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	var servers []Nameserver
-	for _, svc := range x.servicesAt(local) {
+	for _, svc := range x.dnsServices(local, bound) {
 		switch {
 		case svc.spec.Kind == model.Headless:
 			for _, g := range svc.groups {
@@ -580,24 +582,27 @@ func (x *Index) Nameservers(local []netip.Addr) []Nameserver {
 	return servers
 }
 
-// servicesAt returns the Services shown that have one of addrs as ClusterIP or as ready endpoint.
-func (x *Index) servicesAt(addrs []netip.Addr) []*service {
+// dnsServices returns the DNS Services that are shown, see Nameservers.
+func (x *Index) dnsServices(local, bound []netip.Addr) []*service {
 	var services []*service
-	seen := make(map[*service]bool)
 	add := func(svc *service) {
-		if svc.claimsEndpoints() && !seen[svc] {
-			seen[svc] = true
+		if svc.claimsEndpoints() && !slices.Contains(services, svc) {
 			services = append(services, svc)
 		}
 	}
-	for _, addr := range addrs {
-		for _, svc := range x.clusterIPs[addr] {
-			add(svc)
-		}
+	for _, addr := range local {
 		for e := x.byAddr.first(addr.As16()); e != nil; e = x.byAddr.after(e) {
 			if e.state == model.Ready {
 				add(e.svc)
 			}
+		}
+	}
+	if len(services) > 0 {
+		return services
+	}
+	for _, addr := range bound {
+		for _, svc := range x.clusterIPs[addr] {
+			add(svc)
 		}
 	}
 	return services
@@ -764,13 +769,13 @@ func (x *Index) AllExternalHosts(endpoints bool) []ExternalHost {
 	return hosts
 }
 
-// ExternalNameservers returns where the DNS service is reached from outside: the external addresses
-// of the Services that have one of the local addresses as ClusterIP or as ready endpoint or, with
-// endpoints, the ready endpoints of headless ones. ok is false if there is no such Service.
-func (x *Index) ExternalNameservers(local []netip.Addr, endpoints bool) (hosts []ExternalHost, ok bool) {
+// ExternalNameservers returns where the DNS Services are reached from outside: their external
+// addresses or, with endpoints, the ready endpoints of headless ones. ok is false if there is no such
+// Service. See Nameservers.
+func (x *Index) ExternalNameservers(local, bound []netip.Addr, endpoints bool) (hosts []ExternalHost, ok bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	services := x.servicesAt(local)
+	services := x.dnsServices(local, bound)
 	for _, svc := range services {
 		if endpoints && svc.spec.Kind == model.Headless {
 			hosts = append(hosts, x.readyHosts(svc)...)

@@ -27,7 +27,7 @@ var (
 	readmePTR       = []string{"A PTR record leads to a name that leads back"}
 	readmeCNAME     = []string{"An ExternalName Service answers a query of any type"}
 	readmeTTL       = []string{"Negative answers have a time to live of their own"}
-	readmeSize      = []string{"Addresses and SRV records start at a random one"}
+	readmeSize      = []string{"Every set of records has one order"}
 	readmeServers   = []string{"Where no Service is known to be the name server"}
 	readmeReverse   = []string{"A reverse zone has reverse names only"}
 	readmeBelow     = []string{"Nothing exists below the reverse name of an address"}
@@ -56,7 +56,7 @@ var Differences = []Difference{
 	{"no label is a wildcard", "1", "kubernetes takes _ for every port and protocol", []string{"There are no wildcards"}},
 	{"nothing exists below a pod's name", "1", "kubernetes ignores the labels below", readmeBelow},
 	{"nothing exists below the reverse name of an address", "1", "kubernetes ignores the labels below in ip6.arpa", readmeBelow},
-	{"ANY gets one RRset", "1", "kubernetes answers ANY like a type that no name has (RFC 8482 wants an answer)", []string{"An ANY query gets the records of one type"}},
+	{"ANY gets HINFO", "1", "kubernetes answers ANY like a type that no name has (RFC 8482 section 4.2)", []string{"An ANY query gets one HINFO record"}},
 	{"a CNAME answers every type", "1", "kubernetes gives it for A, AAAA and CNAME only (RFC 1034 section 4.3.2)", readmeCNAME},
 	{"a CNAME stays when its target does not resolve", "2", "kubernetes leaves it out; the response code is the target's (RFC 6604)", readmeCNAME},
 	{"the rcode is that of the CNAME's target", "2", "kubernetes says NOERROR (RFC 6604)", readmeCNAME},
@@ -90,7 +90,7 @@ var Differences = []Difference{
 	{"the SOA's own time to live is ttl", "6", "kubernetes takes no more than 300", readmeTTL},
 	{"a large answer is truncated later", "7", "additional records are left out first, and as many records as fit are sent", readmeSize},
 	{"additional records that do not fit are left out", "7", "without a mark (RFC 2181 section 9)", readmeSize},
-	{"an answer starts at a random record", "7", "kubernetes leaves that to loadbalance", readmeSize},
+	{"an answer starts at a random record, a part of one at the client's place", "7", "kubernetes leaves that to loadbalance", readmeSize},
 	{"a denial says why", "8", "kubernetes has no extended errors (RFC 8914)", []string{"Negative answers to queries with EDNS"}},
 	{"fallthrough to nothing denies the name", "1", "kubernetes answers SERVFAIL", readmeThrough},
 }

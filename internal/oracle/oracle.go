@@ -32,7 +32,7 @@ type Config struct {
 	NamespaceLabels, Labels            labels.Selector // nil selects everything
 	Fallthrough                        []string        // the zones whose names fall through
 
-	Local []netip.Addr // what the server listens on
+	Local []netip.Addr // what the server listens on, by the option bind
 	// Outside answers for the names outside the zones; nil when the lookup fails.
 	Outside func(name string, qtype uint16) *dns.Msg
 	// Next is the next plugin, for names that fall through.
@@ -473,18 +473,23 @@ func (m *Model) nameservers(zone string) []nameserver {
 	return servers
 }
 
-// dnsServices returns the Services that have a local address.
+// dnsServices returns the Services that have a local address as a ready endpoint or, if there is none, as ClusterIP.
 func (m *Model) dnsServices() []types.NamespacedName {
-	var keys []types.NamespacedName
 	isLocal := func(addr netip.Addr) bool { return slices.Contains(m.Local, addr) }
-	for key, svc := range m.services {
-		if !m.shown(svc) || svc.isExternal() {
-			continue
+	with := func(has func(*service) bool) (keys []types.NamespacedName) {
+		for key, svc := range m.services {
+			if m.shown(svc) && !svc.isExternal() && has(svc) {
+				keys = append(keys, key)
+			}
 		}
-		if slices.ContainsFunc(svc.clusterIPs(), isLocal) || slices.ContainsFunc(svc.ready(), func(e *endpoint) bool { return isLocal(e.addr) }) {
-			keys = append(keys, key)
-		}
+		slices.SortFunc(keys, func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) })
+		return keys
 	}
-	slices.SortFunc(keys, func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) })
-	return keys
+	byEndpoint := with(func(svc *service) bool {
+		return slices.ContainsFunc(svc.ready(), func(e *endpoint) bool { return isLocal(e.addr) })
+	})
+	if len(byEndpoint) > 0 {
+		return byEndpoint
+	}
+	return with(func(svc *service) bool { return slices.ContainsFunc(svc.clusterIPs(), isLocal) })
 }

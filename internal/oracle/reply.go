@@ -96,8 +96,22 @@ func (m *Model) soa(spelled, zone string, ttl uint32) dns.RR {
 	}
 }
 
-// anyOrder is the order in which types are tried for ANY.
-var anyOrder = []uint16{dns.TypeSOA, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT}
+// ttlAt returns the time to live of the records of a name.
+func (m *Model) ttlAt(spelled string) uint32 {
+	for _, qtype := range []uint16{dns.TypeSOA, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT} {
+		if rrs := m.rrset(spelled, qtype); len(rrs) > 0 {
+			return rrs[0].Header().Ttl
+		}
+	}
+	return m.TTL
+}
+
+// isKept reports whether name is svc, pod or a namespace below one of them.
+func isKept(name, zone string) bool {
+	labels := dns.SplitDomainName(strings.TrimSuffix(name, zone))
+	n := len(labels)
+	return (n == 1 || n == 2) && !inReverse(zone) && (labels[n-1] == "svc" || labels[n-1] == "pod")
+}
 
 // maxCNAMEs is how many of them a chain has at most.
 const maxCNAMEs = 8
@@ -131,23 +145,21 @@ func (m *Model) answer(reply *dns.Msg, spelled string, qtype uint16) {
 		return
 	}
 	outcome := m.outcome(name)
-	if outcome != found && m.fallsThrough(name) {
+	if outcome != found && m.fallsThrough(name) && (outcome == nameError || !isKept(name, zone)) {
 		m.passOn(reply, spelled, qtype, outcome)
 		return
 	}
 	if outcome == nameError {
 		reply.Rcode = dns.RcodeNameError
 	}
-	types := []uint16{qtype}
-	if qtype == dns.TypeANY {
-		types = anyOrder
+	if rrs := m.rrset(spelled, qtype); len(rrs) > 0 {
+		reply.Answer = append(reply.Answer, rrs...)
+		reply.Extra = m.addressesOf(rrs)
+		return
 	}
-	for _, t := range types {
-		if rrs := m.rrset(spelled, t); len(rrs) > 0 {
-			reply.Answer = append(reply.Answer, rrs...)
-			reply.Extra = m.addressesOf(rrs)
-			return
-		}
+	if qtype == dns.TypeANY && outcome == found {
+		reply.Answer = append(reply.Answer, &dns.HINFO{Hdr: header(spelled, dns.TypeHINFO, m.ttlAt(spelled)), Cpu: "RFC8482"})
+		return
 	}
 	reply.Ns = []dns.RR{m.soa(apex, zone, m.NegativeTTL)}
 }

@@ -64,7 +64,7 @@ var rules = []rule{
 			c.become()
 		}
 	}},
-	{Named("ANY gets one RRset"), func(c *comparison) {
+	{Named("ANY gets HINFO"), func(c *comparison) {
 		if c.question.Qtype == dns.TypeANY && (c.stockIsNoData() || c.stockDenies()) && c.twin.outcome(c.name) == found && !c.isCNAME() {
 			c.become()
 		}

@@ -17,7 +17,8 @@ type Kind uint8
 const (
 	Absent        Kind = iota // no name of this form exists, whatever the cluster holds
 	Apex                      // the zone itself
-	Structural                // svc, pod and dns, which exist whatever is below them
+	Structural                // svc and pod, which exist whatever is below them
+	NSParent                  // dns, above ns.dns
 	VersionName               // dns-version
 	NSName                    // ns.dns
 	NamespaceName             // <namespace>.svc
@@ -94,7 +95,7 @@ func (q *Name) Parse(qname, zone string, g Grammar) {
 	case "dns":
 		switch rest {
 		case "":
-			q.Kind = Structural
+			q.Kind = NSParent
 		case "ns":
 			q.Kind = NSName
 		}
