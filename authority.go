@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/qname"
 )
 
@@ -18,6 +19,7 @@ type authority struct {
 	nsZone       string
 	nsGrammar    qname.Grammar
 	mname, rname string // of its SOA
+	room, nsRoom int    // Part.Room of zone and nsZone
 }
 
 // authorities returns one for each of the zones, those with the longest names first.
@@ -33,6 +35,7 @@ func (cfg *config) authorities() []authority {
 		}
 		a.nsGrammar = cfg.grammarOf(a.nsZone)
 		a.mname, a.rname = below("ns.dns", a.nsZone), below("hostmaster", a.nsZone)
+		a.room, a.nsRoom = index.RoomIn(nameSize(a.zone)), index.RoomIn(nameSize(a.nsZone))
 		list = append(list, a)
 	}
 	slices.SortFunc(list, func(a, b authority) int { return cmp.Compare(len(b.zone), len(a.zone)) })

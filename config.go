@@ -275,6 +275,11 @@ func (cfg *config) parseZones(c *caddy.Controller) error {
 		}
 	}
 	cfg.zones = plugin.OriginsFromArgsOrServerBlock(args, c.ServerBlockKeys)
+	for _, zone := range cfg.zones {
+		if !isName(below("dns-version", zone)) {
+			return c.Errf("expected a zone that has room for names below it, got %q", zone)
+		}
+	}
 	if !slices.ContainsFunc(cfg.zones, func(zone string) bool { return !isReverse(zone) }) {
 		return c.Errf("expected a zone that is not a reverse zone among %s", strings.Join(cfg.zones, " "))
 	}

@@ -10,19 +10,19 @@ package headless
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/edns"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
-
-	"github.com/coredns-headless/headless/internal/index"
-	"github.com/coredns-headless/headless/internal/model"
-	"github.com/coredns-headless/headless/internal/qname"
 )
 
 // Headless is the plugin: one stanza of a Corefile.
@@ -38,6 +38,7 @@ type Headless struct {
 	// name, and stand in for its addresses where the cluster has no DNS Service. Those that the
 	// option bind names are in bound too: they may be ClusterIPs of it.
 	local, bound []netip.Addr
+	fronts       fronts
 	// hostSearch is the search list of this machine, for AutoPath.
 	hostSearch []string
 }
@@ -54,8 +55,10 @@ type question struct {
 	name   string // the owner name, as the client spells it
 	qtype  uint16
 	client uint64 // who asks, as index.ClientOf says
+	tcp    bool
 	// offset is where the answer section starts in the message, end where the message has to end.
 	offset, end int
+	growth      growth // that end leaves no room for
 }
 
 // apex returns the zone as the client spells it.
@@ -67,7 +70,8 @@ type reply struct {
 	outcome index.Outcome
 	reason  index.Reason // of a denial, once it is complete
 	cname   string       // the name owns only a CNAME, to this FQDN
-	ttl     uint32       // of that CNAME
+	ttl     uint32       // of that CNAME, or of the name's records
+	left    int32        // records of a set larger than a message that are left out of it
 
 	// few is where the sections of most messages lie: one question, one record or else the SOA, and the OPT record that the server adds.
 	few struct {
@@ -114,9 +118,14 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	}
 	stale := !h.isSynced()
 	q.offset = headerSize + nameSize(q.name) + 4
-	q.end, q.client = room(w, r), index.ClientOf(clientAddr(w))
+	q.end, q.client, q.tcp = room(w, r), index.ClientOf(clientAddr(w)), protoOf(w) == protoTCP
 	if stale && r.IsEdns0() != nil {
 		q.end -= edeSize + len(staleText)
+	}
+	q.growth = h.fronts.growthOf(r, q.zone)
+	q.end -= q.growth.once
+	if q.tcp && h.explains(r) {
+		q.end -= edeSize + maxPartText // of a set that is larger than a message
 	}
 
 	m := newReply(r)
@@ -132,6 +141,9 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		h.chase(ctx, w, r, &q, m)
 	default:
 		h.finish(r, &q, m, 0)
+	}
+	if m.left > 0 && h.explains(r) {
+		addEDE(&m.Msg, r, dns.ExtendedErrorCodeOther, m.partText(q.qtype))
 	}
 	if stale {
 		markStale(&m.Msg, r)
@@ -207,6 +219,46 @@ func room(w dns.ResponseWriter, r *dns.Msg) int {
 		}
 	}
 	return size
+}
+
+// fronts are the plugins in front of h that make its replies longer.
+type fronts struct{ nsid, dnssec, rewrite bool }
+
+// growth is by how much plugins in front may make a reply longer, in octets. A reply that the server
+// has to cut is marked as truncated, whatever was cut.
+type growth struct {
+	once      int // the reply
+	perSet    int // each RRset
+	perRecord int // each record
+}
+
+const (
+	maxNSID      = 256 // octets of a name that nsid is likely to have
+	maxRewriting = 64  // octets by which rewrite is likely to make a name longer
+	// signatureSize is the size of an RRSIG record without the zone's name, of a key of 2048 bits with RSA.
+	signatureSize = 12 + 18 + 256
+)
+
+// growthOf returns how the reply to r, for a name in zone, may grow.
+func (f fronts) growthOf(r *dns.Msg, zone string) (g growth) {
+	if tsig := r.IsTsig(); tsig != nil {
+		g.once += dns.Len(tsig) + len(tsig.Hdr.Name)
+	}
+	if f.rewrite {
+		g.perRecord = maxRewriting
+	}
+	opt := r.IsEdns0()
+	if opt == nil {
+		return g
+	}
+	if f.dnssec && opt.Do() {
+		g.perSet = signatureSize + nameSize(zone)
+		g.once += g.perSet // of the answer
+	}
+	if f.nsid && slices.ContainsFunc(opt.Option, func(o dns.EDNS0) bool { return o.Option() == dns.EDNS0NSID }) {
+		g.once += maxNSID
+	}
+	return g
 }
 
 // finish completes m, to which the answer for q was added behind some CNAMEs: without one it is a denial.
@@ -340,7 +392,7 @@ func (h *Headless) nameservers(a *authority) []namedServer {
 	if h.selection.HeadlessOnly {
 		local = nil // the endpoints of a DNS Service with a ClusterIP are not known
 	}
-	services := h.index.Nameservers(local, h.bound)
+	services := h.index.Nameservers(local, h.bound, a.nsRoom)
 	if len(services) == 0 {
 		return []namedServer{{a.mname, h.local}}
 	}
@@ -399,10 +451,13 @@ func (h *Headless) resolveReverse(q *question, m *reply) {
 	if h.primary == "" {
 		return // what a PTR would lead to does not exist
 	}
-	v := h.index.Lookup(&q.Name, index.WantNothing, index.Part{})
+	v := h.index.Lookup(&q.Name, index.WantNothing, index.Part{Room: q.nsRoom})
 	m.outcome, m.ttl = v.Outcome, h.ttlOf(&v)
+	h.tally.overlong.Add(uint64(v.Overlong)) //nolint:gosec // it is not negative
 	if q.qtype == dns.TypePTR {
-		m.Answer = appendPTRs(m.Answer, q.name, m.ttl, v.Pointers, h.primary)
+		before := len(m.Answer)
+		m.Answer = appendPTRs(m.Answer, q, m.ttl, v.Pointers, h.primary)
+		m.cut(q, len(m.Answer)-before, len(v.Pointers))
 	}
 }
 
@@ -417,7 +472,7 @@ func (h *Headless) resolveService(q *question, m *reply) {
 	case dns.TypeSRV:
 		w, limit = index.WantSRV, left/leastSRVSize(q.Service, q.Namespace, q.zone)
 	}
-	v := h.indexOf(q.authority).Lookup(&q.Name, w, index.Part{Limit: limit, Client: q.client})
+	v := h.indexOf(q.authority).Lookup(&q.Name, w, index.Part{Limit: limit, Client: q.client, Room: q.room})
 	m.outcome, m.cname, m.ttl = v.Outcome, v.CNAME, h.ttlOf(&v)
 	before := len(m.Answer)
 	switch {
@@ -426,14 +481,41 @@ func (h *Headless) resolveService(q *question, m *reply) {
 	case len(v.Addrs) > 0:
 		m.Answer = appendAddressRRs(m.Answer, q.name, m.ttl, v.Addrs, w.Family())
 	}
-	m.Truncated = len(m.Answer)-before < v.Total
+	m.cut(q, len(m.Answer)-before, v.Total)
+	h.tally.overlong.Add(uint64(v.Overlong)) //nolint:gosec // it is not negative
+}
+
+// cut notes in m that of the total records of q's set it has n. Over UDP the client may ask again over
+// TCP. There nothing larger can be had, and most resolvers take the mark for a fault of the server: so
+// it is the part that fits, without one (behaviour section 7).
+func (m *reply) cut(q *question, n, total int) {
+	if n == total {
+		return
+	}
+	if m.Truncated = !q.tcp; q.tcp {
+		m.left = int32(total - n) //nolint:gosec // fewer than 2^31 endpoints
+	}
+}
+
+// maxPartText is the greatest length of partText.
+const maxPartText = 64
+
+// partText says how much of a set of a type there is in m.
+func (m *reply) partText(qtype uint16) string {
+	shown := 0
+	for _, rr := range m.Answer {
+		if rr.Header().Rrtype == qtype {
+			shown++
+		}
+	}
+	return fmt.Sprintf("%d of %d records, no message holds more", shown, shown+int(m.left))
 }
 
 // addSRVs adds to m the targets of v, and their addresses.
 func addSRVs(q *question, v *index.View, m *reply) {
 	a := srvAnswer{
 		owner: q.name, ttl: m.ttl, service: qname.ServiceFQDN(q.Service, q.Namespace, q.zone),
-		targets: v.Targets, total: v.Total, size: q.offset, end: q.end,
+		targets: v.Targets, total: v.Total, size: q.offset, end: q.end, growth: q.growth,
 	}
 	m.Answer = a.appendAnswer(m.Answer)
 	m.Extra = a.appendExtra(m.Extra)

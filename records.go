@@ -42,6 +42,14 @@ func nameSize(name string) int {
 	return len(name) + 1
 }
 
+// isName reports whether an FQDN can be in a message: it has 255 octets at most, and no label more than
+// 63 (RFC 1035 section 2.3.4).
+func isName(name string) bool {
+	var room [256]byte
+	size, err := dns.PackDomainName(name, room[:], 0, nil, false)
+	return err == nil && size <= 255
+}
+
 // addressSlab holds the A and AAAA records of one reply, so that those of a family are one piece of memory.
 type addressSlab struct {
 	a    []aRecord
@@ -132,10 +140,12 @@ type srvAnswer struct {
 	total   int // records in the whole RRset
 	size    int // of the message so far
 	end     int // of the message at most
+	growth  growth
 
-	names []string // of targets
-	shown int      // targets whose names are in the message
-	near  int      // those of them that a compression pointer can reach
+	names   []string // of targets
+	records int      // in the answer section
+	shown   int      // targets whose names are in the message
+	near    int      // those of them that a compression pointer can reach
 }
 
 // appendAnswer appends the SRV records.
@@ -166,6 +176,7 @@ func (a *srvAnswer) appendAnswer(rrs []dns.RR) []dns.RR {
 			setHeader(&r.Hdr, a.owner, dns.TypeSRV, a.ttl)
 			r.Weight, r.Port, r.Target = weight, number, a.names[i]
 			rrs, slab = append(rrs, r), slab[1:]
+			a.records++
 		}
 	}
 	return rrs
@@ -181,14 +192,16 @@ func (a *srvAnswer) appendExtra(rrs []dns.RR) []dns.RR {
 	}
 	slab := newAddressSlab(n)
 	rrs = slices.Grow(rrs, n[model.V4]+n[model.V6]+1) // the server adds an OPT record
+	a.size += a.growth.perRecord * a.records
 	var octets [16]byte
 	for i := range a.targets[:a.shown] {
 		owner := pointerSize
 		if i >= a.near {
 			owner = len(a.names[i]) - len(a.service) + pointerSize
 		}
+		a.size += a.growth.perSet * min(len(a.targets[i].Addrs), 2)
 		for _, addr := range a.targets[i].Addrs {
-			a.size += owner + fixedSize + model.FamilyOf(addr).Size()
+			a.size += owner + fixedSize + model.FamilyOf(addr).Size() + a.growth.perRecord
 			if a.size > a.end {
 				return rrs
 			}
@@ -218,10 +231,15 @@ func (a *srvAnswer) nameTargets() {
 	}
 }
 
-// appendPTRs appends a PTR for each of pointers.
-func appendPTRs(rrs []dns.RR, owner string, ttl uint32, pointers []index.Pointer, zone string) []dns.RR {
+// appendPTRs appends a PTR for each of pointers, as many as fit.
+func appendPTRs(rrs []dns.RR, q *question, ttl uint32, pointers []index.Pointer, zone string) []dns.RR {
+	size := q.offset
 	for _, p := range pointers {
-		rrs = append(rrs, &dns.PTR{Hdr: header(owner, dns.TypePTR, ttl), Ptr: p.FQDN(zone)})
+		target := p.FQDN(zone)
+		if size += pointerSize + fixedSize + nameSize(target); size > q.end {
+			break
+		}
+		rrs = append(rrs, &dns.PTR{Hdr: header(q.name, dns.TypePTR, ttl), Ptr: target})
 	}
 	return rrs
 }

@@ -38,7 +38,9 @@ func setup(c *caddy.Controller) error {
 	c.OnStartup(func() error {
 		hosts := dnsserver.GetConfig(c).ListenHosts
 		h.local, h.bound = boundAddrs(hosts), namedAddrs(hosts)
-		h.converter.PodLabels = dnsserver.GetConfig(c).Handler("metadata") != nil
+		has := func(plugin string) bool { return dnsserver.GetConfig(c).Handler(plugin) != nil }
+		h.fronts = fronts{nsid: has("nsid"), dnssec: has("dnssec"), rewrite: has("rewrite")}
+		h.converter.PodLabels = has("metadata")
 		h.start()
 		return nil
 	})

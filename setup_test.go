@@ -324,6 +324,7 @@ func TestStanzaZonesAreRefused(t *testing.T) {
 		{"a label that is too long", "\n\nheadless " + strings.Repeat("a", 64), nil, "Testfile:3 - Error during parsing: expected a zone, got"},
 		{"a reverse zone alone", "headless 10.in-addr.arpa", nil, "Testfile:1 - Error during parsing: expected a zone that is not a reverse zone among 10.in-addr.arpa."},
 		{"the reverse trees alone", "headless in-addr.arpa ip6.arpa", nil, "Testfile:1 - Error during parsing: expected a zone that is not a reverse zone among in-addr.arpa. ip6.arpa."},
+		{"a zone without room", "headless " + zoneOfSize(245), nil, "Testfile:1 - Error during parsing: expected a zone that has room for names below it, got \"" + zoneOfSize(245) + "\""},
 		{"a prefix alone", "headless 10.0.0.0/8", nil, "Testfile:1 - Error during parsing: expected a zone that is not a reverse zone among 10.in-addr.arpa."},
 		{"a server block of reverse zones", "headless", []string{"dns://in-addr.arpa.:53"}, "Testfile:1 - Error during parsing: expected a zone that is not a reverse zone among in-addr.arpa."},
 		{"a second stanza", "headless cluster.local\nheadless test.local", nil, "Testfile:2 - Error during parsing: " + pluginName + " may stand only once in a server block"},

@@ -16,6 +16,7 @@ type answer uint8
 const (
 	answerData      answer = iota // records
 	answerTruncated               // some of the records, or none: the others do not fit
+	answerPartial                 // those of a set larger than any message that fit
 	answerNoData                  // the name exists, and has no record of that type
 	answerNameError               // NXDOMAIN
 	answerFailure                 // SERVFAIL
@@ -24,7 +25,7 @@ const (
 )
 
 var answerTexts = [...]string{
-	answerData: "data", answerTruncated: "truncated", answerNoData: "nodata", answerNameError: "nxdomain", answerFailure: "servfail",
+	answerData: "data", answerTruncated: "truncated", answerPartial: "partial", answerNoData: "nodata", answerNameError: "nxdomain", answerFailure: "servfail",
 	answerRefused: "refused", answerPassed: "fallthrough",
 }
 
@@ -37,6 +38,8 @@ func answerOf(m *reply) answer {
 		return answerFailure
 	case m.Truncated:
 		return answerTruncated
+	case m.left > 0:
+		return answerPartial
 	case m.reason != index.NoReason || len(m.Answer) == 0:
 		return answerNoData
 	}
@@ -49,7 +52,8 @@ type tally struct {
 		bySize   [sizes]atomic.Uint64            // of answers with records, complete or truncated
 		byReason [index.NumReasons]atomic.Uint64 // of the others
 	}
-	records atomic.Uint64 // in all answer sections
+	records  atomic.Uint64 // in all answer sections
+	overlong atomic.Uint64 // names that were left out
 }
 
 // proto is the protocol that a query came by.
@@ -85,7 +89,7 @@ func (t *tally) add(w dns.ResponseWriter, a answer, r index.Reason) {
 // addReply counts a query that came by w and is answered with m.
 func (t *tally) addReply(w dns.ResponseWriter, m *reply) {
 	switch a := answerOf(m); a {
-	case answerData, answerTruncated:
+	case answerData, answerTruncated, answerPartial:
 		t.queries[a][protoOf(w)].bySize[sizeClass(len(m.Answer))].Add(1)
 		t.records.Add(uint64(len(m.Answer)))
 	default:
@@ -105,6 +109,7 @@ var (
 	answersDesc   = newDesc("answers_total", "Counter of queries in the zones, by what they led to and by protocol: udp or tcp.", "outcome", "proto")
 	negativesDesc = newDesc("negative_answers_total", "Counter of answers without the records asked for, by why there are none.", "reason")
 	recordsDesc   = newDesc("answer_records", "Histogram of the number of records in the answer section, of complete and truncated answers.")
+	overlongDesc  = newDesc("overlong_names_total", "Counter of endpoints that an answer or a transfer does not call by their names, which are too long for DNS.")
 )
 
 func init() { prometheus.MustRegister(&tallied) }
@@ -114,6 +119,7 @@ func (*tally) Describe(ch chan<- *prometheus.Desc) {
 	ch <- answersDesc
 	ch <- negativesDesc
 	ch <- recordsDesc
+	ch <- overlongDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -148,5 +154,6 @@ func (t *tally) Collect(ch chan<- prometheus.Metric) {
 		buckets[float64(int(1)<<(class-1))] = total
 	}
 	total += classes[sizes-1]
+	ch <- prometheus.MustNewConstMetric(overlongDesc, prometheus.CounterValue, float64(t.overlong.Load()))
 	ch <- prometheus.MustNewConstHistogram(recordsDesc, total, float64(t.records.Load()), buckets)
 }

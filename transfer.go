@@ -1,7 +1,6 @@
 package headless
 
 import (
-	"math"
 	"net/netip"
 	"slices"
 
@@ -52,6 +51,10 @@ func (h *Headless) transferForward(a *authority, frozen index.Frozen, ch chan<- 
 	}
 	for q := range frozen.Names() {
 		name := q.FQDN(a.zone)
+		if !isName(name) {
+			h.tally.overlong.Add(1)
+			continue
+		}
 		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypeCNAME} {
 			ch <- h.rrset(a, name, q, qtype)
 		}
@@ -73,7 +76,7 @@ func (h *Headless) transferReverse(a *authority, frozen index.Frozen, ch chan<- 
 // rrset returns the whole RRset of name and qtype.
 func (h *Headless) rrset(a *authority, name string, q qname.Name, qtype uint16) []dns.RR {
 	m := new(reply)
-	h.resolve(&question{Name: q, authority: a, name: name, qtype: qtype, end: math.MaxInt32}, m)
+	h.resolve(&question{Name: q, authority: a, name: name, qtype: qtype, tcp: true, offset: headerSize + nameSize(name) + 4, end: dns.MaxMsgSize}, m)
 	if m.cname != "" && qtype == dns.TypeCNAME {
 		return []dns.RR{cnameRR(name, m.ttl, m.cname)}
 	}

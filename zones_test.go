@@ -8,9 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/miekg/dns"
-
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/miekg/dns"
 )
 
 // TestReverseZoneOfOneAddress: such an apex owns SOA, NS and the PTR. CIDR notation off an octet's boundary makes many of them.

@@ -2,6 +2,7 @@ package index
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -215,8 +216,8 @@ func (x *Index) denyService(d *Denial, svc *service, q *qname.Name) Reason {
 // denyHostname returns why the name of an endpoint, or one below it, does not own a record.
 func (x *Index) denyHostname(d *Denial, svc *service, q *qname.Name) Reason {
 	known, answering, best := false, 0, NameError
-	least := x.leastAnswering(svc, q)
-	for e := range x.named(svc, q) {
+	least := x.leastAnswering(svc, q, math.MaxInt)
+	for e := range x.named(svc, q, math.MaxInt) {
 		known, d.State = true, max(d.State, e.state)
 		if e.state < least {
 			continue
@@ -433,6 +434,6 @@ func (x *Index) shown(e *endpoint) Endpoint {
 	shown.Topologies = slices.Compact(shown.Topologies)
 	q := qname.Name{Kind: qname.ServiceName, Namespace: e.svc.ns.name, Service: e.svc.name, Hostname: own}
 	q.Addr, _ = model.ParseDashed(own)
-	shown.Answers = e.svc.claimsEndpoints() && e.state >= x.leastAnswering(e.svc, &q)
+	shown.Answers = e.svc.claimsEndpoints() && e.state >= x.leastAnswering(e.svc, &q, math.MaxInt)
 	return shown
 }

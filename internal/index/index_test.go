@@ -724,7 +724,7 @@ func TestIndexAgreesWithModelOverRandomHistories(t *testing.T) {
 			readers.Go(func() {
 				for i := 0; !stop.Load(); i = (i + 1) % len(qs) {
 					x.Lookup(&qs[i], Want(i%4), Part{Limit: 2})
-					x.Nameservers(modeltest.Universe.Addrs[:1], nil)
+					x.Nameservers(modeltest.Universe.Addrs[:1], nil, 0)
 					x.LookupExternal(&qs[i], i%2 == 0, Want(i%4), Part{Limit: 2})
 					x.ExternalNameservers(modeltest.Universe.Addrs[:1], nil, i%2 == 0)
 				}
@@ -976,7 +976,7 @@ func TestIndexNameservers(t *testing.T) {
 		{"another address leads nowhere", one(netip.MustParseAddr("10.0.0.54")), one(netip.MustParseAddr("10.0.0.54")), nil},
 	} {
 		var got []string
-		for _, s := range x.Nameservers(c.local, c.bound) {
+		for _, s := range x.Nameservers(c.local, c.bound, 0) {
 			got = append(got, fmt.Sprint(s.FQDN("z."), " ", s.Addrs))
 		}
 		if !slices.Equal(got, c.want) {

@@ -3,6 +3,7 @@ package index
 import (
 	"cmp"
 	"iter"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -49,6 +50,8 @@ type View struct {
 	Targets []Target
 	// Pointers holds the PTR targets in the order in which they are to be given.
 	Pointers []Pointer
+	// Overlong is how many endpoints are not called by their own names, which are too long in this zone.
+	Overlong int
 }
 
 // Target is an SRV target with its ports.
@@ -113,7 +116,7 @@ func (x *Index) Lookup(q *qname.Name, w Want, p Part) (v View) {
 			v.Outcome, v.CNAME = Found, svc.spec.Target
 		}
 	case qname.ReverseName:
-		x.lookupReverse(&v, q.Prefix)
+		x.lookupReverse(&v, q.Prefix, p.Room)
 	}
 	return v
 }
@@ -240,7 +243,11 @@ func (x *Index) lookupHeadless(v *View, svc *service, q *qname.Name, w Want, p P
 	}
 	switch w {
 	case WantSRV:
-		v.Targets, v.Total = x.srvTargets(svc, q, p)
+		if spare := svc.spare(p.Room); x.fitsAll(spare) {
+			v.Targets, v.Total = x.srvTargets(svc, q, p)
+		} else {
+			v.Targets, v.Total, v.Overlong = x.fittingTargets(svc, q, p, spare)
+		}
 	case WantA, WantAAAA:
 		f := w.Family()
 		set := svc.ready[f]
@@ -268,7 +275,7 @@ func (x *Index) lookupScope(v *View, svc *service, q *qname.Name, w Want, p Part
 	var targets []Target
 	var addrs []netip.Addr
 	if id, ok := x.topologyIDs[q.Topology]; ok {
-		targets, addrs = x.topologyTargets(svc, id)
+		targets, addrs = x.topologyTargets(svc, id, svc.spare(p.Room))
 	}
 	switch {
 	case len(addrs) == 0 && q.Scope == qname.Prefer && svc.states[model.Ready] > 0:
@@ -288,10 +295,10 @@ func (x *Index) lookupScope(v *View, svc *service, q *qname.Name, w Want, p Part
 
 // topologyTargets returns the ready endpoints in a topology zone, as SRV targets and as distinct
 // addresses, both in order. It looks at every endpoint of svc.
-func (x *Index) topologyTargets(svc *service, zone uint16) (targets []Target, addrs []netip.Addr) {
+func (x *Index) topologyTargets(svc *service, zone uint16, spare int) (targets []Target, addrs []netip.Addr) {
 	for _, g := range svc.groups {
 		for _, e := range g.targets {
-			t := Target{Label: e.label()}
+			var t Target
 			var ports []model.Port
 			for o := range x.sharing(e) {
 				if o.state != model.Ready || !o.inTopology(zone) {
@@ -302,7 +309,9 @@ func (x *Index) topologyTargets(svc *service, zone uint16) (targets []Target, ad
 			}
 			slices.SortFunc(t.Addrs, compareNetip)
 			addrs = append(addrs, t.Addrs...)
-			if t.Ports = match(ports, &qname.Name{}); len(t.Ports) > 0 {
+			var isTarget bool
+			t.Label, isTarget = e.fitting(spare)
+			if t.Ports = match(ports, &qname.Name{}); isTarget && len(t.Ports) > 0 {
 				targets = append(targets, t)
 			}
 		}
@@ -425,8 +434,9 @@ func (x *Index) lookupHostname(v *View, svc *service, q *qname.Name, w Want, p P
 	var room [2]netip.Addr // most have one address of each family at most
 	addrs := room[:0]
 	var ports []model.Port
-	least := x.leastAnswering(svc, q)
-	for e := range x.named(svc, q) {
+	spare := svc.spare(p.Room)
+	least := x.leastAnswering(svc, q, spare)
+	for e := range x.named(svc, q, spare) {
 		if e.state >= least {
 			ports = model.Union(ports, e.ports())
 			addrs = append(addrs, e.addr())
@@ -469,9 +479,9 @@ func (x *Index) hasCluster(svc *service, cluster string) bool {
 }
 
 // leastAnswering returns the least state of the endpoints of svc that answer to the hostname of q.
-func (x *Index) leastAnswering(svc *service, q *qname.Name) model.State {
+func (x *Index) leastAnswering(svc *service, q *qname.Name, spare int) model.State {
 	best := model.NotReady
-	for e := range x.named(svc, q) {
+	for e := range x.named(svc, q, spare) {
 		best = max(best, e.state)
 	}
 	if best == model.Ready {
@@ -480,19 +490,31 @@ func (x *Index) leastAnswering(svc *service, q *qname.Name) model.State {
 	return x.hostnames(svc).Least()
 }
 
-// named yields the endpoints of svc that have the hostname of q, in any state.
-func (x *Index) named(svc *service, q *qname.Name) iter.Seq[*endpoint] {
+// named yields the endpoints of svc that have the hostname of q, in any state. Those whose own names
+// have more octets than spare have their dashed addresses.
+func (x *Index) named(svc *service, q *qname.Name, spare int) iter.Seq[*endpoint] {
 	return func(yield func(*endpoint) bool) {
 		for e := x.byName.first(hostKey{svc, q.Hostname}); e != nil; e = x.byName.after(e) {
 			if !yield(e) {
 				return
 			}
 		}
-		if !q.Addr.IsValid() {
+		addr, isAll := q.Addr, x.fitsAll(spare)
+		if !isAll {
+			addr = dashedOf(q)
+		}
+		if !addr.IsValid() {
 			return
 		}
-		for e := x.byAddr.first(q.Addr.As16()); e != nil; e = x.byAddr.after(e) {
-			if e.svc == svc && e.name != q.Hostname && e.dashed() && !yield(e) {
+		for e := x.byAddr.first(addr.As16()); e != nil; e = x.byAddr.after(e) {
+			if e.svc != svc || e.name == q.Hostname {
+				continue
+			}
+			isCalled := e.dashed() && q.Addr.IsValid()
+			if !isAll && !e.isNamed(spare) {
+				isCalled = clusterOf(e.name) == clusterOf(q.Hostname)
+			}
+			if isCalled && !yield(e) {
 				return
 			}
 		}
@@ -507,7 +529,7 @@ const (
 )
 
 // lookupReverse looks up a reverse name: the PTRs of a whole address, or whether there are any below p.
-func (x *Index) lookupReverse(v *View, p netip.Prefix) {
+func (x *Index) lookupReverse(v *View, p netip.Prefix, room int) {
 	if !p.IsSingleIP() {
 		if x.reverse[p] > 0 {
 			v.Outcome = NonTerminal
@@ -515,14 +537,21 @@ func (x *Index) lookupReverse(v *View, p netip.Prefix) {
 		return
 	}
 	for _, svc := range x.clusterIPs[p.Addr()] {
-		if svc.ownsIPs {
+		if svc.ownsIPs && svc.spare(room) >= 0 {
 			v.Pointers = append(v.Pointers, svc.pointer(model.Label{}, 0))
 		}
 	}
 	if len(v.Pointers) == 0 {
 		for e := x.byAddr.first(p.Addr().As16()); e != nil; e = x.byAddr.after(e) {
-			if e.state == model.Ready && e.svc.claimsEndpoints() {
-				v.Pointers = append(v.Pointers, e.svc.pointer(e.label(), e.rank()))
+			if e.state != model.Ready || !e.svc.claimsEndpoints() {
+				continue
+			}
+			label, ok := e.fitting(e.svc.spare(room))
+			if label.Name != e.name {
+				v.Overlong++
+			}
+			if ok {
+				v.Pointers = append(v.Pointers, e.svc.pointer(label, e.rank()))
 				v.Headless = v.Headless || e.svc.spec.Kind == model.Headless
 			}
 		}
@@ -560,8 +589,8 @@ func (p Pointer) compare(o Pointer) int {
 // Nameservers returns the names of the DNS Services, sorted, for a headless one those of its
 // endpoints. They are the Services that have one of the local addresses as a ready endpoint or, if
 // there is none, one of the bound addresses as ClusterIP: where kube-proxy gives all ClusterIPs to
-// the machine (IPVS), an address that is not bound by its name says nothing.
-func (x *Index) Nameservers(local, bound []netip.Addr) []Nameserver {
+// the machine (IPVS), an address that is not bound by its name says nothing. room is Part.Room.
+func (x *Index) Nameservers(local, bound []netip.Addr, room int) []Nameserver {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	var servers []Nameserver
@@ -570,10 +599,12 @@ func (x *Index) Nameservers(local, bound []netip.Addr) []Nameserver {
 		case svc.spec.Kind == model.Headless:
 			for _, g := range svc.groups {
 				for _, e := range g.targets {
-					servers = append(servers, Nameserver{svc.pointer(e.label(), 0), x.appendReady(nil, e)})
+					if e.name == "" || e.isNamed(svc.spare(room)) {
+						servers = append(servers, Nameserver{svc.pointer(e.label(), 0), x.appendReady(nil, e)})
+					}
 				}
 			}
-		case len(svc.claimedIPs(x.ignoreEmpty)) > 0:
+		case len(svc.claimedIPs(x.ignoreEmpty)) > 0 && svc.spare(room) >= 0:
 			servers = append(servers,
 				Nameserver{svc.pointer(model.Label{}, 0), slices.Clone(svc.spec.ClusterIPs)})
 		}
@@ -713,8 +744,8 @@ func compareHosts(a, b ExternalHost) int { return compareNetip(a.Addr, b.Addr) }
 func (x *Index) namedHosts(svc *service, q *qname.Name) []ExternalHost {
 	var hosts []ExternalHost
 	at := make(map[netip.Addr]int) // the position in hosts
-	least := x.leastAnswering(svc, q)
-	for e := range x.named(svc, q) {
+	least := x.leastAnswering(svc, q, math.MaxInt)
+	for e := range x.named(svc, q, math.MaxInt) {
 		if e.state < least {
 			continue
 		}
