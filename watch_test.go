@@ -388,7 +388,7 @@ func TestWatchOfPodsAndImports(t *testing.T) {
 	s := kubetest.NewServer(t)
 	s.Put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
 	cfg, err := parseStanza(newController("headless cluster.local clusterset.local {\nendpoint " + s.URL +
-		"\npods verified\nmulticluster clusterset.local\nlabels app=db\n}"))
+		"\npods verified\nmulticluster clusterset.local\nlabels app=db\nhold 0s\n}"))
 	if err != nil {
 		t.Fatal(err)
 	}
