@@ -4,58 +4,14 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/logtest"
 )
-
-func TestRedirectsAreNotFollowed(t *testing.T) { // not parallel: it captures the log
-	for _, code := range []int{http.StatusFound, http.StatusPermanentRedirect} {
-		for name, elsewhere := range map[string]bool{"to another server": true, "to another path": false} {
-			t.Run(http.StatusText(code)+" "+name, func(t *testing.T) {
-				logged := logtest.Capture(t)
-				var followed atomic.Int64
-				other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { followed.Add(1) }))
-				defer other.Close()
-				s := kubetest.NewSecureWebServer(t)
-				target := s.URL
-				if elsewhere {
-					target = other.URL
-				}
-				s.Intercept(func(w http.ResponseWriter, r *http.Request, _ http.HandlerFunc) {
-					if path.Dir(r.URL.Path) == "/elsewhere" {
-						followed.Add(1)
-					}
-					if got := r.Header.Get("Authorization"); got != "Bearer secret-token" {
-						t.Errorf("got the credentials %q", got)
-					}
-					http.Redirect(w, r, target+"/elsewhere/x?token=secret-of-the-location", code)
-				})
-				h := watcher(t, "kubeconfig "+kubetest.WriteKubeconfig(t, s.URL, "{insecure-skip-tls-verify: true}", "{token: secret-token}"), "startup_timeout 0s")
-				h.start()
-				defer h.stop()
-				kubetest.Eventually(t, "every resource is asked for twice", func() bool { return len(s.Seen("")) >= 2*len(everyResource) })
-				h.stop()
-				if n := followed.Load(); n != 0 {
-					t.Errorf("%d redirects were followed", n)
-				}
-				if want := "cannot list services: the API server redirects to " + target + ", and redirects are not followed\n"; !strings.Contains(logged.String(), want) {
-					t.Errorf("got the log\n%s\nwant %s", logged, want)
-				}
-				if strings.Contains(logged.String(), "secret") {
-					t.Errorf("a secret stands in the log:\n%s", logged)
-				}
-			})
-		}
-	}
-}
 
 // TestSecretsAreNotLogged makes everything fail that has to do with credentials. What is logged, printed, or returned to
 // CoreDNS, which prints it, must not have them in it.

@@ -168,6 +168,7 @@ func TestDeployedResourcesAreEnough(t *testing.T) {
 // TestDeployedVolumeHoldsTheSnapshot writes the snapshot of 10,000 Services with 100,000 endpoints. The volume has to hold ten times
 // as much, for the kubelet evicts a pod that exceeds it, and all of it twice, for a file is written before another is removed.
 func TestDeployedVolumeHoldsTheSnapshot(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "snapshot")
 	big := watcher(t, "endpoint http://127.0.0.1:1", "snapshot "+path)
 	modeltest.BigCluster(big.index, 10_000, true)

@@ -102,8 +102,8 @@ func hiddenServer(t *testing.T, objects, options string) (*wireServer, *Headless
 	return newWireServer(t, h), h
 }
 
-// hiddenReply returns the reply to a query, with EDNS or without.
-func hiddenReply(t *testing.T, conn *dnstest.Conn, name string, qtype, size uint16) []byte {
+// hiddenQuery returns a query, with EDNS or without.
+func hiddenQuery(t *testing.T, name string, qtype, size uint16) []byte {
 	t.Helper()
 	r := dnstest.Query(name, qtype, 0)
 	r.Id = 1
@@ -114,11 +114,7 @@ func hiddenReply(t *testing.T, conn *dnstest.Conn, name string, qtype, size uint
 	if err != nil {
 		t.Fatal(err)
 	}
-	reply, err := conn.Exchange(packet)
-	if err != nil {
-		t.Fatalf("%s %s: %v", name, dns.Type(qtype), err)
-	}
-	return withoutSerial(t, reply)
+	return packet
 }
 
 // withoutSerial returns a copy of a message in which the serial of its SOA, if it has one, is 0: the servers that are compared
@@ -161,12 +157,14 @@ func hiddenTransfer(t *testing.T, h *Headless, zone string) []string {
 // TestHiddenNamespacesAreLikeMissingOnes: a server that hides a namespace sends the very octets that one sends whose cluster does
 // not have the namespace. A third one, which hides nothing, shows that every name that is asked for would have told.
 func TestHiddenNamespacesAreLikeMissingOnes(t *testing.T) {
+	t.Parallel()
 	types := []uint16{
 		dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT, dns.TypeNS, dns.TypeSOA, dns.TypeANY, dns.TypeAXFR, 65535,
 	}
 	for _, hiding := range []string{"namespaces shown", "namespace_labels exposed=yes"} {
 		for _, options := range []string{"pods insecure", "pods verified\nhostnames all\nignore empty_service", "fallthrough"} {
 			t.Run(hiding+" "+options, func(t *testing.T) {
+				t.Parallel()
 				hides, h := hiddenServer(t, hiddenShown+"---"+hiddenHidden, hiding+"\n"+options)
 				lacks, without := hiddenServer(t, hiddenShown, hiding+"\n"+options)
 				tells, _ := hiddenServer(t, hiddenShown+"---"+hiddenHidden, options)
@@ -177,15 +175,22 @@ func TestHiddenNamespacesAreLikeMissingOnes(t *testing.T) {
 							network string
 							size    uint16
 						}{{"udp", 0}, {"udp", 1232}, {"tcp", 1232}} {
+							query := hiddenQuery(t, name, qtype, way.size)
 							ask := func(s *wireServer) []byte {
-								conn := map[string]*dnstest.Conn{"udp": s.udp, "tcp": s.tcp}[way.network]
-								return hiddenReply(t, conn, name, qtype, way.size)
+								reply, err := map[string]*dnstest.Conn{"udp": s.udp, "tcp": s.tcp}[way.network].Exchange(query)
+								if err != nil {
+									t.Fatalf("%s %s: %v", name, dns.Type(qtype), err)
+								}
+								return reply
+							}
+							same := func(a, b []byte) bool {
+								return bytes.Equal(a, b) || bytes.Equal(withoutSerial(t, a), withoutSerial(t, b))
 							}
 							got, want := ask(hides), ask(lacks)
-							if !bytes.Equal(got, want) {
+							if !same(got, want) {
 								t.Errorf("%s %s over %s: with a hidden namespace\n%x\nwithout it\n%x", name, dns.Type(qtype), way.network, got, want)
 							}
-							told = told || !bytes.Equal(ask(tells), want)
+							told = told || !same(ask(tells), want)
 						}
 					}
 					// With fallthrough, names without records are the next plugin's.

@@ -112,6 +112,7 @@ func TestHostilePackets(t *testing.T) { // not parallel: it counts panics and go
 
 // TestMutatedPackets changes a few octets of packets, as FuzzPacket does, but quickly and always the same.
 func TestMutatedPackets(t *testing.T) {
+	t.Parallel()
 	w := newWireServer(t, newTestHeadless(t, ""))
 	packets := hostile.Packets()
 	r := rand.New(rand.NewPCG(5, 5))
@@ -335,6 +336,7 @@ func FuzzPacket(f *testing.F) {
 // TestAmplification measures how much longer than a query over UDP its reply can be, which README tells. The worst is a large
 // Service with the shortest of names.
 func TestAmplification(t *testing.T) {
+	t.Parallel()
 	h := newTestHeadlessFrom(t, "headless "+strings.Join(hostile.Zones, " ")+" {\nmanifests examples testdata/cluster.yaml\n}")
 	h.index.PutNamespace(&model.Namespace{Key: model.Key{Namespace: "", Name: "n"}})
 	h.index.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "s"}, Kind: model.Headless})

@@ -2,26 +2,20 @@ package headless
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
-	"github.com/coredns-headless/headless/internal/metrictest"
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/expfmt"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // samples returns what c collects of some metrics, in the text format and sorted. The metrics are named without their prefix.
@@ -256,62 +250,5 @@ func TestSizeClasses(t *testing.T) {
 		if got := sizeClass(n); got != want {
 			t.Errorf("%d records: class %d, want %d", n, got, want)
 		}
-	}
-}
-
-// TestMetricsOfWatches ends the watches in each way and sees it counted.
-func TestMetricsOfWatches(t *testing.T) { // not parallel: it reads counters
-	restarts := func() (counts []float64) {
-		for _, end := range kube.WatchEnds {
-			counts = append(counts, metrictest.Values(t, "coredns_headless_watch_restarts_total")[end+" services"])
-		}
-		return counts
-	}
-	for isSecure, form := range forms {
-		dead := "silent" // nothing else shows it
-		if isSecure {
-			dead = "broken" // a ping of HTTP/2
-		}
-		bubble.Test(t, func(t *testing.T) {
-			n, s := kubetest.NewNetwork(t, isSecure)
-			h := watchingOver(t, n)
-			for _, c := range []struct {
-				name string
-				end  func()
-				want string
-			}{
-				{"the server ends it", s.End, "closed"},
-				{"the connection breaks", s.Cut, "broken"},
-				{"the connection is dead", func() {
-					n.Set(kubetest.Losing)
-					time.Sleep(2 * kube.MaxSilence)
-					n.Set(kubetest.NoFault)
-				}, dead},
-				{"the server has nothing to say", func() { time.Sleep(kube.MaxSilence + time.Second) }, "silent"},
-				{"the version is forgotten", func() { s.Fail(kubetest.ErrExpired) }, "expired"},
-				{"the version is not there yet", func() { s.Fail(kubetest.ErrTooLarge) }, "expired"},
-				{"the server fails", func() { s.Fail(apierrors.NewInternalError(errors.New("oops"))) }, "error"},
-				{"the server sends garbage", func() {
-					for _, resource := range everyResource {
-						s.Inject(resource, func(w *kubetest.Watch) []byte { return w.Frame([]byte("garbage")) })
-					}
-				}, "error"},
-			} {
-				idle(s, 2*time.Minute)
-				want := restarts()
-				want[slices.Index(kube.WatchEnds, c.want)]++
-				c.end()
-				idle(s, 2*time.Minute)
-				if got := restarts(); !slices.Equal(got, want) {
-					t.Errorf("%s, %s: got the counts %v of %v, want %v", form, c.name, got, kube.WatchEnds, want)
-				}
-			}
-			want := restarts()
-			h.stop()
-			synctest.Wait()
-			if got := restarts(); !slices.Equal(got, want) {
-				t.Errorf("%s, stop: got the counts %v of %v, want %v", form, got, kube.WatchEnds, want)
-			}
-		})
 	}
 }

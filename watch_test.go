@@ -1,181 +1,26 @@
 package headless
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
-	"github.com/coredns-headless/headless/internal/logtest"
-	"github.com/coredns-headless/headless/internal/metrictest"
-	recorder "github.com/coredns/coredns/plugin/pkg/dnstest"
-	"github.com/coredns/coredns/plugin/test"
-	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
-	apiwatch "k8s.io/apimachinery/pkg/watch"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
-
-// everyResource lists what is watched, in the order of kube.Resources.
-var everyResource = []string{kube.Namespaces, kube.Services, kube.Slices}
-
-// watcher returns a plugin with these lines in its stanza, not started.
-func watcher(t testing.TB, lines ...string) *Headless {
-	t.Helper()
-	stanza := fmt.Sprintf("headless cluster.local in-addr.arpa ip6.arpa {\n%s\n}", strings.Join(lines, "\n"))
-	cfg, err := parseStanza(newController(stanza))
-	if err != nil {
-		t.Fatalf("%s: %v", stanza, err)
-	}
-	h, err := newHeadless(cfg, "")
-	if err != nil {
-		t.Fatalf("%s: %v", stanza, err)
-	}
-	return h
-}
-
-// watching returns a plugin that watches s. It stops with the test.
-func watching(t testing.TB, s *kubetest.Server, lines ...string) *Headless {
-	t.Helper()
-	h := watcher(t, append(lines, "endpoint "+s.URL)...)
-	h.start()
-	t.Cleanup(h.stop)
-	return h
-}
-
-// says returns h's answer to a question as text: the response code and the sorted RDATA. A name without a final dot is
-// relative to ns.svc.cluster.local.
-func says(h *Headless, question string) string {
-	name, qtype, _ := strings.Cut(question, " ")
-	if !strings.HasSuffix(name, ".") {
-		name += ".ns.svc.cluster.local."
-	}
-	m := dnstest.Question(name+" "+qtype, dns.MaxMsgSize-1)
-	rec := recorder.NewRecorder(&test.ResponseWriter{})
-	rcode, err := h.ServeDNS(context.Background(), rec, m)
-	if err != nil || rec.Msg == nil {
-		return fmt.Sprintf("no reply, rcode %d, error %v", rcode, err)
-	}
-	return strings.Join(append([]string{dns.RcodeToString[rec.Msg.Rcode]}, dnstest.Data(rec.Msg.Answer)...), " ")
-}
-
-// eventuallySays waits until h gives an answer.
-func eventuallySays(t testing.TB, h *Headless, question, want string) {
-	t.Helper()
-	kubetest.Eventually(t, question+" has the answer "+want, func() bool { return says(h, question) == want })
-}
-
-// webAnswers are the answers while the objects of newWebAPI are there.
-var webAnswers = map[string]string{
-	"web A":                       "NOERROR 10.0.0.1",
-	"web-0.web A":                 "NOERROR 10.0.0.1",
-	"_http._tcp.web SRV":          "NOERROR 0 100 80 web-0.web.ns.svc.cluster.local.",
-	"db A":                        "NOERROR 10.96.0.1",
-	"1.0.0.10.in-addr.arpa. PTR":  "NOERROR web-0.web.ns.svc.cluster.local.",
-	"1.0.96.10.in-addr.arpa. PTR": "NOERROR db.ns.svc.cluster.local.",
-}
-
-// checkWeb holds h's answers against webAnswers.
-func checkWeb(t testing.TB, h *Headless) {
-	t.Helper()
-	for question, want := range webAnswers {
-		if got := says(h, question); got != want {
-			t.Errorf("%s: got %s, want %s", question, got, want)
-		}
-	}
-}
-
-// hammer asks for webAnswers over and over until stop, and fails the test when one is not given.
-func hammer(t testing.TB, h *Headless) (stop func()) {
-	var stopped atomic.Bool
-	var running sync.WaitGroup
-	running.Go(func() {
-		for !stopped.Load() && !t.Failed() {
-			checkWeb(t, h)
-		}
-	})
-	return func() {
-		stopped.Store(true)
-		running.Wait()
-	}
-}
-
-func TestWatchServesWhatTheAPIServerHas(t *testing.T) {
-	t.Parallel()
-	const protobuf, json = apiruntime.ContentTypeProtobuf, apiruntime.ContentTypeJSON
-	for _, tt := range []struct {
-		name     string
-		setup    []func(*kubetest.Server)
-		requests []kubetest.Request // for each resource; the resource itself and versions are left out
-	}{
-		{"streamed", nil, []kubetest.Request{{Verb: "watch", Streamed: true, MediaType: protobuf}}},
-		{"streamed as JSON", []func(*kubetest.Server){(*kubetest.Server).UseJSON}, []kubetest.Request{{Verb: "watch", Streamed: true, MediaType: json}}},
-		{
-			"listed",
-			[]func(*kubetest.Server){(*kubetest.Server).RefuseStreams},
-			[]kubetest.Request{{Verb: "watch", Streamed: true}, {Verb: "list", MediaType: protobuf}, {Verb: "watch", MediaType: protobuf}},
-		},
-		{
-			"listed as JSON",
-			[]func(*kubetest.Server){(*kubetest.Server).RefuseStreams, (*kubetest.Server).UseJSON},
-			[]kubetest.Request{{Verb: "watch", Streamed: true}, {Verb: "list", MediaType: json}, {Verb: "watch", MediaType: json}},
-		},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			s := kubetest.NewWebServer(t)
-			for _, f := range tt.setup {
-				f(s)
-			}
-			h := watching(t, s)
-			if !h.Ready() {
-				t.Fatal("not ready after start")
-			}
-			checkWeb(t, h)
-
-			s.Put(kubetest.Service("new", "10.96.0.2"), kubetest.Slice("web-a", "web", "10.0.0.2", "web-0"))
-			eventuallySays(t, h, "new A", "NOERROR 10.96.0.2")
-			eventuallySays(t, h, "web-0.web A", "NOERROR 10.0.0.2")
-			s.Delete(kubetest.Service("db", ""))
-			eventuallySays(t, h, "db A", "NXDOMAIN")
-			s.Put(kubetest.EmptySlice("web-a", "web"))
-			eventuallySays(t, h, "web A", "NXDOMAIN")
-			s.Delete(kubetest.EmptySlice("web-a", ""))
-			kubetest.Eventually(t, "the slice is gone", func() bool { return h.index.Counts().Slices == 0 })
-			s.Delete(kubetest.Namespace("ns"))
-			eventuallySays(t, h, "new A", "NXDOMAIN")
-			s.Put(kubetest.Namespace("ns"))
-			eventuallySays(t, h, "new A", "NOERROR 10.96.0.2")
-
-			for _, resource := range everyResource {
-				got := s.Seen(resource)
-				for i := range got {
-					got[i].Resource, got[i].URL, got[i].From, got[i].At = "", "", "", time.Time{}
-				}
-				if !slices.Equal(got, tt.requests) {
-					t.Errorf("%s: got requests %+v, want %+v", resource, got, tt.requests)
-				}
-			}
-		})
-	}
-}
 
 func TestWatchNeverDeniesWhatStays(t *testing.T) {
 	t.Parallel()
@@ -256,43 +101,6 @@ func TestWatchNeverDeniesWhatStays(t *testing.T) {
 	}
 }
 
-func TestWatchResumesAtBookmark(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name     string
-		bookmark func(*kubetest.Server, string)
-		syncs    int
-	}{
-		{"with a bookmark", (*kubetest.Server).Bookmark, 1},
-		{"without", func(*kubetest.Server, string) {}, 2},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			s := kubetest.NewWebServer(t)
-			h := watching(t, s)
-			s.Put(kubetest.Service("event", "10.96.0.2"))
-			eventuallySays(t, h, "event A", "NOERROR 10.96.0.2")
-			s.Put(kubetest.Slice("web-a", "web", "10.0.0.2", "web-0")) // newer than any Service
-			eventuallySays(t, h, "web-0.web A", "NOERROR 10.0.0.2")
-
-			for range 2 { // what is heard first may still be of the event before
-				heard := h.clock[kube.Services].Heard.Load()
-				tt.bookmark(s, kube.Services)
-				kubetest.Eventually(t, "the bookmark has arrived", func() bool {
-					return tt.syncs > 1 || h.clock[kube.Services].Heard.Load() != heard
-				})
-			}
-			s.Compact()
-			s.Cut()
-			s.Put(kubetest.Service("late", "10.96.0.3"))
-			eventuallySays(t, h, "late A", "NOERROR 10.96.0.3")
-			if got := s.Syncs(kube.Services); got != tt.syncs {
-				t.Errorf("synced %d times, want %d: %+v", got, tt.syncs, s.Seen(kube.Services))
-			}
-		})
-	}
-}
-
 func TestUnsyncedAnswersServfail(t *testing.T) {
 	t.Parallel()
 	hold := func(resources ...string) func(*kubetest.Server) func() {
@@ -344,17 +152,6 @@ func TestUnsyncedAnswersServfail(t *testing.T) {
 			}
 		})
 	}
-}
-
-// skips returns what was skipped so far, by resource and reason.
-func skips(t testing.TB) map[string]float64 {
-	t.Helper()
-	counts := make(map[string]float64)
-	for series, n := range metrictest.Values(t, "coredns_headless_skipped_total") {
-		reason, resource, _ := strings.Cut(series, " ")
-		counts[resource+" "+reason] = n
-	}
-	return counts
 }
 
 func TestMalformedObjectsAreSkippedAndCounted(t *testing.T) { // not parallel: it reads counters
@@ -438,52 +235,6 @@ func TestMalformedObjectsAreSkippedAndCounted(t *testing.T) { // not parallel: i
 				}
 			})
 		}
-	}
-}
-
-func TestGarbageInAWatchIsSurvived(t *testing.T) {
-	t.Parallel()
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web"}}
-	for _, tt := range []struct {
-		name  string
-		frame func(*kubetest.Watch) []byte
-		syncs int // of the resource afterwards
-	}{
-		{"an object of another type", func(w *kubetest.Watch) []byte { return w.Event(apiwatch.Added, pod) }, 1},
-		{"the deletion of an object of another type", func(w *kubetest.Watch) []byte { return w.Event(apiwatch.Deleted, pod) }, 1},
-		{"a Namespace without a name", func(w *kubetest.Watch) []byte { return w.Event(apiwatch.Added, kubetest.Namespace("")) }, 1},
-		{"a Service without a name", func(w *kubetest.Watch) []byte { return w.Event(apiwatch.Added, new(corev1.Service)) }, 1},
-		{"a slice without a name", func(w *kubetest.Watch) []byte { return w.Event(apiwatch.Added, new(discoveryv1.EndpointSlice)) }, 1},
-		{"the deletion of what is not there", func(w *kubetest.Watch) []byte { return w.Event(apiwatch.Deleted, kubetest.Service("none", "")) }, 1},
-		{"an event of unknown type", func(w *kubetest.Watch) []byte { return w.Event("NONSENSE", pod) }, 2},
-		{"an object of unknown kind", func(w *kubetest.Watch) []byte {
-			return w.RawEvent(apiwatch.Added, []byte(`{"apiVersion":"v9","kind":"X"}`))
-		}, 2},
-		{"an object that is none", func(w *kubetest.Watch) []byte { return w.RawEvent(apiwatch.Modified, []byte(`"\u0000"`)) }, 2},
-		{"an empty object", func(w *kubetest.Watch) []byte { return w.RawEvent(apiwatch.Modified, []byte(`{}`)) }, 2},
-		{"an event that is none", func(w *kubetest.Watch) []byte { return w.Frame([]byte("\xff\xfe\xfd")) }, 2},
-		{"half a frame", func(*kubetest.Watch) []byte { return []byte("\x00\x00\x00\x40garbage") }, 2},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			s := kubetest.NewWebServer(t)
-			h := watching(t, s)
-			for _, resource := range everyResource {
-				s.Inject(resource, tt.frame)
-			}
-			s.Put(kubetest.Namespace("later"), kubetest.Service("later", "10.96.0.8"), kubetest.Slice("web-b", "web", "10.0.0.8", "web-8"))
-			eventuallySays(t, h, "later.svc.cluster.local. A", "NOERROR")
-			eventuallySays(t, h, "later A", "NOERROR 10.96.0.8")
-			eventuallySays(t, h, "web-8.web A", "NOERROR 10.0.0.8")
-			s.Put(kubetest.EmptySlice("web-b", "web"))
-			eventuallySays(t, h, "web-8.web A", "NXDOMAIN")
-			checkWeb(t, h)
-			for _, resource := range everyResource {
-				if got := s.Syncs(resource); got != tt.syncs {
-					t.Errorf("%s: synced %d times, want %d", resource, got, tt.syncs)
-				}
-			}
-		})
 	}
 }
 
@@ -597,17 +348,6 @@ func TestObjectsComeAndGoWithTheirLabels(t *testing.T) {
 	}
 }
 
-func TestMaxInflightOfOneSyncsEverything(t *testing.T) {
-	t.Parallel()
-	s := kubetest.NewWebServer(t)
-	s.RefuseStreams()
-	h := watching(t, s, "apiserver_max_inflight 1")
-	checkWeb(t, h)
-	if _, peak := s.Load(); peak != 1 {
-		t.Errorf("%d requests at once, want 1", peak)
-	}
-}
-
 func TestPodNameAnswersWhileItsEndpointIsReady(t *testing.T) {
 	s := kubetest.NewWebServer(t)
 	h := watching(t, s)
@@ -644,117 +384,11 @@ func TestPodNameAnswersWhileItsEndpointIsReady(t *testing.T) {
 		len(toReady), toReady[25], toReady[49], toGone[25], toGone[49])
 }
 
-func TestStopLeavesNothing(t *testing.T) { // not parallel: it counts goroutines
-	for _, tt := range []struct {
-		name  string
-		setup func(*kubetest.Server)
-	}{
-		{"while it watches", func(*kubetest.Server) {}},
-		{"while it watches without streams", (*kubetest.Server).RefuseStreams},
-		{"while the server does not answer", func(s *kubetest.Server) { s.Hold(everyResource...) }},
-		{"while the server is unavailable", func(s *kubetest.Server) { s.Refuse(http.StatusServiceUnavailable) }},
-		{"while the server has too many requests", func(s *kubetest.Server) { s.Refuse(http.StatusTooManyRequests) }},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			s := kubetest.NewWebServer(t)
-			tt.setup(s)
-			goroutines := runtime.NumGoroutine()
-			h := watcher(t, "endpoint "+s.URL, "startup_timeout 50ms")
-			h.start()
-			kubetest.Eventually(t, "every resource is asked for", func() bool { return len(s.Seen("")) >= len(everyResource) })
-			synced := h.Ready()
-			began := time.Now()
-			h.stop()
-			if took := time.Since(began); took > 700*time.Millisecond { // a reflector's first delay is 0.8 s or more
-				t.Errorf("stop took %v", took)
-			}
-			kubetest.Eventually(t, "no connection is left", func() bool { return s.Conns.Load() == 0 })
-			kubetest.Eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
-			if slices.Contains(running.all(), h) {
-				t.Error("still among the running plugins")
-			}
-			// The HTTP client does not end the dial of a request that is cancelled.
-			conn, err := h.source.(*kube.Server).Dial(context.Background(), "tcp", s.Server.Listener.Addr().String())
-			if err == nil {
-				t.Error("a dial that was under way can still succeed")
-				_ = conn.Close()
-			}
-			if synced {
-				checkWeb(t, h)
-			}
-		})
-	}
-}
-
-func TestStopWithoutStart(t *testing.T) {
-	defer func() {
-		if r := recover(); r != nil {
-			t.Errorf("stop before start, as at a signal during another server block's start: panic: %v", r)
-		}
-	}()
-	watcher(t, "endpoint http://127.0.0.1:1").stop()
-}
-
-func TestFailureIsLoggedOnceAMinute(t *testing.T) { // not parallel: it captures the log
-	s := kubetest.NewWebServer(t)
-	h := watcher(t, "endpoint "+strings.Replace(s.URL, "http:", "https:", 1), "startup_timeout 0s")
-	logged := logtest.Capture(t)
-	h.start()
-	// Each resource is watched and listed, and both are tried again after a second or two.
-	kubetest.Eventually(t, "every request is made twice", func() bool { return s.Accepted.Load() >= int64(2*2*len(everyResource)) })
-	h.stop()
-	for _, resource := range everyResource {
-		for _, doing := range []string{"cannot watch ", "cannot list "} {
-			if n := strings.Count(logged.String(), doing+resource); n > 1 {
-				t.Errorf("%q stands %d times in the log:\n%s", doing+resource, n, logged.String())
-			}
-		}
-		if !strings.Contains(logged.String(), resource+": ") {
-			t.Errorf("nothing about %s in the log:\n%s", resource, logged.String())
-		}
-	}
-}
-
-func TestKubeconfigNamesTheServer(t *testing.T) {
-	t.Parallel()
-	first, second := kubetest.NewWebServer(t), kubetest.NewWebServer(t)
-	second.Put(kubetest.Service("db", "10.96.0.2"))
-	file := filepath.Join(t.TempDir(), "kubeconfig")
-	content := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: one,
-  clusters: [{name: a, cluster: {server: %q}}, {name: b, cluster: {server: %q}}],
-  users: [{name: u, user: {token: t}}],
-  contexts: [{name: one, context: {cluster: a, user: u}}, {name: two, context: {cluster: b, user: u}}]}`, first.URL, second.URL)
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, tt := range []struct{ line, want string }{
-		{"kubeconfig " + file, "NOERROR 10.96.0.1"},
-		{"kubeconfig " + file + " one", "NOERROR 10.96.0.1"},
-		{"kubeconfig " + file + " two", "NOERROR 10.96.0.2"},
-	} {
-		h := watcher(t, tt.line)
-		h.start()
-		if got := says(h, "db A"); got != tt.want {
-			t.Errorf("%s: got %s, want %s", tt.line, got, tt.want)
-		}
-		h.stop()
-	}
-	for _, args := range []string{file + " three", file + ".none"} {
-		cfg, err := parseStanza(newController("headless cluster.local {\nkubeconfig " + args + "\n}"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := newHeadless(cfg, ""); err == nil {
-			t.Errorf("kubeconfig %s: no error", args)
-		}
-	}
-}
-
 func TestWatchOfPodsAndImports(t *testing.T) {
 	s := kubetest.NewServer(t)
 	s.Put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
 	cfg, err := parseStanza(newController("headless cluster.local clusterset.local {\nendpoint " + s.URL +
-		"\npods verified\nmulticluster clusterset.local\nlabels app=db\n}"))
+		"\npods verified\nmulticluster clusterset.local\nlabels app=db\nhold 0s\n}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -785,4 +419,23 @@ func TestWatchOfPodsAndImports(t *testing.T) {
 	kubetest.Eventually(t, "the import answers", answers("web-0.east.db.default.svc.clusterset.local. A"))
 	s.Delete(imported)
 	kubetest.Eventually(t, "the import has no endpoints", func() bool { return ask(t, h, "db.default.svc.clusterset.local. A").Rcode == nxName })
+}
+
+func TestStopWithoutStart(t *testing.T) {
+	defer func() {
+		if r := recover(); r != nil {
+			t.Errorf("stop before start, as at a signal during another server block's start: panic: %v", r)
+		}
+	}()
+	watcher(t, "endpoint http://127.0.0.1:1").stop()
+}
+
+func TestStoppedPluginAnswersOn(t *testing.T) {
+	t.Parallel()
+	h := watching(t, kubetest.NewWebServer(t))
+	h.stop()
+	if slices.Contains(running.all(), h) {
+		t.Error("still among the running plugins")
+	}
+	checkWeb(t, h)
 }

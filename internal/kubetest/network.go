@@ -25,12 +25,12 @@ func init() {
 	utilruntime.ErrorHandlers = utilruntime.ErrorHandlers[:1]
 }
 
-// Network joins plugins and a Server in memory. A test can break it, and run in a synctest bubble.
+// Network joins clients and a Server in memory. A test can break it, and run in a synctest bubble.
 type Network struct {
-	accepting chan net.Conn
-	closed    chan struct{}
-	close     func() // closes closed once
-	Stanza    string // what makes a plugin use the Server
+	accepting  chan net.Conn
+	closed     chan struct{}
+	close      func() // closes closed once
+	Kubeconfig string // the file that names the Server
 
 	// Of a server that speaks TLS:
 	Certificate atomic.Pointer[tls.Certificate]
@@ -64,7 +64,7 @@ func NewNetwork(t *testing.T, isSecure bool) (*Network, *Server) {
 	s.Server = &httptest.Server{Listener: n, Config: &http.Server{Handler: s, ErrorLog: silent}, EnableHTTP2: isSecure}
 	if !isSecure {
 		s.start((*httptest.Server).Start)
-		n.Stanza = "endpoint " + s.URL
+		n.Kubeconfig = WriteKubeconfig(t, s.URL, "{}", "{}")
 		return n, s
 	}
 	certFile, keyFile := WritePEM(t, t.TempDir())
@@ -75,7 +75,7 @@ func NewNetwork(t *testing.T, isSecure bool) (*Network, *Server) {
 		return &tls.Config{Certificates: []tls.Certificate{*n.Certificate.Load()}, NextProtos: []string{"h2"}, SessionTicketsDisabled: true}, nil
 	}}
 	s.start((*httptest.Server).StartTLS)
-	n.Stanza = "kubeconfig " + WriteKubeconfig(t, s.URL, fmt.Sprintf("{certificate-authority: %q}", certFile), "{}")
+	n.Kubeconfig = WriteKubeconfig(t, s.URL, fmt.Sprintf("{certificate-authority: %q}", certFile), "{}")
 	return n, s
 }
 

@@ -15,7 +15,7 @@ import (
 
 // rule allows one difference between the kubernetes plugin's replies and ours. It turns what that plugin replies into what
 // behaviour.md wants, and does nothing where it does not hold. That our reply is what behaviour.md wants the twin has found
-// before; a rule looks at what the other plugin replies and at the objects.
+// before; a rule looks at what the other plugin replies and at the objects. The reply is replaced, never modified.
 type rule struct {
 	Difference
 	apply func(c *comparison)
@@ -81,8 +81,8 @@ var rules = []rule{
 	}},
 	{Named("the rcode is that of the CNAME's target"), func(c *comparison) {
 		if c.isCNAME() && c.isAddressType() && c.stock.Rcode == dns.RcodeSuccess && c.stockHas(dns.TypeCNAME) && !c.twinAnswersAddress() {
-			want := c.want()
-			c.stock.Rcode, c.stock.Ns = want.Rcode, want.Ns
+			m, want := c.edit(), c.want()
+			m.Rcode, m.Ns = want.Rcode, want.Ns
 		}
 	}},
 	{Named("underscores are part of _port and _proto"), func(c *comparison) {
@@ -228,7 +228,10 @@ var rules = []rule{
 		}
 	}},
 	{Named("a record is in an RRset once"), func(c *comparison) {
-		c.stock.Answer, c.stock.Extra = dns.Dedup(c.stock.Answer, nil), dns.Dedup(c.stock.Extra, nil)
+		if len(c.stock.Answer) > 1 || len(c.stock.Extra) > 1 {
+			m := c.edit()
+			m.Answer, m.Extra = dns.Dedup(m.Answer, nil), dns.Dedup(m.Extra, nil)
+		}
 	}},
 	{Named("every endpoint of a headless DNS service is a name server"), func(c *comparison) {
 		several := func(key types.NamespacedName) bool {
@@ -245,7 +248,10 @@ var rules = []rule{
 		}
 	}},
 	{Named("an SRV's weight counts the records"), func(c *comparison) {
-		for _, rr := range c.stock.Answer {
+		if !c.stockHas(dns.TypeSRV) {
+			return
+		}
+		for _, rr := range c.edit().Answer {
 			if srv, ok := rr.(*dns.SRV); ok {
 				srv.Weight = uint16(max(1, 100/len(c.stock.Answer)))
 			}
@@ -253,31 +259,37 @@ var rules = []rule{
 	}},
 	{Named("additional has every address of a target"), func(c *comparison) {
 		if c.stockHas(dns.TypeSRV) {
-			c.stock.Extra = dns.Dedup(append(c.stock.Extra, c.twin.addressesOf(c.stock.Answer)...), nil)
+			m := c.edit()
+			m.Extra = dns.Dedup(append(m.Extra, c.twin.addressesOf(m.Answer)...), nil)
 		}
 	}},
 	{Named("a denial's time to live is negative_ttl"), func(c *comparison) {
-		for _, rr := range c.stock.Ns {
+		m := c.edit()
+		for _, rr := range m.Ns {
 			if soa, ok := rr.(*dns.SOA); ok && c.ownSOA(soa) {
 				soa.Hdr.Ttl, soa.Minttl = c.twin.NegativeTTL, c.twin.NegativeTTL
 			}
 		}
-		for _, rr := range c.stock.Answer {
+		for _, rr := range m.Answer {
 			if soa, ok := rr.(*dns.SOA); ok {
 				soa.Minttl = c.twin.NegativeTTL
 			}
 		}
 	}},
 	{Named("the SOA's own time to live is ttl"), func(c *comparison) {
-		for _, rr := range c.stock.Answer {
+		for _, rr := range c.edit().Answer {
 			if soa, ok := rr.(*dns.SOA); ok && soa.Hdr.Ttl == 300 {
 				soa.Hdr.Ttl = c.twin.TTL
 			}
 		}
 	}},
 	{Named("a reverse zone's SOA has the primary zone's names"), func(c *comparison) {
-		for _, rr := range slices.Concat(c.stock.Ns, c.stock.Answer) {
-			if soa, ok := rr.(*dns.SOA); ok && c.isReverse() && c.ownSOA(soa) {
+		if !c.isReverse() {
+			return
+		}
+		m := c.edit()
+		for _, rr := range slices.Concat(m.Ns, m.Answer) {
+			if soa, ok := rr.(*dns.SOA); ok && c.ownSOA(soa) {
 				soa.Ns, soa.Mbox = "ns.dns."+c.twin.primary(), "hostmaster."+c.twin.primary()
 			}
 		}
@@ -291,6 +303,12 @@ func (c *comparison) want() *dns.Msg {
 
 // become makes stock's reply that of the twin.
 func (c *comparison) become() { c.stock = c.want() }
+
+// edit makes stock's reply a copy, which a rule may modify, and returns it.
+func (c *comparison) edit() *dns.Msg {
+	c.stock = c.stock.Copy()
+	return c.stock
+}
 
 func (c *comparison) zone() string { return c.twin.zoneOf(c.name) }
 
@@ -464,18 +482,20 @@ func (c *comparison) dropPTRs(wrong func(addr netip.Addr, ptr *dns.PTR) bool) {
 	if !ok || !c.stockHas(dns.TypePTR) {
 		return
 	}
-	c.stock.Answer = slices.DeleteFunc(c.stock.Answer, func(rr dns.RR) bool {
+	m := c.edit()
+	m.Answer = slices.DeleteFunc(m.Answer, func(rr dns.RR) bool {
 		ptr, ok := rr.(*dns.PTR)
 		return ok && wrong(addr, ptr)
 	})
-	if len(c.stock.Answer) == 0 && c.twin.outcome(c.name) == nameError {
+	if len(m.Answer) == 0 && c.twin.outcome(c.name) == nameError {
 		c.become()
 	}
 }
 
 // eachRDATA changes the names in RDATA, and those of the records in the additional section.
 func (c *comparison) eachRDATA(change func(string) string) {
-	for _, rr := range slices.Concat(c.stock.Answer, c.stock.Ns) {
+	m := c.edit()
+	for _, rr := range slices.Concat(m.Answer, m.Ns) {
 		switch rr := rr.(type) {
 		case *dns.SRV:
 			rr.Target = change(rr.Target)
@@ -487,7 +507,7 @@ func (c *comparison) eachRDATA(change func(string) string) {
 			rr.Ns, rr.Mbox = change(rr.Ns), change(rr.Mbox)
 		}
 	}
-	for _, rr := range c.stock.Extra {
+	for _, rr := range m.Extra {
 		rr.Header().Name = change(rr.Header().Name)
 	}
 }

@@ -1,4 +1,4 @@
-package headless
+package kube_test
 
 import (
 	"net"
@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
 )
 
@@ -15,8 +14,11 @@ import (
 func TestConnectionsAreKeptAlive(t *testing.T) {
 	t.Parallel()
 	s := kubetest.NewWebServer(t)
-	h := watcher(t, "endpoint "+s.URL)
-	conn, err := h.source.(*kube.Server).Dial(t.Context(), "tcp", s.Server.Listener.Addr().String())
+	c, err := newCluster(at(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := c.server.Dial(t.Context(), "tcp", s.Server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
