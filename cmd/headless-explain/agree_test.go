@@ -111,6 +111,9 @@ func TestCommandReadsWhatTheServerReads(t *testing.T) {
 		{"a pod whose hostname is no label is named after itself", all(unready, renamed("web_0"), stanza("endpoint_pod_names")), "web-0.web.shop", 0, "web-0 of Service shop/web exists, but is not ready", "[missing-subdomain]"},
 		{"an address that is spelled otherwise", all(unready, addressed("FD00:0:0::1")), v6, dns.TypePTR, "the endpoint that has the address fd00::1 is not ready", "[no-pointer]"},
 		{"a topology zone's name without zonal is that of a protocol", zoned(""), "_zone.web.shop", dns.TypeSRV, "[missing-protocol]", "[zonal-off]"},
+		{"endpoints of a topology zone without zonal are seen", zoned(""), "a.pin._zone.web.shop", 0, "10.244.1.10 ready, in zone a: counts, its own name is web-0", "does not see it"},
+		{"endpoints of other topology zones without zonal are seen", zoned(""), "a.pin._zone.web.shop", 0, "10.244.2.10 ready, in zone eu.b: does not count here, its own name is web-1", "does not see it"},
+		{"endpoints that are hidden, of a topology zone without zonal", all(zoned("endpoints headless"), unmarked), "a.pin._zone.web.shop", 0, "10.244.1.10 ready, in zone a: would count, but the server does not see it", ": counts"},
 		{"an endpoint that ignore hides, with the option twice", all(unready, virtual, stanza("ignore empty_service\nignore")), "web.shop", 0, "[not-ready]", "[unexplained]"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -61,11 +61,13 @@ func (s *server) zones() string {
 }
 
 // explain returns what the server knows of an FQDN, and what it would know if nothing were hidden from it. A name below _zone is
-// one in both: people ask for it without the option that makes it one.
+// one in both: people ask for it without the option that makes it one. What the server has of its Service, it then tells of the
+// Service's own name.
 func (s *server) explain(fqdn string, qtype uint16) (served, all *headless.Explanation) {
 	served, all = s.plugin.Explain(fqdn, qtype), s.all.Explain(fqdn, qtype)
 	if served.Kind == qname.Absent && all.Scope != qname.Everywhere {
-		served.Name = all.Name
+		own := s.plugin.Explain(all.Service+"."+all.Namespace+".svc."+all.Zone, qtype)
+		served.Name, served.Model, served.Endpoints = all.Name, own.Model, own.Endpoints
 	}
 	return served, all
 }
