@@ -238,7 +238,12 @@ func (q *inquiry) zoneCauses() []cause {
 	case !q.s.stanza.Zonal() && q.s.stanza.NoEndpoints():
 		return q.hiddenSliceCauses()
 	case !q.s.stanza.Zonal():
-		return one("zonal-off", "in the Corefile, on all replicas: zonal", "names below _zone exist only with the option zonal, and the server's stanza does not have it")
+		off := one("zonal-off", "in the Corefile, on all replicas: zonal",
+			"names below _zone exist only with the option zonal, and the server's stanza does not have it")
+		if !q.hasEndpoints() {
+			return append(q.sliceCauses(), off...) // the option alone would not help
+		}
+		return off
 	case q.Topology == "":
 		return one("no-records", "ask for "+cmp.Or(list(pins), q.shown("ZONE.pin._zone", q.Service, q.Namespace)),
 			"the name of a topology zone stands before pin._zone or prefer._zone")

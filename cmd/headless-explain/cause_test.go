@@ -529,6 +529,18 @@ func TestFurtherCausesFollowTheMostProbable(t *testing.T) {
 			unready(s)
 			*s.sts.Spec.Replicas = 1
 		}, "web-0.web.shop", []string{"not-ready"}},
+		{"a zonal name without the option, of a Service whose selector matches nothing", func(s *set) {
+			withoutEndpoints(s)
+			s.svc.Spec.Selector = map[string]string{"app": "wbe"}
+		}, "a.pin._zone.web.shop", []string{"selector-matches-nothing", "zonal-off"}},
+		{"a zonal name without the option, of a Service whose slice is labelled with another name", func(s *set) {
+			s.svc.Spec.Selector = nil
+			s.es.Labels[discoveryv1.LabelServiceName] = "webb"
+		}, "a.pin._zone.web.shop", []string{"slice-without-label", "zonal-off"}},
+		{"a zonal name without the option, of a Service whose slice is hidden", all(unmarked, zoned("endpoints headless")),
+			"a.pin._zone.web.shop", []string{"slice-filtered", "zonal-off"}},
+		{"a zonal name without the option, of a Service with an endpoint that is not ready", all(unready, zoned("")),
+			"a.pin._zone.web.shop", []string{"zonal-off"}},
 		{"an ExternalName to a name with a mistake", external("wbe.shop.svc.cluster.local"), "web.shop", []string{"external-name-dead", "no-service"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -106,7 +106,7 @@ func protocolOf(p corev1.Protocol) corev1.Protocol { return cmp.Or(p, corev1.Pro
 func (q *inquiry) needsEndpoints() bool {
 	reason := q.reason()
 	return slices.Contains([]index.Reason{index.ReasonNoneReady, index.ReasonHostname, index.ReasonNotReady}, reason) ||
-		reason == index.ReasonTopology && q.is(model.Headless)
+		(reason == index.ReasonTopology || q.Scope != qname.Everywhere && !q.hasEndpoints()) && q.is(model.Headless)
 }
 
 func (q *inquiry) slicesLink() link {

@@ -200,6 +200,11 @@ func (q *inquiry) concerned() []endpoint {
 	return slices.DeleteFunc(slices.Clone(q.endpoints), func(e endpoint) bool { return !q.concerns(e) })
 }
 
+// hasEndpoints reports whether the server has an endpoint of the Service, in whatever state.
+func (q *inquiry) hasEndpoints() bool {
+	return slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return e.seen })
+}
+
 // exists reports whether there are the Service and, if the name has a hostname, an endpoint of it that is called so.
 func (q *inquiry) exists() bool {
 	return q.svc != nil && (q.Hostname == "" || len(q.concerned()) > 0)
