@@ -537,10 +537,8 @@ func TestFurtherCausesFollowTheMostProbable(t *testing.T) {
 			s.svc.Spec.Selector = nil
 			s.es.Labels[discoveryv1.LabelServiceName] = "webb"
 		}, "a.pin._zone.web.shop", []string{"slice-without-label", "zonal-off"}},
-		{"a zonal name without the option, of a Service whose slice is hidden", all(unmarked, zoned("endpoints headless")),
-			"a.pin._zone.web.shop", []string{"slice-filtered", "zonal-off"}},
-		{"a zonal name without the option, of a Service with an endpoint that is not ready", all(unready, zoned("")),
-			"a.pin._zone.web.shop", []string{"zonal-off"}},
+		{"a zonal name without the option, of a Service whose slice is hidden", all(unmarked, zoned("endpoints headless")), "a.pin._zone.web.shop", []string{"slice-filtered", "zonal-off"}},
+		{"a zonal name without the option, of a Service with an endpoint that is not ready", all(unready, zoned("")), "a.pin._zone.web.shop", []string{"zonal-off"}},
 		{"an ExternalName to a name with a mistake", external("wbe.shop.svc.cluster.local"), "web.shop", []string{"external-name-dead", "no-service"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/utils/ptr"
 )
 
@@ -139,37 +140,80 @@ type endpoint struct {
 
 // newEndpoints returns what there is of all endpoints of svc; seen are those that the server has.
 func newEndpoints(c *cluster, svc *corev1.Service, all, seen []index.Endpoint) []endpoint {
-	pods := make(map[netip.Addr]endpoint)
-	for _, es := range c.slicesOf(svc) {
-		for i := range es.Endpoints {
-			from := &es.Endpoints[i]
-			e := endpoint{leaving: ptr.Deref(from.Conditions.Terminating, false)}
-			if from.TargetRef != nil && from.TargetRef.Kind == "Pod" {
-				e.pod = from.TargetRef.Name
-			}
-			for _, text := range from.Addresses {
-				if addr, err := netip.ParseAddr(text); err == nil {
-					pods[addr.Unmap()] = e
-				}
-			}
-		}
-	}
-	id := func(e index.Endpoint) string { return e.Addr.String() + " " + e.Names[0] }
-	served := make(map[string]index.Endpoint)
+	entries := entriesOf(c.slicesOf(svc))
+	served := make(map[ownName]index.Endpoint)
 	for _, e := range seen {
-		served[id(e)] = e
+		served[ownName{e.Addr, e.Names[0]}] = e
 	}
 	endpoints := make([]endpoint, len(all))
 	for i, from := range all {
-		e := pods[from.Addr]
-		o, isSeen := served[id(from)]
-		e.Endpoint, e.seen, e.Answers = from, isSeen, o.Answers
-		if isSeen {
+		own := ownName{from.Addr, from.Names[0]}
+		o, isSeen := served[own]
+		e := endpoint{Endpoint: from, seen: isSeen, pod: entries[own].pod, leaving: entries[own].leaving}
+		if e.Answers = o.Answers; isSeen {
 			e.State = o.State
 		}
 		endpoints[i] = e
 	}
 	return endpoints
+}
+
+// ownName identifies an endpoint of a Service: several may have one address.
+type ownName struct {
+	addr  netip.Addr
+	label string // its own name below that of the Service
+}
+
+// entry is what an EndpointSlice says of an endpoint.
+type entry struct {
+	pod     string // the name of its Pod, or ""
+	leaving bool   // the Pod is being deleted
+	weight  int    // of entries for one endpoint that of most weight counts, or else the first
+}
+
+// entriesOf returns what EndpointSlices say, by the names that they may give.
+func entriesOf(all []*discoveryv1.EndpointSlice) map[ownName]entry {
+	entries := make(map[ownName]entry)
+	for _, es := range all {
+		for i := range es.Endpoints {
+			e, names := newEntry(&es.Endpoints[i])
+			for _, own := range names {
+				if kept, ok := entries[own]; !ok || kept.weight < e.weight {
+					entries[own] = e
+				}
+			}
+		}
+	}
+	return entries
+}
+
+// newEntry reads an endpoint of an EndpointSlice, and returns the names that it may give: a hostname; or else the name of the Pod, if
+// the server has the option for it, and the address.
+func newEntry(from *discoveryv1.Endpoint) (e entry, names []ownName) {
+	const named, ready = 2, 1 // a hostname is the name for sure, and a ready endpoint is one that clients see
+	e.leaving = ptr.Deref(from.Conditions.Terminating, false)
+	if from.TargetRef != nil && from.TargetRef.Kind == "Pod" {
+		e.pod = from.TargetRef.Name
+	}
+	hostname, isNamed := model.FoldedLabel(ptr.Deref(from.Hostname, ""))
+	if isNamed {
+		e.weight += named
+	}
+	if ptr.Deref(from.Conditions.Ready, true) {
+		e.weight += ready
+	}
+	for _, text := range from.Addresses {
+		addr, err := netip.ParseAddr(text)
+		addr = addr.Unmap()
+		switch {
+		case err != nil:
+		case isNamed:
+			names = append(names, ownName{addr, hostname})
+		default:
+			names = append(names, ownName{addr, e.pod}, ownName{addr, string(model.AppendDashed(nil, addr))})
+		}
+	}
+	return e, names
 }
 
 // ready reports whether e counts for the name of its Service.
