@@ -18,9 +18,12 @@ func firstFew(words []string) []string {
 	return words
 }
 
-// list returns them in a line.
+// list returns words in a line: the first few, and how many there are beside them.
 func list(words []string) string {
-	return strings.Replace(strings.Join(firstFew(words), ", "), ", and", " and", 1)
+	if more := len(words) - few; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(words[:few], ", "), more)
+	}
+	return strings.Join(words, ", ")
 }
 
 // each returns what is said of each of things.
