@@ -141,7 +141,7 @@ func (q *inquiry) endpointsLink() link {
 }
 
 // endpointDetails describes the first few endpoints: those that the name is of, if they are not all of them, then those that are not
-// ready, then the others. What an EndpointSlice lists that is no address comes last.
+// ready, then the others. Texts in slices that are not addresses come last.
 func (q *inquiry) endpointDetails(some bool) []string {
 	rank := func(e endpoint) int {
 		switch {
@@ -156,16 +156,26 @@ func (q *inquiry) endpointDetails(some bool) []string {
 	slices.SortStableFunc(endpoints, func(a, b endpoint) int { return rank(a) - rank(b) })
 	details := each(endpoints, q.endpointDetail)
 	for _, es := range q.c.slicesOf(q.svc) {
-		for i := range es.Endpoints {
-			for _, text := range es.Endpoints[i].Addresses {
-				addr, err := netip.ParseAddr(text)
-				if (err != nil || addr.Zone() != "") && es.AddressType != discoveryv1.AddressTypeFQDN && len(details) < few {
-					details = append(details, text+"  does not count, for this is no address of an endpoint")
-				}
-			}
+		for _, text := range notAddresses(es) {
+			details = append(details, text+"  does not count, for this is no address of an endpoint")
 		}
 	}
 	return firstFew(details)
+}
+
+// notAddresses returns the texts that stand in es for addresses, and that no endpoint can have. In a slice of names they may be any.
+func notAddresses(es *discoveryv1.EndpointSlice) (texts []string) {
+	if es.AddressType == discoveryv1.AddressTypeFQDN {
+		return nil
+	}
+	for i := range es.Endpoints {
+		for _, text := range es.Endpoints[i].Addresses {
+			if addr, err := netip.ParseAddr(text); err != nil || addr.Zone() != "" {
+				texts = append(texts, text)
+			}
+		}
+	}
+	return texts
 }
 
 // endpointDetail says of an endpoint whether it counts.

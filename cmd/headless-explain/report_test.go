@@ -12,6 +12,7 @@ import (
 	"github.com/coredns-headless/headless/internal/manifests"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -99,6 +100,21 @@ func TestEndpointsWithoutAddressDoNotCount(t *testing.T) {
 	i := slices.IndexFunc(chain, func(l link) bool { return l.Step == "endpoints" })
 	if got, want := chain[i].Details[1], "fe80::1%eth0  does not count, for this is no address of an endpoint"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestEndpointsWithoutAddressAreCounted holds that they are not forgotten when there are many others.
+func TestEndpointsWithoutAddressAreCounted(t *testing.T) {
+	s := healthySet(t)
+	for _, address := range []string{"10.244.3.10", "10.244.4.10", "web.example.org", "fe80::1%eth0"} {
+		s.es.Endpoints = append(s.es.Endpoints, discoveryv1.Endpoint{Addresses: []string{address}})
+	}
+	var page strings.Builder
+	if err := writePage(&page, s.explain(t, "web.shop")); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(page.String(), "and 2 more\n") {
+		t.Errorf("got %s, want 4 endpoints and 2 more", page.String())
 	}
 }
 
