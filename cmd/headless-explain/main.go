@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"time"
 
 	"github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/kube"
@@ -53,7 +54,8 @@ What is printed:
     -o text|json       text by default; in JSON, the id of a cause is stable
 
 The exit status is 0 when the name resolves, 1 when it does not, and 2 when that could not be told: the
-flags are wrong, the API server cannot be reached, or the name leads out of the cluster.
+flags are wrong, the API server does not answer a request within 30 s, or the name leads out of the
+cluster.
 `
 
 // Exit statuses.
@@ -62,6 +64,9 @@ const (
 	statusDoesNot  = 1
 	statusUnknown  = 2
 )
+
+// requestTimeout is how long one request to the API server may take: somebody waits for the page.
+const requestTimeout = 30 * time.Second
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -197,7 +202,7 @@ func (o *options) cluster(ctx context.Context, stanza *headless.Stanza) (c *clus
 		}
 		return c, "manifests " + list(o.manifests), nil
 	}
-	client, err := listing.New(o.kubeconfig, o.kubecontext, "headless-explain")
+	client, err := listing.New(o.kubeconfig, o.kubecontext, "headless-explain", requestTimeout)
 	if err != nil {
 		return nil, "", fmt.Errorf("expected a cluster, by -kubeconfig or as kubectl finds it, or -manifests: %w", err)
 	}

@@ -19,9 +19,6 @@ import (
 	mcsclient "sigs.k8s.io/mcs-api/pkg/client/clientset/versioned/typed/apis/v1alpha1"
 )
 
-// requestTimeout is how long one request may take.
-const requestTimeout = 30 * time.Second
-
 // Client asks an API server.
 type Client struct {
 	Host      string // with the user and the password, if the kubeconfig has them there
@@ -30,8 +27,8 @@ type Client struct {
 }
 
 // New returns the client for the API server that a kubeconfig file and a context of it lead to, or else the current one. Without a
-// file it is the one that kubectl uses.
-func New(kubeconfig, kubecontext, userAgent string) (*Client, error) {
+// file it is the one that kubectl uses. One request may take as long as timeout, or any time if that is 0.
+func New(kubeconfig, kubecontext, userAgent string, timeout time.Duration) (*Client, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = kubeconfig
 	overrides := &clientcmd.ConfigOverrides{CurrentContext: kubecontext}
@@ -40,7 +37,7 @@ func New(kubeconfig, kubecontext, userAgent string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	rc.UserAgent, rc.Timeout = userAgent, requestTimeout
+	rc.UserAgent, rc.Timeout = userAgent, timeout
 	rc.QPS, rc.Burst = 50, 100 // of pages: a large cluster has some hundred
 	rc.ContentType = runtime.ContentTypeProtobuf
 	rc.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
