@@ -294,23 +294,24 @@ func agree(t *testing.T, seed uint64, word string) *report {
 
 // disagreement says in what r, a report on an absolute name, disagrees with what the server says; "" in nothing.
 func disagreement(s *server, c *cluster, r *report, types []uint16) string {
-	isBad := func(l link) bool { return l.State == bad }
-	verdict, denied := doesNot, newInquiry(s, c, r.Name, types)
-	switch denied.outcome() {
-	case found:
-		verdict = resolves
-	case outside:
-		verdict = couldNotTell
-	}
-	switch {
-	case r.Verdict != verdict || (verdict == resolves) != (len(r.Causes) == 0):
+	verdict := verdictOf(s, r.Name, types)
+	if r.Verdict != verdict || (verdict == resolves) != (len(r.Causes) == 0) {
 		return fmt.Sprintf("the server: %s, the command: %s", verdict, r.Verdict)
-	case verdict == resolves && slices.ContainsFunc(r.Chain, isBad):
-		return "a step says that it breaks"
-	case verdict == resolves || denied.Denial == nil:
+	}
+	for i := range r.Answers {
+		a, m := &r.Answers[i], s.plugin.Reply(r.Name, types[i])
+		if rcode := dns.RcodeToString[m.Rcode]; a.Rcode != rcode && a.Outside == "" || a.Total != len(m.Answer) {
+			return fmt.Sprintf("the server answers %s with %d records, the command says %+v", rcode, len(m.Answer), *a)
+		}
+	}
+	broken := slices.IndexFunc(r.Chain, func(l link) bool { return l.State == bad })
+	if (verdict == doesNot) != (broken >= 0) {
+		return fmt.Sprintf("the server: %s, the step that breaks: %d", verdict, broken)
+	}
+	denied := newInquiry(s, c, r.Name, types)
+	if verdict != doesNot || denied.Denial == nil {
 		return ""
 	}
-	broken := slices.IndexFunc(r.Chain, isBad)
 	if step, ok := stepOf[denied.reason()]; ok && denied.isService() && !slices.Contains(step, r.Chain[broken].Step) {
 		return fmt.Sprintf("the server's reason is %s, and it breaks at %q", denied.reason(), r.Chain[broken].Step)
 	}
@@ -324,4 +325,24 @@ func disagreement(s *server, c *cluster, r *report, types []uint16) string {
 		}
 	}
 	return ""
+}
+
+// verdictOf returns what the replies of the server to queries for a name say of it.
+func verdictOf(s *server, name string, types []uint16) string {
+	if s.stanza.ZoneOf(name) == "" {
+		return couldNotTell
+	}
+	verdict := doesNot
+	for i, qtype := range types {
+		for _, rr := range s.plugin.Reply(name, qtype).Answer {
+			cname, leads := rr.(*dns.CNAME)
+			switch {
+			case rr.Header().Rrtype == qtype, qtype == dns.TypeANY:
+				return resolves
+			case i == 0 && leads && s.stanza.ZoneOf(dns.CanonicalName(cname.Target)) == "" && (qtype == dns.TypeA || qtype == dns.TypeAAAA):
+				verdict = couldNotTell
+			}
+		}
+	}
+	return verdict
 }
