@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	headlessplugin "github.com/coredns-headless/headless"
+	"github.com/coredns-headless/headless/internal/oracle"
 )
 
 // cluster is what names are made of. It is not modified while they are.
@@ -104,7 +104,7 @@ type endpoint struct {
 }
 
 // label returns the endpoint's own label, and for an imported one that of its cluster, too.
-func (e *endpoint) label() string { return e.called(cmp.Or(e.hostname, dashed(e.addr))) }
+func (e *endpoint) label() string { return e.called(cmp.Or(e.hostname, oracle.AddressLabel(e.addr))) }
 
 // called returns label, with the endpoint's cluster.
 func (e *endpoint) called(label string) string {
@@ -113,9 +113,6 @@ func (e *endpoint) called(label string) string {
 	}
 	return label + "." + e.cluster
 }
-
-// dashed returns the label that is made of an address: without a hyphen at either end.
-func dashed(addr netip.Addr) string { return headlessplugin.AddressLabel(addr.String()) }
 
 // stockDashed returns the label that CoreDNS's kubernetes plugin makes of the text of an address.
 func stockDashed(text string) string {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/oracle"
 	"github.com/miekg/dns"
 )
 
@@ -240,9 +241,9 @@ func (s *stream) namespaceNames(namespace string) {
 func (s *stream) podNames() {
 	last := ""
 	for _, p := range s.cluster.pods {
-		s.add(subject{kind: kindPod, addr: p.addr}, "%s.%s.pod", dashed(p.addr), p.namespace)
+		s.add(subject{kind: kindPod, addr: p.addr}, "%s.%s.pod", oracle.AddressLabel(p.addr), p.namespace)
 		if p.namespace != last {
-			s.add(subject{kind: missBelowPod}, "x.%s.%s.pod", dashed(p.addr), p.namespace)
+			s.add(subject{kind: missBelowPod}, "x.%s.%s.pod", oracle.AddressLabel(p.addr), p.namespace)
 		}
 		last = p.namespace
 	}
@@ -402,7 +403,7 @@ func (s *stream) missingHosts(svc *service, hosts map[string][]*endpoint) []stri
 		missing = append(missing, prefix+strconv.Itoa(next[prefix]))
 	} else if n := len(svc.endpoints); n > 0 {
 		if neighbour := svc.endpoints[n-1].addr.Next(); neighbour.IsValid() {
-			missing = append(missing, dashed(neighbour))
+			missing = append(missing, oracle.AddressLabel(neighbour))
 		}
 	}
 	if n := len(svc.endpoints); n > 0 {
@@ -424,7 +425,7 @@ func (s *stream) clusterNames(svc *service, base string) {
 			s.add(subject{kind: kindCluster, service: svc}, "%s.%s", e.cluster, base)
 		}
 		if i == 0 {
-			s.add(subject{kind: missHost, service: svc}, "%s.%s", cmp.Or(e.hostname, dashed(e.addr)), base)
+			s.add(subject{kind: missHost, service: svc}, "%s.%s", cmp.Or(e.hostname, oracle.AddressLabel(e.addr)), base)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/listing"
 	"github.com/coredns-headless/headless/internal/manifests"
+	"github.com/coredns-headless/headless/internal/oracle"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -245,7 +246,7 @@ func (b *builder) addEndpoints(svc serviceKey, cluster string, es *discoveryv1.E
 			if e.TargetRef != nil && e.TargetRef.Kind == "Pod" {
 				own.pod = e.TargetRef.Name
 			}
-			if odd := stockDashed(text); own.hostname == "" && odd != dashed(own.addr) {
+			if odd := stockDashed(text); own.hostname == "" && odd != oracle.AddressLabel(own.addr) {
 				own.odd = odd
 			}
 			b.addEndpoint(svc, own)
