@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/listing"
 	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/coredns-headless/headless/internal/oracle"
@@ -77,16 +78,16 @@ func (s *source) list(ctx context.Context, take func(runtime.Object) error) erro
 	namespaces := s.namespaces
 	if len(namespaces) == 0 {
 		namespaces = []string{metav1.NamespaceAll}
-		if err := s.client.Each(ctx, "namespaces", metav1.NamespaceAll, metav1.ListOptions{}, take); err != nil {
+		if err := s.client.Each(ctx, kube.Namespaces, metav1.NamespaceAll, metav1.ListOptions{}, take); err != nil {
 			return err
 		}
 	}
-	resources := []string{"services", "endpointslices"}
+	resources := []string{kube.Services, kube.Slices}
 	if s.imports {
-		resources = append(resources, "serviceimports")
+		resources = append(resources, kube.Imports)
 	}
 	if s.pods {
-		resources = append(resources, "pods")
+		resources = append(resources, kube.Pods)
 	}
 	for _, name := range namespaces {
 		for _, resource := range resources {
@@ -108,15 +109,15 @@ func (s *source) service(ctx context.Context, key serviceKey) (*cluster, error) 
 		b.add(obj)
 		return nil
 	}
-	resource, label := "services", discoveryv1.LabelServiceName
+	resource, label := kube.Services, discoveryv1.LabelServiceName
 	if key.imported {
-		resource, label = "serviceimports", mcsv1alpha1.LabelServiceName
+		resource, label = kube.Imports, mcsv1alpha1.LabelServiceName
 	}
 	if err := s.client.Each(ctx, resource, key.namespace, listing.Named(key.name), take); err != nil {
 		return nil, err
 	}
 	labelled := metav1.ListOptions{LabelSelector: labels.Set{label: key.name}.String()}
-	if err := s.client.Each(ctx, "endpointslices", key.namespace, labelled, take); err != nil {
+	if err := s.client.Each(ctx, kube.Slices, key.namespace, labelled, take); err != nil {
 		return nil, err
 	}
 	return b.cluster(), nil

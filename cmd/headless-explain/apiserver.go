@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/listing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,7 +27,7 @@ type apiServer struct {
 // listAll lists what bears on names: the objects of the namespaces that they are in or that their CNAMEs lead to, and the Services of
 // their names everywhere. Names that are in no namespace may have to do with all objects. What may not be listed is not known.
 func (a *apiServer) listAll(ctx context.Context, s *server, names []string) error {
-	a.list(ctx, "namespaces", metav1.NamespaceAll, metav1.ListOptions{})
+	a.list(ctx, kube.Namespaces, metav1.NamespaceAll, metav1.ListOptions{})
 	anywhere, imports := true, false
 	for i := 0; i < len(names) && a.err == nil; i++ { // it grows
 		n := s.parse(names[i])
@@ -37,10 +38,10 @@ func (a *apiServer) listAll(ctx context.Context, s *server, names []string) erro
 		a.listNamespace(ctx, n.Namespace)
 		if n.Multicluster {
 			imports = true
-			a.list(ctx, "serviceimports", n.Namespace, metav1.ListOptions{})
+			a.list(ctx, kube.Imports, n.Namespace, metav1.ListOptions{})
 			continue
 		}
-		a.list(ctx, "services", metav1.NamespaceAll, listing.Named(cmp.Or(n.Service, n.Namespace))) // people leave the Namespace out
+		a.list(ctx, kube.Services, metav1.NamespaceAll, listing.Named(cmp.Or(n.Service, n.Namespace))) // people leave the Namespace out
 		if svc := a.service(n.Namespace, n.Service); svc != nil && svc.Spec.Type == corev1.ServiceTypeExternalName {
 			if target := strings.TrimSuffix(svc.Spec.ExternalName, ".") + "."; !slices.Contains(names, target) {
 				names = append(names, target)
@@ -51,7 +52,7 @@ func (a *apiServer) listAll(ctx context.Context, s *server, names []string) erro
 		a.listNamespace(ctx, metav1.NamespaceAll)
 	}
 	if s.hasImports() && !imports { // one tells whether the API server has them
-		a.list(ctx, "serviceimports", metav1.NamespaceAll, metav1.ListOptions{Limit: 1})
+		a.list(ctx, kube.Imports, metav1.NamespaceAll, metav1.ListOptions{Limit: 1})
 	}
 	return a.err
 }
@@ -61,24 +62,24 @@ func (a *apiServer) listAll(ctx context.Context, s *server, names []string) erro
 func (a *apiServer) listNamespace(ctx context.Context, name string) {
 	switch {
 	case name == metav1.NamespaceAll, named[*corev1.Namespace](a.cluster, "", name) != nil:
-	case a.unknown["namespaces"] == "", a.listed["namespaces/"+name]:
+	case a.unknown[kube.Namespaces] == "", a.listed[kube.Namespaces+"/"+name]:
 		return
 	default:
-		a.listed["namespaces/"+name] = true
-		ns, err := a.Get(ctx, "namespaces", name)
+		a.listed[kube.Namespaces+"/"+name] = true
+		ns, err := a.Get(ctx, kube.Namespaces, name)
 		switch {
 		case apierrors.IsNotFound(err):
 			return
 		case apierrors.IsForbidden(err):
 			ns = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-			a.unknown["namespaces/"+name] = fmt.Sprintf("the labels of Namespace %s are not known: %v", name, err)
+			a.unknown[kube.Namespaces+"/"+name] = fmt.Sprintf("the labels of Namespace %s are not known: %v", name, err)
 		case err != nil:
 			a.err = fmt.Errorf("cannot get namespace %s: %w", name, err)
 			return
 		}
 		a.add(ns)
 	}
-	for _, resource := range []string{"services", "endpointslices", "pods", "statefulsets"} {
+	for _, resource := range []string{kube.Services, kube.Slices, kube.Pods, listing.StatefulSets} {
 		a.list(ctx, resource, name, metav1.ListOptions{})
 	}
 }
@@ -93,7 +94,7 @@ func (a *apiServer) list(ctx context.Context, resource, namespace string, o meta
 	case o.FieldSelector != "":
 		key, what = "services of other namespaces", "services of other namespaces"
 	}
-	isImport := resource == "serviceimports"
+	isImport := resource == kube.Imports
 	if a.err != nil || a.listed[id] || isImport && a.noImports {
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/qname"
 
@@ -76,14 +77,14 @@ func didYouMean(word string, words []string, other string) string {
 
 // notPermitted: what makes the name may not be listed.
 func (q *inquiry) notPermitted() []cause {
-	if why := q.c.unknown["namespaces/"+q.Namespace]; why != "" && !q.s.stanza.NamespaceLabels().Empty() {
+	if why := q.c.unknown[kube.Namespaces+"/"+q.Namespace]; why != "" && !q.s.stanza.NamespaceLabels().Empty() {
 		return one("not-permitted", kubectl("", "auth", "can-i", "get", "namespace", q.Namespace), "%s", why)
 	}
-	what := "services"
+	what := kube.Services
 	if q.Multicluster {
-		what = "serviceimports"
+		what = kube.Imports
 	}
-	for _, resource := range []string{what, "endpointslices"} {
+	for _, resource := range []string{what, kube.Slices} {
 		if why := q.c.whyUnknown(resource, q.Namespace); why != "" {
 			return one("not-permitted", kubectl(q.Namespace, "auth", "can-i", "list", resource), "%s", why)
 		}

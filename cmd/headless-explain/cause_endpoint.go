@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/qname"
 
@@ -30,7 +31,7 @@ func (q *inquiry) sliceCauses() []cause {
 	switch {
 	case len(q.svc.Spec.Selector) == 0:
 		return q.handmadeCauses()
-	case q.c.whyUnknown("pods", q.Namespace) != "":
+	case q.c.whyUnknown(kube.Pods, q.Namespace) != "":
 		return one("no-endpoints", kubectl(q.Namespace, "get", "pods", "-l", pairs(q.svc.Spec.Selector)),
 			"%s has no endpoints: no pod with an address matches its selector, %s", q.service(), pairs(q.svc.Spec.Selector))
 	case len(q.pods) == 0:

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/kube"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
@@ -131,7 +133,7 @@ func (q *inquiry) setCauses(set *appsv1.StatefulSet, ordinal int) []cause {
 	case set.Spec.ServiceName != q.Service:
 		return q.wrongSetCauses(set)
 	}
-	if q.c.whyUnknown("pods", q.Namespace) != "" {
+	if q.c.whyUnknown(kube.Pods, q.Namespace) != "" {
 		return one("pod-missing", kubectl(q.Namespace, "get", "pods"), "no endpoint of %s is the pod %s of its StatefulSet", q.service(), q.Hostname)
 	}
 	reason := "look at its events"

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/qname"
 
@@ -217,7 +218,7 @@ func (q *inquiry) podsLink() []link {
 	if len(q.svc.Spec.Selector) == 0 {
 		return nil
 	}
-	if why := q.c.whyUnknown("pods", q.Namespace); why != "" {
+	if why := q.c.whyUnknown(kube.Pods, q.Namespace); why != "" {
 		return []link{{Step: "pods", State: open, Text: why}}
 	}
 	ready, listed := 0, make(map[string]bool)

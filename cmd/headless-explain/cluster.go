@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/kube"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -167,7 +169,7 @@ func (c *cluster) whyUnknown(resource, namespace string) string {
 func (c *cluster) notes(namespace string) []string {
 	var notes []string
 	for _, resource := range slices.Sorted(maps.Keys(c.unknown)) {
-		if _, in, ok := strings.Cut(resource, "/"); !ok && resource != "pods" || in == namespace {
+		if _, in, ok := strings.Cut(resource, "/"); !ok && resource != kube.Pods || in == namespace {
 			notes = append(notes, c.unknown[resource])
 		}
 	}

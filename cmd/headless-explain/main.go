@@ -198,7 +198,7 @@ func (o *options) cluster(ctx context.Context, stanza *headless.Stanza) (c *clus
 		}
 		c := newCluster(objects)
 		if !c.hasPods() {
-			c.unknown["pods"] = "no Pods are in the manifests, so what they lack is not known"
+			c.unknown[kube.Pods] = "no Pods are in the manifests, so what they lack is not known"
 		}
 		return c, "manifests " + list(o.manifests), nil
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/kube"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -19,7 +21,11 @@ import (
 	mcsclient "sigs.k8s.io/mcs-api/pkg/client/clientset/versioned/typed/apis/v1alpha1"
 )
 
-// Client asks an API server.
+// StatefulSets is a resource that the plugin does not use. The others are Namespaces, Services, Slices, Pods and Imports of package
+// kube.
+const StatefulSets = "statefulsets"
+
+// Client asks an API server for objects of these resources.
 type Client struct {
 	Host      string // with the user and the password, if the kubeconfig has them there
 	Namespace string // of the kubeconfig's context
@@ -49,10 +55,10 @@ func New(kubeconfig, kubecontext, userAgent string, timeout time.Duration) (*Cli
 	}
 	core := client.CoreV1().RESTClient()
 	return &Client{rc.Host, namespace, map[string]rest.Interface{
-		"namespaces": core, "services": core, "pods": core,
-		"endpointslices": client.DiscoveryV1().RESTClient(),
-		"statefulsets":   client.AppsV1().RESTClient(),
-		"serviceimports": mcs.RESTClient(),
+		kube.Namespaces: core, kube.Services: core, kube.Pods: core,
+		kube.Slices:  client.DiscoveryV1().RESTClient(),
+		StatefulSets: client.AppsV1().RESTClient(),
+		kube.Imports: mcs.RESTClient(),
 	}}, nil
 }
 
