@@ -29,7 +29,8 @@ record type; without one it is A and AAAA, SRV for _PORT._PROTOCOL, and PTR for 
 
 It lists the Services, EndpointSlices, Namespaces, Pods and StatefulSets that bear on the name, runs the
 plugin headless on them, here in this process, and shows each step from the name to its records. It asks
-no server of the cluster but the API server, which it only lists from, and changes nothing.
+no server of the cluster but the API server, where it lists, and gets a Namespace when it may not list
+them, and it changes nothing.
 
 Where the cluster's state comes from; without any of these it is the cluster that kubectl talks to:
 
