@@ -23,9 +23,9 @@ import (
 
 // source is where a cluster is read from.
 type source struct {
-	manifests  []string // files and folders; none: the API server
+	manifests  []string // files and folders; empty: the API server
 	client     *listing.Client
-	namespaces []string // none: all
+	namespaces []string // empty: all
 	pods       bool
 	imports    bool // ServiceImports are listed
 }
@@ -62,7 +62,7 @@ func (s *source) read(ctx context.Context) (*cluster, error) {
 		}
 		for _, obj := range objects {
 			if _, isPod := obj.(*corev1.Pod); s.pods || !isPod {
-				_ = take(obj) // it returns none
+				_ = take(obj) // it returns no error
 			}
 		}
 		return b.cluster(), nil
@@ -134,7 +134,7 @@ func namespaceOf(obj metav1.Object) string {
 	return obj.GetNamespace()
 }
 
-// add adds an object. Those of other kinds are none of ours.
+// add adds an object. Objects of other kinds are ignored.
 func (b *builder) add(obj runtime.Object) {
 	switch obj := obj.(type) {
 	case *corev1.Namespace:

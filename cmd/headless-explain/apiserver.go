@@ -21,15 +21,15 @@ type apiServer struct {
 	*listing.Client
 	*cluster
 	listed map[string]bool // by resource/namespace, and what a field selector adds
-	err    error           // the first; after it nothing more is listed
+	err    error           // the first error; after it nothing more is listed
 }
 
 // listAll lists what bears on names: the objects of the namespaces that they are in or that their CNAMEs lead to, and the Services of
-// their names everywhere. Names that are in no namespace may have to do with all objects. What may not be listed is not known.
+// their names everywhere. Names that are in no namespace may have to do with all objects. What may not be listed becomes unknown.
 func (a *apiServer) listAll(ctx context.Context, s *server, names []string) error {
 	a.list(ctx, kube.Namespaces, metav1.NamespaceAll, metav1.ListOptions{})
 	anywhere, imports := true, false
-	for i := 0; i < len(names) && a.err == nil; i++ { // it grows
+	for i := 0; i < len(names) && a.err == nil; i++ { // names grows
 		n := s.parse(names[i])
 		if n.Namespace == "" {
 			continue
@@ -41,7 +41,7 @@ func (a *apiServer) listAll(ctx context.Context, s *server, names []string) erro
 			a.list(ctx, kube.Imports, n.Namespace, metav1.ListOptions{})
 			continue
 		}
-		a.list(ctx, kube.Services, metav1.NamespaceAll, listing.Named(cmp.Or(n.Service, n.Namespace))) // people leave the Namespace out
+		a.list(ctx, kube.Services, metav1.NamespaceAll, listing.Named(cmp.Or(n.Service, n.Namespace))) // in web.svc, web is meant to be a Service
 		if svc := a.service(n.Namespace, n.Service); svc != nil && svc.Spec.Type == corev1.ServiceTypeExternalName {
 			if target := strings.TrimSuffix(svc.Spec.ExternalName, ".") + "."; !slices.Contains(names, target) {
 				names = append(names, target)
@@ -51,14 +51,14 @@ func (a *apiServer) listAll(ctx context.Context, s *server, names []string) erro
 	if anywhere {
 		a.listNamespace(ctx, metav1.NamespaceAll)
 	}
-	if s.hasImports() && !imports { // one tells whether the API server has them
+	if s.hasImports() && !imports { // a list of one tells whether the API server has them
 		a.list(ctx, kube.Imports, metav1.NamespaceAll, metav1.ListOptions{Limit: 1})
 	}
 	return a.err
 }
 
-// listNamespace lists the objects of a namespace, unless it is known that there is none of the name. One that may not be looked at is
-// taken to exist.
+// listNamespace lists the objects of a namespace, unless the Namespace is known not to exist. A Namespace that may not be looked at
+// is taken to exist.
 func (a *apiServer) listNamespace(ctx context.Context, name string) {
 	switch {
 	case name == metav1.NamespaceAll, named[*corev1.Namespace](a.cluster, "", name) != nil:
@@ -84,8 +84,8 @@ func (a *apiServer) listNamespace(ctx context.Context, name string) {
 	}
 }
 
-// list lists a resource, unless it has. That it is forbidden makes the resource unknown, and that the API server has no ServiceImports
-// is worth knowing.
+// list lists a resource, unless it has done so before. A list that is forbidden makes the resource unknown. An API server that has no
+// ServiceImports is no error, and is noted.
 func (a *apiServer) list(ctx context.Context, resource, namespace string, o metav1.ListOptions) {
 	key, id, what := resource, resource+"/"+namespace+o.FieldSelector, resource
 	switch {

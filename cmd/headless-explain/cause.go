@@ -30,12 +30,12 @@ func (q *inquiry) causes() []cause {
 }
 
 // places returns where to look for what is behind the server's reason, in the order of the chain: the first that finds something
-// wrong counts. Of a ServiceImport only the server knows.
+// wrong counts. Of a ServiceImport this program knows only what the server says.
 func (q *inquiry) places() []func() []cause {
 	type places = []func() []cause
 	reason := q.reason()
 	if q.Scope != qname.Everywhere && !q.s.stanza.Zonal() && q.all.Denial != nil && q.all.Denial.Reason <= index.ReasonExternal {
-		reason = q.all.Denial.Reason // that the option is off is not all that is wrong
+		reason = q.all.Denial.Reason // the option is off, and more is wrong
 	}
 	switch {
 	case q.Zone == "":
@@ -75,7 +75,7 @@ func didYouMean(word string, words []string, other string) string {
 	return other
 }
 
-// notPermitted: what makes the name may not be listed.
+// notPermitted: this program may not list the objects that make the name.
 func (q *inquiry) notPermitted() []cause {
 	if why := q.c.unknown[kube.Namespaces+"/"+q.Namespace]; why != "" && !q.s.stanza.NamespaceLabels().Empty() {
 		return one("not-permitted", kubectl("", "auth", "can-i", "get", "namespace", q.Namespace), "%s", why)
@@ -92,7 +92,7 @@ func (q *inquiry) notPermitted() []cause {
 	return nil
 }
 
-// outsideCauses: the name is in none of the zones, that of something elsewhere or with a mistake.
+// outsideCauses: the name is outside the zones. It belongs to something elsewhere, or it has a mistake.
 func (q *inquiry) outsideCauses() []cause {
 	if before, _, isCluster := strings.Cut(q.fqdn, ".svc."); isCluster {
 		zone := trimmed(q.s.stanza.Primary())
@@ -144,7 +144,7 @@ func (q *inquiry) namespaceCauses() []cause {
 }
 
 // elsewhere says in which other namespaces there is a Service of the name, to follow what is wrong with it, and how to ask for it
-// there. When there is none, it returns "" and what else to do.
+// there. Without such a namespace it returns "" and other, which is what else to do.
 func (q *inquiry) elsewhere(other string) (where, fix string) {
 	namespaces := q.c.namespacesOf(q.Service)
 	if !q.isService() || len(namespaces) == 0 {
@@ -172,7 +172,7 @@ func (q *inquiry) filtered() []cause {
 
 // missingLabels returns arguments of kubectl label that make ns match a selector, as far as a label can.
 func missingLabels(selector labels.Selector, ns *corev1.Namespace) []string {
-	requirements, _ := selector.Requirements() // a stanza has no selector that selects nothing
+	requirements, _ := selector.Requirements() // only a selector that selects nothing has no requirements, and no stanza has one
 	var missing []string
 	for _, r := range requirements {
 		values := r.Values().List()
@@ -189,7 +189,7 @@ func missingLabels(selector labels.Selector, ns *corev1.Namespace) []string {
 	return missing
 }
 
-// podNameCauses: a name below pod.
+// podNameCauses: a name below pod stands for an address that does not count.
 func (q *inquiry) podNameCauses() []cause {
 	if q.s.stanza.PodMode() == "disabled" {
 		return one("pods-disabled", "in the Corefile: pods insecure (any address) or pods verified (those of Pods)",
@@ -227,7 +227,7 @@ func (q *inquiry) serviceCauses() []cause {
 	return one("no-service", fix, "Namespace %s has no Service %s", q.Namespace, q.Service)
 }
 
-// clusterIPCauses: the Service has no ClusterIP yet, or none that is an address.
+// clusterIPCauses: the Service has no ClusterIP yet, or its ClusterIP is not an address.
 func (q *inquiry) clusterIPCauses() []cause {
 	return one("no-cluster-ip", kubectl(q.Namespace, "get", "service", q.Service, "-o", "yaml")+"   # the API server sets clusterIP", "%s", q.sentence())
 }
@@ -249,7 +249,7 @@ func (q *inquiry) typeCauses() []cause {
 	return one("no-type", "ask for "+strings.Join(types, " or "), "%s has no %s records, but %s", trimmed(q.fqdn), q.answers[0].Type, strings.Join(types, " and "))
 }
 
-// reverseCauses: nothing that is served has the address.
+// reverseCauses: no Service and no ready endpoint that is served has the address.
 func (q *inquiry) reverseCauses() []cause {
 	if !q.Prefix.IsSingleIP() {
 		return nil

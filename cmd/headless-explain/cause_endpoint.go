@@ -50,7 +50,7 @@ func (q *inquiry) hiddenSliceCauses() []cause {
 	if q.s.stanza.NoEndpoints() {
 		fix := "in the Corefile: take out noendpoints"
 		if q.Scope != qname.Everywhere {
-			fix = "in the Corefile, on all replicas: take out noendpoints, and add zonal" // which is refused beside it
+			fix = "in the Corefile, on all replicas: take out noendpoints, and add zonal" // the server refuses zonal beside noendpoints
 		}
 		return one("endpoints-off", fix,
 			"the server does without endpoints, for its stanza says `noendpoints`; headless Services do not exist then")
@@ -76,7 +76,7 @@ func (q *inquiry) hiddenSliceCauses() []cause {
 	return nil
 }
 
-// handmadeCauses: a Service without a selector has no EndpointSlice, which somebody has to write.
+// handmadeCauses: the Service has no selector, so people have to write its EndpointSlices, and no EndpointSlice has an endpoint.
 func (q *inquiry) handmadeCauses() []cause {
 	loose := slices.DeleteFunc(in[*discoveryv1.EndpointSlice](q.c, q.Namespace), func(es *discoveryv1.EndpointSlice) bool {
 		of := es.Labels[discoveryv1.LabelServiceName]
@@ -87,7 +87,7 @@ func (q *inquiry) handmadeCauses() []cause {
 	})
 	if len(loose) == 0 {
 		return one("no-endpoints", "write an EndpointSlice with the label "+discoveryv1.LabelServiceName+": "+q.Service,
-			"%s has no selector, so the control plane lists no endpoints for it, and nobody else does", q.service())
+			"%s has no selector, so the control plane lists no endpoints for it, and no other EndpointSlice does", q.service())
 	}
 	es := loose[0]
 	state := "has no label " + discoveryv1.LabelServiceName + ", so it belongs to no Service"
@@ -126,7 +126,7 @@ func (q *inquiry) selectorCauses() []cause {
 		return one("selector-matches-nothing", look, "%s", nothing)
 	}
 	var have, patch []string
-	typo := true // what differs is spelled much alike; else the pods may well be another workload's
+	typo := true // the values that differ are spelled much alike; otherwise the pods may well be another workload's
 	for _, key := range slices.Sorted(maps.Keys(selector)) {
 		value, ok := pods[0].Labels[key]
 		switch {
@@ -151,31 +151,31 @@ func (q *inquiry) selectorCauses() []cause {
 // hostnamesAnnotation is the annotation of a Service that says which of its endpoints answer to their own names.
 const hostnamesAnnotation = "coredns-headless.github.io/hostnames"
 
-// readinessCauses: there are endpoints that the name is of, but none that counts.
+// readinessCauses: the name has endpoints, and none of them is ready.
 func (q *inquiry) readinessCauses() []cause {
 	concerned := q.concerned()
 	if q.Scope != qname.Everywhere {
-		concerned = q.endpoints // without a ready one there is no name below the Service's
+		concerned = q.endpoints // a Service without a ready endpoint has no zonal names, whatever the zone
 	}
 	if len(concerned) == 0 {
 		return nil
 	}
 	notReady := q.notReadyCauses(concerned, q.service())
 	hasPeers := slices.ContainsFunc(in[*appsv1.StatefulSet](q.c, q.Namespace), func(set *appsv1.StatefulSet) bool {
-		return set.Spec.ServiceName == q.Service && ptr.Deref(set.Spec.Replicas, 1) > 1 // they usually have to find each other
+		return set.Spec.ServiceName == q.Service && ptr.Deref(set.Spec.Replicas, 1) > 1 // several replicas usually have to find each other
 	})
 	switch {
 	case !q.is(model.Headless) || q.svc.Spec.PublishNotReadyAddresses || !hasPeers:
 		return notReady
 	case slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return e.word() != "not ready" }):
-		return notReady // peers have become ready without it
+		return notReady // some peers became ready, so they did not have to find each other first
 	case len(q.pods) > 0 && !slices.ContainsFunc(q.pods, func(p *corev1.Pod) bool { return isReady(p) || !isUp(p) }):
 		return append(q.publishCauses("the pods of Service %s/%s run, but none is ready"), notReady...)
 	}
 	return append(notReady, q.publishCauses("no pod of Service %s/%s is ready")...)
 }
 
-// notReadyCauses says why endpoints are not ready, none of them; of is what people call that whose endpoints they are.
+// notReadyCauses says why none of the endpoints that the name concerns is ready. They are endpoints of what people call of.
 func (q *inquiry) notReadyCauses(concerned []endpoint, of string) []cause {
 	e := &concerned[0]
 	if i := slices.IndexFunc(concerned, func(e endpoint) bool { return e.word() != "terminating" }); i >= 0 {
@@ -209,7 +209,7 @@ func (q *inquiry) notReadyCauses(concerned []endpoint, of string) []cause {
 	return one("not-ready", fix, "%s", what)
 }
 
-// publishCauses says that the Service hides pods that are not ready; state is a format, of what is known of them.
+// publishCauses says that the Service hides pods that are not ready. state is a format that says how they are.
 func (q *inquiry) publishCauses(state string) []cause {
 	return one("publish-not-ready",
 		kubectl(q.Namespace, "patch", "service", q.Service, "--type=merge", "-p", `{"spec":{"publishNotReadyAddresses":true}}`)+
@@ -218,7 +218,7 @@ func (q *inquiry) publishCauses(state string) []cause {
 			"peers that have to find each other to become ready never do", q.Namespace, q.Service)
 }
 
-// zoneCauses: a zonal name of a Service that has none, or in whose topology zone no endpoint is ready.
+// zoneCauses: the Service has no zonal names, or no endpoint is ready in the topology zone of the name.
 func (q *inquiry) zoneCauses() []cause {
 	if q.svc == nil || q.Scope == qname.Everywhere {
 		return nil
@@ -242,7 +242,7 @@ func (q *inquiry) zoneCauses() []cause {
 		off := one("zonal-off", "in the Corefile, on all replicas: zonal",
 			"names below _zone exist only with the option zonal, and the server's stanza does not have it")
 		if !q.hasEndpoints() {
-			return append(q.sliceCauses(), off...) // the option alone would not help
+			return append(q.sliceCauses(), off...) // the option alone does not help
 		}
 		return off
 	case q.Topology == "":

@@ -8,7 +8,8 @@ import (
 	"github.com/coredns-headless/headless/internal/model"
 )
 
-// portNames returns the names, below that of the Service or its endpoint, of those of its ports that have one and are wanted.
+// portNames returns the names of ports of the Service, below its own name or that of the endpoint: of ports that have a name and
+// that are wanted.
 func (q *inquiry) portNames(want func(model.Port) bool) []string {
 	var names []string
 	for _, p := range q.all.Model.Ports {
@@ -29,7 +30,7 @@ func (q *inquiry) hasPort() bool {
 	return len(q.portNames(func(p model.Port) bool { return p.Name() == q.Port && p.Proto() == q.Proto })) > 0
 }
 
-// protocolCauses: of _PORT._PROTOCOL only one label is there, which stands for a protocol.
+// protocolCauses: the name has one label of _PORT._PROTOCOL only, which is taken for the protocol.
 func (q *inquiry) protocolCauses() []cause {
 	if q.svc == nil || q.Proto == "" || q.Port != "" {
 		return nil
@@ -61,7 +62,7 @@ func (q *inquiry) protocolCauses() []cause {
 	return one("slice-port", "add a port of the protocol, with its name, to the EndpointSlice", "%s", q.sentence())
 }
 
-// portCauses: the Service has no port of the name and protocol, or its endpoints have not.
+// portCauses: the Service has no port of the name and protocol, or its endpoints do not have it.
 func (q *inquiry) portCauses() []cause {
 	if q.hasPort() {
 		return q.targetPortCauses()
@@ -97,7 +98,7 @@ func (q *inquiry) portCauses() []cause {
 		"%s has no port called %s; it has %s", q.service(), q.Port, list(names))
 }
 
-// targetPortCauses: the Service has the port, but no EndpointSlice of the endpoints has. The control plane leaves out a port whose
+// targetPortCauses: the Service has the port, but its EndpointSlices do not have it. The control plane leaves out a port whose
 // targetPort is a name that no container of the pod gives to a port.
 func (q *inquiry) targetPortCauses() []cause {
 	if q.Hostname != "" && q.s.finds(fmt.Sprintf("_%s._%s.%s", q.Port, q.Proto, q.below(q.Service, q.Namespace))) {

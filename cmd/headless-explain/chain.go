@@ -40,7 +40,7 @@ func linkIf(isGood bool, step, text string, args ...any) link {
 	return l
 }
 
-// chain returns the steps from the name to its records, as far as they go. Where it breaks is what the server's reason says.
+// chain returns the steps from the name to its records, as far as they go. The server's reason says which step breaks.
 func (q *inquiry) chain() []link {
 	name := linkIf(q.reason() != index.ReasonSyntax, "name", "%s", q.what())
 	if q.Zone == "" {
@@ -103,7 +103,7 @@ func (q *inquiry) serviceLink() link {
 
 func protocolOf(p corev1.Protocol) corev1.Protocol { return cmp.Or(p, corev1.ProtocolTCP) }
 
-// needsEndpoints reports whether the name lacks records for want of endpoints.
+// needsEndpoints reports whether the name has no records because endpoints are missing or not ready.
 func (q *inquiry) needsEndpoints() bool {
 	reason := q.reason()
 	return slices.Contains([]index.Reason{index.ReasonNoneReady, index.ReasonHostname, index.ReasonNotReady}, reason) ||
@@ -213,7 +213,7 @@ func (q *inquiry) endpointDetail(e endpoint) string {
 	return text
 }
 
-// podsLink describes the pods that the Service selects. There is nothing to say without a selector.
+// podsLink describes the pods that the Service selects. It returns nil for a Service without a selector.
 func (q *inquiry) podsLink() []link {
 	if len(q.svc.Spec.Selector) == 0 {
 		return nil
@@ -234,7 +234,7 @@ func (q *inquiry) podsLink() []link {
 		switch {
 		case isReady(pod):
 			ready++
-		case !listed[pod.Name]: // else its endpoint has said so
+		case !listed[pod.Name]: // otherwise the detail of its endpoint says so
 			words = append(words, whyNotReady(pod))
 		}
 		if len(words) > 0 {
@@ -247,8 +247,8 @@ func (q *inquiry) podsLink() []link {
 	return []link{l}
 }
 
-// links returns the steps that are answers. That addresses are of one family only is nothing bad; and when both types are denied
-// alike, one step says so.
+// links returns the steps that are answers. A name with addresses of one family only is all right. When both types are denied in the
+// same words, one step says so.
 func (all answers) links() []link {
 	var links []link
 	for i := range all {

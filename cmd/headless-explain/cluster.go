@@ -85,7 +85,8 @@ func (c *cluster) pod(namespace, name string) *corev1.Pod {
 
 func (c *cluster) hasPods() bool { return len(in[*corev1.Pod](c, "")) > 0 }
 
-// namespacesOf returns the namespaces that have a Service of this name, sorted: those where it is no ExternalName, if there are any.
+// namespacesOf returns the namespaces that have a Service of this name, sorted. Namespaces where it is an ExternalName are returned
+// only if it is one everywhere.
 func (c *cluster) namespacesOf(service string) []string {
 	var namespaces, external []string
 	for _, svc := range in[*corev1.Service](c, "") {
@@ -148,7 +149,8 @@ func selects(svc *corev1.Service, pod *corev1.Pod) bool {
 // pairs writes labels as a selector does.
 func pairs(of map[string]string) string { return labels.Set(of).String() }
 
-// ownerOf returns the StatefulSet that a pod belongs to, or nil. One that is not known has the serviceName that its pod tells.
+// ownerOf returns the StatefulSet that a pod belongs to, or nil. A StatefulSet that is not known is taken to have the pod's subdomain
+// as its serviceName.
 func (c *cluster) ownerOf(pod *corev1.Pod) *appsv1.StatefulSet {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil || owner.Kind != "StatefulSet" {
@@ -160,12 +162,12 @@ func (c *cluster) ownerOf(pod *corev1.Pod) *appsv1.StatefulSet {
 	})
 }
 
-// whyUnknown says why objects of a namespace are not known, or not all; "" when they are.
+// whyUnknown says why some objects of a namespace are not known. It returns "" when all are known.
 func (c *cluster) whyUnknown(resource, namespace string) string {
 	return cmp.Or(c.unknown[resource], c.unknown[resource+"/"+namespace])
 }
 
-// notes returns what is not known of a namespace, and why. That no Pods are known is said where they would be.
+// notes returns what is not known of a namespace, and why. The step of the pods, not a note, says that no Pods are known at all.
 func (c *cluster) notes(namespace string) []string {
 	var notes []string
 	for _, resource := range slices.Sorted(maps.Keys(c.unknown)) {

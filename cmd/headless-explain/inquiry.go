@@ -25,7 +25,7 @@ type inquiry struct {
 	c                     *cluster
 	fqdn                  string // lower case
 	types                 []uint16
-	answers               // of the server, one for each type; none if the name is in none of the zones
+	answers               // of the server, one for each type; empty if the name is outside the zones
 
 	svc       *corev1.Service // the Service of the name, or nil
 	endpoints []endpoint      // of it
@@ -107,7 +107,7 @@ func (q *inquiry) what() string {
 	case q.Kind != qname.ServiceName:
 		return "no Service's name, in " + zone
 	}
-	part, endpoint, kind := "", "", "Service" // each of the next
+	part, endpoint, kind := "", "", "Service" // "part of endpoint of kind"
 	switch {
 	case q.Topology != "":
 		part = "topology zone " + q.Topology + " of "
@@ -138,7 +138,8 @@ type endpoint struct {
 	leaving bool   // the Pod is being deleted
 }
 
-// newEndpoints returns what there is of all endpoints of svc; seen are those that the server has.
+// newEndpoints returns the endpoints of svc. The index of a server from which nothing is hidden has all of them, that of the real
+// server has those that are seen.
 func newEndpoints(c *cluster, svc *corev1.Service, all, seen []index.Endpoint) []endpoint {
 	entries := entriesOf(c.slicesOf(svc))
 	served := make(map[ownName]index.Endpoint)
@@ -168,7 +169,7 @@ type ownName struct {
 type entry struct {
 	pod     string // the name of its Pod, or ""
 	leaving bool   // the Pod is being deleted
-	weight  int    // of entries for one endpoint that of most weight counts, or else the first
+	weight  int    // of several entries for one endpoint the one of most weight counts, or else the first
 }
 
 // entriesOf returns what EndpointSlices say, by the names that they may give.
@@ -249,12 +250,12 @@ func (q *inquiry) hasEndpoints() bool {
 	return slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return e.seen })
 }
 
-// exists reports whether there are the Service and, if the name has a hostname, an endpoint of it that is called so.
+// exists reports whether the Service exists and, if the name has a hostname, has an endpoint that is called so.
 func (q *inquiry) exists() bool {
 	return q.svc != nil && (q.Hostname == "" || len(q.concerned()) > 0)
 }
 
-// known is the depth from which on a name leads to something.
+// known is the least depth of a name that leads to something in the cluster.
 const known = 3
 
 // depth says how far the name leads into the cluster, which tells what a person means by word, of which the search list makes several

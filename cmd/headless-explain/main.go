@@ -80,7 +80,7 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	o, err := parseOptions(args)
 	if errors.Is(err, flag.ErrHelp) {
-		_, _ = io.WriteString(stdout, help) // there is nobody to tell
+		_, _ = io.WriteString(stdout, help) // it is too late to say what failed
 		return statusResolves
 	}
 	var r *report
@@ -91,7 +91,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		err = o.write(stdout, r)
 	}
 	if err != nil {
-		_, _ = fmt.Fprintf(stderr, "headless-explain: %s\n", printable(err.Error())) // the status says so too
+		_, _ = fmt.Fprintf(stderr, "headless-explain: %s\n", printable(err.Error())) // if this fails, the status still says so
 		return statusUnknown
 	}
 	return map[string]int{resolves: statusResolves, doesNot: statusDoesNot, couldNotTell: statusUnknown}[r.Verdict]

@@ -98,7 +98,7 @@ func probe(p *corev1.Probe) string {
 }
 
 // lacks says what a Pod lacks to have a name of its own in a Service: the control plane gives one to pods whose subdomain is the
-// Service's name and that have a hostname. It is "" if nothing is missing.
+// Service's name and that have a hostname. It returns "" if nothing is missing.
 func lacks(pod *corev1.Pod, service string) string {
 	switch {
 	case pod.Spec.Subdomain == "" && pod.Spec.Hostname == "":

@@ -147,7 +147,7 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 }
 
 // meant returns the inquiry into the name of the search list that is found, or else the one that leads farthest into the cluster, or
-// best if none does. A name in none of the zones leads nowhere.
+// best if none leads farther. A name outside the zones leads nowhere.
 func (r *report) meant(s *server, c *cluster, q *question, best *inquiry) *inquiry {
 	if a := r.Walk.resolves(); a != nil {
 		return newInquiry(s, c, a.Name, q.types)

@@ -29,7 +29,7 @@ const (
 	takesIt = "found"
 	stops   = "stops"
 	goesOn  = "goes on"
-	unknown = "unknown" // the name is in none of the zones; should it not exist, glibc goes on
+	unknown = "unknown" // the name is outside the zones; if it does not exist, glibc goes on
 )
 
 // searched returns the names that are tried for word, asked by a pod of a namespace.
@@ -84,8 +84,8 @@ func step(outcome string, ends bool) string {
 	return goesOn
 }
 
-// leaves reports whether glibc's resolver tries a name that is in none of the zones. Of a single label nobody knows addresses, and
-// no name outside ends in svc.
+// leaves reports whether glibc's resolver tries a name outside the zones that may exist there: one with two labels or more, which
+// does not end in svc.
 func (w *walk) leaves() bool {
 	return slices.ContainsFunc(w.Attempts, func(a attempt) bool {
 		return a.Glibc == unknown && strings.Count(a.Name, ".") > 1 && !strings.HasSuffix(a.Name, ".svc.")

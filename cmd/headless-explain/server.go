@@ -19,7 +19,7 @@ type server struct {
 	stanza *headless.Stanza
 	plugin *headless.Headless
 	all    *headless.Headless // one from which the stanza hides nothing: it tells what there is
-	// resolver is the host and port of a name server to ask for names outside the zones; "": nobody is asked.
+	// resolver is the host and port of the name server to ask for names outside the zones, or "".
 	resolver string
 	// waits says that it waits for ServiceImports, which the API server does not have: until it has listed them it answers nothing.
 	waits bool
@@ -103,7 +103,7 @@ type answer struct {
 	TTL uint32 `json:"ttl"`
 	// Extended are the texts of the extended errors (RFC 8914).
 	Extended []string `json:"extendedErrors,omitempty"`
-	// Outside is the name outside the zones that a CNAME leads to, if nobody could tell what it has.
+	// Outside is the name outside the zones that a CNAME leads to, if there was no resolver that could tell what it has.
 	Outside string `json:"outside,omitempty"`
 	// Failure says why the resolver could not tell; "" without a resolver.
 	Failure string `json:"failure,omitempty"`
@@ -195,7 +195,7 @@ var (
 // What an answer says, in one word. Another response code is its own word.
 const (
 	found    = "found"
-	outside  = "outside" // a CNAME leads to a name that nobody was asked for, or the name itself is in none of the zones
+	outside  = "outside" // the name is outside the zones, or a CNAME leads to a name there of which no resolver told
 	nodata   = "NODATA"
 	nxdomain = "NXDOMAIN"
 	servfail = "SERVFAIL"
@@ -227,8 +227,7 @@ func (s *server) askAll(fqdn string, types []uint16) (all answers) {
 // finds reports whether an FQDN has addresses.
 func (s *server) finds(fqdn string) bool { return s.askAll(fqdn, addressTypes).outcome() == found }
 
-// outcome returns what all of them say together: that one has records, or else what the first says. Without any, the name is in none
-// of the zones.
+// outcome returns found if one of them has records, or else what the first says. Without answers the name is outside the zones.
 func (all answers) outcome() string {
 	if len(all) == 0 {
 		return outside
