@@ -24,7 +24,7 @@ func (h *Headless) Reply(name string, qtype uint16) *dns.Msg {
 	r.SetEdns0(dns.MaxMsgSize-1, false)
 	var w replyWriter
 	rcode, err := h.ServeDNS(context.Background(), &w, r)
-	if w.m == nil || err != nil {
+	if w.m == nil || err != nil { // CoreDNS answers with the code alone, too; the plugin errors may log the error
 		return new(dns.Msg).SetRcode(r, rcode)
 	}
 	return w.m
