@@ -40,11 +40,10 @@ type cause struct {
 
 // question is what a person asks.
 type question struct {
-	word      string // a name, as a program would use it, or an address
-	types     []uint16
-	from      string // the namespace of the pod that asks
-	ndots     int
-	addresses bool // the types are those of addresses
+	word  string // a name, as a program would use it, or an address
+	types []uint16
+	from  string // the namespace of the pod that asks
+	ndots int
 }
 
 // setTypes sets the types that are asked for: what words say, or else those of addresses, for an address that of its name, and
@@ -65,7 +64,6 @@ func (q *question) setTypes(words []string) error {
 	default:
 		q.types = addressTypes
 	}
-	q.addresses = slices.Contains(addressTypes, q.types[0])
 	return nil
 }
 

@@ -49,6 +49,7 @@ func (s *server) search(q *question) *walk {
 	w := &walk{From: q.from, NDots: q.ndots}
 	names, asItIs := s.searched(q.word, q.from, q.ndots), q.word+"."
 	long := names[0] == asItIs
+	muslSearches := slices.Contains(addressTypes, q.types[0]) && !long
 	glibc, musl := true, true // they are not done
 	for i, fqdn := range names {
 		a := attempt{Name: fqdn, Outcome: outside}
@@ -62,7 +63,7 @@ func (s *server) search(q *question) *walk {
 			a.Glibc = step(a.Outcome, last || !slices.Contains([]string{nxdomain, nodata, servfail}, a.Outcome) || a.Outcome == nodata && hasCNAME)
 			glibc = a.Glibc == goesOn || a.Glibc == unknown && !hasCNAME
 		}
-		if musl && (q.addresses && !long || fqdn == asItIs) {
+		if musl && (muslSearches || fqdn == asItIs) {
 			a.Musl = step(a.Outcome, last || long || a.Outcome != nxdomain)
 			musl = a.Musl == goesOn
 		}
