@@ -30,7 +30,7 @@ func (a *apiServer) listAll(ctx context.Context, s *server, names []string) erro
 	a.list(ctx, kube.Namespaces, metav1.NamespaceAll, metav1.ListOptions{})
 	anywhere, imports := true, false
 	for i := 0; i < len(names) && a.err == nil; i++ { // names grows
-		n := s.parse(names[i])
+		n, _ := s.explain(names[i], addressTypes[0])
 		if n.Namespace == "" {
 			continue
 		}

@@ -100,7 +100,7 @@ func (q *inquiry) outsideCauses() []cause {
 			"%s looks like the name of a Service, but the zone of this cluster is %s", trimmed(q.fqdn), zone)
 	}
 	return one("outside-zones", "ask another resolver, or say with -zone or -corefile which zones there are",
-		"%s is in none of the server's zones, %s: it is not the cluster's to answer", trimmed(q.fqdn), q.s.zones())
+		"%s is in none of the server's zones, %s: it is not the cluster's to answer", trimmed(q.fqdn), list(each(q.s.stanza.Zones(), trimmed)))
 }
 
 // formCauses: no name has this form.

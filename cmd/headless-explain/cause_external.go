@@ -39,7 +39,10 @@ func (q *inquiry) externalCauses() []cause {
 	path := q.path()
 	last := path[len(path)-1]
 	if slices.Contains(path[:len(path)-1], last) {
-		return one("external-name-loop", fix, "%s leads in a circle: %s", q.service(), arrows(path))
+		if n := len(path); n > 2*few {
+			path = slices.Concat(path[:few], []string{"…"}, path[n-few:])
+		}
+		return one("external-name-loop", fix, "%s leads in a circle: %s", q.service(), strings.Join(each(path, trimmed), " → "))
 	}
 	end := newInquiry(q.s, q.c, last, q.types)
 	leads := end.outcome() == found || end.outcome() == outside
@@ -100,12 +103,4 @@ func (q *inquiry) path() []string {
 		}
 	}
 	return path
-}
-
-// arrows writes a path, without its middle if it is long.
-func arrows(path []string) string {
-	if n := len(path); n > 2*few {
-		path = slices.Concat(path[:few], []string{"…"}, path[n-few:])
-	}
-	return strings.Join(each(path, trimmed), " → ")
 }

@@ -55,11 +55,6 @@ func stanzaOf(stanzas []*headless.Stanza, name string) (*headless.Stanza, error)
 	return slices.MaxFunc(stanzas, func(a, b *headless.Stanza) int { return len(a.ZoneOf(name)) - len(b.ZoneOf(name)) }), nil
 }
 
-// zones lists the zones for people.
-func (s *server) zones() string {
-	return list(each(s.stanza.Zones(), trimmed))
-}
-
 // explain returns what the server knows of an FQDN, and what it would know if nothing were hidden from it. A name below _zone is
 // one in both: people ask for it without the option that makes it one. What the server has of its Service, it then tells of the
 // Service's own name.
@@ -70,12 +65,6 @@ func (s *server) explain(fqdn string, qtype uint16) (served, all *headless.Expla
 		served.Name, served.Model, served.Endpoints = all.Name, own.Model, own.Endpoints
 	}
 	return served, all
-}
-
-// parse takes an FQDN apart.
-func (s *server) parse(fqdn string) *headless.Explanation {
-	e, _ := s.explain(fqdn, dns.TypeA)
-	return e
 }
 
 // serves reports whether the server serves a Namespace.
