@@ -133,28 +133,24 @@ func (q *inquiry) what() string {
 // endpoint is an endpoint of a Service as the server has it, or would have it.
 type endpoint struct {
 	index.Endpoint
-	seen    bool   // the server has it
-	pod     string // the name of its Pod, or ""
-	leaving bool   // the Pod is being deleted
+	entry
+	seen bool // the server has it
 }
 
 // newEndpoints returns the endpoints of svc. The index of a server from which nothing is hidden has all of them, that of the real
 // server has those that are seen.
-func newEndpoints(c *cluster, svc *corev1.Service, all, seen []index.Endpoint) []endpoint {
-	entries := entriesOf(c.slicesOf(svc))
-	served := make(map[ownName]index.Endpoint)
+func newEndpoints(c *cluster, svc *corev1.Service, all, seen []index.Endpoint) (endpoints []endpoint) {
+	entries, served := entriesOf(c.slicesOf(svc)), make(map[ownName]index.Endpoint)
 	for _, e := range seen {
 		served[ownName{e.Addr, e.Names[0]}] = e
 	}
-	endpoints := make([]endpoint, len(all))
-	for i, from := range all {
+	for _, from := range all {
 		own := ownName{from.Addr, from.Names[0]}
 		o, isSeen := served[own]
-		e := endpoint{Endpoint: from, seen: isSeen, pod: entries[own].pod, leaving: entries[own].leaving}
-		if e.Answers = o.Answers; isSeen {
-			e.State = o.State
+		if from.Answers = o.Answers; isSeen {
+			from.State = o.State
 		}
-		endpoints[i] = e
+		endpoints = append(endpoints, endpoint{from, entries[own], isSeen})
 	}
 	return endpoints
 }
