@@ -15,35 +15,16 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 )
 
-// causes says why the name has no records, the most probable first: what is behind the reason that the server has.
+// causes says why the name has no records, the most probable first: what is behind the reason that the server has. It looks in the
+// order of the chain, and the first place where something is wrong counts. Of a ServiceImport this program knows only what the server
+// says.
 func (q *inquiry) causes() []cause {
-	for _, at := range q.places() {
-		if causes := at(); len(causes) > 0 {
-			return causes
-		}
-	}
-	text := "none of the causes that this program knows fits; the steps below are all that bears on the name"
-	if q.Denial != nil {
-		text = "the server says: " + q.sentence()
-	}
-	return one("unexplained", "look for NO below", "%s", text)
-}
-
-// places returns where to look for what is behind the server's reason, in the order of the chain: the first that finds something
-// wrong counts. Of a ServiceImport this program knows only what the server says.
-func (q *inquiry) places() []func() []cause {
 	type places = []func() []cause
 	reason := q.reason()
 	if q.Scope != qname.Everywhere && !q.s.stanza.Zonal() && q.all.Denial != nil && q.all.Denial.Reason <= index.ReasonExternal {
 		reason = q.all.Denial.Reason // the option is off, and more is wrong
 	}
-	switch {
-	case q.Zone == "":
-		return places{q.outsideCauses}
-	case q.Multicluster && reason != index.ReasonNamespace && reason != index.ReasonSyntax:
-		return places{q.typeCauses}
-	}
-	return map[index.Reason]places{
+	at := map[index.Reason]places{
 		index.NoReason:          {q.externalCauses}, // a CNAME leads to what is wrong
 		index.ReasonSyntax:      {q.zoneCauses, q.formCauses},
 		index.ReasonNamespace:   {q.namespaceCauses},
@@ -60,6 +41,22 @@ func (q *inquiry) places() []func() []cause {
 		index.ReasonNonTerminal: {q.namespaceCauses, q.zoneCauses, q.protocolCauses, q.typeCauses},
 		index.ReasonType:        {q.typeCauses},
 	}[reason]
+	switch {
+	case q.Zone == "":
+		at = places{q.outsideCauses}
+	case q.Multicluster && reason != index.ReasonNamespace && reason != index.ReasonSyntax:
+		at = places{q.typeCauses}
+	}
+	for _, look := range at {
+		if causes := look(); len(causes) > 0 {
+			return causes
+		}
+	}
+	text := "none of the causes that this program knows fits; the steps below are all that bears on the name"
+	if q.Denial != nil {
+		text = "the server says: " + q.sentence()
+	}
+	return one("unexplained", "look for NO below", "%s", text)
 }
 
 // one returns a single cause. The text is a format.
