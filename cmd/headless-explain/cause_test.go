@@ -56,17 +56,14 @@ func (s *set) explain(t *testing.T, word string, types ...uint16) *report {
 	c := newCluster(s.objects) // what a row does to them shows
 	c.unknown = s.unknown
 	srv := newServer(stanzas[0], c, "")
-	q := &question{word: word, types: types, from: "default", ndots: 5}
-	if len(types) == 0 {
-		if err := q.setTypes(nil); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r, err := explain(srv, c, q)
-	if err != nil {
+	q := &question{from: "default", ndots: 5}
+	if err := q.parse([]string{word}); err != nil {
 		t.Fatal(err)
 	}
-	return r
+	if len(types) > 0 {
+		q.types = types
+	}
+	return explain(srv, c, q)
 }
 
 // withoutEndpoints takes the pods out of the EndpointSlice.

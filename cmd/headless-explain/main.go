@@ -145,8 +145,7 @@ func parseOptions(args []string) (*options, error) {
 	case o.format != "text" && o.format != "json":
 		return nil, fmt.Errorf("-o: expected text or json, got %q", o.format)
 	}
-	o.word = words[0]
-	return o, o.setTypes(words[1:])
+	return o, o.parse(words)
 }
 
 // explain finds out what is asked for.
@@ -159,10 +158,7 @@ func (o *options) explain(ctx context.Context, stdin io.Reader) (*report, error)
 	if err != nil {
 		return nil, err
 	}
-	r, err := explain(newServer(stanza, c, o.resolver), c, &o.question)
-	if err != nil {
-		return nil, err
-	}
+	r := explain(newServer(stanza, c, o.resolver), c, &o.question)
 	r.Source = source
 	return r, nil
 }
@@ -186,7 +182,7 @@ func (o *options) stanza(stdin io.Reader) (*headless.Stanza, error) {
 	if err != nil {
 		return nil, err
 	}
-	return stanzaOf(stanzas, o.word)
+	return stanzaOf(stanzas, o.fqdn)
 }
 
 // cluster returns the state of the cluster, and where it is from. It also sets the namespace that is asked from, if no flag does.
@@ -210,12 +206,8 @@ func (o *options) cluster(ctx context.Context, stanza *headless.Stanza) (c *clus
 	o.from = cmp.Or(o.from, client.Namespace)
 	c = newCluster(nil)
 	empty := newServer(stanza, c, "")
-	names, err := o.names(empty)
-	if err != nil {
-		return nil, "", err
-	}
 	a := &apiServer{Client: client, cluster: c, listed: make(map[string]bool)}
-	return c, "API server " + kube.WithoutUserinfo(client.Host), a.listAll(ctx, empty, names)
+	return c, "API server " + kube.WithoutUserinfo(client.Host), a.listAll(ctx, empty, o.names(empty))
 }
 
 // write writes a report.

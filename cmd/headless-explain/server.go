@@ -42,16 +42,12 @@ func (s *server) hasImports() bool {
 	return slices.ContainsFunc(s.stanza.Zones(), s.stanza.Multicluster)
 }
 
-// stanzaOf returns the stanza of a Corefile that answers for name: the one with the longest zone that it is in, or else the
-// first.
-func stanzaOf(stanzas []*headless.Stanza, name string) (*headless.Stanza, error) {
+// stanzaOf returns the stanza of a Corefile that answers for an FQDN: the one with the longest zone that it is in, or else the first.
+func stanzaOf(stanzas []*headless.Stanza, fqdn string) (*headless.Stanza, error) {
 	if len(stanzas) == 0 {
 		return nil, errors.New("expected a stanza of headless or kubernetes in the Corefile, got none")
 	}
-	if fqdn, _, err := fqdnOf(name); err == nil {
-		name = fqdn // of an address, its reverse name
-	}
-	name = dns.CanonicalName(name)
+	name := dns.CanonicalName(fqdn)
 	return slices.MaxFunc(stanzas, func(a, b *headless.Stanza) int { return len(a.ZoneOf(name)) - len(b.ZoneOf(name)) }), nil
 }
 
