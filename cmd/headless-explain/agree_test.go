@@ -125,7 +125,7 @@ func TestCommandReadsWhatTheServerReads(t *testing.T) {
 		{"a port whose name is no label has none", func(s *set) { s.svc.Spec.Ports[0].Name, s.es.Ports[0].Name = "ht_tp", new("ht_tp") }, "_ht_tp._tcp.web.shop", dns.TypeSRV, "its ports have no names", "[unexplained]"},
 		{"a port that only another endpoint has", elsewhere, "_grpc._tcp.web-0.web.shop", dns.TypeSRV, "web-0 of Service web in namespace shop has no port _grpc._tcp; it has others: _http._tcp. [slice-port]", ""},
 		{"a port that slices have and the headless Service has not", func(s *set) { s.svc.Spec.Ports = nil }, "_http._tcp.web-0.web.shop", dns.TypeSRV, "resolves: 1 SRV record", "NO  service"},
-		{"a pod whose hostname is no label is named after itself", all(unready, renamed("web_0"), stanza("endpoint_pod_names")), "web-0.web.shop", 0, "web-0 of Service shop/web exists, but is not ready", "[missing-subdomain]"},
+		{"a pod whose hostname is no label is named after itself", all(unready, renamed("web_0"), stanza("endpoint_pod_names")), "web-0.web.shop", 0, "web-0 of Service web in namespace shop is not ready, so it has no name (option hostnames): Pod web-0", "[missing-subdomain]"},
 		{"an address that is spelled otherwise", all(unready, addressed("FD00:0:0::1")), v6, dns.TypePTR, "the endpoint that has the address fd00::1 is not ready", "[no-pointer]"},
 		{"a topology zone's name without zonal is that of a protocol", zoned(""), "_zone.web.shop", dns.TypeSRV, "[missing-protocol]", "[zonal-off]"},
 		{"endpoints of a topology zone without zonal are seen", zoned(""), "a.pin._zone.web.shop", 0, "10.244.1.10 ready, in zone a: counts, its own name is web-0", "does not see it"},

@@ -160,7 +160,7 @@ func (q *inquiry) readinessCauses() []cause {
 	if len(concerned) == 0 {
 		return nil
 	}
-	notReady := q.notReadyCauses(concerned, q.service())
+	notReady := q.notReadyCauses(concerned)
 	hasPeers := slices.ContainsFunc(in[*appsv1.StatefulSet](q.c, q.Namespace), func(set *appsv1.StatefulSet) bool {
 		return set.Spec.ServiceName == q.Service && ptr.Deref(set.Spec.Replicas, 1) > 1 // several replicas usually have to find each other
 	})
@@ -175,19 +175,10 @@ func (q *inquiry) readinessCauses() []cause {
 	return append(notReady, q.publishCauses("no pod of Service %s/%s is ready")...)
 }
 
-// notReadyCauses says why none of the endpoints that the name concerns is ready. They are endpoints of what people call of.
-func (q *inquiry) notReadyCauses(concerned []endpoint, of string) []cause {
-	e := &concerned[0]
-	if i := slices.IndexFunc(concerned, func(e endpoint) bool { return e.word() != "terminating" }); i >= 0 {
-		e = &concerned[i]
-	}
-	what := fmt.Sprintf("none of the %s of %s is ready", count(len(concerned), "endpoint"), of)
-	if len(concerned) == 1 {
-		what = fmt.Sprintf("the only endpoint of %s is not ready", of)
-	}
-	if q.Hostname != "" {
-		what = fmt.Sprintf("endpoint %s of %s exists, but is not ready", q.Hostname, of)
-	}
+// notReadyCauses says why the endpoints that the name concerns are not ready: the first that is not terminating, or else the first.
+func (q *inquiry) notReadyCauses(concerned []endpoint) []cause {
+	e := concerned[max(0, slices.IndexFunc(concerned, func(e endpoint) bool { return e.word() != "terminating" }))]
+	what := q.sentence()
 	switch {
 	case e.State == model.Serving && q.Hostname != "":
 		return one("terminating", kubectl(q.Namespace, "annotate", "service", q.Service, hostnamesAnnotation+"=serving")+
@@ -259,6 +250,6 @@ func (q *inquiry) zoneCauses() []cause {
 		return one("no-zone", fix,
 			"no endpoint of %s is in the topology zone %s; there are some in %s", q.service(), q.Topology, list(zones))
 	}
-	notReady := q.notReadyCauses(concerned, fmt.Sprintf("%s in zone %s", q.service(), q.Topology))[0]
+	notReady := q.notReadyCauses(concerned)[0]
 	return one("zone-not-ready", notReady.Fix+"\nor ask for "+prefer, "%s", notReady.Text)
 }

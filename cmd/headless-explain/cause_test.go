@@ -231,7 +231,7 @@ func TestCausesAreNamed(t *testing.T) {
 			unready(s)
 			*s.sts.Spec.Replicas, s.svc.Annotations = 1, map[string]string{hostnamesAnnotation: "all"}
 			s.objects = append(s.objects, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "ext"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: whole}})
-		}, "ext.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		}, "ext.shop", 0, "not-ready", "Service web in namespace shop has 2 endpoints, none of them ready"},
 		{"an ExternalName to a Service without a ready pod", func(s *set) {
 			unready(s)
 			s.objects = append(s.objects, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "ext"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: whole}})
@@ -291,7 +291,7 @@ func TestCausesAreNamed(t *testing.T) {
 		{"a protocol without a port, of a Service without ready endpoints", func(s *set) {
 			unready(s)
 			*s.sts.Spec.Replicas = 1
-		}, "_tcp.web.shop", dns.TypeSRV, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		}, "_tcp.web.shop", dns.TypeSRV, "not-ready", "Service web in namespace shop has 2 endpoints, none of them ready"},
 		{"a protocol whose ports have no names", func(s *set) { s.svc.Spec.Ports[0].Name, s.es.Ports[0].Name = "", new("") }, "_tcp.web.shop", dns.TypeSRV, "port-unnamed", "no port of Service shop/web has a name, and the names of ports, _NAME._PROTOCOL, are made of that; give the ports of the Service names, then ask for _PORT._PROTOCOL.web.shop.svc.cluster.local"},
 		{"a protocol of a Service without ports", func(s *set) { s.svc.Spec.Ports, s.es.Ports = nil, nil }, "_tcp.web.shop", dns.TypeSRV, "no-port", "has no ports"},
 		{"a Service without ports", func(s *set) { s.svc.Spec.Ports, s.es.Ports = nil, nil }, "_http._tcp.web.shop", dns.TypeSRV, "no-port", "has no ports"},
@@ -383,7 +383,7 @@ func TestCausesAreNamed(t *testing.T) {
 			unready(s)
 			s.svc.Spec.ClusterIP, s.svc.Spec.ClusterIPs = "10.96.0.1", []string{"10.96.0.1"}
 			s.corefile = "ignore empty_service"
-		}, whole, 0, "not-ready", "none of the 2 endpoints"},
+		}, whole, 0, "not-ready", "has 2 endpoints, none of them ready (option ignore): Pod web-0 is not ready"},
 
 		{"a zonal name without the option", zoned(""), "a.pin._zone.web.shop", 0, "zonal-off", "names below _zone exist only with the option zonal"},
 		{"a whole zonal name without the option", zoned(""), "a.prefer._zone." + whole, 0, "zonal-off", "in the Corefile, on all replicas: zonal"},
@@ -406,30 +406,30 @@ func TestCausesAreNamed(t *testing.T) {
 		{"a zone whose endpoints are not ready", func(s *set) {
 			zoned("zonal")(s)
 			s.es.Endpoints[0].Conditions = discoveryv1.EndpointConditions{Ready: new(bool), Serving: new(bool)}
-		}, "a.pin._zone.web.shop", 0, "zone-not-ready", "the only endpoint of Service shop/web in zone a is not ready: Pod web-0 is not ready; kubectl -n shop describe pod web-0   # its events say more\nor ask for a.prefer._zone.web.shop.svc.cluster.local"},
+		}, "a.pin._zone.web.shop", 0, "zone-not-ready", "Service web in namespace shop has no ready endpoint in zone a: Pod web-0 is not ready; kubectl -n shop describe pod web-0   # its events say more\nor ask for a.prefer._zone.web.shop.svc.cluster.local"},
 		{"a zone of a Service without ready endpoints", func(s *set) {
 			zoned("zonal")(s)
 			unready(s)
 			*s.sts.Spec.Replicas = 1
-		}, "a.pin._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		}, "a.pin._zone.web.shop", 0, "not-ready", "Service web in namespace shop has 2 endpoints, none of them ready"},
 		{"a zone that no endpoint is in, of a Service without ready endpoints", func(s *set) {
 			zoned("zonal")(s)
 			unready(s)
 			*s.sts.Spec.Replicas = 1
-		}, "west.pin._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		}, "west.pin._zone.web.shop", 0, "not-ready", "Service web in namespace shop has 2 endpoints, none of them ready"},
 		{"a zone of endpoints in none, which are not ready", func(s *set) {
 			unready(s)
 			*s.sts.Spec.Replicas, s.corefile = 1, "zonal"
-		}, "a.pin._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		}, "a.pin._zone.web.shop", 0, "not-ready", "Service web in namespace shop has 2 endpoints, none of them ready"},
 		{"a zonal name without a zone, of a Service without ready endpoints", func(s *set) {
 			zoned("zonal")(s)
 			unready(s)
 			*s.sts.Spec.Replicas = 1
-		}, "pin._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		}, "pin._zone.web.shop", 0, "not-ready", "Service web in namespace shop has 2 endpoints, none of them ready"},
 		{"a preferred zone of a Service without ready endpoints", func(s *set) {
 			unready(s)
 			*s.sts.Spec.Replicas, s.corefile = 1, "zonal"
-		}, "a.prefer._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		}, "a.prefer._zone.web.shop", 0, "not-ready", "Service web in namespace shop has 2 endpoints, none of them ready"},
 		{"a zonal name of a Service of another namespace", zoned("zonal"), "a.pin._zone.web.default", 0, "wrong-namespace", "ask for a.pin._zone.web.shop.svc.cluster.local"},
 		{"a zonal name below an ExternalName", func(s *set) {
 			external("example.org")(s)
