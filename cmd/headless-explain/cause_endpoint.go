@@ -48,11 +48,7 @@ func (q *inquiry) sliceCauses() []cause {
 // hiddenSliceCauses: an option keeps the server from seeing the EndpointSlices.
 func (q *inquiry) hiddenSliceCauses() []cause {
 	if q.s.stanza.NoEndpoints() {
-		fix := "in the Corefile: take out noendpoints"
-		if q.Scope != qname.Everywhere {
-			fix = "in the Corefile, on all replicas: take out noendpoints, and add zonal" // the server refuses zonal beside noendpoints
-		}
-		return one("endpoints-off", fix,
+		return one("endpoints-off", "in the Corefile: take out noendpoints",
 			"the server does without endpoints, for its stanza says `noendpoints`; headless Services do not exist then")
 	}
 	if !slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return !e.seen }) {
@@ -227,8 +223,6 @@ func (q *inquiry) zoneCauses() []cause {
 	case !q.is(model.Headless):
 		return one("zonal-not-headless", "ask for "+q.shown(q.Service, q.Namespace),
 			"%s has a ClusterIP, and only headless Services have names below _zone", q.service())
-	case !q.s.stanza.Zonal() && q.s.stanza.NoEndpoints():
-		return q.hiddenSliceCauses()
 	case !q.s.stanza.Zonal():
 		off := one("zonal-off", "in the Corefile, on all replicas: zonal",
 			"names below _zone exist only with the option zonal, and the server's stanza does not have it")

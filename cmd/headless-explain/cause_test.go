@@ -387,7 +387,7 @@ func TestCausesAreNamed(t *testing.T) {
 
 		{"a zonal name without the option", zoned(""), "a.pin._zone.web.shop", 0, "zonal-off", "names below _zone exist only with the option zonal"},
 		{"a whole zonal name without the option", zoned(""), "a.prefer._zone." + whole, 0, "zonal-off", "in the Corefile, on all replicas: zonal"},
-		{"a zonal name on a server without endpoints", zoned("noendpoints"), "a.pin._zone.web.shop", 0, "endpoints-off", "in the Corefile, on all replicas: take out noendpoints, and add zonal"},
+		{"a zonal name on a server without endpoints", zoned("noendpoints"), "a.pin._zone.web.shop", 0, "endpoints-off", "in the Corefile: take out noendpoints"},
 		{"a zonal name of a ClusterIP Service, without the option", func(s *set) {
 			s.svc.Spec.ClusterIP, s.svc.Spec.ClusterIPs = "10.96.0.1", []string{"10.96.0.1"}
 		}, "a.pin._zone.web.shop", 0, "zonal-not-headless", "ask for web.shop.svc.cluster.local"},
@@ -534,6 +534,7 @@ func TestFurtherCausesFollowTheMostProbable(t *testing.T) {
 			s.svc.Spec.Selector = nil
 			s.es.Labels[discoveryv1.LabelServiceName] = "webb"
 		}, "a.pin._zone.web.shop", []string{"slice-without-label", "zonal-off"}},
+		{"a zonal name without the option, on a server without endpoints", zoned("noendpoints"), "a.pin._zone.web.shop", []string{"endpoints-off", "zonal-off"}},
 		{"a zonal name without the option, of a Service whose slice is hidden", all(unmarked, zoned("endpoints headless")), "a.pin._zone.web.shop", []string{"slice-filtered", "zonal-off"}},
 		{"a zonal name without the option, of a Service with an endpoint that is not ready", all(unready, zoned("")), "a.pin._zone.web.shop", []string{"zonal-off"}},
 		{"an ExternalName to a name with a mistake", external("wbe.shop.svc.cluster.local"), "web.shop", []string{"external-name-dead", "no-service"}},
