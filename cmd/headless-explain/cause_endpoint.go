@@ -99,44 +99,38 @@ func (q *inquiry) handmadeCauses() []cause {
 // selectorCauses: no pod has the labels that the Service selects.
 func (q *inquiry) selectorCauses() []cause {
 	selector := q.svc.Spec.Selector
-	matching := func(p *corev1.Pod) (n int) {
-		for key, value := range selector {
-			if p.Labels[key] == value {
-				n++
+	values := slices.Collect(maps.Values(selector))
+	likeness := func(p *corev1.Pod) int {
+		equal, similar := 0, 0
+		for key, value := range p.Labels {
+			switch want, ok := selector[key]; {
+			case ok && want == value:
+				equal++
+			case len(closest(value, values)) > 0:
+				similar = 1
 			}
 		}
-		values := slices.Collect(maps.Values(selector))
-		for _, v := range p.Labels {
-			if n == 0 && len(closest(v, values)) > 0 {
-				return 1
-			}
-		}
-		return n
+		return 2*equal + similar
 	}
-	pods := slices.DeleteFunc(in[*corev1.Pod](q.c, q.Namespace), func(p *corev1.Pod) bool { return matching(p) == 0 })
-	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int { return matching(b) - matching(a) })
+	pods := in[*corev1.Pod](q.c, q.Namespace)
+	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int { return likeness(b) - likeness(a) })
 	nothing := fmt.Sprintf("%s selects pods with %s, and no pod has that", q.service(), pairs(selector))
-	look := "its workload may be scaled to 0, or its pods may have other labels:\n" +
+	fix := "its workload may be scaled to 0, or its pods may have other labels:\n" +
 		kubectl(q.Namespace, "get", "deployments,statefulsets,pods", "--show-labels")
-	if len(pods) == 0 {
-		return one("selector-matches-nothing", look, "%s", nothing)
+	if len(pods) == 0 || likeness(pods[0]) == 0 {
+		return one("selector-matches-nothing", fix, "%s", nothing)
 	}
 	var have, patch []string
 	typo := true // the values that differ are spelled much alike; otherwise the pods may well be another workload's
 	for _, key := range slices.Sorted(maps.Keys(selector)) {
-		value, ok := pods[0].Labels[key]
-		switch {
-		case ok && value == selector[key]:
-		case ok:
-			have = append(have, key+"="+value)
-			patch = append(patch, fmt.Sprintf("%q:%q", key, value))
+		switch value, ok := pods[0].Labels[key]; {
+		case !ok:
+			have, typo = append(have, "no label "+key), false
+		case value != selector[key]:
+			have, patch = append(have, key+"="+value), append(patch, fmt.Sprintf("%q:%q", key, value))
 			typo = typo && len(closest(value, []string{selector[key]})) > 0
-		default:
-			have = append(have, "no label "+key)
-			typo = false
 		}
 	}
-	fix := look
 	if typo {
 		fix = kubectl(q.Namespace, "patch", "service", q.Service, "--type=merge", "-p", `{"spec":{"selector":{`+strings.Join(patch, ",")+`}}}`)
 	}
