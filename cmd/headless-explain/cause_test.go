@@ -278,7 +278,7 @@ func TestCausesAreNamed(t *testing.T) {
 		}, whole, 0, "pods-not-running", "web-0 is on no node yet: 0/3 nodes are available"},
 		{"pods that no slice lists", withoutEndpoints, whole, 0, "slices-behind", "no EndpointSlice lists it"},
 
-		{"a port that is not there", nil, "_grpc._tcp.web.shop", dns.TypeSRV, "no-port", "has no port called grpc; it has http; ask for _http._tcp.web.shop.svc.cluster.local, or add the port"},
+		{"a port that is not there", nil, "_grpc._tcp.web.shop", dns.TypeSRV, "no-port", "has no port _grpc._tcp; it has others: _http._tcp; ask for _http._tcp.web.shop.svc.cluster.local, or add the port"},
 		{"a port without its protocol", nil, "_http.web.shop", 0, "missing-protocol", "a port is asked for as _PORT._PROTOCOL, and here stands _http alone; ask for _http._tcp.web.shop.svc.cluster.local"},
 		{"a port without its protocol, of a Service without endpoints", withoutEndpoints, "_http.web.shop", 0, "missing-protocol", "_http alone"},
 		{"a port of two protocols without either", func(s *set) {
@@ -287,16 +287,18 @@ func TestCausesAreNamed(t *testing.T) {
 		{"a port that is not there, without a protocol", nil, "_grpc.web.shop", 0, "missing-protocol", "the names of its ports are _http._tcp.web.shop.svc.cluster.local"},
 		{"a port without a name, by that of its program, without a protocol", func(s *set) { s.svc.Spec.Ports[0].Name = "" }, "_http.web.shop", 0, "missing-protocol", "give the ports of the Service names, then ask for _PORT._PROTOCOL.web.shop.svc.cluster.local"},
 		{"a protocol without a port", nil, "_tcp.web.shop", 0, "no-records", "ask for _http._tcp.web.shop.svc.cluster.local"},
-		{"another protocol without a port", nil, "_udp.web.shop", 0, "no-port", "Service shop/web has no UDP port with a name; the names of its ports are _http._tcp.web.shop.svc.cluster.local"},
+		{"another protocol without a port", nil, "_udp.web.shop", 0, "no-port", "Service web in namespace shop has no port _udp; it has others: _http._tcp; the names of its ports are _http._tcp.web.shop.svc.cluster.local"},
 		{"a protocol without a port, of a Service without ready endpoints", func(s *set) {
 			unready(s)
 			*s.sts.Spec.Replicas = 1
 		}, "_tcp.web.shop", dns.TypeSRV, "not-ready", "Service web in namespace shop has 2 endpoints, none of them ready"},
-		{"a protocol whose ports have no names", func(s *set) { s.svc.Spec.Ports[0].Name, s.es.Ports[0].Name = "", new("") }, "_tcp.web.shop", dns.TypeSRV, "port-unnamed", "no port of Service shop/web has a name, and the names of ports, _NAME._PROTOCOL, are made of that; give the ports of the Service names, then ask for _PORT._PROTOCOL.web.shop.svc.cluster.local"},
+		{"a protocol whose ports have no names", func(s *set) { s.svc.Spec.Ports[0].Name, s.es.Ports[0].Name = "", new("") }, "_tcp.web.shop", dns.TypeSRV, "port-unnamed", "has no port _tcp; its ports have no names; give the ports of the Service names, then ask for _PORT._PROTOCOL.web.shop.svc.cluster.local"},
 		{"a protocol of a Service without ports", func(s *set) { s.svc.Spec.Ports, s.es.Ports = nil, nil }, "_tcp.web.shop", dns.TypeSRV, "no-port", "has no ports"},
 		{"a Service without ports", func(s *set) { s.svc.Spec.Ports, s.es.Ports = nil, nil }, "_http._tcp.web.shop", dns.TypeSRV, "no-port", "has no ports"},
 		{"a port of another protocol", nil, "_http._udp.web.shop", dns.TypeSRV, "wrong-protocol", "ask for _http._tcp.web.shop.svc.cluster.local"},
 		{"a port's number", nil, "_80._tcp.web.shop", dns.TypeSRV, "port-number", "ask for _http._tcp.web.shop.svc.cluster.local"},
+		{"a port's number, with another protocol", nil, "_80._udp.web.shop", dns.TypeSRV, "port-number", "ask for _http._tcp.web.shop.svc.cluster.local"},
+		{"a port with a mistake, with another protocol", nil, "_htp._udp.web.shop", dns.TypeSRV, "no-port", "ask for _http._tcp.web.shop.svc.cluster.local, or add the port"},
 		{"a port that leads to none of the pods'", func(s *set) {
 			s.es.Ports = nil
 			s.svc.Spec.Ports[0].TargetPort = intstr.FromString("www")
