@@ -574,7 +574,7 @@ func TestReadmeNamesEveryCause(t *testing.T) {
 		if strings.HasSuffix(file, "_test.go") {
 			continue
 		}
-		for _, match := range regexp.MustCompile(`(?:\bone|q\.missing)\("([a-z-]+)"`).FindAllSubmatch(source, -1) {
+		for _, match := range regexp.MustCompile(`(?:\bone\(|q\.missing\(|return |id, fix :?= )"([a-z]+(?:-[a-z]+)*)",\s`).FindAllSubmatch(source, -1) {
 			ids[string(match[1])] = true
 		}
 	}

@@ -228,7 +228,7 @@ func (q *inquiry) podsLink() []link {
 	var details []string
 	for _, pod := range q.pods {
 		var words []string
-		if missing := lacks(pod, q.Service); missing != "" && q.Hostname != "" {
+		if _, missing := lacks(pod, q.Service); missing != "" && q.Hostname != "" {
 			words = append(words, missing)
 		}
 		switch {
