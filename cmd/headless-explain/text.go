@@ -10,7 +10,7 @@ import (
 // few is how many things a list on the page names.
 const few = 4
 
-// firstFew returns the first few of words and, as one more, how many there are beside them.
+// firstFew returns the first few of words and, as one more, how many others there are.
 func firstFew(words []string) []string {
 	if more := len(words) - few; more > 0 {
 		return append(words[:few:few], fmt.Sprintf("and %d more", more))
@@ -18,13 +18,8 @@ func firstFew(words []string) []string {
 	return words
 }
 
-// list returns words in a line: the first few, and how many there are beside them.
-func list(words []string) string {
-	if more := len(words) - few; more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(words[:few], ", "), more)
-	}
-	return strings.Join(words, ", ")
-}
+// list returns the first few of words in a line.
+func list(words []string) string { return strings.Join(firstFew(words), ", ") }
 
 // each returns what is said of each of things.
 func each[T any](things []T, say func(T) string) []string {
