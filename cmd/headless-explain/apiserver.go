@@ -20,7 +20,7 @@ import (
 type apiServer struct {
 	*listing.Client
 	*cluster
-	listed map[string]bool // by resource/namespace, and what a field selector adds
+	listed map[string]bool // by key of unknown, and what a field selector adds
 	err    error           // the first error; after it nothing more is listed
 }
 
@@ -87,18 +87,18 @@ func (a *apiServer) listNamespace(ctx context.Context, name string) {
 // list lists a resource, unless it has done so before. A list that is forbidden makes the resource unknown. An API server that has no
 // ServiceImports is no error, and is noted.
 func (a *apiServer) list(ctx context.Context, resource, namespace string, o metav1.ListOptions) {
-	key, id, what := resource, resource+"/"+namespace+o.FieldSelector, resource
+	key, isImport := resource, resource == kube.Imports
 	switch {
 	case namespace != metav1.NamespaceAll:
-		key, what = resource+"/"+namespace, resource+" in "+namespace
+		key += "/" + namespace
 	case o.FieldSelector != "":
-		key, what = "services of other namespaces", "services of other namespaces"
+		key = "services of other namespaces"
 	}
-	isImport := resource == kube.Imports
-	if a.err != nil || a.listed[id] || isImport && a.noImports {
+	if a.err != nil || a.listed[key+o.FieldSelector] || isImport && a.noImports {
 		return
 	}
-	a.listed[id] = true
+	a.listed[key+o.FieldSelector] = true
+	what := strings.Replace(key, "/", " in ", 1)
 	l, err := a.List(ctx, resource, namespace, o)
 	switch {
 	case apierrors.IsForbidden(err):

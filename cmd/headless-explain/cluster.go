@@ -112,20 +112,19 @@ func (c *cluster) slicesOf(svc *corev1.Service) []*discoveryv1.EndpointSlice {
 	})
 }
 
-// servicesAt returns the Services that have an address: as their own, or as that of an endpoint.
+// servicesAt returns the Services that have an address: as their own, or as that of an endpoint, for each slice that lists it.
 func (c *cluster) servicesAt(addr netip.Addr) []*corev1.Service {
-	type key struct{ namespace, name string }
 	has := func(text string) bool { return isAt(text, addr) }
-	listed := make(map[key]bool)
+	found := slices.DeleteFunc(in[*corev1.Service](c, ""), func(svc *corev1.Service) bool {
+		return !has(svc.Spec.ClusterIP) && !slices.ContainsFunc(svc.Spec.ClusterIPs, has)
+	})
 	for _, es := range in[*discoveryv1.EndpointSlice](c, "") {
-		if slices.ContainsFunc(es.Endpoints, func(e discoveryv1.Endpoint) bool { return slices.ContainsFunc(e.Addresses, has) }) {
-			listed[key{es.Namespace, es.Labels[discoveryv1.LabelServiceName]}] = true
+		lists := slices.ContainsFunc(es.Endpoints, func(e discoveryv1.Endpoint) bool { return slices.ContainsFunc(e.Addresses, has) })
+		if svc := c.service(es.Namespace, es.Labels[discoveryv1.LabelServiceName]); lists && svc != nil {
+			found = append(found, svc)
 		}
 	}
-	return slices.DeleteFunc(in[*corev1.Service](c, ""), func(svc *corev1.Service) bool {
-		own := append(slices.Clone(svc.Spec.ClusterIPs), svc.Spec.ClusterIP)
-		return !slices.ContainsFunc(own, has) && !listed[key{svc.Namespace, svc.Name}]
-	})
+	return found
 }
 
 // isAt reports whether text is an address, in whatever spelling.
