@@ -89,7 +89,7 @@ func (h *Headless) Explain(name string, qtype uint16) *Explanation {
 	}
 	if len(m.Answer) == 0 && m.cname == "" {
 		e.Denial = &Denial{Denial: index.Denial{Suggest: true}, question: *q, config: h.config}
-		h.deny(e.Denial, m.outcome)
+		h.deny(&e.Denial.Denial, q, m.outcome)
 	}
 	return e
 }
@@ -98,7 +98,7 @@ func (h *Headless) Explain(name string, qtype uint16) *Explanation {
 // writes its own sentence.
 type Denial struct {
 	index.Denial
-	question question // a copy: what points to the question of a query moves that to the heap
+	question question
 	config   *config
 }
 
@@ -107,27 +107,27 @@ type Denial struct {
 // nil.
 func (d *Denial) AppendText(b []byte) ([]byte, error) {
 	l := line{limit: maxText}
-	d.describe(&l)
+	describe(&l, &d.question, &d.Denial, d.config)
 	l.close()
 	return append(b, l.text[:l.n]...), nil
 }
 
 // explain says in m, a complete denial of q, why it denies.
 func (h *Headless) explain(r *dns.Msg, q *question, m *reply) {
-	d := Denial{Denial: index.Denial{Suggest: h.explains(r)}, question: *q, config: h.config}
-	h.deny(&d, m.outcome)
+	d := index.Denial{Suggest: h.explains(r)}
+	h.deny(&d, q, m.outcome)
 	if m.reason = d.Reason; d.Suggest {
-		sayDenial(r, m, &d)
+		sayDenial(r, q, m, &d, h.config)
 	}
 }
 
-// sayDenial says what d says in m. It is a function of its own to keep the stack small while d is made.
-func sayDenial(r *dns.Msg, m *reply, d *Denial) {
-	l := newLine(&d.question, m)
+// sayDenial says in m, the reply to q, what d says. It is a function of its own to keep the stack small while d is made.
+func sayDenial(r *dns.Msg, q *question, m *reply, d *index.Denial, c *config) {
+	l := newLine(q, m)
 	if len(m.Answer) > 0 {
-		l.add("target ").name(d.question.name).add(": ")
+		l.add("target ").name(q.name).add(": ")
 	}
-	d.describe(&l)
+	describe(&l, q, d, c)
 	l.say(r, m)
 }
 
@@ -232,9 +232,9 @@ func (l *line) names(more bool, names ...string) {
 	}
 }
 
-// deny says in d why the name of its question, which has the outcome o, has no record.
-func (h *Headless) deny(d *Denial, o index.Outcome) {
-	switch q := &d.question; {
+// deny says in d why the name of q, which has the outcome o, has no record.
+func (h *Headless) deny(d *index.Denial, q *question, o index.Outcome) {
+	switch {
 	case o == index.Found:
 		d.Reason = index.ReasonType
 	case q.Kind == qname.Absent:
@@ -242,7 +242,7 @@ func (h *Headless) deny(d *Denial, o index.Outcome) {
 	case q.Kind == qname.PodsName || q.Kind == qname.PodName:
 		d.Reason = h.denyPod(q)
 	case q.Kind == qname.NamespaceName || q.Kind == qname.ServiceName || q.Kind == qname.ReverseName:
-		h.indexOf(q.authority).Deny(&d.Denial, &q.Name)
+		h.indexOf(q.authority).Deny(d, &q.Name)
 	default:
 		d.Reason = index.ReasonNonTerminal
 	}
@@ -261,20 +261,19 @@ func (h *Headless) denyPod(q *question) index.Reason {
 	return index.ReasonPod
 }
 
-// describe appends to l what d says, for people.
-func (d *Denial) describe(l *line) {
-	q := &d.question
+// describe appends to l what d, the denial of q on a server with the configuration c, says for people.
+func describe(l *line, q *question, d *index.Denial, c *config) {
 	switch d.Reason {
 	case index.ReasonSyntax:
 		describeForm(l, q)
 	case index.ReasonNamespace:
 		l.add("there is no namespace ").name(q.Namespace)
-		if len(d.config.namespaces) > 0 || d.config.selection.NamespaceLabels != nil {
+		if len(c.namespaces) > 0 || c.selection.NamespaceLabels != nil {
 			l.add(" that is served here") // one that is not served must not show
 		}
 	case index.ReasonService:
 		l.add("there is no ").service(q)
-		if d.config.selection.Labels != nil {
+		if c.selection.Labels != nil {
 			l.add(" that is served here")
 		}
 	case index.ReasonExternal:
@@ -287,9 +286,9 @@ func (d *Denial) describe(l *line) {
 	case index.ReasonClusterIP:
 		l.service(q).add(" has no ClusterIP")
 	case index.ReasonNoneReady:
-		d.describeNoneReady(l)
+		describeNoneReady(l, q, d, c)
 	case index.ReasonHostname:
-		d.describeHostname(l)
+		describeHostname(l, q, d, c)
 	case index.ReasonNotReady:
 		state := "not ready"
 		if d.State == model.Serving {
@@ -297,7 +296,7 @@ func (d *Denial) describe(l *line) {
 		}
 		l.endpoint(q).add(" is ").add(state).add(", so it has no name (option hostnames)")
 	case index.ReasonPort:
-		d.describePort(l)
+		describePort(l, q, d)
 	case index.ReasonTopology:
 		if d.Kind == model.Headless {
 			l.service(q).add(" has no ready endpoint in zone ").name(q.Topology)
@@ -305,9 +304,9 @@ func (d *Denial) describe(l *line) {
 			l.service(q).add(" is not headless, so it has no zonal names")
 		}
 	case index.ReasonPod:
-		d.describePod(l)
+		describePod(l, q, c)
 	case index.ReasonReverse:
-		d.describeReverse(l)
+		describeReverse(l, q, d)
 	case index.ReasonNonTerminal:
 		if q.Kind == qname.NamespaceName {
 			l.add("namespace ").name(q.Namespace).add(" has no records of its own, its Services have: SERVICE.").name(q.Namespace).add(".svc")
@@ -359,14 +358,13 @@ func describeForm(l *line, q *question) {
 }
 
 // describeNoneReady says how many endpoints the Service has. It is for a Service without a ready one.
-func (d *Denial) describeNoneReady(l *line) {
-	q := &d.question
+func describeNoneReady(l *line, q *question, d *index.Denial, c *config) {
 	l.service(q)
-	if d.config.selection.NoEndpoints {
+	if c.selection.NoEndpoints {
 		l.add(": endpoints are not served here (option noendpoints)")
 		return
 	}
-	l.add(" has ").endpoints(&d.Denial)
+	l.add(" has ").endpoints(d)
 	switch {
 	case d.Kind != model.Headless:
 		l.add(" (option ignore)")
@@ -378,14 +376,13 @@ func (d *Denial) describeNoneReady(l *line) {
 }
 
 // describeHostname says which endpoints there are.
-func (d *Denial) describeHostname(l *line) {
-	q := &d.question
+func describeHostname(l *line, q *question, d *index.Denial, c *config) {
 	l.service(q)
 	switch {
-	case d.config.selection.NoEndpoints:
+	case c.selection.NoEndpoints:
 		l.add(": endpoints are not served here (option noendpoints)")
 		return
-	case d.config.selection.HeadlessOnly && d.Kind != model.Headless:
+	case c.selection.HeadlessOnly && d.Kind != model.Headless:
 		l.add(": only endpoints of headless Services are served here (option endpoints)")
 		return
 	case q.Cluster:
@@ -393,7 +390,7 @@ func (d *Denial) describeHostname(l *line) {
 	default:
 		l.add(" has no endpoint ")
 	}
-	l.name(q.Hostname).add("; it has ").endpoints(&d.Denial)
+	l.name(q.Hostname).add("; it has ").endpoints(d)
 	var names [index.MaxNear]string
 	for i, label := range d.Names.All() {
 		if names[i] = label.Name; label.Name == "" {
@@ -427,8 +424,7 @@ func (l *line) endpoints(d *index.Denial) {
 }
 
 // describePort says which ports there are.
-func (d *Denial) describePort(l *line) {
-	q := &d.question
+func describePort(l *line, q *question, d *index.Denial) {
 	if q.Hostname != "" {
 		l.endpoint(q)
 	} else {
@@ -454,11 +450,10 @@ func (d *Denial) describePort(l *line) {
 }
 
 // describePod says why a name below pod does not exist.
-func (d *Denial) describePod(l *line) {
-	q := &d.question
+func describePod(l *line, q *question, c *config) {
 	addr, ok := qname.ParsePodLabel(q.Pod)
 	switch {
-	case d.config.podMode == podsDisabled:
+	case c.podMode == podsDisabled:
 		l.add("names of Pods are not served here (option pods)")
 	case !ok:
 		l.name(q.Pod).add(" is not an address with hyphens, such as 10-244-1-21")
@@ -468,8 +463,7 @@ func (d *Denial) describePod(l *line) {
 }
 
 // describeReverse says whose addresses have names.
-func (d *Denial) describeReverse(l *line) {
-	q := &d.question
+func describeReverse(l *line, q *question, d *index.Denial) {
 	switch {
 	case !q.Prefix.IsSingleIP():
 		l.add("no Service and no ready endpoint that is served here has an address in ").add(q.Prefix.String())

@@ -3,10 +3,8 @@ package headless
 import (
 	"context"
 	"net"
-	"net/netip"
 
 	"github.com/coredns-headless/headless/internal/manifests"
-	"github.com/coredns-headless/headless/internal/model"
 	"github.com/miekg/dns"
 )
 
@@ -26,7 +24,7 @@ func (h *Headless) Reply(name string, qtype uint16) *dns.Msg {
 	r.SetEdns0(dns.MaxMsgSize-1, false)
 	var w replyWriter
 	rcode, err := h.ServeDNS(context.Background(), &w, r)
-	if w.m == nil || err != nil {
+	if w.m == nil || err != nil { // CoreDNS answers with the code alone, too; the plugin errors may log the error
 		return new(dns.Msg).SetRcode(r, rcode)
 	}
 	return w.m
@@ -50,14 +48,4 @@ func (w *replyWriter) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv6lo
 // LocalAddr implements dns.ResponseWriter.
 func (w *replyWriter) LocalAddr() net.Addr {
 	return w.RemoteAddr()
-}
-
-// AddressLabel returns the label that names an endpoint by its address, as one without a hostname
-// is named. It is "" if an endpoint cannot have the address.
-func AddressLabel(address string) string {
-	addr, err := netip.ParseAddr(address)
-	if err != nil || addr.Zone() != "" {
-		return ""
-	}
-	return string(model.AppendDashed(nil, addr.Unmap()))
 }

@@ -123,15 +123,3 @@ func TestReplyIsWholeAndSaysWhy(t *testing.T) {
 		t.Errorf("of a name in no zone: got %v, want SERVFAIL, as where there is no next plugin", m)
 	}
 }
-
-func TestAddressLabel(t *testing.T) {
-	for address, want := range map[string]string{
-		"10.244.1.10": "10-244-1-10", "fd00::1": "fd00--1", "::5": "0--5", "fd00::": "fd00--0", "FD00:0::0:1": "fd00--1",
-		"::ffff:10.0.0.1": "10-0-0-1", // an IPv4 address
-		"fe80::1%eth0":    "", "web": "", "": "",
-	} {
-		if got := AddressLabel(address); got != want {
-			t.Errorf("%q: got %q, want %q", address, got, want)
-		}
-	}
-}

@@ -78,14 +78,6 @@ func (s *Stanza) NamespaceLabels() kube.Selector { return s.config.selection.Of(
 // Labels returns the selector of the Services, the EndpointSlices and the Pods that are used.
 func (s *Stanza) Labels() kube.Selector { return s.config.selection.Of(kube.Services) }
 
-// SliceLabels returns the selector of the EndpointSlices that are used, as if NoEndpoints were not set: that
-// of Labels, and of headless Services alone with HeadlessOnly.
-func (s *Stanza) SliceLabels() kube.Selector {
-	selection := s.config.selection
-	selection.NoEndpoints = false
-	return selection.Of(kube.Slices)
-}
-
 // PodMode returns which names below pod exist: disabled, insecure or verified.
 func (s *Stanza) PodMode() string { return string(s.config.podMode) }
 
@@ -94,12 +86,6 @@ func (s *Stanza) NoEndpoints() bool { return s.config.selection.NoEndpoints }
 
 // HeadlessOnly reports whether the plugin uses the EndpointSlices of headless Services only.
 func (s *Stanza) HeadlessOnly() bool { return s.config.selection.HeadlessOnly }
-
-// IgnoreEmpty reports whether a ClusterIP Service without a ready endpoint does not exist.
-func (s *Stanza) IgnoreEmpty() bool { return s.config.ignoreEmpty }
-
-// PodNames reports whether an endpoint without a hostname is named after its pod.
-func (s *Stanza) PodNames() bool { return s.config.podNames }
 
 // Zonal reports whether there are names below _zone.
 func (s *Stanza) Zonal() bool { return s.config.zonal }

@@ -21,26 +21,21 @@ func TestStanzaSaysWhatThePluginReads(t *testing.T) {
 		{"of labels the last line counts", "labels a=b\nlabels c=d", func(s *Stanza) any { return s.Labels() }, "c=d"},
 		{"without labels all match", "", func(s *Stanza) any { return s.Labels().Empty() }, "true"},
 		{"of namespace_labels the last line counts", "namespace_labels a=b\nnamespace_labels c=d", func(s *Stanza) any { return s.NamespaceLabels() }, "c=d"},
-		{"slices have the labels", "labels a=b", func(s *Stanza) any { return s.SliceLabels() }, "a=b"},
-		{"slices of headless Services have a label more", "endpoints headless\nlabels a=b", func(s *Stanza) any { return s.SliceLabels() }, "a=b,service.kubernetes.io/headless"},
 		{"of endpoints the last line counts", "endpoints headless\nendpoints all", func(s *Stanza) any { return s.HeadlessOnly() }, "false"},
 		{"of pods the last line counts", "pods verified\npods insecure", func(s *Stanza) any { return s.PodMode() }, "insecure"},
 		{"pods are disabled without the option", "", func(s *Stanza) any { return s.PodMode() }, "disabled"},
 		{"noendpoints", "noendpoints", func(s *Stanza) any { return s.NoEndpoints() }, "true"},
-		{"ignore without an argument says nothing", "ignore", func(s *Stanza) any { return s.IgnoreEmpty() }, "false"},
-		{"ignore counts, whatever stands behind it", "ignore empty_service\nignore", func(s *Stanza) any { return s.IgnoreEmpty() }, "true"},
-		{"endpoint_pod_names", "endpoint_pod_names", func(s *Stanza) any { return s.PodNames() }, "true"},
 		{"zonal", "zonal", func(s *Stanza) any { return s.Zonal() }, "true"},
 		{"a multicluster zone is named as zones are", "multicluster CLUSTERSET.local:53", func(s *Stanza) any { return s.Multicluster("clusterset.local.") }, "true"},
-		{"the primary zone is none", "multicluster clusterset.local", func(s *Stanza) any { return s.Multicluster("cluster.local.") }, "false"},
+		{"the primary zone is not multicluster", "multicluster clusterset.local", func(s *Stanza) any { return s.Multicluster("cluster.local.") }, "false"},
 		{"fallthrough for a zone is for that alone", "fallthrough IN-ADDR.arpa", func(s *Stanza) any { return s.Falls("web.n.svc.cluster.local.") }, "false"},
 		{"fallthrough for a zone is for names below it", "fallthrough CLUSTER.local", func(s *Stanza) any { return s.Falls("web.n.svc.cluster.local.") }, "true"},
 		{"of fallthrough the last line counts", "fallthrough in-addr.arpa\nfallthrough", func(s *Stanza) any { return s.Falls("web.n.svc.cluster.local.") }, "true"},
 		{"nothing falls without the option", "", func(s *Stanza) any { return s.Falls("web.n.svc.cluster.local.") }, "false"},
 		{"nothing is filtered without filters", "labels a=b\nnamespaces c\nendpoints headless", func(s *Stanza) any {
 			u := s.Unfiltered()
-			return fmt.Sprint(u.Labels(), u.SliceLabels(), u.Serves("x"), u.HeadlessOnly(), u.NoEndpoints(), u.Zonal(), s.Labels(), s.HeadlessOnly())
-		}, "  true false false true a=b true"},
+			return fmt.Sprint(u.Labels(), u.Serves("x"), u.HeadlessOnly(), u.NoEndpoints(), u.Zonal(), s.Labels(), s.HeadlessOnly())
+		}, " true false false true a=b true"},
 	} {
 		stanzas, err := ParseStanzas("Corefile", []byte(".:53 {\n kubernetes in-addr.arpa cluster.local clusterset.local {\n"+row.lines+"\n}\n}"))
 		if err != nil {

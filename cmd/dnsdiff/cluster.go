@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	headlessplugin "github.com/coredns-headless/headless"
+	"github.com/coredns-headless/headless/internal/oracle"
 )
 
 // cluster is what names are made of. It is not modified while they are.
@@ -94,7 +94,7 @@ type endpoint struct {
 	addr     netip.Addr // never IPv4-mapped
 	hostname string     // a valid label, or "" for the dashed address
 	cluster  string     // the label of the cluster that exports it; "" if it is not imported
-	pod      string     // the name of the Pod; "" if there is none
+	pod      string     // the name of the Pod, or ""
 	zone     string     // the topology zone, in lower case; "" if it is not known
 	odd      string     // how stock spells the dashed address, if in another way
 	ports    []port
@@ -104,7 +104,7 @@ type endpoint struct {
 }
 
 // label returns the endpoint's own label, and for an imported one that of its cluster, too.
-func (e *endpoint) label() string { return e.called(cmp.Or(e.hostname, dashed(e.addr))) }
+func (e *endpoint) label() string { return e.called(cmp.Or(e.hostname, oracle.AddressLabel(e.addr))) }
 
 // called returns label, with the endpoint's cluster.
 func (e *endpoint) called(label string) string {
@@ -113,9 +113,6 @@ func (e *endpoint) called(label string) string {
 	}
 	return label + "." + e.cluster
 }
-
-// dashed returns the label that is made of an address: without a hyphen at either end.
-func dashed(addr netip.Addr) string { return headlessplugin.AddressLabel(addr.String()) }
 
 // stockDashed returns the label that CoreDNS's kubernetes plugin makes of the text of an address.
 func stockDashed(text string) string {
@@ -175,7 +172,7 @@ func (s *service) spell(e *endpoint) {
 	}
 }
 
-// service returns the Service with a key, nil if there is none.
+// service returns the Service with a key, or nil.
 func (c *cluster) service(key serviceKey) *service {
 	i, ok := slices.BinarySearchFunc(c.services, key, func(s *service, key serviceKey) int { return s.compare(key) })
 	if !ok {
@@ -184,8 +181,8 @@ func (c *cluster) service(key serviceKey) *service {
 	return c.services[i]
 }
 
-// target returns what a name below svc in one of the zones is: its label, "" for a Service's own name, and the Service, nil if there
-// is none. name is in lower case.
+// target returns what a name below svc in one of the zones is: its label, "" for a Service's own name, and the Service, or nil. name
+// is in lower case.
 func (c *cluster) target(name string, zones []zone) (label string, svc *service) {
 	for _, zone := range zones {
 		rest, ok := strings.CutSuffix(name, ".svc."+zone.name)

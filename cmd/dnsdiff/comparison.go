@@ -20,7 +20,7 @@ type comparison struct {
 	question
 	network  string
 	old, new *dns.Msg
-	newWhole *dns.Msg // the new server's reply over TCP; nil: there is none
+	newWhole *dns.Msg // the new server's reply over TCP, or nil
 	zones    []zone
 	bufsize  int  // of the client over UDP
 	ttl      bool // times to live are compared
@@ -328,7 +328,7 @@ func (c *comparison) resolves(name string, addr netip.Addr) bool {
 	return c.cluster.resolves(name, c.zones, addr) || c.confirms(name, addr)
 }
 
-// addressOf returns the address in a record, the invalid one if it has none.
+// addressOf returns the address in a record, or the zero Addr.
 func addressOf(rr dns.RR) netip.Addr {
 	var addr netip.Addr
 	switch rr := rr.(type) {

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	_ "github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/kube"

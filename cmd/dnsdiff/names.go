@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/oracle"
 	"github.com/miekg/dns"
 )
 
@@ -107,7 +108,7 @@ type subject struct {
 	kind      kind
 	respelled bool        // in other than lower case
 	cluster   *cluster    // that says so
-	service   *service    // that the name is of, nil if of none
+	service   *service    // that the name is of, or nil
 	endpoints []*endpoint // that have the name
 	port      port        // of the kinds of ports
 	addr      netip.Addr  // of a reverse name
@@ -164,7 +165,7 @@ func (g *generator) subjects() iter.Seq[subject] {
 	}
 }
 
-// find returns what a name is now, or false if it is none of those that the generator makes.
+// find returns what a name is now, or false if the generator does not make it.
 func (g *generator) find(sub subject) (subject, bool) {
 	for now := range g.subjects() {
 		if strings.EqualFold(now.name, sub.name) {
@@ -240,9 +241,9 @@ func (s *stream) namespaceNames(namespace string) {
 func (s *stream) podNames() {
 	last := ""
 	for _, p := range s.cluster.pods {
-		s.add(subject{kind: kindPod, addr: p.addr}, "%s.%s.pod", dashed(p.addr), p.namespace)
+		s.add(subject{kind: kindPod, addr: p.addr}, "%s.%s.pod", oracle.AddressLabel(p.addr), p.namespace)
 		if p.namespace != last {
-			s.add(subject{kind: missBelowPod}, "x.%s.%s.pod", dashed(p.addr), p.namespace)
+			s.add(subject{kind: missBelowPod}, "x.%s.%s.pod", oracle.AddressLabel(p.addr), p.namespace)
 		}
 		last = p.namespace
 	}
@@ -296,7 +297,7 @@ func (s *stream) serviceNames(svc *service) {
 	}
 }
 
-// zonalNames yields the names of the topology zones that endpoints of svc are in, and of one in which there is none.
+// zonalNames yields the names of the topology zones that endpoints of svc are in, and of one that has no endpoint.
 func (s *stream) zonalNames(svc *service, base string) {
 	for _, label := range []string{"_zone", "pin._zone", "prefer._zone"} {
 		s.add(subject{kind: kindScope, service: svc}, "%s.%s", label, base)
@@ -382,8 +383,8 @@ func (s *stream) hostNames(svc *service, label string, endpoints []*endpoint, ba
 	}
 }
 
-// missingHosts returns labels of endpoints that svc has not: the ordinal behind the last of each row, or a neighbour's address, and
-// one that is like none.
+// missingHosts returns labels that no endpoint of svc has: the ordinal behind the last of each row, or a neighbour's address, and
+// a random one.
 func (s *stream) missingHosts(svc *service, hosts map[string][]*endpoint) []string {
 	missing := []string{s.nobody()}
 	next := make(map[string]int) // ordinal by what stands before it
@@ -402,7 +403,7 @@ func (s *stream) missingHosts(svc *service, hosts map[string][]*endpoint) []stri
 		missing = append(missing, prefix+strconv.Itoa(next[prefix]))
 	} else if n := len(svc.endpoints); n > 0 {
 		if neighbour := svc.endpoints[n-1].addr.Next(); neighbour.IsValid() {
-			missing = append(missing, dashed(neighbour))
+			missing = append(missing, oracle.AddressLabel(neighbour))
 		}
 	}
 	if n := len(svc.endpoints); n > 0 {
@@ -424,7 +425,7 @@ func (s *stream) clusterNames(svc *service, base string) {
 			s.add(subject{kind: kindCluster, service: svc}, "%s.%s", e.cluster, base)
 		}
 		if i == 0 {
-			s.add(subject{kind: missHost, service: svc}, "%s.%s", cmp.Or(e.hostname, dashed(e.addr)), base)
+			s.add(subject{kind: missHost, service: svc}, "%s.%s", cmp.Or(e.hostname, oracle.AddressLabel(e.addr)), base)
 		}
 	}
 }
@@ -483,7 +484,7 @@ func reverse(addr netip.Addr) string {
 	return name
 }
 
-// isMiss reports whether nobody should have names of this kind.
+// isMiss reports whether names of this kind should not exist.
 func (k kind) isMiss() bool {
 	return slices.Contains([]kind{
 		missZone, missNamespace, missService, missHost, missHostPort, missPort, missUnderscore, missWildcard, missBelow, missBelowPod,

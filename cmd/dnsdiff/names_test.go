@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/coredns-headless/headless/internal/oracle"
 )
 
 // clusterOf returns the cluster in manifests.
@@ -498,7 +500,7 @@ func TestDashedLabels(t *testing.T) {
 		{"FD00::A", "fd00--a", "FD00--A"},
 		{"fd00:0:0::1", "fd00--1", "fd00-0-0--1"},
 	} {
-		if own, stock := dashed(netip.MustParseAddr(c.text).Unmap()), stockDashed(c.text); own != c.own || stock != c.stock {
+		if own, stock := oracle.AddressLabel(netip.MustParseAddr(c.text).Unmap()), stockDashed(c.text); own != c.own || stock != c.stock {
 			t.Errorf("%s: got %q and %q, want %q and %q", c.text, own, stock, c.own, c.stock)
 		}
 	}

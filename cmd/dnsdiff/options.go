@@ -90,7 +90,7 @@ type options struct {
 	kubeconfig   string
 	context      string
 	manifests    []string
-	namespaces   []string // none: all
+	namespaces   []string // empty: all
 	zones        []zone
 	pods         bool
 	headlessOnly bool     // no names of endpoints of ClusterIP Services

@@ -22,7 +22,7 @@ type report struct {
 	Questions   int       `json:"questions"`   // names and types, again in each round
 	Queries     int64     `json:"queries"`     // to both servers
 	Agreeing    int       `json:"agreeing"`    // questions without any difference
-	Differences []group   `json:"differences"` // that nobody means to have
+	Differences []group   `json:"differences"` // that no rule allows
 	Deliberate  []group   `json:"deliberate"`  // by rule
 	Transient   []group   `json:"transient"`   // that were gone when they were asked again
 	Unconfirmed []group   `json:"unconfirmed"` // that were not asked again as often as they should, because of the end

@@ -23,7 +23,7 @@ type server struct {
 	timeout time.Duration
 	retries int
 	bufsize uint16
-	idle    chan *dns.Conn // open TCP connections that nobody uses
+	idle    chan *dns.Conn // open TCP connections that are not in use
 
 	queries atomic.Int64
 	silent  atomic.Int64 // names that were given up since the last reply

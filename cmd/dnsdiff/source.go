@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/listing"
 	"github.com/coredns-headless/headless/internal/manifests"
+	"github.com/coredns-headless/headless/internal/oracle"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -21,9 +23,9 @@ import (
 
 // source is where a cluster is read from.
 type source struct {
-	manifests  []string // files and folders; none: the API server
+	manifests  []string // files and folders; empty: the API server
 	client     *listing.Client
-	namespaces []string // none: all
+	namespaces []string // empty: all
 	pods       bool
 	imports    bool // ServiceImports are listed
 }
@@ -35,7 +37,7 @@ func newSource(o *options) (s *source, err error) {
 		return s, nil
 	}
 	s.imports = slices.ContainsFunc(o.zones, func(z zone) bool { return z.multicluster })
-	if s.client, err = listing.New(o.kubeconfig, o.context, "dnsdiff"); err != nil {
+	if s.client, err = listing.New(o.kubeconfig, o.context, "dnsdiff", 0); err != nil {
 		return nil, fmt.Errorf("no cluster to take names from (-kubeconfig or -manifests say which): %w", err)
 	}
 	return s, nil
@@ -60,7 +62,7 @@ func (s *source) read(ctx context.Context) (*cluster, error) {
 		}
 		for _, obj := range objects {
 			if _, isPod := obj.(*corev1.Pod); s.pods || !isPod {
-				_ = take(obj) // it returns none
+				_ = take(obj) // it returns no error
 			}
 		}
 		return b.cluster(), nil
@@ -76,16 +78,16 @@ func (s *source) list(ctx context.Context, take func(runtime.Object) error) erro
 	namespaces := s.namespaces
 	if len(namespaces) == 0 {
 		namespaces = []string{metav1.NamespaceAll}
-		if err := s.client.Each(ctx, "namespaces", metav1.NamespaceAll, metav1.ListOptions{}, take); err != nil {
+		if err := s.client.Each(ctx, kube.Namespaces, metav1.NamespaceAll, metav1.ListOptions{}, take); err != nil {
 			return err
 		}
 	}
-	resources := []string{"services", "endpointslices"}
+	resources := []string{kube.Services, kube.Slices}
 	if s.imports {
-		resources = append(resources, "serviceimports")
+		resources = append(resources, kube.Imports)
 	}
 	if s.pods {
-		resources = append(resources, "pods")
+		resources = append(resources, kube.Pods)
 	}
 	for _, name := range namespaces {
 		for _, resource := range resources {
@@ -107,15 +109,15 @@ func (s *source) service(ctx context.Context, key serviceKey) (*cluster, error) 
 		b.add(obj)
 		return nil
 	}
-	resource, label := "services", discoveryv1.LabelServiceName
+	resource, label := kube.Services, discoveryv1.LabelServiceName
 	if key.imported {
-		resource, label = "serviceimports", mcsv1alpha1.LabelServiceName
+		resource, label = kube.Imports, mcsv1alpha1.LabelServiceName
 	}
 	if err := s.client.Each(ctx, resource, key.namespace, listing.Named(key.name), take); err != nil {
 		return nil, err
 	}
 	labelled := metav1.ListOptions{LabelSelector: labels.Set{label: key.name}.String()}
-	if err := s.client.Each(ctx, "endpointslices", key.namespace, labelled, take); err != nil {
+	if err := s.client.Each(ctx, kube.Slices, key.namespace, labelled, take); err != nil {
 		return nil, err
 	}
 	return b.cluster(), nil
@@ -132,7 +134,7 @@ func namespaceOf(obj metav1.Object) string {
 	return obj.GetNamespace()
 }
 
-// add adds an object. Those of other kinds are none of ours.
+// add adds an object. Objects of other kinds are ignored.
 func (b *builder) add(obj runtime.Object) {
 	switch obj := obj.(type) {
 	case *corev1.Namespace:
@@ -245,7 +247,7 @@ func (b *builder) addEndpoints(svc serviceKey, cluster string, es *discoveryv1.E
 			if e.TargetRef != nil && e.TargetRef.Kind == "Pod" {
 				own.pod = e.TargetRef.Name
 			}
-			if odd := stockDashed(text); own.hostname == "" && odd != dashed(own.addr) {
+			if odd := stockDashed(text); own.hostname == "" && odd != oracle.AddressLabel(own.addr) {
 				own.odd = odd
 			}
 			b.addEndpoint(svc, own)

@@ -72,6 +72,23 @@ func elsewhere(s *set) {
 	s.objects = append(s.objects, other)
 }
 
+// leaving says that the pod of an endpoint is being deleted.
+func leaving(i int) func(*set) {
+	return func(s *set) { s.es.Endpoints[i].Conditions.Terminating = new(true) }
+}
+
+// shared gives both endpoints the address of the first, as two pods of a node's own network have.
+func shared(s *set) { s.es.Endpoints[1].Addresses = s.es.Endpoints[0].Addresses }
+
+// strange gives the endpoints hostnames in capitals, of which no pod and no StatefulSet has one, and their pods no subdomain.
+func strange(s *set) {
+	s.es.Endpoints[0].Hostname, s.es.Endpoints[1].Hostname, s.sts.Name = new("XX"), new("YY"), "other"
+	for _, pod := range s.pods {
+		bare(pod)
+		pod.Spec.Hostname, pod.Spec.Subdomain = "", ""
+	}
+}
+
 // TestCommandReadsWhatTheServerReads has set-ups of which the command once had a reading of its own. What the server answers to the
 // name is what the page explains.
 func TestCommandReadsWhatTheServerReads(t *testing.T) {
@@ -108,9 +125,21 @@ func TestCommandReadsWhatTheServerReads(t *testing.T) {
 		{"a port whose name is no label has none", func(s *set) { s.svc.Spec.Ports[0].Name, s.es.Ports[0].Name = "ht_tp", new("ht_tp") }, "_ht_tp._tcp.web.shop", dns.TypeSRV, "its ports have no names", "[unexplained]"},
 		{"a port that only another endpoint has", elsewhere, "_grpc._tcp.web-0.web.shop", dns.TypeSRV, "web-0 of Service web in namespace shop has no port _grpc._tcp; it has others: _http._tcp. [slice-port]", ""},
 		{"a port that slices have and the headless Service has not", func(s *set) { s.svc.Spec.Ports = nil }, "_http._tcp.web-0.web.shop", dns.TypeSRV, "resolves: 1 SRV record", "NO  service"},
-		{"a pod whose hostname is no label is named after itself", all(unready, renamed("web_0"), stanza("endpoint_pod_names")), "web-0.web.shop", 0, "web-0 of Service shop/web exists, but is not ready", "[missing-subdomain]"},
+		{"a pod whose hostname is no label is named after itself", all(unready, renamed("web_0"), stanza("endpoint_pod_names")), "web-0.web.shop", 0, "web-0 of Service web in namespace shop is not ready, so it has no name (option hostnames): Pod web-0", "[missing-subdomain]"},
 		{"an address that is spelled otherwise", all(unready, addressed("FD00:0:0::1")), v6, dns.TypePTR, "the endpoint that has the address fd00::1 is not ready", "[no-pointer]"},
 		{"a topology zone's name without zonal is that of a protocol", zoned(""), "_zone.web.shop", dns.TypeSRV, "[missing-protocol]", "[zonal-off]"},
+		{"endpoints of a topology zone without zonal are seen", zoned(""), "a.pin._zone.web.shop", 0, "10.244.1.10 ready, in zone a: counts, its own name is web-0", "does not see it"},
+		{"endpoints of other topology zones without zonal are seen", zoned(""), "a.pin._zone.web.shop", 0, "10.244.2.10 ready, in zone eu.b: does not count here, its own name is web-1", "does not see it"},
+		{"endpoints that are hidden, of a topology zone without zonal", all(zoned("endpoints headless"), unmarked), "a.pin._zone.web.shop", 0, "10.244.1.10 ready, in zone a: would count, but the server does not see it", ": counts"},
+		{"the first endpoint of an address has its own pod", all(shared, strange), "web.shop", 0, "10.244.1.10 ready: counts, its own name is xx; pod web-0", ""},
+		{"the second endpoint of an address has its own pod", all(shared, strange), "web.shop", 0, "10.244.1.10 ready: counts, its own name is yy; pod web-1", ""},
+		{"a pod is asked for by its name, whose endpoint is the first of an address", all(shared, strange), "web-0.web.shop", 0, "until then its name is xx.web.shop", ""},
+		{"a pod is asked for by its name, whose endpoint is the second of an address", all(shared, strange), "web-1.web.shop", 0, "until then its name is yy.web.shop", ""},
+		{"an endpoint that is not ready, beside one of its address that is leaving", all(shared, strange, unready, leaving(1)), "xx.web.shop", 0, "Pod web-0 is not ready", "terminating: the"},
+		{"an endpoint that is leaving, beside one of its address that is not", all(shared, strange, unready, leaving(0)), "web.shop", 0, "0 ready, 1 not ready, 1 terminating", ""},
+		{"a pod that gives its name is not that of a hostname at its address", all(shared, strange, func(s *set) { s.es.Endpoints[0].Hostname = nil; s.es.Endpoints[1].Hostname = new("web-0") }), "web.shop", 0, "its own name is web-0; pod web-1", ""},
+		{"of endpoints of one name and address the ready one has the pod", all(shared, strange, func(s *set) { s.es.Endpoints[0].Hostname, s.es.Endpoints[0].Conditions.Ready = new("yy"), new(bool) }), "web.shop", 0, "its own name is yy; pod web-1", ""},
+		{"an endpoint that is named after its pod has that pod", all(shared, unnamed(bare), unready, leaving(1), stanza("endpoint_pod_names")), "web.shop", 0, "0 ready, 1 not ready, 1 terminating", ""},
 		{"an endpoint that ignore hides, with the option twice", all(unready, virtual, stanza("ignore empty_service\nignore")), "web.shop", 0, "[not-ready]", "[unexplained]"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

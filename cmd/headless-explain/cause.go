@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/qname"
 
@@ -14,35 +15,16 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 )
 
-// causes says why the name has no records, the most probable first: what is behind the reason that the server has.
+// causes says why the name has no records, the most probable first: what is behind the reason that the server has. It looks in the
+// order of the chain, and the first place where something is wrong counts. Of a ServiceImport this program knows only what the server
+// says.
 func (q *inquiry) causes() []cause {
-	for _, at := range q.places() {
-		if causes := at(); len(causes) > 0 {
-			return causes
-		}
-	}
-	text := "none of the causes that this program knows fits; the steps below are all that bears on the name"
-	if q.Denial != nil {
-		text = "the server says: " + q.sentence()
-	}
-	return one("unexplained", "look for NO below", "%s", text)
-}
-
-// places returns where to look for what is behind the server's reason, in the order of the chain: the first that finds something
-// wrong counts. Of a ServiceImport only the server knows.
-func (q *inquiry) places() []func() []cause {
 	type places = []func() []cause
 	reason := q.reason()
 	if q.Scope != qname.Everywhere && !q.s.stanza.Zonal() && q.all.Denial != nil && q.all.Denial.Reason <= index.ReasonExternal {
-		reason = q.all.Denial.Reason // that the option is off is not all that is wrong
+		reason = q.all.Denial.Reason // the option is off, and more is wrong
 	}
-	switch {
-	case q.Zone == "":
-		return places{q.outsideCauses}
-	case q.Multicluster && reason != index.ReasonNamespace && reason != index.ReasonSyntax:
-		return places{q.typeCauses}
-	}
-	return map[index.Reason]places{
+	at := map[index.Reason]places{
 		index.NoReason:          {q.externalCauses}, // a CNAME leads to what is wrong
 		index.ReasonSyntax:      {q.zoneCauses, q.formCauses},
 		index.ReasonNamespace:   {q.namespaceCauses},
@@ -59,6 +41,22 @@ func (q *inquiry) places() []func() []cause {
 		index.ReasonNonTerminal: {q.namespaceCauses, q.zoneCauses, q.protocolCauses, q.typeCauses},
 		index.ReasonType:        {q.typeCauses},
 	}[reason]
+	switch {
+	case q.Zone == "":
+		at = places{q.outsideCauses}
+	case q.Multicluster && reason != index.ReasonNamespace && reason != index.ReasonSyntax:
+		at = places{q.typeCauses}
+	}
+	for _, look := range at {
+		if causes := look(); len(causes) > 0 {
+			return causes
+		}
+	}
+	text := "none of the causes that this program knows fits; the steps below are all that bears on the name"
+	if q.Denial != nil {
+		text = "the server says: " + q.sentence()
+	}
+	return one("unexplained", "look for NO below", "%s", text)
 }
 
 // one returns a single cause. The text is a format.
@@ -74,16 +72,16 @@ func didYouMean(word string, words []string, other string) string {
 	return other
 }
 
-// notPermitted: what makes the name may not be listed.
+// notPermitted: this program may not list the objects that make the name.
 func (q *inquiry) notPermitted() []cause {
-	if why := q.c.unknown["namespaces/"+q.Namespace]; why != "" && !q.s.stanza.NamespaceLabels().Empty() {
+	if why := q.c.unknown[kube.Namespaces+"/"+q.Namespace]; why != "" && !q.s.stanza.NamespaceLabels().Empty() {
 		return one("not-permitted", kubectl("", "auth", "can-i", "get", "namespace", q.Namespace), "%s", why)
 	}
-	what := "services"
+	what := kube.Services
 	if q.Multicluster {
-		what = "serviceimports"
+		what = kube.Imports
 	}
-	for _, resource := range []string{what, "endpointslices"} {
+	for _, resource := range []string{what, kube.Slices} {
 		if why := q.c.whyUnknown(resource, q.Namespace); why != "" {
 			return one("not-permitted", kubectl(q.Namespace, "auth", "can-i", "list", resource), "%s", why)
 		}
@@ -91,7 +89,7 @@ func (q *inquiry) notPermitted() []cause {
 	return nil
 }
 
-// outsideCauses: the name is in none of the zones, that of something elsewhere or with a mistake.
+// outsideCauses: the name is outside the zones. It belongs to something elsewhere, or it has a mistake.
 func (q *inquiry) outsideCauses() []cause {
 	if before, _, isCluster := strings.Cut(q.fqdn, ".svc."); isCluster {
 		zone := trimmed(q.s.stanza.Primary())
@@ -99,7 +97,7 @@ func (q *inquiry) outsideCauses() []cause {
 			"%s looks like the name of a Service, but the zone of this cluster is %s", trimmed(q.fqdn), zone)
 	}
 	return one("outside-zones", "ask another resolver, or say with -zone or -corefile which zones there are",
-		"%s is in none of the server's zones, %s: it is not the cluster's to answer", trimmed(q.fqdn), q.s.zones())
+		"%s is in none of the server's zones, %s: it is not the cluster's to answer", trimmed(q.fqdn), list(each(q.s.stanza.Zones(), trimmed)))
 }
 
 // formCauses: no name has this form.
@@ -143,7 +141,7 @@ func (q *inquiry) namespaceCauses() []cause {
 }
 
 // elsewhere says in which other namespaces there is a Service of the name, to follow what is wrong with it, and how to ask for it
-// there. When there is none, it returns "" and what else to do.
+// there. Without such a namespace it returns "" and other, which is what else to do.
 func (q *inquiry) elsewhere(other string) (where, fix string) {
 	namespaces := q.c.namespacesOf(q.Service)
 	if !q.isService() || len(namespaces) == 0 {
@@ -171,7 +169,7 @@ func (q *inquiry) filtered() []cause {
 
 // missingLabels returns arguments of kubectl label that make ns match a selector, as far as a label can.
 func missingLabels(selector labels.Selector, ns *corev1.Namespace) []string {
-	requirements, _ := selector.Requirements() // a stanza has no selector that selects nothing
+	requirements, _ := selector.Requirements() // only a selector that selects nothing has no requirements, and no stanza has one
 	var missing []string
 	for _, r := range requirements {
 		values := r.Values().List()
@@ -188,7 +186,7 @@ func missingLabels(selector labels.Selector, ns *corev1.Namespace) []string {
 	return missing
 }
 
-// podNameCauses: a name below pod.
+// podNameCauses: a name below pod stands for an address that does not count.
 func (q *inquiry) podNameCauses() []cause {
 	if q.s.stanza.PodMode() == "disabled" {
 		return one("pods-disabled", "in the Corefile: pods insecure (any address) or pods verified (those of Pods)",
@@ -226,7 +224,7 @@ func (q *inquiry) serviceCauses() []cause {
 	return one("no-service", fix, "Namespace %s has no Service %s", q.Namespace, q.Service)
 }
 
-// clusterIPCauses: the Service has no ClusterIP yet, or none that is an address.
+// clusterIPCauses: the Service has no ClusterIP yet, or its ClusterIP is not an address.
 func (q *inquiry) clusterIPCauses() []cause {
 	return one("no-cluster-ip", kubectl(q.Namespace, "get", "service", q.Service, "-o", "yaml")+"   # the API server sets clusterIP", "%s", q.sentence())
 }
@@ -248,7 +246,7 @@ func (q *inquiry) typeCauses() []cause {
 	return one("no-type", "ask for "+strings.Join(types, " or "), "%s has no %s records, but %s", trimmed(q.fqdn), q.answers[0].Type, strings.Join(types, " and "))
 }
 
-// reverseCauses: nothing that is served has the address.
+// reverseCauses: no Service and no ready endpoint that is served has the address.
 func (q *inquiry) reverseCauses() []cause {
 	if !q.Prefix.IsSingleIP() {
 		return nil

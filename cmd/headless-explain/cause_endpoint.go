@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/qname"
 
@@ -30,7 +31,7 @@ func (q *inquiry) sliceCauses() []cause {
 	switch {
 	case len(q.svc.Spec.Selector) == 0:
 		return q.handmadeCauses()
-	case q.c.whyUnknown("pods", q.Namespace) != "":
+	case q.c.whyUnknown(kube.Pods, q.Namespace) != "":
 		return one("no-endpoints", kubectl(q.Namespace, "get", "pods", "-l", pairs(q.svc.Spec.Selector)),
 			"%s has no endpoints: no pod with an address matches its selector, %s", q.service(), pairs(q.svc.Spec.Selector))
 	case len(q.pods) == 0:
@@ -47,11 +48,7 @@ func (q *inquiry) sliceCauses() []cause {
 // hiddenSliceCauses: an option keeps the server from seeing the EndpointSlices.
 func (q *inquiry) hiddenSliceCauses() []cause {
 	if q.s.stanza.NoEndpoints() {
-		fix := "in the Corefile: take out noendpoints"
-		if q.Scope != qname.Everywhere {
-			fix = "in the Corefile, on all replicas: take out noendpoints, and add zonal" // which is refused beside it
-		}
-		return one("endpoints-off", fix,
+		return one("endpoints-off", "in the Corefile: take out noendpoints",
 			"the server does without endpoints, for its stanza says `noendpoints`; headless Services do not exist then")
 	}
 	if !slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return !e.seen }) {
@@ -75,7 +72,7 @@ func (q *inquiry) hiddenSliceCauses() []cause {
 	return nil
 }
 
-// handmadeCauses: a Service without a selector has no EndpointSlice, which somebody has to write.
+// handmadeCauses: the Service has no selector, so people have to write its EndpointSlices, and no EndpointSlice has an endpoint.
 func (q *inquiry) handmadeCauses() []cause {
 	loose := slices.DeleteFunc(in[*discoveryv1.EndpointSlice](q.c, q.Namespace), func(es *discoveryv1.EndpointSlice) bool {
 		of := es.Labels[discoveryv1.LabelServiceName]
@@ -86,7 +83,7 @@ func (q *inquiry) handmadeCauses() []cause {
 	})
 	if len(loose) == 0 {
 		return one("no-endpoints", "write an EndpointSlice with the label "+discoveryv1.LabelServiceName+": "+q.Service,
-			"%s has no selector, so the control plane lists no endpoints for it, and nobody else does", q.service())
+			"%s has no selector, so the control plane lists no endpoints for it, and no other EndpointSlice does", q.service())
 	}
 	es := loose[0]
 	state := "has no label " + discoveryv1.LabelServiceName + ", so it belongs to no Service"
@@ -102,44 +99,38 @@ func (q *inquiry) handmadeCauses() []cause {
 // selectorCauses: no pod has the labels that the Service selects.
 func (q *inquiry) selectorCauses() []cause {
 	selector := q.svc.Spec.Selector
-	matching := func(p *corev1.Pod) (n int) {
-		for key, value := range selector {
-			if p.Labels[key] == value {
-				n++
+	values := slices.Collect(maps.Values(selector))
+	likeness := func(p *corev1.Pod) int {
+		equal, similar := 0, 0
+		for key, value := range p.Labels {
+			switch want, ok := selector[key]; {
+			case ok && want == value:
+				equal++
+			case len(closest(value, values)) > 0:
+				similar = 1
 			}
 		}
-		values := slices.Collect(maps.Values(selector))
-		for _, v := range p.Labels {
-			if n == 0 && len(closest(v, values)) > 0 {
-				return 1
-			}
-		}
-		return n
+		return 2*equal + similar
 	}
-	pods := slices.DeleteFunc(in[*corev1.Pod](q.c, q.Namespace), func(p *corev1.Pod) bool { return matching(p) == 0 })
-	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int { return matching(b) - matching(a) })
+	pods := in[*corev1.Pod](q.c, q.Namespace)
+	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int { return likeness(b) - likeness(a) })
 	nothing := fmt.Sprintf("%s selects pods with %s, and no pod has that", q.service(), pairs(selector))
-	look := "its workload may be scaled to 0, or its pods may have other labels:\n" +
+	fix := "its workload may be scaled to 0, or its pods may have other labels:\n" +
 		kubectl(q.Namespace, "get", "deployments,statefulsets,pods", "--show-labels")
-	if len(pods) == 0 {
-		return one("selector-matches-nothing", look, "%s", nothing)
+	if len(pods) == 0 || likeness(pods[0]) == 0 {
+		return one("selector-matches-nothing", fix, "%s", nothing)
 	}
 	var have, patch []string
-	typo := true // what differs is spelled much alike; else the pods may well be another workload's
+	typo := true // the values that differ are spelled much alike; otherwise the pods may well be another workload's
 	for _, key := range slices.Sorted(maps.Keys(selector)) {
-		value, ok := pods[0].Labels[key]
-		switch {
-		case ok && value == selector[key]:
-		case ok:
-			have = append(have, key+"="+value)
-			patch = append(patch, fmt.Sprintf("%q:%q", key, value))
+		switch value, ok := pods[0].Labels[key]; {
+		case !ok:
+			have, typo = append(have, "no label "+key), false
+		case value != selector[key]:
+			have, patch = append(have, key+"="+value), append(patch, fmt.Sprintf("%q:%q", key, value))
 			typo = typo && len(closest(value, []string{selector[key]})) > 0
-		default:
-			have = append(have, "no label "+key)
-			typo = false
 		}
 	}
-	fix := look
 	if typo {
 		fix = kubectl(q.Namespace, "patch", "service", q.Service, "--type=merge", "-p", `{"spec":{"selector":{`+strings.Join(patch, ",")+`}}}`)
 	}
@@ -150,43 +141,34 @@ func (q *inquiry) selectorCauses() []cause {
 // hostnamesAnnotation is the annotation of a Service that says which of its endpoints answer to their own names.
 const hostnamesAnnotation = "coredns-headless.github.io/hostnames"
 
-// readinessCauses: there are endpoints that the name is of, but none that counts.
+// readinessCauses: the name has endpoints, and none of them is ready.
 func (q *inquiry) readinessCauses() []cause {
 	concerned := q.concerned()
 	if q.Scope != qname.Everywhere {
-		concerned = q.endpoints // without a ready one there is no name below the Service's
+		concerned = q.endpoints // a Service without a ready endpoint has no zonal names, whatever the zone
 	}
 	if len(concerned) == 0 {
 		return nil
 	}
-	notReady := q.notReadyCauses(concerned, q.service())
+	notReady := q.notReadyCauses(concerned)
 	hasPeers := slices.ContainsFunc(in[*appsv1.StatefulSet](q.c, q.Namespace), func(set *appsv1.StatefulSet) bool {
-		return set.Spec.ServiceName == q.Service && ptr.Deref(set.Spec.Replicas, 1) > 1 // they usually have to find each other
+		return set.Spec.ServiceName == q.Service && ptr.Deref(set.Spec.Replicas, 1) > 1 // several replicas usually have to find each other
 	})
 	switch {
 	case !q.is(model.Headless) || q.svc.Spec.PublishNotReadyAddresses || !hasPeers:
 		return notReady
 	case slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return e.word() != "not ready" }):
-		return notReady // peers have become ready without it
+		return notReady // some peers became ready, so they did not have to find each other first
 	case len(q.pods) > 0 && !slices.ContainsFunc(q.pods, func(p *corev1.Pod) bool { return isReady(p) || !isUp(p) }):
 		return append(q.publishCauses("the pods of Service %s/%s run, but none is ready"), notReady...)
 	}
 	return append(notReady, q.publishCauses("no pod of Service %s/%s is ready")...)
 }
 
-// notReadyCauses says why endpoints are not ready, none of them; of is what people call that whose endpoints they are.
-func (q *inquiry) notReadyCauses(concerned []endpoint, of string) []cause {
-	e := &concerned[0]
-	if i := slices.IndexFunc(concerned, func(e endpoint) bool { return e.word() != "terminating" }); i >= 0 {
-		e = &concerned[i]
-	}
-	what := fmt.Sprintf("none of the %s of %s is ready", count(len(concerned), "endpoint"), of)
-	if len(concerned) == 1 {
-		what = fmt.Sprintf("the only endpoint of %s is not ready", of)
-	}
-	if q.Hostname != "" {
-		what = fmt.Sprintf("endpoint %s of %s exists, but is not ready", q.Hostname, of)
-	}
+// notReadyCauses says why the endpoints that the name concerns are not ready: the first that is not terminating, or else the first.
+func (q *inquiry) notReadyCauses(concerned []endpoint) []cause {
+	e := concerned[max(0, slices.IndexFunc(concerned, func(e endpoint) bool { return e.word() != "terminating" }))]
+	what := q.sentence()
 	switch {
 	case e.State == model.Serving && q.Hostname != "":
 		return one("terminating", kubectl(q.Namespace, "annotate", "service", q.Service, hostnamesAnnotation+"=serving")+
@@ -208,7 +190,7 @@ func (q *inquiry) notReadyCauses(concerned []endpoint, of string) []cause {
 	return one("not-ready", fix, "%s", what)
 }
 
-// publishCauses says that the Service hides pods that are not ready; state is a format, of what is known of them.
+// publishCauses says that the Service hides pods that are not ready. state is a format that says how they are.
 func (q *inquiry) publishCauses(state string) []cause {
 	return one("publish-not-ready",
 		kubectl(q.Namespace, "patch", "service", q.Service, "--type=merge", "-p", `{"spec":{"publishNotReadyAddresses":true}}`)+
@@ -217,7 +199,7 @@ func (q *inquiry) publishCauses(state string) []cause {
 			"peers that have to find each other to become ready never do", q.Namespace, q.Service)
 }
 
-// zoneCauses: a zonal name of a Service that has none, or in whose topology zone no endpoint is ready.
+// zoneCauses: the Service has no zonal names, or no endpoint is ready in the topology zone of the name.
 func (q *inquiry) zoneCauses() []cause {
 	if q.svc == nil || q.Scope == qname.Everywhere {
 		return nil
@@ -235,10 +217,13 @@ func (q *inquiry) zoneCauses() []cause {
 	case !q.is(model.Headless):
 		return one("zonal-not-headless", "ask for "+q.shown(q.Service, q.Namespace),
 			"%s has a ClusterIP, and only headless Services have names below _zone", q.service())
-	case !q.s.stanza.Zonal() && q.s.stanza.NoEndpoints():
-		return q.hiddenSliceCauses()
 	case !q.s.stanza.Zonal():
-		return one("zonal-off", "in the Corefile, on all replicas: zonal", "names below _zone exist only with the option zonal, and the server's stanza does not have it")
+		off := one("zonal-off", "in the Corefile, on all replicas: zonal",
+			"names below _zone exist only with the option zonal, and the server's stanza does not have it")
+		if !q.hasEndpoints() {
+			return append(q.sliceCauses(), off...) // the option alone does not help
+		}
+		return off
 	case q.Topology == "":
 		return one("no-records", "ask for "+cmp.Or(list(pins), q.shown("ZONE.pin._zone", q.Service, q.Namespace)),
 			"the name of a topology zone stands before pin._zone or prefer._zone")
@@ -253,6 +238,6 @@ func (q *inquiry) zoneCauses() []cause {
 		return one("no-zone", fix,
 			"no endpoint of %s is in the topology zone %s; there are some in %s", q.service(), q.Topology, list(zones))
 	}
-	notReady := q.notReadyCauses(concerned, fmt.Sprintf("%s in zone %s", q.service(), q.Topology))[0]
+	notReady := q.notReadyCauses(concerned)[0]
 	return one("zone-not-ready", notReady.Fix+"\nor ask for "+prefer, "%s", notReady.Text)
 }

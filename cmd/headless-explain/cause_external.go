@@ -34,12 +34,15 @@ func (q *inquiry) externalCauses() []cause {
 			"%s has the ExternalName %s, which is taken as it is: an ExternalName is not searched, as a name in a pod is", q.service(), target)
 	case a.Outside != "":
 		return one("external-name-outside", "say which name server to ask for it: -resolver ADDRESS",
-			"%s leads to %s, outside the cluster; %s", q.service(), trimmed(a.Outside), cmp.Or(a.Failure, "nobody was asked for that name"))
+			"%s leads to %s, outside the cluster; %s", q.service(), trimmed(a.Outside), cmp.Or(a.Failure, "no name server was asked for that name"))
 	}
 	path := q.path()
 	last := path[len(path)-1]
 	if slices.Contains(path[:len(path)-1], last) {
-		return one("external-name-loop", fix, "%s leads in a circle: %s", q.service(), arrows(path))
+		if n := len(path); n > 2*few {
+			path = slices.Concat(path[:few], []string{"…"}, path[n-few:])
+		}
+		return one("external-name-loop", fix, "%s leads in a circle: %s", q.service(), strings.Join(each(path, trimmed), " → "))
 	}
 	end := newInquiry(q.s, q.c, last, q.types)
 	leads := end.outcome() == found || end.outcome() == outside
@@ -53,11 +56,11 @@ func (q *inquiry) externalCauses() []cause {
 			"%s leads through %d CNAMEs to %s; a server follows no more than %d for one query, and the resolver of a pod does not go on from there",
 			q.service(), len(path)-1, trimmed(last), followed)
 	case end.outcome() == nodata && end.Service != "", end.exists():
-		return end.causes() // the target is there, and the fault its own
+		return end.causes() // the target exists, and what is wrong is wrong with the target
 	}
 	rcode := a.Rcode
 	if end.Zone != "" {
-		rcode = end.answers[0].Rcode // a server may not have come as far
+		rcode = end.answers[0].Rcode // the server may have given up before the end of the path
 	}
 	what := fmt.Sprintf("does not exist (%s)", rcode)
 	if rcode == "NOERROR" {
@@ -70,7 +73,8 @@ func (q *inquiry) externalCauses() []cause {
 	return causes
 }
 
-// longFor returns the whole name of the Service, or below it, that a pod of the Namespace would find by a short one; "" if there is none.
+// longFor returns the whole name that a pod of the Namespace would find by a short one, if it is that of another Service or below it.
+// It returns "" if no such name exists.
 func (q *inquiry) longFor(short string) string {
 	for _, suffix := range []string{q.below(q.Namespace), q.below(), q.Zone} {
 		long := newInquiry(q.s, q.c, trimmed(short)+"."+suffix, q.types)
@@ -86,8 +90,8 @@ func (q *inquiry) pointTo(target string) string {
 	return kubectl(q.Namespace, "patch", "service", q.Service, "--type=merge", "-p", fmt.Sprintf(`{"spec":{"externalName":%q}}`, target))
 }
 
-// path returns the FQDNs that the CNAMEs lead through, the name's own first: also those that a server does not follow for one
-// query. The last one has no CNAME that is known here, or stands in the path before.
+// path returns the FQDNs that the CNAMEs lead through, beginning with the name itself. It goes on where a server stops following
+// CNAMEs for one query. The last FQDN either has no CNAME that is known here, or stands in the path twice.
 func (q *inquiry) path() []string {
 	path := []string{q.fqdn}
 	for a := q.answers[0]; len(a.cnames) > 0; a = q.s.ask(path[len(path)-1], q.types[0]) {
@@ -99,12 +103,4 @@ func (q *inquiry) path() []string {
 		}
 	}
 	return path
-}
-
-// arrows writes a path, without its middle if it is long.
-func arrows(path []string) string {
-	if n := len(path); n > 2*few {
-		path = slices.Concat(path[:few], []string{"…"}, path[n-few:])
-	}
-	return strings.Join(each(path, trimmed), " → ")
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/kube"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
@@ -22,7 +24,7 @@ func (q *inquiry) hostnameCauses() []cause {
 	var names []string
 	for i := range q.endpoints {
 		if q.endpoints[i].pod == q.Hostname {
-			return q.missing("missing-subdomain", q.Hostname, q.Hostname, "is in its EndpointSlice without a hostname")
+			return q.missing("missing-subdomain", q.Hostname, "is in its EndpointSlice without a hostname")
 		}
 		names = append(names, q.endpoints[i].Names[0])
 	}
@@ -52,6 +54,7 @@ func (q *inquiry) setOf(pod string) (*appsv1.StatefulSet, int) {
 // podCauses says why a Pod has no name of its own in the Service.
 func (q *inquiry) podCauses(pod *corev1.Pod) []cause {
 	set := q.c.ownerOf(pod)
+	lacking, predicate := lacks(pod, q.Service)
 	switch {
 	case len(q.svc.Spec.Selector) > 0 && !selects(q.svc, pod):
 		fix := "give the pod's template these labels, or change the Service's selector"
@@ -66,12 +69,8 @@ func (q *inquiry) podCauses(pod *corev1.Pod) []cause {
 		return one("stale-subdomain", kubectl(q.Namespace, "delete", "pod", pod.Name),
 			"Pod %s/%s was made before its StatefulSet had the serviceName %s: its subdomain is %q; it gets the right one when it is made anew",
 			q.Namespace, pod.Name, q.Service, pod.Spec.Subdomain)
-	case pod.Spec.Subdomain == "":
-		return q.missing("missing-subdomain", pod.Name, q.Hostname, lacks(pod, q.Service))
-	case pod.Spec.Subdomain != q.Service:
-		return q.missing("wrong-subdomain", pod.Name, q.Hostname, lacks(pod, q.Service))
-	case pod.Spec.Hostname == "":
-		return q.missing("missing-hostname", pod.Name, q.Hostname, lacks(pod, q.Service))
+	case lacking != "":
+		return q.missing(lacking, pod.Name, predicate)
 	case pod.Spec.Hostname != q.Hostname:
 		return one("other-hostname", "ask for "+q.shown(pod.Spec.Hostname, q.Service, q.Namespace),
 			"Pod %s/%s has the hostname %s", q.Namespace, pod.Name, pod.Spec.Hostname)
@@ -83,8 +82,8 @@ func (q *inquiry) podCauses(pod *corev1.Pod) []cause {
 }
 
 // missing returns the cause that a pod lacks what makes a name.
-func (q *inquiry) missing(id, pod, hostname, why string) []cause {
-	fix := fmt.Sprintf("in the pod's template, then make the pod anew:\nspec:\n  hostname: %s\n  subdomain: %s", hostname, q.Service)
+func (q *inquiry) missing(id, pod, why string) []cause {
+	fix := fmt.Sprintf("in the pod's template, then make the pod anew:\nspec:\n  hostname: %s\n  subdomain: %s", q.Hostname, q.Service)
 	if i := slices.IndexFunc(q.endpoints, func(e endpoint) bool { return e.pod == pod }); i >= 0 {
 		fix += "\nuntil then its name is " + q.shown(q.endpoints[i].Names[0], q.Service, q.Namespace)
 	}
@@ -131,7 +130,7 @@ func (q *inquiry) setCauses(set *appsv1.StatefulSet, ordinal int) []cause {
 	case set.Spec.ServiceName != q.Service:
 		return q.wrongSetCauses(set)
 	}
-	if q.c.whyUnknown("pods", q.Namespace) != "" {
+	if q.c.whyUnknown(kube.Pods, q.Namespace) != "" {
 		return one("pod-missing", kubectl(q.Namespace, "get", "pods"), "no endpoint of %s is the pod %s of its StatefulSet", q.service(), q.Hostname)
 	}
 	reason := "look at its events"

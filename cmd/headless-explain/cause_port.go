@@ -2,13 +2,15 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
 )
 
-// portNames returns the names, below that of the Service or its endpoint, of those of its ports that have one and are wanted.
+// portNames returns the names of ports of the Service, below its own name or that of the endpoint: of ports that have a name and
+// that are wanted.
 func (q *inquiry) portNames(want func(model.Port) bool) []string {
 	var names []string
 	for _, p := range q.all.Model.Ports {
@@ -29,39 +31,38 @@ func (q *inquiry) hasPort() bool {
 	return len(q.portNames(func(p model.Port) bool { return p.Name() == q.Port && p.Proto() == q.Proto })) > 0
 }
 
-// protocolCauses: of _PORT._PROTOCOL only one label is there, which stands for a protocol.
+// protocolCauses: the name has one label of _PORT._PROTOCOL only, which is taken for the protocol.
 func (q *inquiry) protocolCauses() []cause {
 	if q.svc == nil || q.Proto == "" || q.Port != "" {
 		return nil
 	}
 	all := q.portNames(func(model.Port) bool { return true })
-	names, giveNames := "the names of its ports are "+list(all), "give the ports of the Service names, then ask for _PORT._PROTOCOL."+q.own()
+	id, fix := "no-port", "the names of its ports are "+list(all)
+	switch {
+	case len(q.svc.Spec.Ports) == 0:
+		fix = addPort
+	case len(all) == 0:
+		id, fix = "port-unnamed", "give the ports of the Service names, then ask for _PORT._PROTOCOL."+q.own()
+	}
 	switch alike := q.portNames(func(p model.Port) bool { return p.Proto() == q.Proto }); {
 	case !isProtocol(q.Proto):
-		called := q.portNames(func(p model.Port) bool { return p.Name() == q.Proto })
-		fix := "ask for " + strings.Join(called, " or ")
-		switch {
-		case len(all) == 0:
-			fix = giveNames
-		case len(called) == 0:
-			fix = names
+		if called := q.portNames(func(p model.Port) bool { return p.Name() == q.Proto }); len(called) > 0 {
+			fix = "ask for " + strings.Join(called, " or ")
 		}
 		return one("missing-protocol", fix, "a port is asked for as _PORT._PROTOCOL, and here stands _%s alone", q.Proto)
 	case q.outcome() == nodata:
 		return one("no-records", "ask for "+list(alike), "the ports of a protocol have records, below _%s, and the protocol itself has none", q.Proto)
 	case q.reason() != index.ReasonPort:
 		return nil
-	case len(q.svc.Spec.Ports) == 0:
-		return one("no-port", "add the port to the Service", "%s has no ports", q.service())
-	case len(all) == 0:
-		return one("port-unnamed", giveNames, "no port of %s has a name, and the names of ports, _NAME._PROTOCOL, are made of that", q.service())
-	case len(alike) == 0:
-		return one("no-port", names, "%s has no %s port with a name", q.service(), strings.ToUpper(q.Proto))
+	case len(alike) > 0:
+		id, fix = "slice-port", "add a port of the protocol, with its name, to the EndpointSlice"
 	}
-	return one("slice-port", "add a port of the protocol, with its name, to the EndpointSlice", "%s", q.sentence())
+	return one(id, fix, "%s", q.sentence())
 }
 
-// portCauses: the Service has no port of the name and protocol, or its endpoints have not.
+const addPort = "add the port to the Service"
+
+// portCauses: the Service has no port of the name and protocol, or its endpoints do not have it.
 func (q *inquiry) portCauses() []cause {
 	if q.hasPort() {
 		return q.targetPortCauses()
@@ -81,23 +82,19 @@ func (q *inquiry) portCauses() []cause {
 			return one("wrong-protocol", "ask for "+q.portName(q.Port, proto),
 				"port %s of %s is %s, not %s", p.Name, q.service(), strings.ToUpper(proto), strings.ToUpper(q.Proto))
 		case fmt.Sprint(p.Port) == q.Port:
-			return one("port-number", "ask for "+q.portName(p.Name, q.Proto),
+			return one("port-number", "ask for "+q.portName(name, proto),
 				"a name with _PORT has the name of a port, not its number: port %d is called %s", p.Port, p.Name)
 		}
-		names = append(names, p.Name)
+		names = append(names, name)
 	}
-	if len(names) == 0 {
-		return one("no-port", "add the port to the Service", "%s has no ports", q.service())
+	near, fix := closest(q.Port, names), addPort
+	if meant := q.portNames(func(p model.Port) bool { return len(near) == 0 || slices.Contains(near, p.Name()) }); len(meant) > 0 {
+		fix = "ask for " + list(meant) + ", or " + fix
 	}
-	fix := "ask for one of these"
-	if near := closest(q.Port, names); len(near) > 0 || len(names) == 1 {
-		fix = "ask for " + q.portName(append(near, names...)[0], q.Proto)
-	}
-	return one("no-port", fix+", or add the port to the Service",
-		"%s has no port called %s; it has %s", q.service(), q.Port, list(names))
+	return one("no-port", fix, "%s", q.sentence())
 }
 
-// targetPortCauses: the Service has the port, but no EndpointSlice of the endpoints has. The control plane leaves out a port whose
+// targetPortCauses: the Service has the port, but its EndpointSlices do not have it. The control plane leaves out a port whose
 // targetPort is a name that no container of the pod gives to a port.
 func (q *inquiry) targetPortCauses() []cause {
 	if q.Hostname != "" && q.s.finds(fmt.Sprintf("_%s._%s.%s", q.Port, q.Proto, q.below(q.Service, q.Namespace))) {

@@ -56,17 +56,14 @@ func (s *set) explain(t *testing.T, word string, types ...uint16) *report {
 	c := newCluster(s.objects) // what a row does to them shows
 	c.unknown = s.unknown
 	srv := newServer(stanzas[0], c, "")
-	q := &question{word: word, types: types, from: "default", ndots: 5}
-	if len(types) == 0 {
-		if err := q.setTypes(nil); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r, err := explain(srv, c, q)
-	if err != nil {
+	q := &question{from: "default", ndots: 5}
+	if err := q.parse([]string{word}); err != nil {
 		t.Fatal(err)
 	}
-	return r
+	if len(types) > 0 {
+		q.types = types
+	}
+	return explain(srv, c, q)
 }
 
 // withoutEndpoints takes the pods out of the EndpointSlice.
@@ -234,7 +231,7 @@ func TestCausesAreNamed(t *testing.T) {
 			unready(s)
 			*s.sts.Spec.Replicas, s.svc.Annotations = 1, map[string]string{hostnamesAnnotation: "all"}
 			s.objects = append(s.objects, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "ext"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: whole}})
-		}, "ext.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		}, "ext.shop", 0, "not-ready", "Service web in namespace shop has 2 endpoints, none of them ready"},
 		{"an ExternalName to a Service without a ready pod", func(s *set) {
 			unready(s)
 			s.objects = append(s.objects, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "ext"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: whole}})
@@ -281,7 +278,7 @@ func TestCausesAreNamed(t *testing.T) {
 		}, whole, 0, "pods-not-running", "web-0 is on no node yet: 0/3 nodes are available"},
 		{"pods that no slice lists", withoutEndpoints, whole, 0, "slices-behind", "no EndpointSlice lists it"},
 
-		{"a port that is not there", nil, "_grpc._tcp.web.shop", dns.TypeSRV, "no-port", "has no port called grpc; it has http; ask for _http._tcp.web.shop.svc.cluster.local, or add the port"},
+		{"a port that is not there", nil, "_grpc._tcp.web.shop", dns.TypeSRV, "no-port", "has no port _grpc._tcp; it has others: _http._tcp; ask for _http._tcp.web.shop.svc.cluster.local, or add the port"},
 		{"a port without its protocol", nil, "_http.web.shop", 0, "missing-protocol", "a port is asked for as _PORT._PROTOCOL, and here stands _http alone; ask for _http._tcp.web.shop.svc.cluster.local"},
 		{"a port without its protocol, of a Service without endpoints", withoutEndpoints, "_http.web.shop", 0, "missing-protocol", "_http alone"},
 		{"a port of two protocols without either", func(s *set) {
@@ -290,16 +287,18 @@ func TestCausesAreNamed(t *testing.T) {
 		{"a port that is not there, without a protocol", nil, "_grpc.web.shop", 0, "missing-protocol", "the names of its ports are _http._tcp.web.shop.svc.cluster.local"},
 		{"a port without a name, by that of its program, without a protocol", func(s *set) { s.svc.Spec.Ports[0].Name = "" }, "_http.web.shop", 0, "missing-protocol", "give the ports of the Service names, then ask for _PORT._PROTOCOL.web.shop.svc.cluster.local"},
 		{"a protocol without a port", nil, "_tcp.web.shop", 0, "no-records", "ask for _http._tcp.web.shop.svc.cluster.local"},
-		{"another protocol without a port", nil, "_udp.web.shop", 0, "no-port", "Service shop/web has no UDP port with a name; the names of its ports are _http._tcp.web.shop.svc.cluster.local"},
+		{"another protocol without a port", nil, "_udp.web.shop", 0, "no-port", "Service web in namespace shop has no port _udp; it has others: _http._tcp; the names of its ports are _http._tcp.web.shop.svc.cluster.local"},
 		{"a protocol without a port, of a Service without ready endpoints", func(s *set) {
 			unready(s)
 			*s.sts.Spec.Replicas = 1
-		}, "_tcp.web.shop", dns.TypeSRV, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
-		{"a protocol whose ports have no names", func(s *set) { s.svc.Spec.Ports[0].Name, s.es.Ports[0].Name = "", new("") }, "_tcp.web.shop", dns.TypeSRV, "port-unnamed", "no port of Service shop/web has a name, and the names of ports, _NAME._PROTOCOL, are made of that; give the ports of the Service names, then ask for _PORT._PROTOCOL.web.shop.svc.cluster.local"},
+		}, "_tcp.web.shop", dns.TypeSRV, "not-ready", "Service web in namespace shop has 2 endpoints, none of them ready"},
+		{"a protocol whose ports have no names", func(s *set) { s.svc.Spec.Ports[0].Name, s.es.Ports[0].Name = "", new("") }, "_tcp.web.shop", dns.TypeSRV, "port-unnamed", "has no port _tcp; its ports have no names; give the ports of the Service names, then ask for _PORT._PROTOCOL.web.shop.svc.cluster.local"},
 		{"a protocol of a Service without ports", func(s *set) { s.svc.Spec.Ports, s.es.Ports = nil, nil }, "_tcp.web.shop", dns.TypeSRV, "no-port", "has no ports"},
 		{"a Service without ports", func(s *set) { s.svc.Spec.Ports, s.es.Ports = nil, nil }, "_http._tcp.web.shop", dns.TypeSRV, "no-port", "has no ports"},
 		{"a port of another protocol", nil, "_http._udp.web.shop", dns.TypeSRV, "wrong-protocol", "ask for _http._tcp.web.shop.svc.cluster.local"},
 		{"a port's number", nil, "_80._tcp.web.shop", dns.TypeSRV, "port-number", "ask for _http._tcp.web.shop.svc.cluster.local"},
+		{"a port's number, with another protocol", nil, "_80._udp.web.shop", dns.TypeSRV, "port-number", "ask for _http._tcp.web.shop.svc.cluster.local"},
+		{"a port with a mistake, with another protocol", nil, "_htp._udp.web.shop", dns.TypeSRV, "no-port", "ask for _http._tcp.web.shop.svc.cluster.local, or add the port"},
 		{"a port that leads to none of the pods'", func(s *set) {
 			s.es.Ports = nil
 			s.svc.Spec.Ports[0].TargetPort = intstr.FromString("www")
@@ -386,11 +385,11 @@ func TestCausesAreNamed(t *testing.T) {
 			unready(s)
 			s.svc.Spec.ClusterIP, s.svc.Spec.ClusterIPs = "10.96.0.1", []string{"10.96.0.1"}
 			s.corefile = "ignore empty_service"
-		}, whole, 0, "not-ready", "none of the 2 endpoints"},
+		}, whole, 0, "not-ready", "has 2 endpoints, none of them ready (option ignore): Pod web-0 is not ready"},
 
 		{"a zonal name without the option", zoned(""), "a.pin._zone.web.shop", 0, "zonal-off", "names below _zone exist only with the option zonal"},
 		{"a whole zonal name without the option", zoned(""), "a.prefer._zone." + whole, 0, "zonal-off", "in the Corefile, on all replicas: zonal"},
-		{"a zonal name on a server without endpoints", zoned("noendpoints"), "a.pin._zone.web.shop", 0, "endpoints-off", "in the Corefile, on all replicas: take out noendpoints, and add zonal"},
+		{"a zonal name on a server without endpoints", zoned("noendpoints"), "a.pin._zone.web.shop", 0, "endpoints-off", "in the Corefile: take out noendpoints"},
 		{"a zonal name of a ClusterIP Service, without the option", func(s *set) {
 			s.svc.Spec.ClusterIP, s.svc.Spec.ClusterIPs = "10.96.0.1", []string{"10.96.0.1"}
 		}, "a.pin._zone.web.shop", 0, "zonal-not-headless", "ask for web.shop.svc.cluster.local"},
@@ -409,30 +408,30 @@ func TestCausesAreNamed(t *testing.T) {
 		{"a zone whose endpoints are not ready", func(s *set) {
 			zoned("zonal")(s)
 			s.es.Endpoints[0].Conditions = discoveryv1.EndpointConditions{Ready: new(bool), Serving: new(bool)}
-		}, "a.pin._zone.web.shop", 0, "zone-not-ready", "the only endpoint of Service shop/web in zone a is not ready: Pod web-0 is not ready; kubectl -n shop describe pod web-0   # its events say more\nor ask for a.prefer._zone.web.shop.svc.cluster.local"},
+		}, "a.pin._zone.web.shop", 0, "zone-not-ready", "Service web in namespace shop has no ready endpoint in zone a: Pod web-0 is not ready; kubectl -n shop describe pod web-0   # its events say more\nor ask for a.prefer._zone.web.shop.svc.cluster.local"},
 		{"a zone of a Service without ready endpoints", func(s *set) {
 			zoned("zonal")(s)
 			unready(s)
 			*s.sts.Spec.Replicas = 1
-		}, "a.pin._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		}, "a.pin._zone.web.shop", 0, "not-ready", "Service web in namespace shop has 2 endpoints, none of them ready"},
 		{"a zone that no endpoint is in, of a Service without ready endpoints", func(s *set) {
 			zoned("zonal")(s)
 			unready(s)
 			*s.sts.Spec.Replicas = 1
-		}, "west.pin._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		}, "west.pin._zone.web.shop", 0, "not-ready", "Service web in namespace shop has 2 endpoints, none of them ready"},
 		{"a zone of endpoints in none, which are not ready", func(s *set) {
 			unready(s)
 			*s.sts.Spec.Replicas, s.corefile = 1, "zonal"
-		}, "a.pin._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		}, "a.pin._zone.web.shop", 0, "not-ready", "Service web in namespace shop has 2 endpoints, none of them ready"},
 		{"a zonal name without a zone, of a Service without ready endpoints", func(s *set) {
 			zoned("zonal")(s)
 			unready(s)
 			*s.sts.Spec.Replicas = 1
-		}, "pin._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		}, "pin._zone.web.shop", 0, "not-ready", "Service web in namespace shop has 2 endpoints, none of them ready"},
 		{"a preferred zone of a Service without ready endpoints", func(s *set) {
 			unready(s)
 			*s.sts.Spec.Replicas, s.corefile = 1, "zonal"
-		}, "a.prefer._zone.web.shop", 0, "not-ready", "none of the 2 endpoints of Service shop/web is ready"},
+		}, "a.prefer._zone.web.shop", 0, "not-ready", "Service web in namespace shop has 2 endpoints, none of them ready"},
 		{"a zonal name of a Service of another namespace", zoned("zonal"), "a.pin._zone.web.default", 0, "wrong-namespace", "ask for a.pin._zone.web.shop.svc.cluster.local"},
 		{"a zonal name below an ExternalName", func(s *set) {
 			external("example.org")(s)
@@ -529,6 +528,17 @@ func TestFurtherCausesFollowTheMostProbable(t *testing.T) {
 			unready(s)
 			*s.sts.Spec.Replicas = 1
 		}, "web-0.web.shop", []string{"not-ready"}},
+		{"a zonal name without the option, of a Service whose selector matches nothing", func(s *set) {
+			withoutEndpoints(s)
+			s.svc.Spec.Selector = map[string]string{"app": "wbe"}
+		}, "a.pin._zone.web.shop", []string{"selector-matches-nothing", "zonal-off"}},
+		{"a zonal name without the option, of a Service whose slice is labelled with another name", func(s *set) {
+			s.svc.Spec.Selector = nil
+			s.es.Labels[discoveryv1.LabelServiceName] = "webb"
+		}, "a.pin._zone.web.shop", []string{"slice-without-label", "zonal-off"}},
+		{"a zonal name without the option, on a server without endpoints", zoned("noendpoints"), "a.pin._zone.web.shop", []string{"endpoints-off", "zonal-off"}},
+		{"a zonal name without the option, of a Service whose slice is hidden", all(unmarked, zoned("endpoints headless")), "a.pin._zone.web.shop", []string{"slice-filtered", "zonal-off"}},
+		{"a zonal name without the option, of a Service with an endpoint that is not ready", all(unready, zoned("")), "a.pin._zone.web.shop", []string{"zonal-off"}},
 		{"an ExternalName to a name with a mistake", external("wbe.shop.svc.cluster.local"), "web.shop", []string{"external-name-dead", "no-service"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -564,7 +574,7 @@ func TestReadmeNamesEveryCause(t *testing.T) {
 		if strings.HasSuffix(file, "_test.go") {
 			continue
 		}
-		for _, match := range regexp.MustCompile(`(?:\bone|q\.missing)\("([a-z-]+)"`).FindAllSubmatch(source, -1) {
+		for _, match := range regexp.MustCompile(`(?:\bone\(|q\.missing\(|return |id, fix :?= )"([a-z]+(?:-[a-z]+)*)",\s`).FindAllSubmatch(source, -1) {
 			ids[string(match[1])] = true
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/qname"
 
@@ -39,7 +40,7 @@ func linkIf(isGood bool, step, text string, args ...any) link {
 	return l
 }
 
-// chain returns the steps from the name to its records, as far as they go. Where it breaks is what the server's reason says.
+// chain returns the steps from the name to its records, as far as they go. The server's reason says which step breaks.
 func (q *inquiry) chain() []link {
 	name := linkIf(q.reason() != index.ReasonSyntax, "name", "%s", q.what())
 	if q.Zone == "" {
@@ -102,11 +103,11 @@ func (q *inquiry) serviceLink() link {
 
 func protocolOf(p corev1.Protocol) corev1.Protocol { return cmp.Or(p, corev1.ProtocolTCP) }
 
-// needsEndpoints reports whether the name lacks records for want of endpoints.
+// needsEndpoints reports whether the name has no records because endpoints are missing or not ready.
 func (q *inquiry) needsEndpoints() bool {
 	reason := q.reason()
 	return slices.Contains([]index.Reason{index.ReasonNoneReady, index.ReasonHostname, index.ReasonNotReady}, reason) ||
-		reason == index.ReasonTopology && q.is(model.Headless)
+		(reason == index.ReasonTopology || q.Scope != qname.Everywhere && !q.hasEndpoints()) && q.is(model.Headless)
 }
 
 func (q *inquiry) slicesLink() link {
@@ -141,7 +142,7 @@ func (q *inquiry) endpointsLink() link {
 }
 
 // endpointDetails describes the first few endpoints: those that the name is of, if they are not all of them, then those that are not
-// ready, then the others. What an EndpointSlice lists that is no address comes last.
+// ready, then the others. Texts in slices that are not addresses come last.
 func (q *inquiry) endpointDetails(some bool) []string {
 	rank := func(e endpoint) int {
 		switch {
@@ -156,16 +157,26 @@ func (q *inquiry) endpointDetails(some bool) []string {
 	slices.SortStableFunc(endpoints, func(a, b endpoint) int { return rank(a) - rank(b) })
 	details := each(endpoints, q.endpointDetail)
 	for _, es := range q.c.slicesOf(q.svc) {
-		for i := range es.Endpoints {
-			for _, text := range es.Endpoints[i].Addresses {
-				addr, err := netip.ParseAddr(text)
-				if (err != nil || addr.Zone() != "") && es.AddressType != discoveryv1.AddressTypeFQDN && len(details) < few {
-					details = append(details, text+"  does not count, for this is no address of an endpoint")
-				}
-			}
+		for _, text := range notAddresses(es) {
+			details = append(details, text+"  does not count, for this is no address of an endpoint")
 		}
 	}
 	return firstFew(details)
+}
+
+// notAddresses returns the texts that stand in es for addresses, and that no endpoint can have. In a slice of names they may be any.
+func notAddresses(es *discoveryv1.EndpointSlice) (texts []string) {
+	if es.AddressType == discoveryv1.AddressTypeFQDN {
+		return nil
+	}
+	for i := range es.Endpoints {
+		for _, text := range es.Endpoints[i].Addresses {
+			if addr, err := netip.ParseAddr(text); err != nil || addr.Zone() != "" {
+				texts = append(texts, text)
+			}
+		}
+	}
+	return texts
 }
 
 // endpointDetail says of an endpoint whether it counts.
@@ -202,12 +213,12 @@ func (q *inquiry) endpointDetail(e endpoint) string {
 	return text
 }
 
-// podsLink describes the pods that the Service selects. There is nothing to say without a selector.
+// podsLink describes the pods that the Service selects. It returns nil for a Service without a selector.
 func (q *inquiry) podsLink() []link {
 	if len(q.svc.Spec.Selector) == 0 {
 		return nil
 	}
-	if why := q.c.whyUnknown("pods", q.Namespace); why != "" {
+	if why := q.c.whyUnknown(kube.Pods, q.Namespace); why != "" {
 		return []link{{Step: "pods", State: open, Text: why}}
 	}
 	ready, listed := 0, make(map[string]bool)
@@ -217,13 +228,13 @@ func (q *inquiry) podsLink() []link {
 	var details []string
 	for _, pod := range q.pods {
 		var words []string
-		if missing := lacks(pod, q.Service); missing != "" && q.Hostname != "" {
+		if _, missing := lacks(pod, q.Service); missing != "" && q.Hostname != "" {
 			words = append(words, missing)
 		}
 		switch {
 		case isReady(pod):
 			ready++
-		case !listed[pod.Name]: // else its endpoint has said so
+		case !listed[pod.Name]: // otherwise the detail of its endpoint says so
 			words = append(words, whyNotReady(pod))
 		}
 		if len(words) > 0 {
@@ -236,8 +247,8 @@ func (q *inquiry) podsLink() []link {
 	return []link{l}
 }
 
-// links returns the steps that are answers. That addresses are of one family only is nothing bad; and when both types are denied
-// alike, one step says so.
+// links returns the steps that are answers. A name with addresses of one family only is all right. When both types are denied in the
+// same words, one step says so.
 func (all answers) links() []link {
 	var links []link
 	for i := range all {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/kube"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -83,7 +85,8 @@ func (c *cluster) pod(namespace, name string) *corev1.Pod {
 
 func (c *cluster) hasPods() bool { return len(in[*corev1.Pod](c, "")) > 0 }
 
-// namespacesOf returns the namespaces that have a Service of this name, sorted: those where it is no ExternalName, if there are any.
+// namespacesOf returns the namespaces that have a Service of this name, sorted. Namespaces where it is an ExternalName are returned
+// only if it is one everywhere.
 func (c *cluster) namespacesOf(service string) []string {
 	var namespaces, external []string
 	for _, svc := range in[*corev1.Service](c, "") {
@@ -109,20 +112,19 @@ func (c *cluster) slicesOf(svc *corev1.Service) []*discoveryv1.EndpointSlice {
 	})
 }
 
-// servicesAt returns the Services that have an address: as their own, or as that of an endpoint.
+// servicesAt returns the Services that have an address: as their own, or as that of an endpoint, for each slice that lists it.
 func (c *cluster) servicesAt(addr netip.Addr) []*corev1.Service {
-	type key struct{ namespace, name string }
 	has := func(text string) bool { return isAt(text, addr) }
-	listed := make(map[key]bool)
+	found := slices.DeleteFunc(in[*corev1.Service](c, ""), func(svc *corev1.Service) bool {
+		return !has(svc.Spec.ClusterIP) && !slices.ContainsFunc(svc.Spec.ClusterIPs, has)
+	})
 	for _, es := range in[*discoveryv1.EndpointSlice](c, "") {
-		if slices.ContainsFunc(es.Endpoints, func(e discoveryv1.Endpoint) bool { return slices.ContainsFunc(e.Addresses, has) }) {
-			listed[key{es.Namespace, es.Labels[discoveryv1.LabelServiceName]}] = true
+		lists := slices.ContainsFunc(es.Endpoints, func(e discoveryv1.Endpoint) bool { return slices.ContainsFunc(e.Addresses, has) })
+		if svc := c.service(es.Namespace, es.Labels[discoveryv1.LabelServiceName]); lists && svc != nil {
+			found = append(found, svc)
 		}
 	}
-	return slices.DeleteFunc(in[*corev1.Service](c, ""), func(svc *corev1.Service) bool {
-		own := append(slices.Clone(svc.Spec.ClusterIPs), svc.Spec.ClusterIP)
-		return !slices.ContainsFunc(own, has) && !listed[key{svc.Namespace, svc.Name}]
-	})
+	return found
 }
 
 // isAt reports whether text is an address, in whatever spelling.
@@ -146,7 +148,8 @@ func selects(svc *corev1.Service, pod *corev1.Pod) bool {
 // pairs writes labels as a selector does.
 func pairs(of map[string]string) string { return labels.Set(of).String() }
 
-// ownerOf returns the StatefulSet that a pod belongs to, or nil. One that is not known has the serviceName that its pod tells.
+// ownerOf returns the StatefulSet that a pod belongs to, or nil. A StatefulSet that is not known is taken to have the pod's subdomain
+// as its serviceName.
 func (c *cluster) ownerOf(pod *corev1.Pod) *appsv1.StatefulSet {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil || owner.Kind != "StatefulSet" {
@@ -158,16 +161,16 @@ func (c *cluster) ownerOf(pod *corev1.Pod) *appsv1.StatefulSet {
 	})
 }
 
-// whyUnknown says why objects of a namespace are not known, or not all; "" when they are.
+// whyUnknown says why some objects of a namespace are not known. It returns "" when all are known.
 func (c *cluster) whyUnknown(resource, namespace string) string {
 	return cmp.Or(c.unknown[resource], c.unknown[resource+"/"+namespace])
 }
 
-// notes returns what is not known of a namespace, and why. That no Pods are known is said where they would be.
+// notes returns what is not known of a namespace, and why. The step of the pods, not a note, says that no Pods are known at all.
 func (c *cluster) notes(namespace string) []string {
 	var notes []string
 	for _, resource := range slices.Sorted(maps.Keys(c.unknown)) {
-		if _, in, ok := strings.Cut(resource, "/"); !ok && resource != "pods" || in == namespace {
+		if _, in, ok := strings.Cut(resource, "/"); !ok && resource != kube.Pods || in == namespace {
 			notes = append(notes, c.unknown[resource])
 		}
 	}

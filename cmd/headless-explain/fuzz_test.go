@@ -49,13 +49,13 @@ var reasonsOf = map[string][]index.Reason{
 	"target-port":              {index.ReasonPort},
 	"slice-port":               {index.ReasonPort},
 	"endpoints-off":            {index.ReasonNoneReady, index.ReasonHostname, index.ReasonReverse, index.ReasonSyntax},
-	"slice-filtered":           {index.ReasonNoneReady, index.ReasonHostname, index.ReasonReverse},
-	"fqdn-slice":               {index.ReasonNoneReady, index.ReasonHostname},
-	"no-endpoints":             {index.ReasonNoneReady, index.ReasonHostname},
-	"slice-without-label":      {index.ReasonNoneReady, index.ReasonHostname},
-	"selector-matches-nothing": {index.ReasonNoneReady, index.ReasonHostname},
-	"pods-not-running":         {index.ReasonNoneReady, index.ReasonHostname},
-	"slices-behind":            {index.ReasonNoneReady, index.ReasonHostname},
+	"slice-filtered":           {index.ReasonNoneReady, index.ReasonHostname, index.ReasonReverse, index.ReasonSyntax},
+	"fqdn-slice":               {index.ReasonNoneReady, index.ReasonHostname, index.ReasonSyntax},
+	"no-endpoints":             {index.ReasonNoneReady, index.ReasonHostname, index.ReasonSyntax},
+	"slice-without-label":      {index.ReasonNoneReady, index.ReasonHostname, index.ReasonSyntax},
+	"selector-matches-nothing": {index.ReasonNoneReady, index.ReasonHostname, index.ReasonSyntax},
+	"pods-not-running":         {index.ReasonNoneReady, index.ReasonHostname, index.ReasonSyntax},
+	"slices-behind":            {index.ReasonNoneReady, index.ReasonHostname, index.ReasonSyntax},
 	"wrong-service-name":       {index.ReasonHostname},
 	"missing-subdomain":        {index.ReasonHostname},
 	"wrong-subdomain":          {index.ReasonHostname},
@@ -276,15 +276,15 @@ func agree(t *testing.T, seed uint64, word string) *report {
 	if err != nil {
 		return nil // options that contradict each other
 	}
-	q := &question{word: cmp.Or(word, name), from: "shop", ndots: 5}
-	if err := q.setTypes(strings.Fields(d.of("", "", "A", "AAAA", "SRV", "PTR", "TXT", "ANY"))); err != nil {
-		t.Fatal(err)
+	q := &question{from: "shop", ndots: 5}
+	if err := q.parse(append([]string{cmp.Or(word, name)}, strings.Fields(d.of("", "", "A", "AAAA", "SRV", "PTR", "TXT", "ANY"))...)); err != nil {
+		return nil // no name
 	}
 	c := newCluster(objects)
 	s := newServer(stanzas[0], c, "")
-	r, err := explain(s, c, q)
-	if err != nil || r.Walk != nil {
-		return nil // no name, or one that the search list makes others of
+	r := explain(s, c, q)
+	if r.Walk != nil {
+		return nil // the search list makes other names of it
 	}
 	if fault := disagreement(s, c, r, q.types); fault != "" {
 		t.Errorf("%s %v, seed %d, with\n%s\n%s; got %+v", r.Name, q.types, seed, lines, fault, r)
@@ -294,23 +294,24 @@ func agree(t *testing.T, seed uint64, word string) *report {
 
 // disagreement says in what r, a report on an absolute name, disagrees with what the server says; "" in nothing.
 func disagreement(s *server, c *cluster, r *report, types []uint16) string {
-	isBad := func(l link) bool { return l.State == bad }
-	verdict, denied := doesNot, newInquiry(s, c, r.Name, types)
-	switch denied.outcome() {
-	case found:
-		verdict = resolves
-	case outside:
-		verdict = couldNotTell
-	}
-	switch {
-	case r.Verdict != verdict || (verdict == resolves) != (len(r.Causes) == 0):
+	verdict := verdictOf(s, r.Name, types)
+	if r.Verdict != verdict || (verdict == resolves) != (len(r.Causes) == 0) {
 		return fmt.Sprintf("the server: %s, the command: %s", verdict, r.Verdict)
-	case verdict == resolves && slices.ContainsFunc(r.Chain, isBad):
-		return "a step says that it breaks"
-	case verdict == resolves || denied.Denial == nil:
+	}
+	for i := range r.Answers {
+		a, m := &r.Answers[i], s.plugin.Reply(r.Name, types[i])
+		if rcode := dns.RcodeToString[m.Rcode]; a.Rcode != rcode && a.Outside == "" || a.Total != len(m.Answer) {
+			return fmt.Sprintf("the server answers %s with %d records, the command says %+v", rcode, len(m.Answer), *a)
+		}
+	}
+	broken := slices.IndexFunc(r.Chain, func(l link) bool { return l.State == bad })
+	if (verdict == doesNot) != (broken >= 0) {
+		return fmt.Sprintf("the server: %s, the step that breaks: %d", verdict, broken)
+	}
+	denied := newInquiry(s, c, r.Name, types)
+	if verdict != doesNot || denied.Denial == nil {
 		return ""
 	}
-	broken := slices.IndexFunc(r.Chain, isBad)
 	if step, ok := stepOf[denied.reason()]; ok && denied.isService() && !slices.Contains(step, r.Chain[broken].Step) {
 		return fmt.Sprintf("the server's reason is %s, and it breaks at %q", denied.reason(), r.Chain[broken].Step)
 	}
@@ -324,4 +325,24 @@ func disagreement(s *server, c *cluster, r *report, types []uint16) string {
 		}
 	}
 	return ""
+}
+
+// verdictOf returns what the replies of the server to queries for a name say of it.
+func verdictOf(s *server, name string, types []uint16) string {
+	if s.stanza.ZoneOf(name) == "" {
+		return couldNotTell
+	}
+	verdict := doesNot
+	for i, qtype := range types {
+		for _, rr := range s.plugin.Reply(name, qtype).Answer {
+			cname, leads := rr.(*dns.CNAME)
+			switch {
+			case rr.Header().Rrtype == qtype, qtype == dns.TypeANY:
+				return resolves
+			case i == 0 && leads && s.stanza.ZoneOf(dns.CanonicalName(cname.Target)) == "" && (qtype == dns.TypeA || qtype == dns.TypeAAAA):
+				verdict = couldNotTell
+			}
+		}
+	}
+	return verdict
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/utils/ptr"
 )
 
@@ -24,7 +25,7 @@ type inquiry struct {
 	c                     *cluster
 	fqdn                  string // lower case
 	types                 []uint16
-	answers               // of the server, one for each type; none if the name is in none of the zones
+	answers               // of the server, one for each type; empty if the name is outside the zones
 
 	svc       *corev1.Service // the Service of the name, or nil
 	endpoints []endpoint      // of it
@@ -106,7 +107,7 @@ func (q *inquiry) what() string {
 	case q.Kind != qname.ServiceName:
 		return "no Service's name, in " + zone
 	}
-	part, endpoint, kind := "", "", "Service" // each of the next
+	part, endpoint, kind := "", "", "Service" // "part of endpoint of kind"
 	switch {
 	case q.Topology != "":
 		part = "topology zone " + q.Topology + " of "
@@ -132,44 +133,84 @@ func (q *inquiry) what() string {
 // endpoint is an endpoint of a Service as the server has it, or would have it.
 type endpoint struct {
 	index.Endpoint
-	seen    bool   // the server has it
-	pod     string // the name of its Pod, or ""
-	leaving bool   // the Pod is being deleted
+	entry
+	seen bool // the server has it
 }
 
-// newEndpoints returns what there is of all endpoints of svc; seen are those that the server has.
-func newEndpoints(c *cluster, svc *corev1.Service, all, seen []index.Endpoint) []endpoint {
-	pods := make(map[netip.Addr]endpoint)
-	for _, es := range c.slicesOf(svc) {
+// newEndpoints returns the endpoints of svc. The index of a server from which nothing is hidden has all of them, that of the real
+// server has those that are seen.
+func newEndpoints(c *cluster, svc *corev1.Service, all, seen []index.Endpoint) (endpoints []endpoint) {
+	entries, served := entriesOf(c.slicesOf(svc)), make(map[ownName]index.Endpoint)
+	for _, e := range seen {
+		served[ownName{e.Addr, e.Names[0]}] = e
+	}
+	for _, from := range all {
+		own := ownName{from.Addr, from.Names[0]}
+		o, isSeen := served[own]
+		if from.Answers = o.Answers; isSeen {
+			from.State = o.State
+		}
+		endpoints = append(endpoints, endpoint{from, entries[own], isSeen})
+	}
+	return endpoints
+}
+
+// ownName identifies an endpoint of a Service: several may have one address.
+type ownName struct {
+	addr  netip.Addr
+	label string // its own name below that of the Service
+}
+
+// entry is what an EndpointSlice says of an endpoint.
+type entry struct {
+	pod     string // the name of its Pod, or ""
+	leaving bool   // the Pod is being deleted
+	weight  int    // of several entries for one endpoint the one of most weight counts, or else the first
+}
+
+// entriesOf returns what EndpointSlices say, by the names that they may give.
+func entriesOf(all []*discoveryv1.EndpointSlice) map[ownName]entry {
+	entries := make(map[ownName]entry)
+	for _, es := range all {
 		for i := range es.Endpoints {
-			from := &es.Endpoints[i]
-			e := endpoint{leaving: ptr.Deref(from.Conditions.Terminating, false)}
-			if from.TargetRef != nil && from.TargetRef.Kind == "Pod" {
-				e.pod = from.TargetRef.Name
-			}
-			for _, text := range from.Addresses {
-				if addr, err := netip.ParseAddr(text); err == nil {
-					pods[addr.Unmap()] = e
+			e, names := newEntry(&es.Endpoints[i])
+			for _, own := range names {
+				if kept, ok := entries[own]; !ok || kept.weight < e.weight {
+					entries[own] = e
 				}
 			}
 		}
 	}
-	id := func(e index.Endpoint) string { return e.Addr.String() + " " + e.Names[0] }
-	served := make(map[string]index.Endpoint)
-	for _, e := range seen {
-		served[id(e)] = e
+	return entries
+}
+
+// newEntry reads an endpoint of an EndpointSlice, and returns the names that it may give: a hostname; or else the name of the Pod, if
+// the server has the option for it, and the address.
+func newEntry(from *discoveryv1.Endpoint) (e entry, names []ownName) {
+	const named, ready = 2, 1 // a hostname is the name for sure, and a ready endpoint is one that clients see
+	e.leaving = ptr.Deref(from.Conditions.Terminating, false)
+	if from.TargetRef != nil && from.TargetRef.Kind == "Pod" {
+		e.pod = from.TargetRef.Name
 	}
-	endpoints := make([]endpoint, len(all))
-	for i, from := range all {
-		e := pods[from.Addr]
-		o, isSeen := served[id(from)]
-		e.Endpoint, e.seen, e.Answers = from, isSeen, o.Answers
-		if isSeen {
-			e.State = o.State
+	hostname, isNamed := model.FoldedLabel(ptr.Deref(from.Hostname, ""))
+	if isNamed {
+		e.weight += named
+	}
+	if ptr.Deref(from.Conditions.Ready, true) {
+		e.weight += ready
+	}
+	for _, text := range from.Addresses {
+		addr, err := netip.ParseAddr(text)
+		addr = addr.Unmap()
+		switch {
+		case err != nil:
+		case isNamed:
+			names = append(names, ownName{addr, hostname})
+		default:
+			names = append(names, ownName{addr, e.pod}, ownName{addr, string(model.AppendDashed(nil, addr))})
 		}
-		endpoints[i] = e
 	}
-	return endpoints
+	return e, names
 }
 
 // ready reports whether e counts for the name of its Service.
@@ -200,12 +241,17 @@ func (q *inquiry) concerned() []endpoint {
 	return slices.DeleteFunc(slices.Clone(q.endpoints), func(e endpoint) bool { return !q.concerns(e) })
 }
 
-// exists reports whether there are the Service and, if the name has a hostname, an endpoint of it that is called so.
+// hasEndpoints reports whether the server has an endpoint of the Service, in whatever state.
+func (q *inquiry) hasEndpoints() bool {
+	return slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return e.seen })
+}
+
+// exists reports whether the Service exists and, if the name has a hostname, has an endpoint that is called so.
 func (q *inquiry) exists() bool {
 	return q.svc != nil && (q.Hostname == "" || len(q.concerned()) > 0)
 }
 
-// known is the depth from which on a name leads to something.
+// known is the least depth of a name that leads to something in the cluster.
 const known = 3
 
 // depth says how far the name leads into the cluster, which tells what a person means by word, of which the search list makes several

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"time"
 
 	"github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/kube"
@@ -28,7 +29,8 @@ record type; without one it is A and AAAA, SRV for _PORT._PROTOCOL, and PTR for 
 
 It lists the Services, EndpointSlices, Namespaces, Pods and StatefulSets that bear on the name, runs the
 plugin headless on them, here in this process, and shows each step from the name to its records. It asks
-no server of the cluster but the API server, which it only lists from, and changes nothing.
+no server of the cluster but the API server, where it lists, and gets a Namespace when it may not list
+them, and it changes nothing.
 
 Where the cluster's state comes from; without any of these it is the cluster that kubectl talks to:
 
@@ -53,7 +55,8 @@ What is printed:
     -o text|json       text by default; in JSON, the id of a cause is stable
 
 The exit status is 0 when the name resolves, 1 when it does not, and 2 when that could not be told: the
-flags are wrong, the API server cannot be reached, or the name leads out of the cluster.
+flags are wrong, the API server does not answer a request within 30 s, or the name leads out of the
+cluster.
 `
 
 // Exit statuses.
@@ -62,6 +65,9 @@ const (
 	statusDoesNot  = 1
 	statusUnknown  = 2
 )
+
+// requestTimeout is how long one request to the API server may take: somebody waits for the page.
+const requestTimeout = 30 * time.Second
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -74,7 +80,7 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	o, err := parseOptions(args)
 	if errors.Is(err, flag.ErrHelp) {
-		_, _ = io.WriteString(stdout, help) // there is nobody to tell
+		_, _ = io.WriteString(stdout, help) // it is too late to say what failed
 		return statusResolves
 	}
 	var r *report
@@ -85,7 +91,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		err = o.write(stdout, r)
 	}
 	if err != nil {
-		_, _ = fmt.Fprintf(stderr, "headless-explain: %s\n", printable(err.Error())) // the status says so too
+		_, _ = fmt.Fprintf(stderr, "headless-explain: %s\n", printable(err.Error())) // if this fails, the status still says so
 		return statusUnknown
 	}
 	return map[string]int{resolves: statusResolves, doesNot: statusDoesNot, couldNotTell: statusUnknown}[r.Verdict]
@@ -139,8 +145,7 @@ func parseOptions(args []string) (*options, error) {
 	case o.format != "text" && o.format != "json":
 		return nil, fmt.Errorf("-o: expected text or json, got %q", o.format)
 	}
-	o.word = words[0]
-	return o, o.setTypes(words[1:])
+	return o, o.parse(words)
 }
 
 // explain finds out what is asked for.
@@ -153,10 +158,7 @@ func (o *options) explain(ctx context.Context, stdin io.Reader) (*report, error)
 	if err != nil {
 		return nil, err
 	}
-	r, err := explain(newServer(stanza, c, o.resolver), c, &o.question)
-	if err != nil {
-		return nil, err
-	}
+	r := explain(newServer(stanza, c, o.resolver), c, &o.question)
 	r.Source = source
 	return r, nil
 }
@@ -180,7 +182,7 @@ func (o *options) stanza(stdin io.Reader) (*headless.Stanza, error) {
 	if err != nil {
 		return nil, err
 	}
-	return stanzaOf(stanzas, o.word)
+	return stanzaOf(stanzas, o.fqdn)
 }
 
 // cluster returns the state of the cluster, and where it is from. It also sets the namespace that is asked from, if no flag does.
@@ -193,23 +195,19 @@ func (o *options) cluster(ctx context.Context, stanza *headless.Stanza) (c *clus
 		}
 		c := newCluster(objects)
 		if !c.hasPods() {
-			c.unknown["pods"] = "no Pods are in the manifests, so what they lack is not known"
+			c.unknown[kube.Pods] = "no Pods are in the manifests, so what they lack is not known"
 		}
 		return c, "manifests " + list(o.manifests), nil
 	}
-	client, err := listing.New(o.kubeconfig, o.kubecontext, "headless-explain")
+	client, err := listing.New(o.kubeconfig, o.kubecontext, "headless-explain", requestTimeout)
 	if err != nil {
 		return nil, "", fmt.Errorf("expected a cluster, by -kubeconfig or as kubectl finds it, or -manifests: %w", err)
 	}
 	o.from = cmp.Or(o.from, client.Namespace)
 	c = newCluster(nil)
 	empty := newServer(stanza, c, "")
-	names, err := o.names(empty)
-	if err != nil {
-		return nil, "", err
-	}
 	a := &apiServer{Client: client, cluster: c, listed: make(map[string]bool)}
-	return c, "API server " + kube.WithoutUserinfo(client.Host), a.listAll(ctx, empty, names)
+	return c, "API server " + kube.WithoutUserinfo(client.Host), a.listAll(ctx, empty, o.names(empty))
 }
 
 // write writes a report.

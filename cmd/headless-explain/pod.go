@@ -98,17 +98,17 @@ func probe(p *corev1.Probe) string {
 }
 
 // lacks says what a Pod lacks to have a name of its own in a Service: the control plane gives one to pods whose subdomain is the
-// Service's name and that have a hostname. It is "" if nothing is missing.
-func lacks(pod *corev1.Pod, service string) string {
+// Service's name and that have a hostname. id is that of the cause. Both are "" if nothing is missing.
+func lacks(pod *corev1.Pod, service string) (id, predicate string) {
 	switch {
 	case pod.Spec.Subdomain == "" && pod.Spec.Hostname == "":
-		return "has neither hostname nor subdomain"
+		return "missing-subdomain", "has neither hostname nor subdomain"
 	case pod.Spec.Subdomain == "":
-		return "has no subdomain"
+		return "missing-subdomain", "has no subdomain"
 	case pod.Spec.Subdomain != service:
-		return fmt.Sprintf("has the subdomain %s, not %s", pod.Spec.Subdomain, service)
+		return "wrong-subdomain", fmt.Sprintf("has the subdomain %s, not %s", pod.Spec.Subdomain, service)
 	case pod.Spec.Hostname == "":
-		return "has no hostname"
+		return "missing-hostname", "has no hostname"
 	}
-	return ""
+	return "", ""
 }

@@ -40,67 +40,60 @@ type cause struct {
 
 // question is what a person asks.
 type question struct {
-	word      string // a name, as a program would use it, or an address
-	types     []uint16
-	from      string // the namespace of the pod that asks
-	ndots     int
-	addresses bool // the types are those of addresses
+	word     string // a name, as a program would use it, or an address
+	fqdn     string // that the word is; of an address its reverse name
+	absolute bool   // the word stands for its FQDN alone: it is an address, or ends in a dot
+	types    []uint16
+	from     string // the namespace of the pod that asks
+	ndots    int
 }
 
-// setTypes sets the types that are asked for: what words say, or else those of addresses, for an address that of its name, and
-// for a port that of services.
-func (q *question) setTypes(words []string) error {
-	fqdn, _, err := fqdnOf(q.word)
+// parse reads NAME and, perhaps, TYPE. Without a type it is those of addresses, for an address that of its name, and for a port that
+// of services.
+func (q *question) parse(words []string) error {
+	q.word = words[0]
+	reverse, err := dns.ReverseAddr(q.word)
+	_, isName := dns.IsDomainName(q.word)
 	switch {
-	case len(words) > 0:
-		qtype, ok := dns.StringToType[strings.ToUpper(words[0])]
+	case err == nil:
+		q.fqdn, q.absolute = reverse, true
+	case isName && q.word != "":
+		q.fqdn, q.absolute = dns.Fqdn(q.word), dns.IsFqdn(q.word)
+	default:
+		return fmt.Errorf("expected a name or an address, got %q", q.word)
+	}
+	switch {
+	case len(words) > 1:
+		qtype, ok := dns.StringToType[strings.ToUpper(words[1])]
 		if !ok || qtype == dns.TypeAXFR || qtype == dns.TypeIXFR {
-			return fmt.Errorf("expected a record type such as A, AAAA, SRV or PTR, got %q", words[0])
+			return fmt.Errorf("expected a record type such as A, AAAA, SRV or PTR, got %q", words[1])
 		}
 		q.types = []uint16{qtype}
-	case err == nil && isReverse(fqdn):
+	case isReverse(q.fqdn):
 		q.types = []uint16{dns.TypePTR}
 	case strings.HasPrefix(q.word, "_"):
 		q.types = []uint16{dns.TypeSRV}
 	default:
 		q.types = addressTypes
 	}
-	q.addresses = slices.Contains(addressTypes, q.types[0])
 	return nil
 }
 
-// fqdnOf returns the FQDN that a word is, and whether it stands for itself alone: the reverse name of an address does, and so does
-// what ends in a dot.
-func fqdnOf(word string) (fqdn string, absolute bool, err error) {
-	if reverse, err := dns.ReverseAddr(word); err == nil {
-		return reverse, true, nil
-	}
-	if _, ok := dns.IsDomainName(word); !ok || word == "" {
-		return "", false, fmt.Errorf("expected a name or an address, got %q", word)
-	}
-	return dns.Fqdn(word), dns.IsFqdn(word), nil
-}
-
 // names returns the FQDNs that the question may be about.
-func (q *question) names(s *server) ([]string, error) {
-	fqdn, absolute, err := fqdnOf(q.word)
-	if err != nil || absolute {
-		return []string{fqdn}, err
+func (q *question) names(s *server) []string {
+	if q.absolute {
+		return []string{q.fqdn}
 	}
-	return s.searched(q.word, q.from, q.ndots), nil
+	return s.searched(q.word, q.from, q.ndots)
 }
 
 // explain answers a question.
-func explain(s *server, c *cluster, q *question) (*report, error) {
-	fqdn, absolute, err := fqdnOf(q.word)
-	if err != nil {
-		return nil, err
-	}
+func explain(s *server, c *cluster, q *question) *report {
 	r := &report{Asked: q.word, Causes: []cause{}}
-	if !absolute {
+	if !q.absolute {
 		r.Walk = s.search(q)
 	}
-	asItIs := newInquiry(s, c, fqdn, q.types)
+	asItIs := newInquiry(s, c, q.fqdn, q.types)
 	about := asItIs
 	if about.Zone == "" && r.Walk != nil {
 		about = r.meant(s, c, q, asItIs)
@@ -119,7 +112,7 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 	if s.waits && about.Zone != "" {
 		r.Causes = one("no-imports", "install the CustomResourceDefinition of ServiceImports, or in the Corefile: take out multicluster",
 			"SERVFAIL for all names of all zones: the server waits for ServiceImports, which the API server does not have")
-		return r, nil
+		return r
 	}
 	switch {
 	case r.Verdict != resolves:
@@ -143,11 +136,11 @@ func explain(s *server, c *cluster, q *question) (*report, error) {
 	if r.Verdict == doesNot && s.stanza.Falls(about.fqdn) {
 		r.Notes = append(r.Notes, "the stanza has fallthrough: the query goes on to the next plugin, which may know the name")
 	}
-	return r, nil
+	return r
 }
 
 // meant returns the inquiry into the name of the search list that is found, or else the one that leads farthest into the cluster, or
-// best if none does. A name in none of the zones leads nowhere.
+// best if none leads farther. A name outside the zones leads nowhere.
 func (r *report) meant(s *server, c *cluster, q *question, best *inquiry) *inquiry {
 	if a := r.Walk.resolves(); a != nil {
 		return newInquiry(s, c, a.Name, q.types)

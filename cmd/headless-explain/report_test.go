@@ -12,6 +12,7 @@ import (
 	"github.com/coredns-headless/headless/internal/manifests"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -36,14 +37,11 @@ func FuzzExplain(f *testing.F) {
 	}
 	s := newServer(stanzas[0], c, "")
 	f.Fuzz(func(t *testing.T, word, from string, ndots int) {
-		q := &question{word: word, from: from, ndots: ndots}
-		if err := q.setTypes(nil); err != nil {
-			t.Fatal(err)
-		}
-		r, err := explain(s, c, q)
-		if err != nil {
+		q := &question{from: from, ndots: ndots}
+		if err := q.parse([]string{word}); err != nil {
 			return // no name
 		}
+		r := explain(s, c, q)
 		if (r.Verdict == resolves) != (len(r.Causes) == 0) {
 			t.Errorf("%q %s because of %+v", word, r.Verdict, r.Causes)
 		}
@@ -99,6 +97,21 @@ func TestEndpointsWithoutAddressDoNotCount(t *testing.T) {
 	i := slices.IndexFunc(chain, func(l link) bool { return l.Step == "endpoints" })
 	if got, want := chain[i].Details[1], "fe80::1%eth0  does not count, for this is no address of an endpoint"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestEndpointsWithoutAddressAreCounted holds that they are not forgotten when there are many others.
+func TestEndpointsWithoutAddressAreCounted(t *testing.T) {
+	s := healthySet(t)
+	for _, address := range []string{"10.244.3.10", "10.244.4.10", "web.example.org", "fe80::1%eth0"} {
+		s.es.Endpoints = append(s.es.Endpoints, discoveryv1.Endpoint{Addresses: []string{address}})
+	}
+	var page strings.Builder
+	if err := writePage(&page, s.explain(t, "web.shop")); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(page.String(), "and 2 more\n") {
+		t.Errorf("got %s, want 4 endpoints and 2 more", page.String())
 	}
 }
 

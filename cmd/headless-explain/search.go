@@ -29,7 +29,7 @@ const (
 	takesIt = "found"
 	stops   = "stops"
 	goesOn  = "goes on"
-	unknown = "unknown" // the name is in none of the zones; should it not exist, glibc goes on
+	unknown = "unknown" // the name is outside the zones; if it does not exist, glibc goes on
 )
 
 // searched returns the names that are tried for word, asked by a pod of a namespace.
@@ -49,6 +49,7 @@ func (s *server) search(q *question) *walk {
 	w := &walk{From: q.from, NDots: q.ndots}
 	names, asItIs := s.searched(q.word, q.from, q.ndots), q.word+"."
 	long := names[0] == asItIs
+	muslSearches := slices.Contains(addressTypes, q.types[0]) && !long
 	glibc, musl := true, true // they are not done
 	for i, fqdn := range names {
 		a := attempt{Name: fqdn, Outcome: outside}
@@ -62,7 +63,7 @@ func (s *server) search(q *question) *walk {
 			a.Glibc = step(a.Outcome, last || !slices.Contains([]string{nxdomain, nodata, servfail}, a.Outcome) || a.Outcome == nodata && hasCNAME)
 			glibc = a.Glibc == goesOn || a.Glibc == unknown && !hasCNAME
 		}
-		if musl && (q.addresses && !long || fqdn == asItIs) {
+		if musl && (muslSearches || fqdn == asItIs) {
 			a.Musl = step(a.Outcome, last || long || a.Outcome != nxdomain)
 			musl = a.Musl == goesOn
 		}
@@ -84,8 +85,8 @@ func step(outcome string, ends bool) string {
 	return goesOn
 }
 
-// leaves reports whether glibc's resolver tries a name that is in none of the zones. Of a single label nobody knows addresses, and
-// no name outside ends in svc.
+// leaves reports whether glibc's resolver tries a name outside the zones that may exist there: one with two labels or more, which
+// does not end in svc.
 func (w *walk) leaves() bool {
 	return slices.ContainsFunc(w.Attempts, func(a attempt) bool {
 		return a.Glibc == unknown && strings.Count(a.Name, ".") > 1 && !strings.HasSuffix(a.Name, ".svc.")

@@ -19,7 +19,7 @@ type server struct {
 	stanza *headless.Stanza
 	plugin *headless.Headless
 	all    *headless.Headless // one from which the stanza hides nothing: it tells what there is
-	// resolver is the host and port of a name server to ask for names outside the zones; "": nobody is asked.
+	// resolver is the host and port of the name server to ask for names outside the zones, or "".
 	resolver string
 	// waits says that it waits for ServiceImports, which the API server does not have: until it has listed them it answers nothing.
 	waits bool
@@ -42,38 +42,25 @@ func (s *server) hasImports() bool {
 	return slices.ContainsFunc(s.stanza.Zones(), s.stanza.Multicluster)
 }
 
-// stanzaOf returns the stanza of a Corefile that answers for name: the one with the longest zone that it is in, or else the
-// first.
-func stanzaOf(stanzas []*headless.Stanza, name string) (*headless.Stanza, error) {
+// stanzaOf returns the stanza of a Corefile that answers for an FQDN: the one with the longest zone that it is in, or else the first.
+func stanzaOf(stanzas []*headless.Stanza, fqdn string) (*headless.Stanza, error) {
 	if len(stanzas) == 0 {
 		return nil, errors.New("expected a stanza of headless or kubernetes in the Corefile, got none")
 	}
-	if fqdn, _, err := fqdnOf(name); err == nil {
-		name = fqdn // of an address, its reverse name
-	}
-	name = dns.CanonicalName(name)
+	name := dns.CanonicalName(fqdn)
 	return slices.MaxFunc(stanzas, func(a, b *headless.Stanza) int { return len(a.ZoneOf(name)) - len(b.ZoneOf(name)) }), nil
 }
 
-// zones lists the zones for people.
-func (s *server) zones() string {
-	return list(each(s.stanza.Zones(), trimmed))
-}
-
 // explain returns what the server knows of an FQDN, and what it would know if nothing were hidden from it. A name below _zone is
-// one in both: people ask for it without the option that makes it one.
+// one in both: people ask for it without the option that makes it one. What the server has of its Service, it then tells of the
+// Service's own name.
 func (s *server) explain(fqdn string, qtype uint16) (served, all *headless.Explanation) {
 	served, all = s.plugin.Explain(fqdn, qtype), s.all.Explain(fqdn, qtype)
 	if served.Kind == qname.Absent && all.Scope != qname.Everywhere {
-		served.Name = all.Name
+		own := s.plugin.Explain(all.Service+"."+all.Namespace+".svc."+all.Zone, qtype)
+		served.Name, served.Model, served.Endpoints = all.Name, own.Model, own.Endpoints
 	}
 	return served, all
-}
-
-// parse takes an FQDN apart.
-func (s *server) parse(fqdn string) *headless.Explanation {
-	e, _ := s.explain(fqdn, dns.TypeA)
-	return e
 }
 
 // serves reports whether the server serves a Namespace.
@@ -101,7 +88,7 @@ type answer struct {
 	TTL uint32 `json:"ttl"`
 	// Extended are the texts of the extended errors (RFC 8914).
 	Extended []string `json:"extendedErrors,omitempty"`
-	// Outside is the name outside the zones that a CNAME leads to, if nobody could tell what it has.
+	// Outside is the name outside the zones that a CNAME leads to, if there was no resolver that could tell what it has.
 	Outside string `json:"outside,omitempty"`
 	// Failure says why the resolver could not tell; "" without a resolver.
 	Failure string `json:"failure,omitempty"`
@@ -193,7 +180,7 @@ var (
 // What an answer says, in one word. Another response code is its own word.
 const (
 	found    = "found"
-	outside  = "outside" // a CNAME leads to a name that nobody was asked for, or the name itself is in none of the zones
+	outside  = "outside" // the name is outside the zones, or a CNAME leads to a name there of which no resolver told
 	nodata   = "NODATA"
 	nxdomain = "NXDOMAIN"
 	servfail = "SERVFAIL"
@@ -225,8 +212,7 @@ func (s *server) askAll(fqdn string, types []uint16) (all answers) {
 // finds reports whether an FQDN has addresses.
 func (s *server) finds(fqdn string) bool { return s.askAll(fqdn, addressTypes).outcome() == found }
 
-// outcome returns what all of them say together: that one has records, or else what the first says. Without any, the name is in none
-// of the zones.
+// outcome returns found if one of them has records, or else what the first says. Without answers the name is outside the zones.
 func (all answers) outcome() string {
 	if len(all) == 0 {
 		return outside

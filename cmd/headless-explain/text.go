@@ -10,7 +10,7 @@ import (
 // few is how many things a list on the page names.
 const few = 4
 
-// firstFew returns the first few of words and, as one more, how many there are beside them.
+// firstFew returns the first few of words and, as one more, how many others there are.
 func firstFew(words []string) []string {
 	if more := len(words) - few; more > 0 {
 		return append(words[:few:few], fmt.Sprintf("and %d more", more))
@@ -18,10 +18,8 @@ func firstFew(words []string) []string {
 	return words
 }
 
-// list returns them in a line.
-func list(words []string) string {
-	return strings.Replace(strings.Join(firstFew(words), ", "), ", and", " and", 1)
-}
+// list returns the first few of words in a line.
+func list(words []string) string { return strings.Join(firstFew(words), ", ") }
 
 // each returns what is said of each of things.
 func each[T any](things []T, say func(T) string) []string {
@@ -62,7 +60,7 @@ func closest(word string, words []string) []string {
 	least := min(2, len(word)/2)
 	var near []string
 	for _, w := range words {
-		d := distance(word, w)
+		d := distance(word, w, 2)
 		if d > 2 && (strings.HasPrefix(w, word) || strings.HasPrefix(word, w)) {
 			d = 2
 		}
@@ -77,25 +75,18 @@ func closest(word string, words []string) []string {
 	return slices.Compact(near)
 }
 
-// distance returns how many letters have to be put in, taken out, changed, or swapped with the next one to make b of a.
-func distance(a, b string) int {
-	rows := make([][]int, len(a)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
-		for j := range rows[i] {
-			if i == 0 || j == 0 {
-				rows[i][j] = i + j
-				continue
-			}
-			changed := rows[i-1][j-1]
-			if a[i-1] != b[j-1] {
-				changed++
-			}
-			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, changed)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				rows[i][j] = min(rows[i][j], 1+rows[i-2][j-2])
-			}
-		}
+// distance returns how many letters have to be put in, taken out, changed, or swapped with the next one to make b of a. If there are
+// more than most, it returns any number above most.
+func distance(a, b string, most int) int {
+	for a != "" && b != "" && a[0] == b[0] {
+		a, b = a[1:], b[1:]
 	}
-	return rows[len(a)][len(b)]
+	if a == "" || b == "" || most == 0 {
+		return len(a) + len(b)
+	}
+	d := min(distance(a[1:], b, most-1), distance(a, b[1:], most-1), distance(a[1:], b[1:], most-1))
+	if len(a) > 1 && len(b) > 1 && a[0] == b[1] && a[1] == b[0] {
+		d = min(d, distance(a[2:], b[2:], most-1))
+	}
+	return 1 + d
 }

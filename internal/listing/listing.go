@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/kube"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -19,10 +21,11 @@ import (
 	mcsclient "sigs.k8s.io/mcs-api/pkg/client/clientset/versioned/typed/apis/v1alpha1"
 )
 
-// requestTimeout is how long one request may take.
-const requestTimeout = 30 * time.Second
+// StatefulSets is a resource that the plugin does not use. The others are Namespaces, Services, Slices, Pods and Imports of package
+// kube.
+const StatefulSets = "statefulsets"
 
-// Client asks an API server.
+// Client asks an API server for objects of these resources.
 type Client struct {
 	Host      string // with the user and the password, if the kubeconfig has them there
 	Namespace string // of the kubeconfig's context
@@ -30,8 +33,8 @@ type Client struct {
 }
 
 // New returns the client for the API server that a kubeconfig file and a context of it lead to, or else the current one. Without a
-// file it is the one that kubectl uses.
-func New(kubeconfig, kubecontext, userAgent string) (*Client, error) {
+// file it is the one that kubectl uses. One request may take as long as timeout, or any time if that is 0.
+func New(kubeconfig, kubecontext, userAgent string, timeout time.Duration) (*Client, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = kubeconfig
 	overrides := &clientcmd.ConfigOverrides{CurrentContext: kubecontext}
@@ -40,7 +43,7 @@ func New(kubeconfig, kubecontext, userAgent string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	rc.UserAgent, rc.Timeout = userAgent, requestTimeout
+	rc.UserAgent, rc.Timeout = userAgent, timeout
 	rc.QPS, rc.Burst = 50, 100 // of pages: a large cluster has some hundred
 	rc.ContentType = runtime.ContentTypeProtobuf
 	rc.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
@@ -52,10 +55,10 @@ func New(kubeconfig, kubecontext, userAgent string) (*Client, error) {
 	}
 	core := client.CoreV1().RESTClient()
 	return &Client{rc.Host, namespace, map[string]rest.Interface{
-		"namespaces": core, "services": core, "pods": core,
-		"endpointslices": client.DiscoveryV1().RESTClient(),
-		"statefulsets":   client.AppsV1().RESTClient(),
-		"serviceimports": mcs.RESTClient(),
+		kube.Namespaces: core, kube.Services: core, kube.Pods: core,
+		kube.Slices:  client.DiscoveryV1().RESTClient(),
+		StatefulSets: client.AppsV1().RESTClient(),
+		kube.Imports: mcs.RESTClient(),
 	}}, nil
 }
 

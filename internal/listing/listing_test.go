@@ -1,0 +1,36 @@
+package listing
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/rest"
+)
+
+const kubeconfig = `{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: x}}],
+clusters: [{name: x, cluster: {server: "http://127.0.0.1:1"}}]}`
+
+// TestRequestsMayTakeTheTimeout holds that each resource's client has the timeout that the caller asks for.
+func TestRequestsMayTakeTheTimeout(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(file, []byte(kubeconfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []time.Duration{0, time.Minute} {
+		c, err := New(file, "", "test", want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for resource, client := range c.resources {
+			rc, ok := client.(*rest.RESTClient)
+			if !ok {
+				t.Fatalf("%s: got a %T, want a REST client", resource, client)
+			}
+			if got := rc.Client.Timeout; got != want {
+				t.Errorf("%s: got the timeout %s, want %s", resource, got, want)
+			}
+		}
+	}
+}
