@@ -262,37 +262,17 @@ func nothing(lookups ...string) map[string]string {
 // behaviour.md of the names whose NXDOMAIN becomes NODATA.
 var searchRules = []searchRule{
 	// what musl does not find any more
-	{
-		"dns and dns-version exist", "1", musl, ours,
-		"musl ends its search at NODATA, where ns.dns and the version are below or at the name",
-		nothing("pod dns", "pod dns-version", "pod DNS", "node dns", "node dns-version"),
-	},
+	{"dns and dns-version exist", "1", musl, ours, "musl ends its search at NODATA, where ns.dns and the version are below or at the name", nothing("pod dns", "pod dns-version", "pod DNS", "node dns", "node dns-version")},
 	{
 		"protocols and ports exist", "1", musl, ours,
 		"musl ends its search at NODATA; SRV records are below or at the name",
 		nothing("pod _tcp.web", "pod _udp.web", "pod _tcp.vip", "pod _tcp.web-0.web", "pod _http._tcp.web-0.web", "pod _tcp.vip-0.vip",
 			"pod _tcp.not-ready.all", "pod _http._tcp.not-ready.all", "node _tcp.web", "node _tcp.web-0.web", "node _http._tcp.web-0.web"),
 	},
-	{
-		"zone names exist", "1", musl, ours,
-		"musl ends its search at NODATA; zonal names are below the name",
-		nothing("pod _zone.web", "pod pin._zone.web", "pod prefer._zone.zoned", "pod _zone.all", "node _zone.web"),
-	},
-	{
-		"cluster ids exist", "1", musl, ours,
-		"musl ends its search at NODATA; endpoints are below the name",
-		nothing("set east.db", "set west.db", "set east.api"),
-	},
-	{
-		"reverse names exist", "1", musl, ours,
-		"musl ends its search at NODATA; the name has a PTR record or leads to some",
-		nothing("reverse a", "reverse d"),
-	},
-	{
-		"a Service with hostnames that are not ready exists", "1", musl, ours,
-		"musl ends its search at NODATA, even where another cluster has the Service",
-		nothing("pod all", "pod all.default", "pod serving", "node all", "node serving", "set db"),
-	},
+	{"zone names exist", "1", musl, ours, "musl ends its search at NODATA; zonal names are below the name", nothing("pod _zone.web", "pod pin._zone.web", "pod prefer._zone.zoned", "pod _zone.all", "node _zone.web")},
+	{"cluster ids exist", "1", musl, ours, "musl ends its search at NODATA; endpoints are below the name", nothing("set east.db", "set west.db", "set east.api")},
+	{"reverse names exist", "1", musl, ours, "musl ends its search at NODATA; the name has a PTR record or leads to some", nothing("reverse a", "reverse d")},
+	{"a Service with hostnames that are not ready exists", "1", musl, ours, "musl ends its search at NODATA, even where another cluster has the Service", nothing("pod all", "pod all.default", "pod serving", "node all", "node serving", "set db")},
 	// what resolvers do with both plugins alike
 	{
 		"namespaces, svc, pod and zonal names exist", "1", musl, either,
@@ -300,42 +280,14 @@ var searchRules = []searchRule{
 		nothing("pod blue", "pod default", "pod default.svc", "pod vacant", "pod svc", "pod pod", "pod default.pod",
 			"pod mars.pin._zone.zoned", "node blue", "node svc"),
 	},
-	{
-		"an ExternalName without an address", "2", libcs, either,
-		"glibc and musl end their search at a CNAME that leads to NODATA",
-		nothing("pod ext-empty"),
-	},
-	{
-		"an ExternalName without an address, in the cluster", "2", musl, either,
-		"stock gives NODATA, ours the CNAME: musl ends its search at both",
-		nothing("pod hollow", "pod circle", "pod self", "node circle"),
-	},
+	{"an ExternalName without an address", "2", libcs, either, "glibc and musl end their search at a CNAME that leads to NODATA", nothing("pod ext-empty")},
+	{"an ExternalName without an address, in the cluster", "2", musl, either, "stock gives NODATA, ours the CNAME: musl ends its search at both", nothing("pod hollow", "pod circle", "pod self", "node circle")},
 	// ExternalNames
-	{
-		"a CNAME stays in the answer", "2", glibc, ours,
-		"glibc goes on at NODATA but not at a CNAME without an address",
-		nothing("pod hollow", "pod circle", "pod self", "node circle"),
-	},
-	{
-		"the target of an ExternalName in the cluster does not exist", "2", musl, stock,
-		"stock gives NODATA, ours NXDOMAIN as RFC 6604 wants: musl goes on",
-		nothing("pod nowhere", "node nowhere"),
-	},
-	{
-		"the target of an ExternalName outside does not exist", "2", libcs, stock,
-		"stock gives NOERROR with the CNAME, ours NXDOMAIN as RFC 6604 wants: glibc and musl go on",
-		nothing("pod ext-gone"),
-	},
-	{
-		"a chain has eight CNAMEs at most", "2", goAlone, ours,
-		"Go goes on at a CNAME without an address",
-		map[string]string{"pod hop-1": beyond},
-	},
-	{
-		"a chain has eight CNAMEs at most, and ends the search", "2", libcs, ours,
-		"glibc and musl end their search at a CNAME without an address",
-		nothing("pod hop-1"),
-	},
+	{"a CNAME stays in the answer", "2", glibc, ours, "glibc goes on at NODATA but not at a CNAME without an address", nothing("pod hollow", "pod circle", "pod self", "node circle")},
+	{"the target of an ExternalName in the cluster does not exist", "2", musl, stock, "stock gives NODATA, ours NXDOMAIN as RFC 6604 wants: musl goes on", nothing("pod nowhere", "node nowhere")},
+	{"the target of an ExternalName outside does not exist", "2", libcs, stock, "stock gives NOERROR with the CNAME, ours NXDOMAIN as RFC 6604 wants: glibc and musl go on", nothing("pod ext-gone")},
+	{"a chain has eight CNAMEs at most", "2", goAlone, ours, "Go goes on at a CNAME without an address", map[string]string{"pod hop-1": beyond}},
+	{"a chain has eight CNAMEs at most, and ends the search", "2", libcs, ours, "glibc and musl end their search at a CNAME without an address", nothing("pod hop-1")},
 	// other names and addresses
 	{
 		"hostnames that are not ready", "4", searchResolvers, ours,
@@ -345,41 +297,13 @@ var searchRules = []searchRule{
 			"set db-0.db": "10.0.11.1",
 		},
 	},
-	{
-		"ports and protocols have underscores", "2", searchResolvers, ours,
-		"stock takes them off and does not care whether they are there",
-		map[string]string{"pod http.tcp.web": beyond},
-	},
-	{
-		"an address has one spelling", "2", searchResolvers, ours,
-		"a v4-mapped address is named after the IPv4 address, and no label starts with a hyphen",
-		map[string]string{"pod 10-0-2-9.anon": "10.0.2.9", "pod 0--5.anon": "::5"},
-	},
-	{
-		"a label that starts with a hyphen", "2", musl, stock,
-		"only musl asks for it, and stock has it",
-		map[string]string{"pod --5.anon": "::5"},
-	},
-	{
-		"a label that starts with a hyphen does not exist", "2", musl, ours,
-		"only musl asks for it, and goes on",
-		map[string]string{"pod --5.anon": beyond},
-	},
-	{
-		"endpoints that are names", "4", searchResolvers, ours,
-		"stock gives a CNAME; the endpoints of an FQDN slice are none of ours",
-		map[string]string{"pod fqdn": beyond},
-	},
-	{
-		"ns.dns has the addresses of the DNS service", "2", searchResolvers, ours,
-		"stock does not find the service by an address that bind names",
-		map[string]string{"pod ns.dns": "10.96.0.10", "node ns.dns": "10.96.0.10"},
-	},
-	{
-		"ns.dns always exists", "2", musl, stock,
-		"stock gives NODATA where it has no address: musl ends its search",
-		nothing("pod ns.dns", "node ns.dns"),
-	},
+	{"ports and protocols have underscores", "2", searchResolvers, ours, "stock takes them off and does not care whether they are there", map[string]string{"pod http.tcp.web": beyond}},
+	{"an address has one spelling", "2", searchResolvers, ours, "a v4-mapped address is named after the IPv4 address, and no label starts with a hyphen", map[string]string{"pod 10-0-2-9.anon": "10.0.2.9", "pod 0--5.anon": "::5"}},
+	{"a label that starts with a hyphen", "2", musl, stock, "only musl asks for it, and stock has it", map[string]string{"pod --5.anon": "::5"}},
+	{"a label that starts with a hyphen does not exist", "2", musl, ours, "only musl asks for it, and goes on", map[string]string{"pod --5.anon": beyond}},
+	{"endpoints that are names", "4", searchResolvers, ours, "stock gives a CNAME; the endpoints of an FQDN slice are none of ours", map[string]string{"pod fqdn": beyond}},
+	{"ns.dns has the addresses of the DNS service", "2", searchResolvers, ours, "stock does not find the service by an address that bind names", map[string]string{"pod ns.dns": "10.96.0.10", "node ns.dns": "10.96.0.10"}},
+	{"ns.dns always exists", "2", musl, stock, "stock gives NODATA where it has no address: musl ends its search", nothing("pod ns.dns", "node ns.dns")},
 }
 
 // The servers, by the address that each listens on, and the resolvers.
