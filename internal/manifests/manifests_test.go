@@ -210,25 +210,10 @@ metadata:
 		{"a kind of the same name in another group", "{apiVersion: serving.knative.dev/v1, kind: Service, metadata: {namespace: a, name: web}}", " |  | ", 1},
 		{"a field that is not known is ignored", "{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}, spec: {clusterIP: None, newField: [1, 2]}}", "a | a/web=None | ", 0},
 
-		{
-			"no namespace means default",
-			"{apiVersion: v1, kind: Service, metadata: {name: web}}\n---\n{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: web-1}}",
-			"default | default/web | default/web-1",
-			0,
-		},
+		{"no namespace means default", "{apiVersion: v1, kind: Service, metadata: {name: web}}\n---\n{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: web-1}}", "default | default/web | default/web-1", 0},
 		{"the last of two versions counts", manifestWeb + "---\n{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}, spec: {clusterIP: None}}", "a | a/web=None | ", 0},
-		{
-			"the default namespace and none are the same",
-			"{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {clusterIP: None}}\n---\n{apiVersion: v1, kind: Service, metadata: {namespace: default, name: web}}",
-			"default | default/web | ",
-			0,
-		},
-		{
-			"a Service and a slice of one name are two",
-			"{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}}\n---\n{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: a, name: web}}",
-			"a | a/web | a/web",
-			0,
-		},
+		{"the default namespace and none are the same", "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {clusterIP: None}}\n---\n{apiVersion: v1, kind: Service, metadata: {namespace: default, name: web}}", "default | default/web | ", 0},
+		{"a Service and a slice of one name are two", "{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}}\n---\n{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: a, name: web}}", "a | a/web | a/web", 0},
 		{"one name in two namespaces is two", manifestWeb + "---\n{apiVersion: v1, kind: Service, metadata: {namespace: b, name: web}}", "a b | a/web=10.96.0.1 b/web | ", 0},
 	} {
 		dir, feeds := t.TempDir(), newManifestFeeds(kube.Selection{})
@@ -362,19 +347,9 @@ func TestManifestErrors(t *testing.T) {
 		{"a comment before the first marker", "# c\n---\na: b\n c: d\n", "document 1, line 4", "mapping values are not allowed"},
 
 		{"a port as text", service + "spec:\n  clusterIP: None\n  ports:\n  - name: http\n    port: \"80\"\n", "document 1, line 9", "Go struct field ServicePort.spec.ports.port of type int32"},
-		{
-			"a port as text, behind a field that starts like it",
-			service + "spec:\n  publishNotReadyAddresses: true\n  ports:\n  - portal: x\n    port: http\n",
-			"document 1, line 9",
-			"ServicePort.spec.ports.port",
-		},
+		{"a port as text, behind a field that starts like it", service + "spec:\n  publishNotReadyAddresses: true\n  ports:\n  - portal: x\n    port: http\n", "document 1, line 9", "ServicePort.spec.ports.port"},
 		{"a port as text in the second document", service + "---\n" + service + "spec:\n  ports: [{port: http}]\n", "document 2, line 11", "ServicePort.spec.ports.port"},
-		{
-			"a port as text in JSON",
-			"{\"apiVersion\": \"v1\",\n \"kind\": \"Service\",\n \"spec\": {\n  \"ports\": [\n   {\"name\": \"http\",\n    \"port\": \"80\"}]}}",
-			"document 1, line 6",
-			"ServicePort.spec.ports.port",
-		},
+		{"a port as text in JSON", "{\"apiVersion\": \"v1\",\n \"kind\": \"Service\",\n \"spec\": {\n  \"ports\": [\n   {\"name\": \"http\",\n    \"port\": \"80\"}]}}", "document 1, line 6", "ServicePort.spec.ports.port"},
 		{"a port too large for its type", slice + "ports:\n- name: http\n  port: 5000000000\n", "document 1, line 7", "EndpointPort.ports.port"},
 		{"a name as number behind a namespace", "apiVersion: v1\nkind: Service\nmetadata:\n  namespace: a\n  name: 5\n", "document 1, line 5", "ObjectMeta.metadata.name"},
 		{"a namespace that YAML takes for a truth value", service + "  namespace: n\n", "document 1, line 5", "ObjectMeta.metadata.namespace"},
@@ -388,12 +363,7 @@ func TestManifestErrors(t *testing.T) {
 			"document 1, line 13",
 			"item 2: ",
 		},
-		{
-			"a port as text in the second item of a typed list",
-			"apiVersion: v1\nkind: ServiceList\nitems:\n- spec:\n    ports:\n    - port: 80\n- spec:\n    ports:\n    - port: \"80\"\n",
-			"document 1, line 9",
-			"ServicePort.items.spec.ports.port",
-		},
+		{"a port as text in the second item of a typed list", "apiVersion: v1\nkind: ServiceList\nitems:\n- spec:\n    ports:\n    - port: 80\n- spec:\n    ports:\n    - port: \"80\"\n", "document 1, line 9", "ServicePort.items.spec.ports.port"},
 
 		{"text", "hello\n", "document 1, line 1", "cannot unmarshal string"},
 		{"a number", "---\n\n5\n", "document 1, line 3", "cannot unmarshal number"},
