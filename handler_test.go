@@ -193,11 +193,7 @@ func TestForwardNames(t *testing.T) {
 
 		{"a ClusterIP", "vip.$ A", noError, []string{"vip.$ 5 IN A 10.96.0.1"}, nil},
 		{"the other", "vip.$ AAAA", noError, []string{"vip.$ 5 IN AAAA fd96::1"}, nil},
-		{
-			"its SRV has the Service's ports", "vip.$ SRV", noError,
-			[]string{"vip.$ 5 IN SRV 0 50 80 vip.$", "vip.$ 5 IN SRV 0 50 443 vip.$"},
-			[]string{"vip.$ 5 IN A 10.96.0.1", "vip.$ 5 IN AAAA fd96::1"},
-		},
+		{"its SRV has the Service's ports", "vip.$ SRV", noError, []string{"vip.$ 5 IN SRV 0 50 80 vip.$", "vip.$ 5 IN SRV 0 50 443 vip.$"}, []string{"vip.$ 5 IN A 10.96.0.1", "vip.$ 5 IN AAAA fd96::1"}},
 		{"one port", "_https._tcp.vip.$ SRV", noError, []string{"_https._tcp.vip.$ 5 IN SRV 0 100 443 vip.$"}, []string{"vip.$ 5 IN A 10.96.0.1", "vip.$ 5 IN AAAA fd96::1"}},
 		{"its addresses", "_https._tcp.vip.$ A", noError, []string{"_https._tcp.vip.$ 5 IN A 10.96.0.1"}, nil},
 		{"an endpoint of a ClusterIP Service", "vip-0.vip.$ A", noError, []string{"vip-0.vip.$ 5 IN A 10.0.6.1"}, nil},
