@@ -64,9 +64,7 @@ func TestSnapshotIsKept(t *testing.T) { // not parallel: it reads counters
 		confirm := func() { confirmed.Store(time.Now().UnixNano()) }
 		s.of.IsSynced, s.of.IsShared = synced.Load, shared.Load
 		s.of.Confirmed = func() time.Time { return time.Unix(0, confirmed.Load()) }
-		change := func(i int) {
-			putNamespace(c, fmt.Sprint("ns-", i))
-		}
+		change := func(i int) { putNamespace(c, fmt.Sprint("ns-", i)) }
 		before, failed := snapshotWritten()
 		writes := func(what string, least, most int) {
 			t.Helper()

@@ -46,12 +46,8 @@ func testConformance(t *testing.T, c *cluster.Cluster) {
 		name string
 		run  func(p prober)
 	}{
-		{"should provide DNS for the cluster", func(p prober) {
-			p.dig("kubernetes.default.svc.cluster.local")
-		}},
-		{"should provide etc hosts entries for the cluster", func(p prober) {
-			p.getentHosts(p.createPod(querier, querierService, nil), querier, fullName(querier, querierService, p.namespace))
-		}},
+		{"should provide DNS for the cluster", func(p prober) { p.dig("kubernetes.default.svc.cluster.local") }},
+		{"should provide etc hosts entries for the cluster", func(p prober) { p.getentHosts(p.createPod(querier, querierService, nil), querier, fullName(querier, querierService, p.namespace)) }},
 		{"should provide DNS for services", func(p prober) {
 			selector := map[string]string{"dns-test": "true"}
 			p.createService(querierService, "None", selector)
@@ -64,9 +60,7 @@ func testConformance(t *testing.T, c *cluster.Cluster) {
 			)
 			p.digReverse(regular.Spec.ClusterIP)
 		}},
-		{"should resolve DNS of partial qualified names for services", func(p prober) {
-			p.partialNames(nil)
-		}},
+		{"should resolve DNS of partial qualified names for services", func(p prober) { p.partialNames(nil) }},
 		{"should provide DNS for pods for Hostname", func(p prober) {
 			labels := map[string]string{"dns-test-hostname-attribute": "true"}
 			p.createService("dns-test-service-2", "None", labels)
@@ -81,13 +75,9 @@ func testConformance(t *testing.T, c *cluster.Cluster) {
 			p.dig(fullName("dns-querier-2", "dns-test-service-2", p.namespace), "dns-test-service-2."+p.namespace+".svc.cluster.local")
 		}},
 		{"should provide DNS for ExternalName services", prober.externalName},
-		{"should support configurable pod DNS nameservers", func(p prober) {
-			p.skip("a kubelet writes resolv.conf, and nothing is looked up")
-		}},
+		{"should support configurable pod DNS nameservers", func(p prober) { p.skip("a kubelet writes resolv.conf, and nothing is looked up") }},
 
-		{"should resolve DNS of partial qualified names for the cluster", func(p prober) {
-			p.dig("kubernetes.default", "kubernetes.default.svc")
-		}},
+		{"should resolve DNS of partial qualified names for the cluster", func(p prober) { p.dig("kubernetes.default", "kubernetes.default.svc") }},
 		{"should work with the pod containing more than 6 DNS search paths and longer than 256 search list characters", func(p prober) {
 			conf := clusterFirst(p.namespace)
 			for i := range 6 {
