@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns/caddy"
@@ -59,11 +59,7 @@ func newController(stanza string) *caddy.Controller {
 
 func readDocument(t *testing.T, name string) string {
 	t.Helper()
-	content, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
+	return string(filetest.Read(t, name))
 }
 
 var readmeFence = regexp.MustCompile("(?ms)^(?:~~~|```) ?(\\w*)\n(.*?)^(?:~~~|```)$")

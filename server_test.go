@@ -2,8 +2,6 @@ package headless
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -11,6 +9,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -116,11 +115,7 @@ func bigManifest(t testing.TB, size int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "big.json")
-	if err := os.WriteFile(file, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file
+	return filetest.Temp(t, "big.json", b)
 }
 
 const bound = "bind 127.0.0.1\n"
@@ -176,10 +171,7 @@ func TestServerAnswersWhoeverHasRoomForMoreThanADatagram(t *testing.T) {
 }
 
 func TestServerChasesCNAMEsThroughItsOtherBlocks(t *testing.T) {
-	hosts := filepath.Join(t.TempDir(), "hosts")
-	if err := os.WriteFile(hosts, []byte("192.0.2.80 www.example.com\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	hosts := filetest.Temp(t, "hosts", "192.0.2.80 www.example.com\n")
 	s := startServer(t, "cluster.local:0 example.com:0 {\n"+bound+"headless cluster.local {\nmanifests testdata/cluster.yaml\n}\nhosts "+hosts+" example.com\n}")
 	m := s.ask(t, "udp", "ext.default.svc.cluster.local. A", 1232)
 	want := []string{"ext.default.svc.cluster.local. 5 IN CNAME www.example.com.", "www.example.com. 3600 IN A 192.0.2.80"}

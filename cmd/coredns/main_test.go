@@ -2,13 +2,13 @@ package main
 
 import (
 	"bytes"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns/caddy"
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -44,11 +44,7 @@ func TestDeployedCorefilesUseItsPlugins(t *testing.T) {
 		t.Fatalf("got the files %q (%v)", corefiles, err)
 	}
 	for _, corefile := range corefiles {
-		content, err := os.ReadFile(corefile)
-		if err != nil {
-			t.Fatal(err)
-		}
-		named := bytes.ReplaceAll(content, []byte("\n    headless {"), []byte("\n    "+name+" {"))
+		named := bytes.ReplaceAll(filetest.Read(t, corefile), []byte("\n    headless {"), []byte("\n    "+name+" {"))
 		blocks, err := caddyfile.Parse(corefile, bytes.NewReader(named), dnsserver.Directives)
 		if err != nil {
 			t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/filetest"
 )
 
 // compiles skips a test that compiles programs, unless it runs by `make programs`.
@@ -58,11 +59,8 @@ func TestVariantAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	corefile := filepath.Join(dir, "Corefile")
 	content := fmt.Sprintf(".:%s {\n bind 127.0.0.1\n kubernetes cluster.local {\n  manifests %q\n }\n}\n", port, examples)
-	if err := os.WriteFile(corefile, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	corefile := filetest.Temp(t, "Corefile", content)
 	log := &serverLog{started: make(chan struct{})}
 	server := exec.CommandContext(t.Context(), binary, "-conf", corefile)
 	server.Stdout, server.Stderr = log, log

@@ -23,6 +23,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/manifests"
@@ -80,7 +81,7 @@ func startAPI(t *testing.T, paths ...string) (url, kubeconfig string) {
 // writeKubeconfig returns a kubeconfig for the API server at url.
 func writeKubeconfig(t *testing.T, url string) string {
 	t.Helper()
-	return writeFile(t, "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a}}]\nclusters: [{name: a, cluster: {server: "+url+"}}]\n")
+	return filetest.Temp(t, "file.yaml", "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a}}]\nclusters: [{name: a, cluster: {server: "+url+"}}]\n")
 }
 
 // defaultProtocols sets the protocols that are not there, as an API server does.
@@ -427,8 +428,8 @@ endpoints:
 // checkLookedUp adds a pod to manifests when they were listed once. What it is now has to be asked by two lists of the namespace.
 func checkLookedUp(t *testing.T, manifests, option, first, second string, args ...string) {
 	t.Helper()
-	now, _ := startAPI(t, writeFile(t, manifests+"- {addresses: [10.1.2.4], hostname: db-1}\n"))
-	then, _ := startAPI(t, writeFile(t, manifests))
+	now, _ := startAPI(t, filetest.Temp(t, "file.yaml", manifests+"- {addresses: [10.1.2.4], hostname: db-1}\n"))
+	then, _ := startAPI(t, filetest.Temp(t, "file.yaml", manifests))
 	var lists atomic.Int64
 	var selected sync.Map
 	lister := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -477,7 +478,7 @@ func TestLargeAnswersAreComparedByParts(t *testing.T) {
 				text += fmt.Sprintf("- {addresses: [10.1.%d.%d], hostname: web-with-a-name-that-makes-large-answers-%d}\n", i>>8, i&255, i)
 			}
 		}
-		return writeFile(t, text)
+		return filetest.Temp(t, "file.yaml", text)
 	}
 	url, _ := startAPI(t, service(0, 500))
 	old := startStock(t, "endpoint "+url)

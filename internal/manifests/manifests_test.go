@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/metrictest"
 	"github.com/coredns-headless/headless/internal/model"
@@ -632,12 +633,8 @@ func FuzzManifests(f *testing.F) {
 }
 
 func TestReadManifestsLeavesOutUnknownKinds(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "objects.yaml")
 	text := "apiVersion: example.org/v1\nkind: Unknown\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	objects, err := Read(path)
+	objects, err := Read(filetest.Temp(t, "objects.yaml", text))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -24,6 +22,7 @@ import (
 
 	"github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -514,11 +513,7 @@ func (p *pair) report(c *cluster, q dns.Question, wrong string) {
 // fromManifests returns a plugin with p's stanza that reads the objects of c from a file.
 func (p *pair) fromManifests(c *cluster) *asked {
 	p.t.Helper()
-	file := filepath.Join(p.t.TempDir(), "cluster.yaml")
-	if err := os.WriteFile(file, []byte(c.yaml()), 0o600); err != nil {
-		p.t.Fatal(err)
-	}
-	return p.start("manifests " + file)
+	return p.start("manifests " + filetest.Temp(p.t, "cluster.yaml", c.yaml()))
 }
 
 // TestDifferentialManifests asks plugins that read the clusters of TestDifferential as it prints them.

@@ -341,12 +341,8 @@ func testSearchLists(t *testing.T) {
 	folder := t.TempDir()
 	missing := map[string]string{"glibc": findGlibc(), "musl": compileMusl(t, folder)}
 	isolated(t, folder)
-	content, err := os.ReadFile(filepath.Join(folder, outcomesFile))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var got searchOutcomes
-	if err := json.Unmarshal(content, &got); err != nil {
+	if err := json.Unmarshal(filetest.Read(t, filepath.Join(folder, outcomesFile)), &got); err != nil {
 		t.Fatal(err)
 	}
 	checkSearchRules(t)
@@ -453,9 +449,7 @@ func compileMusl(t *testing.T, folder string) string {
 		return err.Error()
 	}
 	source := filepath.Join(folder, "musl.c")
-	if err := os.WriteFile(source, []byte(muslProgram), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, source, muslProgram)
 	cmd := exec.CommandContext(t.Context(), compiler, "-static", "-o", muslPath(folder), "-D_GNU_SOURCE", source)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("musl-gcc: %v\n%s", err, out)
@@ -597,8 +591,7 @@ func isolate(t *testing.T, etc string) error {
 // putSearchObjects puts the objects of the test, and the namespaces that they are in, on the API server.
 func putSearchObjects(t *testing.T, api *kubetest.Server) {
 	t.Helper()
-	more := filepath.Join(t.TempDir(), "more.yaml")
-	filetest.Write(t, more, searchObjects)
+	more := filetest.Temp(t, "more.yaml", searchObjects)
 	objects, err := manifests.Read("../../testdata/cluster.yaml", "../../testdata/imports.yaml", more)
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/test/cluster"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -48,11 +49,7 @@ func TestFolderHasOneCluster(t *testing.T) {
 func TestClusterProgram(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cluster")
 	up := clusterUp(t, dir)
-	manifest := filepath.Join(t.TempDir(), "service.yaml")
-	if err := os.WriteFile(manifest, []byte(oneService), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	clusterCommand(t, "apply", "-dir", dir, manifest)
+	clusterCommand(t, "apply", "-dir", dir, filetest.Temp(t, "service.yaml", oneService))
 	if got := strings.TrimSpace(clusterCommand(t, "kubeconfig", "-dir", dir)); got != cluster.Kubeconfig(dir) {
 		t.Errorf("cluster kubeconfig: got %q, want %q", got, cluster.Kubeconfig(dir))
 	}

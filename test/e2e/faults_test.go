@@ -19,6 +19,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/test/cluster"
 	"github.com/coredns-headless/headless/test/coredns"
 	"github.com/miekg/dns"
@@ -120,23 +121,17 @@ type faultsRun struct {
 // TestFaults holds faults against a server that is never restarted, one after the other, while clients ask it.
 func TestFaults(t *testing.T) {
 	c := startCluster(t)
-	manifest, err := os.ReadFile("../../examples/cassandra.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	apply(t, c, string(manifest))
+	apply(t, c, string(filetest.Read(t, "../../examples/cassandra.yaml")))
 	r := &faultsRun{
 		history: newHistory(t, c), proxy: startProxy(t, c),
 		broken: startStatusServer(t, c, http.StatusInternalServerError), busy: startStatusServer(t, c, http.StatusTooManyRequests),
 		backup: t.TempDir(), tallies: make(map[string]*faultTally), present: new(faultTally),
 	}
 	r.server = newServer(t, c, "headless", r.proxy.url())
-	if r.account, err = c.ApplyRBAC(t.Context(), "../../deploy/base"); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.server.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	var err error
+	r.account, err = c.ApplyRBAC(t.Context(), "../../deploy/base")
+	r.check("apply the rights", err)
+	r.check("start the server", r.server.Start(t.Context()))
 	lasting := r.lasting()
 	r.await()
 	stopped := make(chan struct{})
