@@ -76,12 +76,18 @@ func stanzaGood(t *testing.T) []stanzaOption {
 		{"a startup timeout of 0 without unit", "startup_timeout 0", func(c *config) { c.startupTimeout = 0 }},
 		{"manifests", "manifests a.yaml b", func(c *config) { c.manifests = []string{"a.yaml", "b"} }},
 		{"manifests on several lines", "manifests a;manifests b c", func(c *config) { c.manifests = []string{"a", "b", "c"} }},
-		{"a snapshot", "snapshot file", func(c *config) { c.snapshot = snapshot.Config{Path: "file", MaxAge: 24 * time.Hour, Interval: 5 * time.Second} }},
-		{"a snapshot and its greatest age", "snapshot file 1h30m", func(c *config) { c.snapshot = snapshot.Config{Path: "file", MaxAge: 90 * time.Minute, Interval: 5 * time.Second} }},
+		{"a snapshot", "snapshot file", func(c *config) {
+			c.snapshot = snapshot.Config{Path: "file", MaxAge: 24 * time.Hour, Interval: 5 * time.Second}
+		}},
+		{"a snapshot and its greatest age", "snapshot file 1h30m", func(c *config) {
+			c.snapshot = snapshot.Config{Path: "file", MaxAge: 90 * time.Minute, Interval: 5 * time.Second}
+		}},
 		{"a snapshot, its greatest age and its interval", "snapshot /a/file 168h 1s", func(c *config) {
 			c.snapshot = snapshot.Config{Path: "/a/file", MaxAge: 168 * time.Hour, Interval: time.Second}
 		}},
-		{"the last snapshot counts", "snapshot a 2h 2s;snapshot b", func(c *config) { c.snapshot = snapshot.Config{Path: "b", MaxAge: 24 * time.Hour, Interval: 5 * time.Second} }},
+		{"the last snapshot counts", "snapshot a 2h 2s;snapshot b", func(c *config) {
+			c.snapshot = snapshot.Config{Path: "b", MaxAge: 24 * time.Hour, Interval: 5 * time.Second}
+		}},
 		{"namespaces", "namespaces a b", func(c *config) { c.namespaces = []string{"a", "b"} }},
 		{"namespaces on several lines", "namespaces a;namespaces b", func(c *config) { c.namespaces = []string{"a", "b"} }},
 		{"namespace_labels", "namespace_labels app=web", func(c *config) { c.selection.NamespaceLabels = app }},

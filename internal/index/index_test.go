@@ -904,9 +904,15 @@ func TestIndexSerialGrowsWithVisibleChangesOnly(t *testing.T) {
 		{"the next in the same second adds one", func() { x.PutSlice(modeltest.BigSlice(0, 1, model.Ready)) }, 2_000_000_001},
 		{"the same slice again changes nothing", func() { x.PutSlice(modeltest.BigSlice(0, 1, model.Ready)) }, 2_000_000_001},
 		{"a clock that is behind adds one", func() { clock = clock.Add(-time.Hour); x.PutSlice(changed) }, 2_000_000_002},
-		{"a slice of no Service changes nothing", func() { x.PutSlice(&model.Slice{Key: model.Key{Namespace: "n", Name: "z"}, Service: "none", Endpoints: changed.Endpoints}) }, 2_000_000_002},
-		{"nor does a Service in no Namespace", func() { x.PutService(&model.Service{Key: model.Key{Namespace: "none", Name: "web"}, Kind: model.Headless}) }, 2_000_000_002},
-		{"nor the same Service again", func() { x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless}) }, 2_000_000_002},
+		{"a slice of no Service changes nothing", func() {
+			x.PutSlice(&model.Slice{Key: model.Key{Namespace: "n", Name: "z"}, Service: "none", Endpoints: changed.Endpoints})
+		}, 2_000_000_002},
+		{"nor does a Service in no Namespace", func() {
+			x.PutService(&model.Service{Key: model.Key{Namespace: "none", Name: "web"}, Kind: model.Headless})
+		}, 2_000_000_002},
+		{"nor the same Service again", func() {
+			x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
+		}, 2_000_000_002},
 		{"a later clock is taken again", func() { clock = time.Unix(2_000_000_100, 0); x.DropService(model.Key{Namespace: "n", Name: "web"}) }, 2_000_000_100},
 		{"a namespace counts", func() { x.PutNamespace(&model.Namespace{Key: model.Key{Name: "new"}}) }, 2_000_000_101},
 		{"one that is there does not", func() { x.PutNamespace(&model.Namespace{Key: model.Key{Name: "new"}}) }, 2_000_000_101},
@@ -984,9 +990,7 @@ func TestIndexNameservers(t *testing.T) {
 		local netip.Addr
 		want  []string
 	}{
-		{"a pod's address leads to all its Services that are exposed", pod, []string{
-			"dns.kube-system.svc.z. [10.96.0.10]", "10-0-0-53.peers.kube-system.svc.z. [10.0.0.53]",
-		}},
+		{"a pod's address leads to all its Services that are exposed", pod, []string{"dns.kube-system.svc.z. [10.96.0.10]", "10-0-0-53.peers.kube-system.svc.z. [10.0.0.53]"}},
 		{"a ClusterIP leads to its Service", ip, []string{"dns.kube-system.svc.z. [10.96.0.10]"}},
 		{"another address leads nowhere", netip.MustParseAddr("10.0.0.54"), nil},
 	} {

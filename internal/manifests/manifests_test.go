@@ -263,9 +263,7 @@ func TestManifestFiles(t *testing.T) {
 		{"a file named twice", map[string]string{"d/a.yaml": service("a")}, "d d/a.yaml", "x | x/a | "},
 		{"the last path wins", map[string]string{"a.yaml": version("10.0.0.1"), "b.yaml": version("10.0.0.2")}, "b.yaml a.yaml", "x | x/v=10.0.0.1 | "},
 		{"the last file of a folder wins", map[string]string{"d/a.yaml": version("10.0.0.1"), "d/b.yaml": version("10.0.0.2")}, "d", "x | x/v=10.0.0.2 | "},
-		{"a mounted ConfigMap", map[string]string{
-			"d/..2024_05_05/a.yaml": service("a"), "d/..2024_05_04/a.yaml": "[", "d/..data": "-> ..2024_05_05", "d/a.yaml": "-> ..data/a.yaml",
-		}, "d", "x | x/a | "},
+		{"a mounted ConfigMap", map[string]string{"d/..2024_05_05/a.yaml": service("a"), "d/..2024_05_04/a.yaml": "[", "d/..data": "-> ..2024_05_05", "d/a.yaml": "-> ..data/a.yaml"}, "d", "x | x/a | "},
 		{"a file of a mounted ConfigMap", map[string]string{"d/..x/a.yaml": service("a"), "d/..data": "-> ..x", "d/a.yaml": "-> ..data/a.yaml"}, "d/a.yaml", "x | x/a | "},
 		{"a folder of a mounted ConfigMap", map[string]string{"d/..x/e/a.yaml": service("a"), "d/..data": "-> ..x", "d/e": "-> ..data/e"}, "d/e", "x | x/a | "},
 		{"a link to a folder", map[string]string{"d/a.yaml": service("a"), "e": "-> d"}, "e", "x | x/a | "},

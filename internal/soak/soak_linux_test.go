@@ -1153,7 +1153,9 @@ var soakAPIFaults = []soakFault{
 		s.sleep(300*time.Millisecond, 3*time.Second)
 		release()
 	}, true},
-	{"garbage on watches", func(s *soakSet) { s.api.Inject(modeltest.PickOne(s.rand, resources), modeltest.PickOne(s.rand, soakGarbage)) }, true},
+	{"garbage on watches", func(s *soakSet) {
+		s.api.Inject(modeltest.PickOne(s.rand, resources), modeltest.PickOne(s.rand, soakGarbage))
+	}, true},
 	soakRefusal(http.StatusForbidden), soakRefusal(http.StatusTooManyRequests), soakRefusal(http.StatusInternalServerError),
 	soakRefusal(http.StatusServiceUnavailable),
 }
@@ -1163,8 +1165,12 @@ const soakVersions = 1 << 20
 
 // soakReloads are the faults that a child survives, besides those.
 var soakReloads = []soakFault{
-	{"reload", func(s *soakSet) { s.reload(s.corefile("Corefile.next", modeltest.PickOne(s.rand, []string{"", "errors\n", "loadbalance\n"})), true) }, true},
-	{"reload of a broken Corefile", func(s *soakSet) { s.reload(s.corefile("Corefile.broken", modeltest.PickOne(s.rand, []string{"bind 192.0.2.1\n", "nonsense\n", "headless\n"})), false) }, false},
+	{"reload", func(s *soakSet) {
+		s.reload(s.corefile("Corefile.next", modeltest.PickOne(s.rand, []string{"", "errors\n", "loadbalance\n"})), true)
+	}, true},
+	{"reload of a broken Corefile", func(s *soakSet) {
+		s.reload(s.corefile("Corefile.broken", modeltest.PickOne(s.rand, []string{"bind 192.0.2.1\n", "nonsense\n", "headless\n"})), false)
+	}, false},
 }
 
 // soakEdits are what the control plane does to live pods. Clients see nothing of it.

@@ -47,7 +47,9 @@ func testConformance(t *testing.T, c *cluster.Cluster) {
 		run  func(p prober)
 	}{
 		{"should provide DNS for the cluster", func(p prober) { p.dig("kubernetes.default.svc.cluster.local") }},
-		{"should provide etc hosts entries for the cluster", func(p prober) { p.getentHosts(p.createPod(querier, querierService, nil), querier, fullName(querier, querierService, p.namespace)) }},
+		{"should provide etc hosts entries for the cluster", func(p prober) {
+			p.getentHosts(p.createPod(querier, querierService, nil), querier, fullName(querier, querierService, p.namespace))
+		}},
 		{"should provide DNS for services", func(p prober) {
 			selector := map[string]string{"dns-test": "true"}
 			p.createService(querierService, "None", selector)
