@@ -28,43 +28,20 @@ func clusterOf(t *testing.T, o options) *cluster {
 
 // manifest is a StatefulSet with two pods, of which one is not ready, a Service with a ClusterIP, and a name for one elsewhere.
 const manifest = `
-apiVersion: v1
-kind: Service
-metadata: {name: db, namespace: shop}
-spec: {clusterIP: None, ports: [{name: sql, port: 5432}]}
+{apiVersion: v1, kind: Service, metadata: {name: db, namespace: shop}, spec: {clusterIP: None, ports: [{name: sql, port: 5432}]}}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: db-1, namespace: shop, labels: {kubernetes.io/service-name: db}}
-addressType: IPv4
-ports: [{name: sql, port: 5432}]
-endpoints:
-- {addresses: [10.1.2.3], hostname: db-0}
-- {addresses: [10.1.2.4], hostname: db-1, conditions: {ready: false}}
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: db-1, namespace: shop, labels: {kubernetes.io/service-name: db}},
+  addressType: IPv4, ports: [{name: sql, port: 5432}], endpoints: [{addresses: [10.1.2.3], hostname: db-0}, {addresses: [10.1.2.4], hostname: db-1, conditions: {ready: false}}]}
 ---
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: shop}
-spec: {clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1, "fd96::1"], ports: [{name: http, port: 80}, {port: 81}]}
+{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop},
+  spec: {clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1, "fd96::1"], ports: [{name: http, port: 80}, {port: 81}]}}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
-addressType: IPv6
-ports: [{name: http, port: 80}]
-endpoints:
-- {addresses: ["fd00::5"], targetRef: {kind: Pod, name: web-x}}
-- {addresses: ["::6"]}
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}},
+  addressType: IPv6, ports: [{name: http, port: 80}], endpoints: [{addresses: ["fd00::5"], targetRef: {kind: Pod, name: web-x}}, {addresses: ["::6"]}]}
 ---
-apiVersion: v1
-kind: Service
-metadata: {name: mail, namespace: shop}
-spec: {type: ExternalName, externalName: mail.example.org}
+{apiVersion: v1, kind: Service, metadata: {name: mail, namespace: shop}, spec: {type: ExternalName, externalName: mail.example.org}}
 ---
-apiVersion: v1
-kind: Pod
-metadata: {name: web-x, namespace: shop}
-status: {podIPs: [{ip: "fd00::5"}]}
+{apiVersion: v1, kind: Pod, metadata: {name: web-x, namespace: shop}, status: {podIPs: [{ip: "fd00::5"}]}}
 `
 
 // names are those of the manifest in the zone z., by kind. Random labels are nobody; a name that is respelled ends in an exclamation
@@ -109,10 +86,7 @@ nothing below a reverse name: x.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.
 
 // zonal is a StatefulSet with pods in two topology zones and in none. The one pod in the second is not ready.
 const zonal = `
-apiVersion: v1
-kind: Service
-metadata: {name: db, namespace: shop}
-spec: {clusterIP: None}
+{apiVersion: v1, kind: Service, metadata: {name: db, namespace: shop}, spec: {clusterIP: None}}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -123,15 +97,9 @@ endpoints:
 - {addresses: [10.1.2.4], hostname: db-1, zone: corp.example.com, conditions: {ready: false}}
 - {addresses: [10.1.2.5], hostname: db-2}
 ---
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: shop}
-spec: {clusterIP: 10.96.0.1}
+{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.96.0.1}}
 ---
-apiVersion: v1
-kind: Service
-metadata: {name: mail, namespace: shop}
-spec: {type: ExternalName, externalName: mail.example.org}
+{apiVersion: v1, kind: Service, metadata: {name: mail, namespace: shop}, spec: {type: ExternalName, externalName: mail.example.org}}
 `
 
 // zonalNames are the names that the option zonal adds in the zone z., with the addresses that they should have.
@@ -197,50 +165,23 @@ func TestZonalNamesAreThoseOfTopologyZones(t *testing.T) {
 // imports are a ServiceImport with pods in two clusters, one that is not ready in a third, and one in a cluster that has no valid name;
 // one with an address of its own; and a Service.
 const imports = `
-apiVersion: multicluster.x-k8s.io/v1alpha1
-kind: ServiceImport
-metadata: {name: db, namespace: shop}
-spec: {type: Headless, ports: [{name: sql, port: 5432}]}
+{apiVersion: multicluster.x-k8s.io/v1alpha1, kind: ServiceImport, metadata: {name: db, namespace: shop}, spec: {type: Headless, ports: [{name: sql, port: 5432}]}}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: db-a, namespace: shop, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: East}}
-addressType: IPv6
-ports: [{name: sql, port: 5432}]
-endpoints:
-- {addresses: ["fd00::1"], hostname: db-0}
-- {addresses: ["::5"], targetRef: {kind: Pod, name: db-x}}
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: db-a, namespace: shop, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: East}},
+  addressType: IPv6, ports: [{name: sql, port: 5432}], endpoints: [{addresses: ["fd00::1"], hostname: db-0}, {addresses: ["::5"], targetRef: {kind: Pod, name: db-x}}]}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: db-b, namespace: shop, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: west}}
-addressType: IPv6
-ports: [{name: sql, port: 5432}]
-endpoints: [{addresses: ["fd00::1"], hostname: db-0}]
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: db-b, namespace: shop, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: west}},
+  addressType: IPv6, ports: [{name: sql, port: 5432}], endpoints: [{addresses: ["fd00::1"], hostname: db-0}]}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: db-c, namespace: shop, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: north}}
-addressType: IPv4
-ports: [{name: sql, port: 5432}]
-endpoints: [{addresses: [10.40.0.1], hostname: db-3, conditions: {ready: false}}]
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: db-c, namespace: shop, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: north}},
+  addressType: IPv4, ports: [{name: sql, port: 5432}], endpoints: [{addresses: [10.40.0.1], hostname: db-3, conditions: {ready: false}}]}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: db-d, namespace: shop, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: no.label}}
-addressType: IPv4
-ports: [{name: sql, port: 5432}]
-endpoints: [{addresses: [10.50.0.1], hostname: db-5}]
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: db-d, namespace: shop, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: no.label}},
+  addressType: IPv4, ports: [{name: sql, port: 5432}], endpoints: [{addresses: [10.50.0.1], hostname: db-5}]}
 ---
-apiVersion: multicluster.x-k8s.io/v1alpha1
-kind: ServiceImport
-metadata: {name: api, namespace: shop}
-spec: {type: ClusterSetIP, ips: [10.97.0.1]}
+{apiVersion: multicluster.x-k8s.io/v1alpha1, kind: ServiceImport, metadata: {name: api, namespace: shop}, spec: {type: ClusterSetIP, ips: [10.97.0.1]}}
 ---
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: shop}
-spec: {clusterIP: 10.96.0.1}
+{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.96.0.1}}
 `
 
 // importedNames are those of the first below shop.svc in a multicluster zone, with the addresses of endpoints.

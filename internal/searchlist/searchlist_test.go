@@ -67,63 +67,29 @@ var searchUpstream = map[string]string{
 // searchObjects are what the test needs beside testdata/cluster.yaml and testdata/imports.yaml.
 const searchObjects = `
 # the DNS service: both servers are its endpoints
-apiVersion: v1
-kind: Service
-metadata: {name: kube-dns, namespace: kube-system}
-spec:
-  clusterIP: "10.96.0.10"
-  clusterIPs: ["10.96.0.10"]
-  ports: [{name: dns, port: 53, protocol: UDP}]
+{apiVersion: v1, kind: Service, metadata: {name: kube-dns, namespace: kube-system},
+  spec: {clusterIP: "10.96.0.10", clusterIPs: ["10.96.0.10"], ports: [{name: dns, port: 53, protocol: UDP}]}}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: kube-dns-1, namespace: kube-system, labels: {kubernetes.io/service-name: kube-dns}}
-addressType: IPv4
-ports: [{name: dns, port: 53, protocol: UDP}]
-endpoints:
-- {addresses: [127.0.0.1]}
-- {addresses: [127.0.0.2]}
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: kube-dns-1, namespace: kube-system, labels: {kubernetes.io/service-name: kube-dns}},
+  addressType: IPv4, ports: [{name: dns, port: 53, protocol: UDP}], endpoints: [{addresses: [127.0.0.1]}, {addresses: [127.0.0.2]}]}
 ---
 # db: not ready here, while another cluster exports it
-apiVersion: v1
-kind: Service
-metadata: {name: db, namespace: default, annotations: {coredns-headless.github.io/hostnames: all}}
-spec:
-  clusterIP: None
-  ports: [{name: sql, port: 5432}]
+{apiVersion: v1, kind: Service, metadata: {name: db, namespace: default, annotations: {coredns-headless.github.io/hostnames: all}},
+  spec: {clusterIP: None, ports: [{name: sql, port: 5432}]}}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: db-1, namespace: default, labels: {kubernetes.io/service-name: db}}
-addressType: IPv4
-ports: [{name: sql, port: 5432, protocol: TCP}]
-endpoints:
-- {addresses: [10.0.11.1], hostname: db-0, conditions: {ready: false}}
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: db-1, namespace: default, labels: {kubernetes.io/service-name: db}},
+  addressType: IPv4, ports: [{name: sql, port: 5432, protocol: TCP}], endpoints: [{addresses: [10.0.11.1], hostname: db-0, conditions: {ready: false}}]}
 ---
 # hex: a reverse name whose first label is no number
-apiVersion: v1
-kind: Service
-metadata: {name: hex, namespace: default}
-spec:
-  clusterIP: "fd96::a"
-  clusterIPs: ["fd96::a"]
-  ports: [{name: http, port: 80, protocol: TCP}]
+{apiVersion: v1, kind: Service, metadata: {name: hex, namespace: default},
+  spec: {clusterIP: "fd96::a", clusterIPs: ["fd96::a"], ports: [{name: http, port: 80, protocol: TCP}]}}
 ---
 # ExternalNames: outside and not there, there without an address, and a name in the cluster without an address
-apiVersion: v1
-kind: Service
-metadata: {name: ext-gone, namespace: default}
-spec: {type: ExternalName, externalName: gone.example.com}
+{apiVersion: v1, kind: Service, metadata: {name: ext-gone, namespace: default}, spec: {type: ExternalName, externalName: gone.example.com}}
 ---
-apiVersion: v1
-kind: Service
-metadata: {name: ext-empty, namespace: default}
-spec: {type: ExternalName, externalName: empty.example.com}
+{apiVersion: v1, kind: Service, metadata: {name: ext-empty, namespace: default}, spec: {type: ExternalName, externalName: empty.example.com}}
 ---
-apiVersion: v1
-kind: Service
-metadata: {name: hollow, namespace: default}
-spec: {type: ExternalName, externalName: vacant.svc.cluster.local}
+{apiVersion: v1, kind: Service, metadata: {name: hollow, namespace: default}, spec: {type: ExternalName, externalName: vacant.svc.cluster.local}}
 `
 
 // searchFound says what each resolver finds through each plugin, unless a rule says otherwise.

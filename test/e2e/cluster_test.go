@@ -22,10 +22,7 @@ import (
 )
 
 const oneService = `
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: default}
-spec: {clusterIP: None}
+{apiVersion: v1, kind: Service, metadata: {name: web, namespace: default}, spec: {clusterIP: None}}
 `
 
 func TestClustersAreApart(t *testing.T) {
