@@ -241,89 +241,61 @@ func TestFaultsAreFound(t *testing.T) {
 	url, _ := startAPI(t, "../../examples")
 	old := startStock(t, "endpoint "+url)
 	fresh := startHeadless(t, "endpoint "+url, func(network string, m *dns.Msg) bool { return (*planted.Load())(network, m) })
-	const cassandra = ".default.svc.cluster.local."
-	asked := func(m *dns.Msg, name string, qtype uint16) bool {
-		return m.Question[0].Name == name && m.Question[0].Qtype == qtype
+	long := strings.NewReplacer("$", "default.svc.cluster.local.").Replace
+	// in changes the replies to a question, "qname TYPE", or to all about "qname".
+	in := func(question string, change func(m *dns.Msg)) fault {
+		return func(_ string, m *dns.Msg) bool {
+			name, qtype, isOne := strings.Cut(long(question), " ")
+			if asked := m.Question[0]; asked.Name == name && (!isOne || asked.Qtype == dns.StringToType[qtype]) {
+				change(m)
+			}
+			return true
+		}
 	}
+	stale := func(m *dns.Msg) {
+		ptr := dns.Copy(m.Answer[0]).(*dns.PTR)
+		ptr.Ptr = long("cassandra-7.cassandra.$")
+		m.Answer = append(m.Answer, ptr)
+	}
+	another := func(m *dns.Msg) {
+		m.Extra = append(m.Extra, dnstest.Records(t, long("cassandra-0.cassandra.$ 5 IN A 10.244.2.10"))...)
+	}
+	answered := func(m *dns.Msg) {
+		m.Rcode, m.Ns, m.Answer = dns.RcodeSuccess, nil, dnstest.Records(t, m.Question[0].Name+" 5 IN A 10.244.9.9")
+	}
+	emptied := func(_ string, m *dns.Msg) bool {
+		m.Extra = nil
+		return true
+	}
+	onUDP := func(network string, m *dns.Msg) bool {
+		return network == "udp" || !strings.HasPrefix(m.Question[0].Name, "etcd-1.etcd.")
+	}
+	const missing, stray = "addresses of SRV targets are missing from the new server's additional section: ", "addresses that no SRV target has are in the new server's additional section: "
 	for _, c := range []struct {
-		name   string
-		fault  fault
-		status int
-		want   string // the causes of unexpected differences and whose names they are
+		name  string
+		fault fault
+		want  string // the causes of unexpected differences and whose names they are
 	}{
-		{"none", func(string, *dns.Msg) bool { return true }, statusSame, ""},
-		{"one address of an RRset is dropped", func(_ string, m *dns.Msg) bool {
-			if asked(m, "cassandra"+cassandra, dns.TypeA) {
-				m.Answer = m.Answer[1:]
-			}
-			return true
-		}, statusDifferent, "A records are missing from the new server's answer: a Service"},
-		{"one pod's hostname is denied", func(_ string, m *dns.Msg) bool {
-			if m.Question[0].Name == "cassandra-1.cassandra"+cassandra {
-				m.Rcode, m.Answer, m.Extra = dns.RcodeNameError, nil, nil
-			}
-			return true
-		}, statusDifferent, "no such name with the new server, no data with the old one: an endpoint; the new server denies a name that the old one answers: an endpoint"},
-		{"an SRV record has the wrong port", func(_ string, m *dns.Msg) bool {
-			if asked(m, "_cql._tcp.cassandra"+cassandra, dns.TypeSRV) {
-				m.Answer[0].(*dns.SRV).Port++
-			}
-			return true
-		}, statusDifferent, "SRV records lead to another port: a port of a Service"},
-		{"a PTR record is left over", func(_ string, m *dns.Msg) bool {
-			if asked(m, "10.1.244.10.in-addr.arpa.", dns.TypePTR) {
-				stale := dns.Copy(m.Answer[0]).(*dns.PTR)
-				stale.Ptr = "cassandra-7.cassandra" + cassandra
-				m.Answer = append(m.Answer, stale)
-			}
-			return true
-		}, statusDifferent, "PTR records are in the new server's answer only: a reverse name"},
-		{"there is no reply over TCP to one name", func(network string, m *dns.Msg) bool {
-			return network == "udp" || !strings.HasPrefix(m.Question[0].Name, "etcd-1.etcd.")
-		}, statusDifferent, "the new server does not reply over tcp: an endpoint"},
-		{"the additional section is empty", func(_ string, m *dns.Msg) bool {
-			m.Extra = nil
-			return true
-		}, statusDifferent, "addresses of SRV targets are missing from the new server's additional section: a Service; " +
-			"addresses of SRV targets are missing from the new server's additional section: a port of a Service; " +
-			"addresses of SRV targets are missing from the new server's additional section: an endpoint"},
-		{"the additional section has another pod's address, too", func(_ string, m *dns.Msg) bool {
-			if asked(m, "_cql._tcp.cassandra"+cassandra, dns.TypeSRV) {
-				m.Extra = append(m.Extra, dnstest.Records(t, "cassandra-0.cassandra"+cassandra+" 5 IN A 10.244.2.10")...)
-			}
-			return true
-		}, statusDifferent, "addresses that no SRV target has are in the new server's additional section: a port of a Service"},
-		{"it has, where kubernetes has no answer", func(_ string, m *dns.Msg) bool {
-			if asked(m, "_cql._tcp.cassandra-0.cassandra"+cassandra, dns.TypeSRV) {
-				m.Extra[0].(*dns.A).A = net.IPv4(10, 244, 2, 10)
-			}
-			return true
-		}, statusDifferent, "addresses that no SRV target has are in the new server's additional section: a port of an endpoint"},
-		{"a name nobody has is answered", func(_ string, m *dns.Msg) bool {
-			if asked(m, "cassandra-3.cassandra"+cassandra, dns.TypeA) {
-				m.Rcode, m.Ns, m.Answer = dns.RcodeSuccess, nil, dnstest.Records(t, m.Question[0].Name+" 5 IN A 10.244.9.9")
-			}
-			return true
-		}, statusDifferent, "the new server answers a name that the old one denies: no endpoint"},
-		{"a name fails", func(_ string, m *dns.Msg) bool {
-			if asked(m, "frontend"+cassandra, dns.TypeA) {
-				m.Rcode, m.Answer = dns.RcodeServerFailure, nil
-			}
-			return true
-		}, statusDifferent, "the old server's outcome is data, the new one's SERVFAIL: a Service"},
-		{"a denial has no SOA record", func(_ string, m *dns.Msg) bool {
-			if strings.HasPrefix(m.Question[0].Name, "cassandra-3.") {
-				m.Ns = nil
-			}
-			return true
-		}, statusDifferent, "a denial has another SOA record: no endpoint"},
+		{"none", func(string, *dns.Msg) bool { return true }, ""},
+		{"one address of an RRset is dropped", in("cassandra.$ A", func(m *dns.Msg) { m.Answer = m.Answer[1:] }), "A records are missing from the new server's answer: a Service"},
+		{"one pod's hostname is denied", in("cassandra-1.cassandra.$", func(m *dns.Msg) { m.Rcode, m.Answer, m.Extra = dns.RcodeNameError, nil, nil }), "no such name with the new server, no data with the old one: an endpoint; the new server denies a name that the old one answers: an endpoint"},
+		{"an SRV record has the wrong port", in("_cql._tcp.cassandra.$ SRV", func(m *dns.Msg) { m.Answer[0].(*dns.SRV).Port++ }), "SRV records lead to another port: a port of a Service"},
+		{"a PTR record is left over", in("10.1.244.10.in-addr.arpa. PTR", stale), "PTR records are in the new server's answer only: a reverse name"},
+		{"there is no reply over TCP to one name", onUDP, "the new server does not reply over tcp: an endpoint"},
+		{"the additional section is empty", emptied, missing + "a Service; " + missing + "a port of a Service; " + missing + "an endpoint"},
+		{"the additional section has another pod's address, too", in("_cql._tcp.cassandra.$ SRV", another), stray + "a port of a Service"},
+		{"it has, where kubernetes has no answer", in("_cql._tcp.cassandra-0.cassandra.$ SRV", func(m *dns.Msg) { m.Extra[0].(*dns.A).A = net.IPv4(10, 244, 2, 10) }), stray + "a port of an endpoint"},
+		{"a name nobody has is answered", in("cassandra-3.cassandra.$ A", answered), "the new server answers a name that the old one denies: no endpoint"},
+		{"a name fails", in("frontend.$ A", func(m *dns.Msg) { m.Rcode, m.Answer = dns.RcodeServerFailure, nil }), "the old server's outcome is data, the new one's SERVFAIL: a Service"},
+		{"a denial has no SOA record", in("cassandra-3.cassandra.$", func(m *dns.Msg) { m.Ns = nil }), "a denial has another SOA record: no endpoint"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			planted.Store(&c.fault)
 			status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh,
 				"-manifests", "../../examples/cassandra.yaml,../../examples/cluster-ip.yaml,../../examples/dual-stack.yaml")
-			if got := strings.Join(causes(r.Differences), "; "); status != c.status || got != c.want {
-				t.Errorf("got status %d and %q, want %d and %q\n%s\n%s", status, got, c.status, c.want, r.text(), stderr)
+			want := map[bool]int{true: statusSame, false: statusDifferent}[c.want == ""]
+			if got := strings.Join(causes(r.Differences), "; "); status != want || got != c.want {
+				t.Errorf("got status %d and %q, want %d and %q\n%s\n%s", status, got, want, c.want, r.text(), stderr)
 			}
 		})
 	}
@@ -341,10 +313,8 @@ func causes(groups []group) []string {
 
 // TestAServerThatFailsOverTCPIsReported: TCP fails altogether, as behind a firewall that lets UDP pass only.
 func TestAServerThatFailsOverTCPIsReported(t *testing.T) {
-	manifests := "../../examples/cassandra.yaml"
-	old := startHeadless(t, "manifests "+abs(t, manifests), nil)
-	fresh := startHeadless(t, "manifests "+abs(t, manifests), func(network string, _ *dns.Msg) bool { return network == "udp" })
-	status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests, "-strict")
+	old, fresh := startTwo(t, func(network string, _ *dns.Msg) bool { return network == "udp" })
+	status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", cassandra, "-strict")
 	if status != statusDifferent || len(r.Differences) == 0 || r.Rounds != 1 {
 		t.Errorf("got status %d, %s\n%s", status, r.text(), stderr)
 	}
@@ -353,6 +323,15 @@ func TestAServerThatFailsOverTCPIsReported(t *testing.T) {
 			t.Errorf("got the cause %q", g.Cause)
 		}
 	}
+}
+
+// cassandra is a file of manifests.
+const cassandra = "../../examples/cassandra.yaml"
+
+// startTwo starts two servers that answer from cassandra, the new one with a fault if it is not nil.
+func startTwo(t *testing.T, fault func(network string, m *dns.Msg) bool) (old, fresh string) {
+	t.Helper()
+	return startHeadless(t, "manifests "+abs(t, cassandra), nil), startHeadless(t, "manifests "+abs(t, cassandra), fault)
 }
 
 func abs(t *testing.T, path string) string {
@@ -366,16 +345,14 @@ func abs(t *testing.T, path string) string {
 
 // TestADifferenceThatGoesAwayIsTransient: one answer is wrong once, for each network.
 func TestADifferenceThatGoesAwayIsTransient(t *testing.T) {
-	manifests := "../../examples/cassandra.yaml"
-	old := startHeadless(t, "manifests "+abs(t, manifests), nil)
 	var wrong atomic.Int64
-	fresh := startHeadless(t, "manifests "+abs(t, manifests), func(_ string, m *dns.Msg) bool {
+	old, fresh := startTwo(t, func(_ string, m *dns.Msg) bool {
 		if m.Question[0].Name == "cassandra-1.cassandra.default.svc.cluster.local." && m.Question[0].Qtype == dns.TypeA && wrong.Add(1) <= 2 {
 			m.Rcode, m.Answer = dns.RcodeNameError, nil
 		}
 		return true
 	})
-	status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests)
+	status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", cassandra)
 	want := []string{"the new server denies a name that the old one answers: an endpoint"}
 	if got := causes(r.Transient); status != statusSame || !slices.Equal(got, want) {
 		t.Errorf("got status %d and %q, want %d and %q\n%s\n%s", status, got, statusSame, want, r.text(), stderr)
@@ -533,11 +510,9 @@ func TestWhatCannotBeComparedIsSaid(t *testing.T) {
 
 // TestCtrlCPrintsWhatWasFound ends the program when it has found something, but has not asked for all names.
 func TestCtrlCPrintsWhatWasFound(t *testing.T) {
-	manifests := "../../examples/cassandra.yaml"
-	old := startHeadless(t, "manifests "+abs(t, manifests), nil)
 	var interrupt atomic.Pointer[context.CancelFunc]
 	var queries atomic.Int64
-	fresh := startHeadless(t, "manifests "+abs(t, manifests), func(_ string, m *dns.Msg) bool {
+	old, fresh := startTwo(t, func(_ string, m *dns.Msg) bool {
 		if queries.Add(1) == 30 {
 			(*interrupt.Load())()
 		}
@@ -551,7 +526,7 @@ func TestCtrlCPrintsWhatWasFound(t *testing.T) {
 		defer cancel()
 		interrupt.Store(&cancel)
 		var stdout, stderr bytes.Buffer
-		status := run(ctx, []string{"-old", old, "-new", fresh, "-manifests", manifests, "-o", c.format, "-concurrency", "1", "-rate", "100000"}, &stdout, &stderr)
+		status := run(ctx, []string{"-old", old, "-new", fresh, "-manifests", cassandra, "-o", c.format, "-concurrency", "1", "-rate", "100000"}, &stdout, &stderr)
 		if status != statusNotCompared || !strings.Contains(stdout.String(), c.want) {
 			t.Errorf("%s: got status %d and %s, want %d and %q", c.format, status, stdout.String(), statusNotCompared, c.want)
 		}
@@ -560,13 +535,11 @@ func TestCtrlCPrintsWhatWasFound(t *testing.T) {
 
 // TestRoundsGoOnUntilTheTimeIsOver: a -duration without a -repeat has as many rounds as fit.
 func TestRoundsGoOnUntilTheTimeIsOver(t *testing.T) {
-	manifests := "../../examples/cassandra.yaml"
-	old := startHeadless(t, "manifests "+abs(t, manifests), nil)
-	fresh := startHeadless(t, "manifests "+abs(t, manifests), nil)
-	if status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests, "-repeat", "3", "-progress", "1ms"); status != statusSame || r.Rounds != 3 || r.Incomplete != "" || !strings.Contains(stderr, "dnsdiff: round 3, ") {
+	old, fresh := startTwo(t, nil)
+	if status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", cassandra, "-repeat", "3", "-progress", "1ms"); status != statusSame || r.Rounds != 3 || r.Incomplete != "" || !strings.Contains(stderr, "dnsdiff: round 3, ") {
 		t.Errorf("got status %d after %d rounds, want %d after 3\n%s", status, r.Rounds, statusSame, stderr)
 	}
-	if status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests, "-duration", "1ns"); status != statusNotCompared || r.Rounds != 0 || r.Incomplete == "" {
+	if status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", cassandra, "-duration", "1ns"); status != statusNotCompared || r.Rounds != 0 || r.Incomplete == "" {
 		t.Errorf("got status %d after %d rounds, want %d after none\n%s", status, r.Rounds, statusNotCompared, stderr)
 	}
 }
@@ -574,10 +547,8 @@ func TestRoundsGoOnUntilTheTimeIsOver(t *testing.T) {
 // TestTheEndDoesNotWaitForAllDoubts: each question is answered differently the first time, one is asked again at a time, and each
 // takes 20 s, of a clock that stands still while a server is asked.
 func TestTheEndDoesNotWaitForAllDoubts(t *testing.T) {
-	manifests := "../../examples/cassandra.yaml"
-	old := startHeadless(t, "manifests "+abs(t, manifests), nil)
 	var asked sync.Map
-	fresh := startHeadless(t, "manifests "+abs(t, manifests), func(_ string, m *dns.Msg) bool {
+	old, fresh := startTwo(t, func(_ string, m *dns.Msg) bool {
 		if _, again := asked.LoadOrStore(m.Question[0], true); !again && m.Question[0].Name != "cluster.local." {
 			m.Rcode, m.Answer = dns.RcodeServerFailure, nil
 		}
@@ -585,7 +556,7 @@ func TestTheEndDoesNotWaitForAllDoubts(t *testing.T) {
 	})
 	bubble.Test(t, func(t *testing.T) {
 		started := time.Now()
-		status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests, "-net", "udp",
+		status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", cassandra, "-net", "udp",
 			"-duration", "1m", "-repeat", "1", "-concurrency", "1", "-again", "2", "-wait", "20s")
 		if took := time.Since(started); took > time.Minute+2*20*time.Second+10*time.Second {
 			t.Errorf("got the end after %v, want it 50s after a minute", took)
