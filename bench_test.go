@@ -311,8 +311,7 @@ func BenchmarkShared(b *testing.B) {
 				h := newTestHeadless(b, "")
 				h.index = index.New(model.HostnamesReady, false, 0)
 				h.local = []netip.Addr{netip.MustParseAddr("10.0.0.0")}
-				h.index.PutNamespace(&model.Namespace{Key: model.Key{Namespace: "", Name: "n"}})
-				h.index.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
+				modeltest.PutWeb(h.index)
 				c.fill(h.index, n)
 				r := dnstest.Query(c.question, c.qtype, 0)
 				w := newDiscard("udp")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns-headless/headless/internal/snapshot"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin/pkg/fall"
@@ -406,7 +407,7 @@ func TestSetupErrorsNameThePlugin(t *testing.T) {
 
 func TestSetupAddsThePlugin(t *testing.T) {
 	dir := t.TempDir()
-	filetest.Write(t, filepath.Join(dir, "d/a.yaml"), webYAML)
+	filetest.Write(t, filepath.Join(dir, "d/a.yaml"), modeltest.ServiceYAML)
 	c := newController("headless cluster.local {\nmanifests d\n}")
 	cfg := dnsserver.GetConfig(c)
 	cfg.Root = dir

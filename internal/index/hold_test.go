@@ -12,6 +12,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns-headless/headless/internal/qname"
 )
 
@@ -71,6 +72,8 @@ func TestIndexHolds(t *testing.T) {
 		change(s)
 		return s
 	}
+	without := func(x *Index) { x.DropService(model.Key{Namespace: "n", Name: "web"}) }
+	again := func(x *Index) { modeltest.PutWeb(x) }
 	old, edited := []uint16{80}, []uint16{8080}
 	for _, c := range []struct {
 		name    string
@@ -101,19 +104,14 @@ func TestIndexHolds(t *testing.T) {
 		{"in another Service it does not", []func(*Index){drop(1), other("db", 9, "web-1")}, []int{1, 2, 3}, nil, []int{2, 3}},
 		{"a new endpoint with the address ends it, in any Service", []func(*Index){drop(1), other("db", 1, "db-0")}, []int{2, 3}, nil, []int{2, 3}},
 		{"one that was there before does not", []func(*Index){other("db", 1, "db-0"), drop(1)}, []int{1, 2, 3}, nil, []int{2, 3}},
-		{"the Service goes", []func(*Index){drop(1), func(x *Index) { x.DropService(model.Key{Namespace: "n", Name: "web"}) }, func(x *Index) {
-			x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
-		}}, []int{2, 3}, nil, []int{2, 3}},
-		{"without the Service nothing is held", []func(*Index){func(x *Index) { x.DropService(model.Key{Namespace: "n", Name: "web"}) }, drop(1), func(x *Index) {
-			x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
-		}}, []int{2, 3}, nil, []int{2, 3}},
+		{"the Service goes", []func(*Index){drop(1), without, again}, []int{2, 3}, nil, []int{2, 3}},
+		{"without the Service nothing is held", []func(*Index){without, drop(1), again}, []int{2, 3}, nil, []int{2, 3}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {
 				x := New(model.HostnamesReady, false, 0)
 				x.holds.time = hold
-				x.PutNamespace(&model.Namespace{Key: model.Key{Name: "n"}})
-				x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
+				modeltest.PutWeb(x)
 				for pod := 1; pod <= 3; pod++ {
 					x.PutSlice(slice(pod, old, pod))
 				}

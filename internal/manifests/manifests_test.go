@@ -20,6 +20,7 @@ import (
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/metrictest"
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 
 	corev1 "k8s.io/api/core/v1"
@@ -116,9 +117,8 @@ func writeManifests(t *testing.T, dir string, version int, files map[string]stri
 }
 
 const (
-	manifestWeb   = "{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}, spec: {clusterIP: 10.96.0.1}}\n"
-	manifestSlice = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: a, name: web-1, labels: {kubernetes.io/service-name: web}}, endpoints: [{addresses: [10.0.0.1]}]}\n"
-	manifestPod   = "{apiVersion: v1, kind: Pod, metadata: {namespace: p, name: web-0}}\n"
+	manifestWeb, manifestSlice = modeltest.ServiceYAML, modeltest.SliceYAML
+	manifestPod                = "{apiVersion: v1, kind: Pod, metadata: {namespace: p, name: web-0}}\n"
 )
 
 func TestManifestObjects(t *testing.T) {
