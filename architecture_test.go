@@ -3,7 +3,6 @@ package headless
 import (
 	"os/exec"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -88,10 +87,9 @@ func TestDevelopersPagesNameWhatIsThere(t *testing.T) {
 		}
 	}
 	for _, document := range []string{"docs/architecture.md", "docs/testing.md", "CONTRIBUTING.md"} {
-		for _, match := range regexp.MustCompile("`([\\w./-]+\\.(?:go|md|sh|svg|proto)|(?:internal|test|cmd)/[\\w/-]+)`").
-			FindAllStringSubmatch(readDocument(t, document), -1) {
-			if !known[match[1]] {
-				t.Errorf("%s names %s, which is not there", document, match[1])
+		for _, name := range matches("`([\\w./-]+\\.(?:go|md|sh|svg|proto)|(?:internal|test|cmd)/[\\w/-]+)`", readDocument(t, document)) {
+			if !known[name] {
+				t.Errorf("%s names %s, which is not there", document, name)
 			}
 		}
 	}
@@ -99,13 +97,8 @@ func TestDevelopersPagesNameWhatIsThere(t *testing.T) {
 
 // TestContributingListsTheTargets: each target that make help lists has an item in CONTRIBUTING.md, and each item a target.
 func TestContributingListsTheTargets(t *testing.T) {
-	var want, got []string
-	for _, match := range regexp.MustCompile(`(?m)^([a-z0-9]+):.*## `).FindAllStringSubmatch(readDocument(t, "Makefile"), -1) {
-		want = append(want, match[1])
-	}
-	for _, match := range regexp.MustCompile("(?m)^\\| `make ([a-z0-9]+)` \\|").FindAllStringSubmatch(readDocument(t, "CONTRIBUTING.md"), -1) {
-		got = append(got, match[1])
-	}
+	want := matches(`(?m)^([a-z0-9]+):.*## `, readDocument(t, "Makefile"))
+	got := matches("(?m)^\\| `make ([a-z0-9]+)` \\|", readDocument(t, "CONTRIBUTING.md"))
 	slices.Sort(want)
 	want = slices.Compact(want) // programs has a line for its environment, too
 	slices.Sort(got)

@@ -19,7 +19,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
@@ -55,10 +54,7 @@ var benchSizes = []int{1, 3, 100, 1000, 10000}
 // benchObjects returns a cluster with the headless Services web and web6, of size ready pods each, and the ClusterIP Service vip.
 func benchObjects(size int) []runtime.Object {
 	service := func(name, ip string) *corev1.Service {
-		return &corev1.Service{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
-			Spec:       corev1.ServiceSpec{ClusterIP: ip, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
-		}
+		return kubetest.Changed(kubetest.Service(name, ip), func(svc *corev1.Service) { svc.Namespace = "default" })
 	}
 	objects := []runtime.Object{
 		kubetest.Namespace("default"), service("web", corev1.ClusterIPNone), service("web6", corev1.ClusterIPNone), service("vip", "10.96.0.1"),

@@ -69,6 +69,17 @@ func granted(t *testing.T, rules []rbacv1.PolicyRule) []string {
 	return resources
 }
 
+// requestedResources returns the resources that a plugin with lines asks an API server for.
+func requestedResources(t *testing.T, lines string) map[string]bool {
+	t.Helper()
+	resources := make(map[string]bool)
+	for _, what := range requested(t, lines) {
+		resource, _, _ := strings.Cut(what, " ")
+		resources[resource] = true
+	}
+	return resources
+}
+
 // TestDeployedRightsAreThoseNeeded tries the stanza of the base's Corefile, and the options that have a component.
 func TestDeployedRightsAreThoseNeeded(t *testing.T) {
 	t.Parallel()
@@ -85,11 +96,7 @@ func TestDeployedRightsAreThoseNeeded(t *testing.T) {
 		{strings.Replace(base, "pods insecure", "pods verified", 1), []string{"pods-verified"}},
 		{base + "\nmulticluster cluster.local", []string{"multicluster"}},
 	} {
-		got := make(map[string]bool)
-		for _, what := range requested(t, tt.lines) {
-			resource, _, _ := strings.Cut(what, " ")
-			got[resource] = true
-		}
+		got := requestedResources(t, tt.lines)
 		want := make(map[string]bool)
 		for _, resource := range granted(t, deployedRules(t, tt.components...)) {
 			resource, _, _ = strings.Cut(resource, ".")

@@ -14,7 +14,6 @@ import (
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/prometheus/client_golang/prometheus"
 
-	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -89,8 +88,7 @@ func exportedMetrics(t *testing.T) map[string]map[string]map[string]bool {
 		return !slices.ContainsFunc(running.all(), func(h *Headless) bool { return !h.isSynced() })
 	})
 	// What is counted only when it happens: a change that is dated, and objects that are left out.
-	dated := kubetest.Slice("web-b", "web", "10.0.0.2", "web-1")
-	dated.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: time.Now().Add(time.Second).Format(time.RFC3339Nano)}
+	dated := kubetest.Triggered(kubetest.Slice("web-b", "web", "10.0.0.2", "web-1"), time.Now().Add(time.Second).Format(time.RFC3339Nano))
 	names := kubetest.Slice("names", "web", "example.com", "web-2")
 	names.AddressType = discoveryv1.AddressTypeFQDN
 	orphan := kubetest.Slice("orphan", "", "10.0.0.3", "web-3")

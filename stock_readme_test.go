@@ -10,9 +10,6 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 	_ "github.com/coredns/coredns/plugin/autopath"
 	_ "github.com/coredns/coredns/plugin/metadata"
-
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // stockCorefiles are the set-ups that the READMEs of kubernetes, autopath and k8s_external show, written anew with the directive's name
@@ -49,7 +46,7 @@ func block(head string, lines ...string) string {
 
 func TestStockSetUpsStart(t *testing.T) {
 	api := kubetest.NewServer(t)
-	api.Put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+	api.Put(kubetest.Namespace("default"))
 	upstream := startUpstream(t)
 	port := dnsserver.Port
 	dnsserver.Port = "0" // for the server blocks, which name none
