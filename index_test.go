@@ -17,9 +17,8 @@ import (
 
 func TestManifestsFillTheIndexAtStart(t *testing.T) {
 	for _, c := range []struct {
-		name    string
-		options string
-		want    index.Counts
+		name, options string
+		want          index.Counts
 	}{
 		{"everything", "", index.Counts{Namespaces: 1, Services: 1, Slices: 1, Endpoints: 1}},
 		{"noendpoints does not wait for slices", "noendpoints", index.Counts{Namespaces: 1, Services: 1, Slices: 0, Endpoints: 0}},

@@ -282,11 +282,10 @@ func TestStanzaRowsCoverEveryOption(t *testing.T) {
 
 func TestStanzaZones(t *testing.T) {
 	for _, c := range []struct {
-		name    string
-		stanza  string
-		keys    []string // of the server block
-		zones   []string
-		primary string
+		name, stanza string
+		keys         []string // of the server block
+		zones        []string
+		primary      string
 	}{
 		{"one zone", "headless cluster.local", []string{"."}, []string{"cluster.local."}, "cluster.local."},
 		{"two zones", "headless cluster.local test.local", nil, []string{"cluster.local.", "test.local."}, "cluster.local."},
@@ -314,10 +313,9 @@ func TestStanzaZones(t *testing.T) {
 
 func TestStanzaZonesAreRefused(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		stanza string
-		keys   []string
-		want   string
+		name, stanza string
+		keys         []string
+		want         string
 	}{
 		{"a zone that is no name", "headless a..b", nil, `Testfile:1 - Error during parsing: expected a zone, got "a..b"`},
 		{"a zone that is no name behind one that is", "headless cluster.local a..b {\nttl 5\n}", nil, `Testfile:1 - Error during parsing: expected a zone, got "a..b"`},
@@ -341,9 +339,8 @@ func TestStanzaZonesAreRefused(t *testing.T) {
 func TestStanzaOfKubernetes(t *testing.T) {
 	both := stanzaSelector(t, "application=nginx,environment in (production,qa,staging)")
 	for _, c := range []struct {
-		name   string
-		stanza string
-		set    func(*config)
+		name, stanza string
+		set          func(*config)
 	}{
 		{"a zone", "headless coredns.local", func(*config) {}},
 		{"two zones", "headless coredns.local test.local", func(c *config) { c.zones = []string{"coredns.local.", "test.local."} }},
@@ -393,9 +390,7 @@ func TestStanzaOfKubernetes(t *testing.T) {
 
 func TestSetupErrorsNameThePlugin(t *testing.T) {
 	dir := t.TempDir()
-	for _, c := range []struct {
-		name, stanza, want string
-	}{
+	for _, c := range []struct{ name, stanza, want string }{
 		{"a mistake in the stanza", "headless cluster.local {\nttl x\n}", "plugin/" + pluginName + ": Testfile:2 - Error during parsing: ttl: "},
 		{"a manifest that is not there", "headless cluster.local {\nmanifests " + filepath.Join(dir, "none") + "\n}", "plugin/" + pluginName + ": manifests: "},
 	} {
@@ -424,11 +419,7 @@ func TestSetupAddsThePlugin(t *testing.T) {
 }
 
 func TestBoundAddrs(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		hosts string
-		want  string
-	}{
+	for _, c := range []struct{ name, hosts, want string }{
 		{"an address", "192.168.1.1", "192.168.1.1"},
 		{"two addresses", "192.168.1.1 fd00::1", "192.168.1.1 fd00::1"},
 		{"an address with a prefix length", "192.168.1.1/24", "192.168.1.1"},

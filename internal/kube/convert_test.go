@@ -89,12 +89,7 @@ func convertedSlice(s *model.Slice) string {
 func TestConvertService(t *testing.T) {
 	label63, label64 := strings.Repeat("a", 63), strings.Repeat("a", 64)
 	name253 := strings.Join([]string{label63, label63, label63, label63[:61]}, ".")
-	for _, c := range []struct {
-		name    string
-		spec    string
-		want    string
-		skipped string
-	}{
+	for _, c := range []struct{ name, spec, want, skipped string }{
 		{"a headless Service", `clusterIP: None, clusterIPs: [None]`, "headless", ""},
 		{"a headless Service without the list", `clusterIP: None`, "headless", ""},
 		{"a headless Service that says its type", `type: ClusterIP, clusterIP: None`, "headless", ""},
@@ -181,11 +176,9 @@ func TestConvertService(t *testing.T) {
 
 func TestConvertServiceMetadata(t *testing.T) {
 	for _, c := range []struct {
-		name       string
-		namespaces []string
-		metadata   string
-		want       string
-		skipped    string
+		name                    string
+		namespaces              []string
+		metadata, want, skipped string
 	}{
 		{"no annotation", nil, `namespace: ns, name: web`, "headless", ""},
 		{"the annotation ready", nil, `namespace: ns, name: web, annotations: {coredns-headless.github.io/hostnames: ready}`, "headless ready", ""},
@@ -239,12 +232,7 @@ func TestConvertNamespace(t *testing.T) {
 
 func TestConvertSlice(t *testing.T) {
 	const label = `metadata: {namespace: ns, name: web-1, labels: {kubernetes.io/service-name: web}}, `
-	for _, c := range []struct {
-		name    string
-		slice   string
-		want    string
-		skipped string
-	}{
+	for _, c := range []struct{ name, slice, want, skipped string }{
 		{"an empty slice", `addressType: IPv4`, "web", ""},
 		{"a slice of type FQDN has no endpoints", `addressType: FQDN, ports: [{port: 80}], endpoints: [{addresses: [db.example.com]}]`, "web", "endpointslices fqdn"},
 		{"an endpoint", `endpoints: [{addresses: [10.0.0.1], hostname: web-0}]`, "web; web-0 10.0.0.1 ready", ""},
@@ -310,11 +298,9 @@ func TestConvertSlice(t *testing.T) {
 
 func TestConvertSliceMetadata(t *testing.T) {
 	for _, c := range []struct {
-		name       string
-		namespaces []string
-		metadata   string
-		want       string
-		skipped    string
+		name                    string
+		namespaces              []string
+		metadata, want, skipped string
 	}{
 		{"a slice of a Service", nil, `namespace: ns, name: web-1, labels: {kubernetes.io/service-name: web}`, "web; 10.0.0.1 ready", ""},
 		{"a slice without labels", nil, `namespace: ns, name: web-1`, "", "endpointslices no_service"},
@@ -334,9 +320,8 @@ func TestConvertSliceMetadata(t *testing.T) {
 
 func TestConvertConditions(t *testing.T) {
 	for _, c := range []struct {
-		name       string
-		conditions string
-		want       model.State
+		name, conditions string
+		want             model.State
 	}{
 		{"no conditions mean ready", ``, model.Ready},
 		{"ready", `ready: true`, model.Ready},
@@ -361,12 +346,7 @@ func TestConvertConditions(t *testing.T) {
 }
 
 func TestConvertSliceWithPodNames(t *testing.T) {
-	for _, c := range []struct {
-		name      string
-		endpoints string
-		want      string
-		skipped   string
-	}{
+	for _, c := range []struct{ name, endpoints, want, skipped string }{
 		{"a pod's name", `{addresses: [10.0.0.1], targetRef: {kind: Pod, name: web-x}}`, "web; web-x pod 10.0.0.1 ready", ""},
 		{"a pod's name for every address", `{addresses: [10.0.0.1, 10.0.0.2], targetRef: {name: web-x}}`, "web; web-x pod 10.0.0.1 ready; web-x pod 10.0.0.2 ready", ""},
 		{"a hostname comes first", `{addresses: [10.0.0.1], hostname: web-0, targetRef: {name: web-x}}`, "web; web-0 10.0.0.1 ready", ""},

@@ -51,10 +51,7 @@ func TestHostileManifests(t *testing.T) {
 		lol += fmt.Sprintf("a%d: &a%d [%s*a%d]\n", i+1, i+1, strings.Repeat(fmt.Sprintf("*a%d, ", i), 8), i)
 	}
 	quadratic := "a: &a [" + strings.Repeat("x,", 5000) + "x]\nb: [" + strings.Repeat("*a,", 5000) + "*a]\n"
-	for _, c := range []struct {
-		name, content string
-		want, err     string
-	}{
+	for _, c := range []struct{ name, content, want, err string }{
 		{"a byte order mark", "\ufeff" + manifestWeb, served, ""},
 		{"UTF-16, little-endian", encodedAs(manifestWeb, false), served, ""},
 		{"UTF-16, big-endian", encodedAs(manifestWeb, true), served, ""},
@@ -101,12 +98,10 @@ func TestHostileManifests(t *testing.T) {
 // TestHostileFiles: what is in a folder, or named as a path, may be anything.
 func TestHostileFiles(t *testing.T) {
 	for _, c := range []struct {
-		name  string
-		files map[string]string
-		make  func(dir string) error
-		path  string
-		want  string
-		err   string
+		name            string
+		files           map[string]string
+		make            func(dir string) error
+		path, want, err string
 	}{
 		{"a link to the folder above", map[string]string{"d/a.yaml": manifestWeb, "d/up": "-> .."}, nil, "d", "a | a/web=10.96.0.1 | ", ""},
 		{"a link to itself", map[string]string{"d/a.yaml": manifestWeb, "d/b.yaml": "-> b.yaml"}, nil, "d", "", "b.yaml: too many levels of symbolic links"},

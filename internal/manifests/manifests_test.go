@@ -166,10 +166,8 @@ metadata:
   resourceVersion: ""
 `
 	for _, c := range []struct {
-		name    string
-		content string
-		want    string
-		skipped float64
+		name, content, want string
+		skipped             float64
 	}{
 		{"a Service implies its Namespace", manifestWeb, "a | a/web=10.96.0.1 | ", 0},
 		{"a slice implies its Namespace", manifestSlice, "a |  | a/web-1=10.0.0.1", 0},
@@ -242,10 +240,9 @@ func TestManifestFiles(t *testing.T) {
 		return "{apiVersion: v1, kind: Service, metadata: {namespace: x, name: v}, spec: {clusterIP: " + ip + "}}"
 	}
 	for _, c := range []struct {
-		name  string
-		files map[string]string
-		paths string
-		want  string
+		name        string
+		files       map[string]string
+		paths, want string
 	}{
 		{"a file", map[string]string{"a.yaml": service("a"), "b.yaml": service("b")}, "a.yaml", "x | x/a | "},
 		{"several files", map[string]string{"a.yaml": service("a"), "b.yaml": service("b"), "c.yaml": service("c")}, "a.yaml c.yaml", "x | x/a x/c | "},
@@ -331,12 +328,7 @@ func TestManifestErrors(t *testing.T) {
 		service = "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\n"
 		slice   = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: web-1\n"
 	)
-	for _, c := range []struct {
-		name    string
-		content string
-		at      string
-		why     string
-	}{
+	for _, c := range []struct{ name, content, at, why string }{
 		{"a line indented too far", "a: b\n c: d\n", "document 1, line 2", "mapping values are not allowed"},
 		{"a syntax error in the second document", service + "---\n" + service + "a: b\n c: d\n", "document 2, line 11", "mapping values are not allowed"},
 		{"a syntax error behind empty documents", "---\n---\n\n---\n# c\na: b\n c: d\n", "document 3, line 7", "mapping values are not allowed"},
@@ -395,9 +387,8 @@ func TestManifestErrors(t *testing.T) {
 func TestManifestsAreReadWholeOrRefused(t *testing.T) {
 	const web, slice = `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}`, `{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "web-1"}}`
 	for _, c := range []struct {
-		name    string
-		content string
-		objects int // if it is not refused
+		name, content string
+		objects       int // if it is not refused
 	}{
 		{"two documents", web + "\n---\n" + slice, 2},
 		{"a document behind the end of another", web + "\n...\n" + slice, 2},
@@ -428,9 +419,7 @@ func TestManifestErrorsFeedNothing(t *testing.T) {
 func TestManifestPathsThatLeadNowhere(t *testing.T) {
 	dir := t.TempDir()
 	writeManifests(t, dir, 0, map[string]string{"a.yaml": manifestWeb, "d/gone.yaml": "-> nowhere"})
-	for _, c := range []struct {
-		name, paths, want string
-	}{
+	for _, c := range []struct{ name, paths, want string }{
 		{"a path that does not exist", "none.yaml", "none.yaml: no such file or directory"},
 		{"a path that does not exist behind one that does", "a.yaml none.yaml", "none.yaml: no such file or directory"},
 		{"a file for a folder", "a.yaml/b.yaml", "a.yaml/b.yaml: not a directory"},
@@ -450,9 +439,7 @@ func TestManifestsDoNotWaitForPipes(t *testing.T) {
 	if out, err := exec.Command("mkfifo", filepath.Join(dir, "d", "pipe.yaml")).CombinedOutput(); err != nil {
 		t.Skipf("cannot make a pipe: %v %s", err, out)
 	}
-	for _, c := range []struct {
-		name, path, want, err string
-	}{
+	for _, c := range []struct{ name, path, want, err string }{
 		{"a pipe for a path is refused", "d/pipe.yaml", " |  | ", "pipe.yaml: expected a file or a folder"},
 		{"a pipe in a folder is left out", "d", "a | a/web=10.96.0.1 | ", ""},
 	} {
