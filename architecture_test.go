@@ -6,15 +6,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/coredns-headless/headless/internal/fatal"
 )
 
 // TestArchitectureListsTheImports compares the packages that import each other with the list in docs/architecture.md.
 func TestArchitectureListsTheImports(t *testing.T) {
 	const module = "github.com/coredns-headless/headless"
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", ".", "./internal/...").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	var got []string
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Fields(line)
@@ -41,9 +41,7 @@ func TestArchitectureListsTheImports(t *testing.T) {
 // TestArchitectureNamesEveryRoom: each folder below internal stands in a table of docs/architecture.md.
 func TestArchitectureNamesEveryRoom(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}}", "./internal/...").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	page := readDocument(t, "docs/architecture.md")
 	for line := range strings.Lines(string(out)) {
 		_, room, _ := strings.Cut(strings.TrimSpace(line), "/internal/")

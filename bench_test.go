@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/model"
@@ -37,13 +38,9 @@ var rivals = []rival{{pluginName, startHeadless}}
 func startHeadless(b *testing.B, options string) (plugin.Handler, func()) {
 	b.Helper()
 	cfg, err := parseStanza(newController("headless " + benchZones + " {\n" + options + "\n}"))
-	if err != nil {
-		b.Fatal(err)
-	}
+	fatal.If(b, err)
 	h, err := newHeadless(cfg, "")
-	if err != nil {
-		b.Fatal(err)
-	}
+	fatal.If(b, err)
 	h.start()
 	return h, h.stop
 }
@@ -182,9 +179,7 @@ func BenchmarkServer(b *testing.B) {
 	}, func(b *testing.B, s *server, q *benchQuery) {
 		q.check(b, s.ask(b, q.network, q.qname+" "+dns.TypeToString[q.qtype], 1232))
 		packet, err := q.msg().Pack()
-		if err != nil {
-			b.Fatal(err)
-		}
+		fatal.If(b, err)
 		b.SetParallelism(clientsPerCPU)
 		b.ResetTimer()
 		b.RunParallel(func(pb *testing.PB) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/modeltest"
 
@@ -27,25 +28,19 @@ func deployedRules(t *testing.T, components ...string) []rbacv1.PolicyRule {
 	var role rbacv1.ClusterRole
 	for document := range strings.SplitSeq(readDocument(t, "deploy/base/rbac.yaml"), "\n---\n") {
 		if strings.Contains(document, "\nkind: ClusterRole\n") {
-			if err := yaml.UnmarshalStrict([]byte(document), &role); err != nil {
-				t.Fatal(err)
-			}
+			fatal.If(t, yaml.UnmarshalStrict([]byte(document), &role))
 		}
 	}
 	for _, component := range components {
 		var k struct {
 			Patches []struct{ Patch string }
 		}
-		if err := yaml.Unmarshal([]byte(readDocument(t, filepath.Join("deploy/components", component, "kustomization.yaml"))), &k); err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, yaml.Unmarshal([]byte(readDocument(t, filepath.Join("deploy/components", component, "kustomization.yaml"))), &k))
 		var patch []struct {
 			Op, Path string
 			Value    rbacv1.PolicyRule
 		}
-		if err := yaml.UnmarshalStrict([]byte(k.Patches[0].Patch), &patch); err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, yaml.UnmarshalStrict([]byte(k.Patches[0].Patch), &patch))
 		role.Rules = append(role.Rules, patch[0].Value)
 	}
 	return role.Rules
@@ -128,9 +123,7 @@ func benchmark(t *testing.T, heading, row string, column int) float64 {
 			continue
 		}
 		figure, err := strconv.ParseFloat(strings.TrimSpace(cells[column]), 64)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		return figure
 	}
 	t.Fatalf("BENCHMARKS.md: got no row %q below %q", row, heading)
@@ -196,8 +189,6 @@ func TestDeployedVolumeHoldsTheSnapshot(t *testing.T) {
 func deployment(t *testing.T) *appsv1.Deployment {
 	t.Helper()
 	d := new(appsv1.Deployment)
-	if err := yaml.UnmarshalStrict([]byte(readDocument(t, "deploy/base/deployment.yaml")), d); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, yaml.UnmarshalStrict([]byte(readDocument(t, "deploy/base/deployment.yaml")), d))
 	return d
 }

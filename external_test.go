@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
@@ -79,16 +80,12 @@ func runPair(t *testing.T, api *kubetest.Server, options string) (*kubernetes.Ku
 	t.Helper()
 	block := " cluster.local {\nendpoint " + api.URL + "\n" + options + "\n}"
 	stock, err := kubernetes.ParseStanza(parsedStanza(t, "kubernetes"+block))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	start, shut, err := stock.InitKubeCache(context.Background())
 	if err == nil {
 		err = start()
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	t.Cleanup(func() {
 		if err := shut(); err != nil {
 			t.Error(err)

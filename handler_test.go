@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns/coredns/plugin"
 	recorder "github.com/coredns/coredns/plugin/pkg/dnstest"
@@ -28,13 +29,9 @@ func newTestHeadless(t testing.TB, options string) *Headless {
 func newTestHeadlessFrom(t testing.TB, stanza string) *Headless {
 	t.Helper()
 	cfg, err := parseStanza(newController(stanza))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	h, err := newHeadless(cfg, "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	h.local = []netip.Addr{netip.MustParseAddr("10.0.0.53")}
 	return h
 }
@@ -280,9 +277,7 @@ func TestNoAncestorIsDenied(t *testing.T) {
 	}
 	for _, addr := range []string{"10.0.0.1", "10.96.0.1", "10.0.2.9", "10.1.0.1", "fd96::1", "::5", "fd00::1:1"} {
 		name, err := dns.ReverseAddr(addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		owners = append(owners, name)
 	}
 	for _, name := range owners {
@@ -756,9 +751,7 @@ func askSized(t *testing.T, h *Headless, question string, tcp bool, size uint16)
 	}
 	m.Compress = true
 	wire, err := m.Pack()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	return m, len(wire)
 }
 

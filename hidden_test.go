@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
@@ -90,13 +91,9 @@ func hiddenServer(t *testing.T, objects, options string) (*wireServer, *Headless
 	filetest.Write(t, filepath.Join(dir, "a.yaml"), objects)
 	cfg, err := parseStanza(newController("headless cluster.local clusterset.local in-addr.arpa ip6.arpa {\nmanifests a.yaml\n" +
 		"multicluster clusterset.local\nzonal\nendpoint_pod_names\n" + options + "\n}"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	h, err := newHeadless(cfg, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	h.local = []netip.Addr{netip.MustParseAddr("10.96.0.10")}
 	return newWireServer(t, h), h
 }
@@ -110,9 +107,7 @@ func hiddenReply(t *testing.T, conn *dnstest.Conn, name string, qtype, size uint
 		r.SetEdns0(size, true)
 	}
 	packet, err := r.Pack()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	reply, err := conn.Exchange(packet)
 	if err != nil {
 		t.Fatalf("%s %s: %v", name, dns.Type(qtype), err)
@@ -126,9 +121,7 @@ func hiddenReply(t *testing.T, conn *dnstest.Conn, name string, qtype, size uint
 func withoutSerial(t *testing.T, message []byte) []byte {
 	t.Helper()
 	var m dns.Msg
-	if err := m.Unpack(message); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, m.Unpack(message))
 	for _, rr := range slices.Concat(m.Answer, m.Ns) {
 		if soa, ok := rr.(*dns.SOA); ok {
 			return bytes.ReplaceAll(message, binary.BigEndian.AppendUint32(nil, soa.Serial), make([]byte, 4))
@@ -141,9 +134,7 @@ func withoutSerial(t *testing.T, message []byte) []byte {
 func hiddenTransfer(t *testing.T, h *Headless, zone string) []string {
 	t.Helper()
 	records, err := h.Transfer(zone, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	var texts []string
 	for rrs := range records {
 		for _, rr := range rrs {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
@@ -64,9 +65,7 @@ func TestRelativePathsAreBelowTheRoot(t *testing.T) {
 		{"a relative path that leads nowhere", "d/a.yaml", "/nowhere", -1},
 	} {
 		cfg, err := stanzaConfig("headless cluster.local {\nmanifests " + c.path + "\n}")
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		h, err := newHeadless(cfg, c.root)
 		switch {
 		case err != nil && c.services >= 0:

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/metrictest"
@@ -32,9 +33,7 @@ func samples(t *testing.T, c prometheus.Collector, metrics ...string) []string {
 		metrics[i] = prefix + name
 	}
 	text, err := testutil.CollectAndFormat(c, expfmt.TypeTextPlain, metrics...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	var lines []string
 	for line := range strings.Lines(string(text)) {
 		if line, ok := strings.CutPrefix(line, prefix); ok {
@@ -133,9 +132,7 @@ func TestMetricsOfNews(t *testing.T) {
 		for _, line := range samples(t, collectorOf(plugins...), "last_event_timestamp_seconds", "last_list_timestamp_seconds") {
 			if text, ok := strings.CutPrefix(line, sample); ok {
 				value, err := strconv.ParseFloat(text, 64)
-				if err != nil {
-					t.Fatal(err)
-				}
+				fatal.If(t, err)
 				return time.UnixMicro(int64(value * 1e6))
 			}
 		}

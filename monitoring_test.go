@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -31,9 +32,7 @@ type alertRules struct {
 
 func readAlerts(t *testing.T) (rules alertRules) {
 	t.Helper()
-	if err := yaml.UnmarshalStrict([]byte(readDocument(t, "deploy/prometheus/alerts.yaml")), &rules); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, yaml.UnmarshalStrict([]byte(readDocument(t, "deploy/prometheus/alerts.yaml")), &rules))
 	return rules
 }
 
@@ -58,9 +57,7 @@ type grafanaDashboard struct {
 
 func readDashboard(t *testing.T) (d grafanaDashboard) {
 	t.Helper()
-	if err := json.Unmarshal([]byte(readDocument(t, "deploy/grafana/headless.json")), &d); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, json.Unmarshal([]byte(readDocument(t, "deploy/grafana/headless.json")), &d))
 	return d
 }
 
@@ -101,9 +98,7 @@ func exportedMetrics(t *testing.T) map[string]map[string]map[string]bool {
 	})
 
 	families, err := prometheus.DefaultGatherer.Gather() // what the plugin prometheus exports
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	exported := make(map[string]map[string]map[string]bool)
 	for _, family := range families {
 		labels := make(map[string]map[string]bool)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/kube"
@@ -130,9 +131,7 @@ func TestDocumentedCorefilesAreValid(t *testing.T) {
 				t.Skip("the variant goes without k8s_external")
 			}
 			blocks, err := caddyfile.Parse(name, strings.NewReader(corefile), dnsserver.Directives)
-			if err != nil {
-				t.Fatal(err)
-			}
+			fatal.If(t, err)
 			for _, block := range blocks {
 				if len(block.Tokens[pluginName]) == 0 {
 					continue // a server block of names that are not the cluster's
@@ -157,13 +156,9 @@ func TestDocumentedCorefilesAreValid(t *testing.T) {
 func withoutCluster(t *testing.T, corefile string) []byte {
 	t.Helper()
 	encoded, err := caddyfile.ToJSON([]byte(corefile))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	var blocks caddyfile.EncodedCaddyfile
-	if err := json.Unmarshal(encoded, &blocks); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, json.Unmarshal(encoded, &blocks))
 	stanzas := 0
 	for _, block := range blocks {
 		for i, line := range block.Body {
@@ -184,9 +179,7 @@ func withoutCluster(t *testing.T, corefile string) []byte {
 		t.Fatal(err)
 	}
 	decoded, err := caddyfile.FromJSON(encoded)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	return decoded
 }
 
@@ -276,9 +269,7 @@ func TestDocumentedRoleIsTheDeployedOneWithAllComponents(t *testing.T) {
 		t.Fatalf("README.md: got %d roles, want one", len(blocks))
 	}
 	var role rbacv1.ClusterRole
-	if err := yaml.UnmarshalStrict([]byte(blocks[0]), &role); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, yaml.UnmarshalStrict([]byte(blocks[0]), &role))
 	if role.Kind != "ClusterRole" || role.APIVersion != rbacv1.SchemeGroupVersion.String() {
 		t.Errorf("got a %s %s, want a ClusterRole", role.APIVersion, role.Kind)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns/caddy"
@@ -117,9 +118,7 @@ func bigManifest(t testing.TB, size int) string {
 		list.Items = append(list.Items, kubetest.BigSlice(lo, min(size, lo+100)))
 	}
 	b, err := json.Marshal(list)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	return filetest.Temp(t, "big.json", b)
 }
 

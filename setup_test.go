@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
@@ -406,9 +407,7 @@ func TestSetupAddsThePlugin(t *testing.T) {
 	c := newController("headless cluster.local {\nmanifests d\n}")
 	cfg := dnsserver.GetConfig(c)
 	cfg.Root = dir
-	if err := setup(c); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, setup(c))
 	if len(cfg.Plugin) != 2 { // the other is what may stand in for kubernetes
 		t.Fatalf("%d plugins were added, want 2", len(cfg.Plugin))
 	}

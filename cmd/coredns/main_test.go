@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns/caddy"
 	"github.com/coredns/caddy/caddyfile"
@@ -27,9 +28,7 @@ func TestHeadlessHasItsPlaceAmongDirectives(t *testing.T) {
 // TestVariantIsWithoutStockKubernetes: both at once would register one name.
 func TestVariantIsWithoutStockKubernetes(t *testing.T) {
 	packages, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags", "kubernetes", ".").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	for path := range strings.FieldsSeq(string(packages)) {
 		if strings.HasPrefix(path, "github.com/coredns/coredns/plugin/kubernetes") {
 			t.Errorf("%s is in the variant", path)
@@ -46,9 +45,7 @@ func TestDeployedCorefilesUseItsPlugins(t *testing.T) {
 	for _, corefile := range corefiles {
 		named := bytes.ReplaceAll(filetest.Read(t, corefile), []byte("\n    headless {"), []byte("\n    "+name+" {"))
 		blocks, err := caddyfile.Parse(corefile, bytes.NewReader(named), dnsserver.Directives)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		for _, block := range blocks {
 			for directive := range block.Tokens {
 				if _, err := caddy.DirectiveAction("dns", directive); err != nil {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
@@ -60,9 +61,7 @@ const (
 func startAPI(t *testing.T, paths ...string) (url, kubeconfig string) {
 	t.Helper()
 	objects, err := manifests.Read(paths...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	s := kubetest.NewServer(t)
 	s.UseJSON()
 	s.RefuseStreams()
@@ -108,9 +107,7 @@ func startStock(t *testing.T, option string) string {
 	controller := caddy.NewTestController("dns", "kubernetes "+zones+" {\n"+option+"\n}")
 	controller.Next()
 	k, err := kubernetes.ParseStanza(controller)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	ask := func(network string, r *dns.Msg) *dns.Msg {
 		w := recorder.NewRecorder(&test.ResponseWriter{TCP: network == "tcp"})
 		rcode, err := k.ServeDNS(context.Background(), request.NewScrubWriter(r, w), r)
@@ -126,12 +123,8 @@ func startStock(t *testing.T, option string) string {
 		return ask("tcp", r)
 	})
 	onStart, onShut, err := k.InitKubeCache(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := onStart(); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
+	fatal.If(t, onStart())
 	t.Cleanup(func() {
 		if err := onShut(); err != nil {
 			t.Error(err)
@@ -337,9 +330,7 @@ func startTwo(t *testing.T, fault func(network string, m *dns.Msg) bool) (old, f
 func abs(t *testing.T, path string) string {
 	t.Helper()
 	path, err := filepath.Abs(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	return path
 }
 

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/fatal"
+
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,9 +43,7 @@ func TestAdvice(t *testing.T) {
 		{Pods, pod, apierrors.NewInternalError(errors.New("")), ""},
 	} {
 		l, err := newListWatch(c.resource, &rest.Config{Host: "http://127.0.0.1"}, http.DefaultTransport)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		l.access = c.access
 		if got := l.advice(classify(fmt.Errorf("wrapped: %w", c.err))); got != c.want {
 			t.Errorf("%v: got %q, want %q", c.err, got, c.want)

@@ -14,6 +14,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kube"
 )
 
@@ -147,9 +148,7 @@ func TestHostileFiles(t *testing.T) {
 			t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "d", "e"), 0o700) })
 			writeManifests(t, dir, 0, c.files)
 			if c.make != nil {
-				if err := c.make(dir); err != nil {
-					t.Fatal(err)
-				}
+				fatal.If(t, c.make(dir))
 			}
 			err := within(t, c.name, func() error {
 				_, err := manifestsIn(dir, feeds, c.path)
@@ -169,9 +168,7 @@ func TestHostileFiles(t *testing.T) {
 // for it to become something else.
 func TestAFileThatBecomesAPipe(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "a.yaml")
-	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, syscall.Mkfifo(pipe, 0o600))
 	err := within(t, "a pipe", func() error {
 		_, err := readManifest(pipe)
 		return err
@@ -188,9 +185,7 @@ func TestFilesThatChangeWhileTheyAreRead(t *testing.T) {
 	writeManifests(t, dir, 0, map[string]string{"d/a.yaml": manifestWeb})
 	feeds := newManifestFeeds(kube.Selection{})
 	m, err := manifestsIn(dir, feeds, "d")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	var writing sync.WaitGroup
 	stop := make(chan struct{})
 	path := func(name string) string { return filepath.Join(dir, "d", name) }
@@ -241,18 +236,14 @@ func TestManifestsInAConfigMapChangeAtOnce(t *testing.T) {
 	write := func(version int) {
 		folder := fmt.Sprintf("..v%d", version)
 		writeManifests(t, dir, version, map[string]string{folder + "/a.yaml": service("a", version), folder + "/b.yaml": service("b", version), "..tmp": "-> " + folder})
-		if err := os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")); err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")))
 	}
 	write(1)
 	writeManifests(t, dir, 0, map[string]string{"a.yaml": "-> ..data/a.yaml", "b.yaml": "-> ..data/b.yaml"})
 	bubble.Test(t, func(t *testing.T) {
 		feeds := newManifestFeeds(kube.Selection{})
 		m, err := manifestsIn(dir, feeds, ".")
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		m.Start()
 		defer m.Stop()
 		for version := 2; version < 6; version++ {

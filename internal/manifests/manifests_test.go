@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/metrictest"
@@ -110,9 +111,7 @@ func writeManifests(t *testing.T, dir string, version int, files map[string]stri
 		} else {
 			err = cmp.Or(err, os.WriteFile(path, []byte(content), 0o600), os.Chtimes(path, time.Time{}, manifestTime(version)))
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 	}
 }
 
@@ -278,9 +277,7 @@ func TestManifestFiles(t *testing.T) {
 func TestManifestSelectors(t *testing.T) {
 	selector := func(text string) kube.Selector {
 		s, err := kube.ParseSelector(text)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		return s
 	}
 	const content = `
@@ -491,9 +488,7 @@ func TestManifestsAreReadAgainWhenTheyChange(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		feeds := newManifestFeeds(kube.Selection{})
 		m, err := manifestsIn(dir, feeds, "a.yaml", "d", "m")
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		if got := feeds.String(); got != start {
 			t.Fatalf("at start: got %q, want %q", got, start)
 		}
@@ -576,9 +571,7 @@ func TestManifestsAreNotReadAgainAfterStop(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		feeds := newManifestFeeds(kube.Selection{})
 		m, err := manifestsIn(dir, feeds, "a.yaml")
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		m.Start()
 		m.Stop()
 		writeManifests(t, dir, 1, map[string]string{"a.yaml": manifestSlice})
@@ -620,9 +613,7 @@ func FuzzManifests(f *testing.F) {
 func TestReadManifestsLeavesOutUnknownKinds(t *testing.T) {
 	text := "apiVersion: example.org/v1\nkind: Unknown\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
 	objects, err := Read(filetest.Temp(t, "objects.yaml", text))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	if _, ok := objects[0].(*corev1.Namespace); !ok || len(objects) != 1 {
 		t.Errorf("got %v, want one Namespace", objects)
 	}

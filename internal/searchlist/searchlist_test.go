@@ -23,6 +23,7 @@ import (
 
 	_ "github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/manifests"
@@ -308,9 +309,7 @@ func testSearchLists(t *testing.T) {
 	missing := map[string]string{"glibc": findGlibc(), "musl": compileMusl(t, folder)}
 	isolated(t, folder)
 	var got searchOutcomes
-	if err := json.Unmarshal(filetest.Read(t, filepath.Join(folder, outcomesFile)), &got); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, json.Unmarshal(filetest.Read(t, filepath.Join(folder, outcomesFile)), &got))
 	checkSearchRules(t)
 	for _, resolver := range searchResolvers {
 		t.Run(resolver, func(t *testing.T) {
@@ -484,9 +483,7 @@ func serveSearchLists(t *testing.T, folder string) {
 	caddy.Quiet, dnsserver.Quiet = true, true
 	dnsserver.Directives = append([]string{"headless"}, dnsserver.Directives...)
 	instance, err := caddy.Start(caddy.CaddyfileInput{ServerTypeName: "dns", Contents: []byte(c)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	t.Cleanup(func() {
 		if err := instance.Stop(); err != nil {
 			t.Error(err)
@@ -517,9 +514,7 @@ func serveSearchLists(t *testing.T, folder string) {
 		}
 	}
 	content, err := json.Marshal(outcomes)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	filetest.Write(t, filepath.Join(folder, outcomesFile), string(content))
 }
 
@@ -559,9 +554,7 @@ func putSearchObjects(t *testing.T, api *kubetest.Server) {
 	t.Helper()
 	more := filetest.Temp(t, "more.yaml", searchObjects)
 	objects, err := manifests.Read("../../testdata/cluster.yaml", "../../testdata/imports.yaml", more)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	for _, obj := range objects {
 		o := obj.(kubetest.Object) // those of every kind are
 		if ns := o.GetNamespace(); ns != "" {

@@ -30,6 +30,7 @@ import (
 
 	_ "github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/hostile"
 	"github.com/coredns-headless/headless/internal/index"
@@ -861,13 +862,9 @@ func TestSoakChild(t *testing.T) {
 				continue
 			}
 			files, err := os.ReadDir("/proc/self/fd")
-			if err != nil {
-				t.Fatal(err)
-			}
+			fatal.If(t, err)
 			stats, err := json.Marshal(soakStats{runtime.NumGoroutine(), int(modeltest.HeapInUse()), len(files)})
-			if err != nil {
-				t.Fatal(err)
-			}
+			fatal.If(t, err)
 			fmt.Println("soak:", string(stats))
 		}
 	}
@@ -925,13 +922,9 @@ func (s *soakSet) start() {
 	stdin, errIn := c.process.StdinPipe()
 	out, errOut := c.process.StdoutPipe()
 	c.process.Stderr = &c.log
-	if err := errors.Join(errIn, errOut); err != nil {
-		s.t.Fatal(err)
-	}
+	fatal.If(s.t, errors.Join(errIn, errOut))
 	c.stdin, c.lines = stdin, bufio.NewScanner(out)
-	if err := c.process.Start(); err != nil {
-		s.t.Fatal(err)
-	}
+	fatal.If(s.t, c.process.Start())
 	s.child = c
 }
 
@@ -946,9 +939,7 @@ func (s *soakSet) inSnapshot() (floor map[string]int, usable bool) {
 	for _, ns := range c.Indexes[0].NamespaceKeys() {
 		if n, ok := strings.CutPrefix(ns.Name, "mark-"); ok {
 			number, err := strconv.Atoi(n)
-			if err != nil {
-				s.t.Fatal(err)
-			}
+			fatal.If(s.t, err)
 			note(kube.Namespaces, number)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/test/cluster"
 
@@ -52,9 +53,7 @@ func TestClusterProgram(t *testing.T) {
 	}
 	server := clusterCommand(t, "kubectl", "-dir", dir, "config", "view", "-o", "jsonpath={.clusters[0].cluster.server}")
 
-	if err := up.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, up.Process.Kill())
 	_ = up.Wait() // it was killed
 	eventually(t, time.Minute, func(ctx context.Context) error { return refuses(ctx, strings.TrimPrefix(server, "https://")) })
 
@@ -75,12 +74,8 @@ func clusterUp(t *testing.T, dir string) *exec.Cmd {
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
+	fatal.If(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // it may have ended
 		_ = cmd.Wait()

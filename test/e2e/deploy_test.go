@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/test/cluster"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -58,9 +59,7 @@ func testDeploy(t *testing.T, c *cluster.Cluster) {
 		})
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	t.Run("base beside the Service of kubeadm", func(t *testing.T) {
 		y := newScore(t, "kube-apiserver")
 		y.note = "server-side dry run"

@@ -19,6 +19,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/test/cluster"
 	"github.com/coredns-headless/headless/test/coredns"
@@ -197,9 +198,7 @@ func (r *faultsRun) lasting() []stateQuestion {
 		return nil
 	})
 	kubernetes, err := r.c.Client.CoreV1().Services("default").Get(ctx, "kubernetes", metav1.GetOptions{})
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	fatal.If(r.t, err)
 	return append(questions, always("kubernetes.default.svc.cluster.local.", dns.TypeA, kubernetes.Spec.ClusterIP),
 		always("_tcp."+service, dns.TypeA, noData), always("nobody.default.svc.cluster.local.", dns.TypeA, nameError))
 }
