@@ -436,6 +436,12 @@ func (s *soakSet) podsOf(of model.Key) []soakPod {
 	return slices.Clone(s.pods[of].last())
 }
 
+func (s *soakSet) lastService(of model.Key) soakService {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.services[of].last()
+}
+
 func (s *soakSet) newPods(n, each int) (pods []soakPod) {
 	for i := range n {
 		pods = append(pods, soakPod{s.ip(), fmt.Sprint("p-", i), true, i / each})
@@ -502,17 +508,11 @@ func (s *soakSet) churn(r *rand.Rand) {
 		s.setNamespace("comes-and-goes", !exists)
 		return
 	case kind == 1:
-		s.mu.Lock()
-		exists := s.services[of].last().exists
-		s.mu.Unlock()
-		s.setService(of, soakService{exists: !exists})
+		s.setService(of, soakService{exists: !s.lastService(of).exists})
 		return
 	case kind < 5:
 		of = soakClusterIPKey(r.IntN(soakClusterIPs))
-		s.mu.Lock()
-		exists := s.services[of].last().exists
-		s.mu.Unlock()
-		if exists {
+		if s.lastService(of).exists {
 			s.setService(of, soakService{})
 		} else {
 			s.setService(of, soakService{true, fmt.Sprintf("10.250.%d.%d", 2+r.IntN(250), 1+r.IntN(250))})
@@ -708,6 +708,7 @@ func (s *soakSet) question(r *rand.Rand) *soakQuestion {
 		}
 		return texts
 	}
+	found := func(records []string) (bool, []string) { return len(records) > 0, records }
 	all := func(soakPod) bool { return true }
 	ip := func(p soakPod) string { return p.ip }
 	target := func(p soakPod) string { return p.hostname + "." + of.Name + "." + of.Namespace + soakZone }
@@ -727,28 +728,24 @@ func (s *soakSet) question(r *rand.Rand) *soakQuestion {
 		case kind == 1 && of != soakEditedKey:
 			q.name, q.qtype = "_http._tcp."+q.name, dns.TypeSRV
 			q.answer = func(_ soakService, pods []soakPod) (bool, []string) {
-				records := ready(pods, all, func(p soakPod) string { return "80 " + target(p) })
-				return len(records) > 0, records
+				return found(ready(pods, all, func(p soakPod) string { return "80 " + target(p) }))
 			}
 		case kind <= 3:
 			hostname := fmt.Sprint("p-", r.IntN(max(2, len(known)+2))) // one or two that are not there
 			q.name = hostname + "." + q.name
 			q.answer = func(_ soakService, pods []soakPod) (bool, []string) {
-				records := ready(pods, func(p soakPod) bool { return p.hostname == hostname }, ip)
-				return len(records) > 0, records
+				return found(ready(pods, func(p soakPod) bool { return p.hostname == hostname }, ip))
 			}
 		case kind == 4 && len(known) > 0:
 			addr := modeltest.PickOne(r, known).ip
 			q.name, _ = dns.ReverseAddr(addr)
 			q.qtype = dns.TypePTR
 			q.answer = func(_ soakService, pods []soakPod) (bool, []string) {
-				records := ready(pods, func(p soakPod) bool { return p.ip == addr }, target)
-				return len(records) > 0, records
+				return found(ready(pods, func(p soakPod) bool { return p.ip == addr }, target))
 			}
 		default:
 			q.answer = func(_ soakService, pods []soakPod) (bool, []string) {
-				records := ready(pods, all, ip)
-				return len(records) > 0, records
+				return found(ready(pods, all, ip))
 			}
 		}
 		return q
