@@ -353,38 +353,19 @@ func TestADifferenceThatGoesAwayIsTransient(t *testing.T) {
 // TestWhatTheClusterHasBecomeIsLookedUp: a pod came after the names were made, so what looked like one of no endpoint is not.
 func TestWhatTheClusterHasBecomeIsLookedUp(t *testing.T) {
 	const service = `
-apiVersion: v1
-kind: Service
-metadata: {name: db, namespace: default}
-spec: {clusterIP: None, ports: [{name: sql, port: 5432, protocol: TCP}]}
+{apiVersion: v1, kind: Service, metadata: {name: db, namespace: default}, spec: {clusterIP: None, ports: [{name: sql, port: 5432, protocol: TCP}]}}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: db-1, namespace: default, labels: {kubernetes.io/service-name: db}}
-addressType: IPv4
-ports: [{name: sql, port: 5432, protocol: TCP}]
-endpoints:
-- {addresses: [10.1.2.3], hostname: db-0}
-`
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: db-1, namespace: default, labels: {kubernetes.io/service-name: db}},
+  addressType: IPv4, ports: [{name: sql, port: 5432, protocol: TCP}], endpoints: [{addresses: [10.1.2.3], hostname: db-0}`
 	const serviceImport = `
-apiVersion: v1
-kind: Service
-metadata: {name: kubernetes, namespace: default}
-spec: {clusterIP: 10.96.0.1}
+{apiVersion: v1, kind: Service, metadata: {name: kubernetes, namespace: default}, spec: {clusterIP: 10.96.0.1}}
 ---
-apiVersion: multicluster.x-k8s.io/v1alpha1
-kind: ServiceImport
-metadata: {name: db, namespace: default}
-spec: {type: Headless, ports: [{name: sql, port: 5432, protocol: TCP}]}
+{apiVersion: multicluster.x-k8s.io/v1alpha1, kind: ServiceImport, metadata: {name: db, namespace: default},
+  spec: {type: Headless, ports: [{name: sql, port: 5432, protocol: TCP}]}}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: db-1, namespace: default, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: east}}
-addressType: IPv4
-ports: [{name: sql, port: 5432, protocol: TCP}]
-endpoints:
-- {addresses: [10.1.2.3], hostname: db-0}
-`
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice,
+  metadata: {name: db-1, namespace: default, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: east}},
+  addressType: IPv4, ports: [{name: sql, port: 5432, protocol: TCP}], endpoints: [{addresses: [10.1.2.3], hostname: db-0}`
 	const selectService, selectSlices = "services?fieldSelector=metadata.name=db", "endpointslices?labelSelector=kubernetes.io/service-name=db"
 	t.Run("a Service", func(t *testing.T) { checkLookedUp(t, service, "", selectService, selectSlices) })
 	const selectImport, selectImported = "serviceimports?fieldSelector=metadata.name=db", "endpointslices?labelSelector=multicluster.kubernetes.io/service-name=db"
@@ -393,11 +374,11 @@ endpoints:
 	})
 }
 
-// checkLookedUp adds a pod to manifests when they were listed once. What it is now has to be asked by two lists of the namespace.
+// checkLookedUp adds a pod to manifests, which end in the midst of their endpoints, when they were listed once. What it is now has to be asked by two lists of the namespace.
 func checkLookedUp(t *testing.T, manifests, option, first, second string, args ...string) {
 	t.Helper()
-	now, _ := startAPI(t, filetest.Temp(t, "file.yaml", manifests+"- {addresses: [10.1.2.4], hostname: db-1}\n"))
-	then, _ := startAPI(t, filetest.Temp(t, "file.yaml", manifests))
+	now, _ := startAPI(t, filetest.Temp(t, "file.yaml", manifests+", {addresses: [10.1.2.4], hostname: db-1}]}"))
+	then, _ := startAPI(t, filetest.Temp(t, "file.yaml", manifests+"]}"))
 	var lists atomic.Int64
 	var selected sync.Map
 	lister := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
