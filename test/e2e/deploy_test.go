@@ -122,7 +122,7 @@ func dryRun(t *testing.T, c *cluster.Cluster, objects []string) error {
 	return err
 }
 
-// createNamespace creates a namespace that is not there. A dry run needs it.
+// createNamespace creates a namespace that is not there, if it has a name. A dry run needs it.
 func createNamespace(t *testing.T, c *cluster.Cluster, name string) {
 	t.Helper()
 	if name == "" {

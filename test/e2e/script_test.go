@@ -92,7 +92,7 @@ func (s *script) setUp() {
 	s.t.Helper()
 	began := time.Now()
 	s.large = &app{namespace: "large", name: "web", stateful: true}
-	s.createNamespace(s.large.namespace)
+	createNamespace(s.t, s.c, s.large.namespace)
 	s.createService(s.large, corev1.ClusterIPNone, corev1.IPFamilyPolicySingleStack)
 	s.createWorkload(s.large, *scriptPods)
 	for range 3 {

@@ -14,7 +14,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -53,7 +52,7 @@ func (s *script) create() {
 	}
 	s.made++
 	s.apps = append(s.apps, a)
-	s.createNamespace(a.namespace)
+	createNamespace(s.t, s.c, a.namespace)
 	clusterIP := corev1.ClusterIPNone
 	if s.rng.IntN(4) == 0 {
 		clusterIP = ""
@@ -201,14 +200,6 @@ func (s *script) anyApp() *app {
 		return s.large
 	}
 	return s.smallApp()
-}
-
-func (s *script) createNamespace(name string) {
-	s.t.Helper()
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	if _, err := s.c.Client.CoreV1().Namespaces().Create(s.t.Context(), ns, metav1.CreateOptions{}); !apierrors.IsAlreadyExists(err) {
-		fatal.If(s.t, err)
-	}
 }
 
 func (a *app) labels() map[string]string { return map[string]string{"app": a.name} }
