@@ -43,10 +43,7 @@ func TestRefusedRequestsAreExplained(t *testing.T) { // not parallel: it capture
 			`cannot list endpointslices: endpointslices.discovery.k8s.io is forbidden: User "u" cannot watch resource "endpointslices" in API group ` +
 				`"discovery.k8s.io" at the cluster scope; its user needs list and watch on endpointslices in discovery.k8s.io`,
 		},
-		{
-			"a token is not accepted", refused(metav1.Status{Code: http.StatusUnauthorized, Reason: metav1.StatusReasonUnauthorized, Message: "Unauthorized"}), insecure,
-			"cannot list services: Unauthorized; check the credentials in kubeconfig $",
-		},
+		{"a token is not accepted", refused(metav1.Status{Code: http.StatusUnauthorized, Reason: metav1.StatusReasonUnauthorized, Message: "Unauthorized"}), insecure, "cannot list services: Unauthorized; check the credentials in kubeconfig $"},
 		{
 			"a resource is not served", func(s *kubetest.Server) {
 				s.Intercept(func(w http.ResponseWriter, r *http.Request, _ http.HandlerFunc) { http.NotFound(w, r) })
@@ -61,10 +58,7 @@ func TestRefusedRequestsAreExplained(t *testing.T) { // not parallel: it capture
 			"cannot list services: tls: failed to verify certificate: x509: certificate signed by unknown authority; check the CA certificate in kubeconfig $, " +
 				"and the address in kubeconfig $",
 		},
-		{
-			"nobody listens", func(s *kubetest.Server) { s.Server.Close() }, insecure,
-			"cannot list services: dial tcp &: connect: connection refused; does the API server run? check its address in kubeconfig $",
-		},
+		{"nobody listens", func(s *kubetest.Server) { s.Server.Close() }, insecure, "cannot list services: dial tcp &: connect: connection refused; does the API server run? check its address in kubeconfig $"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			logged := logtest.Capture(t)

@@ -17,14 +17,10 @@ import (
 // raceDetector says that the test runs under it: then slices.Grow allocates twice.
 var raceDetector bool
 
-// podsIndex returns an index with the ready pods web-0, web-1 … of a headless Service web in namespace n, 100 in a slice.
+// podsIndex returns an index with size pods of modeltest.PutPods.
 func podsIndex(size int) *index.Index {
 	x := index.New(model.HostnamesReady, false, 0)
-	x.PutNamespace(&model.Namespace{Key: model.Key{Name: "n"}})
-	x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
-	for i := 0; i < size; i += 100 {
-		x.PutSlice(modeltest.BigSlice(i, min(size, i+100), model.Ready))
-	}
+	modeltest.PutPods(x, size)
 	return x
 }
 
@@ -32,8 +28,7 @@ func podsIndex(size int) *index.Index {
 // size, and a ClusterIP Service vip.
 func sizedIndex(size int) *index.Index {
 	x := index.New(model.HostnamesReady, false, 0)
-	x.PutNamespace(&model.Namespace{Key: model.Key{Name: "n"}})
-	x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
+	modeltest.PutWeb(x)
 	x.PutService(&model.Service{
 		Key: model.Key{Namespace: "n", Name: "vip"}, ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.1")}, Ports: []model.Port{model.PortOf("http", "tcp", 80)},
 	})

@@ -3,19 +3,18 @@ package headless
 import (
 	"os/exec"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/coredns-headless/headless/internal/fatal"
 )
 
 // TestArchitectureListsTheImports compares the packages that import each other with the list in docs/architecture.md.
 func TestArchitectureListsTheImports(t *testing.T) {
 	const module = "github.com/coredns-headless/headless"
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", ".", "./internal/...").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	var got []string
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Fields(line)
@@ -42,9 +41,7 @@ func TestArchitectureListsTheImports(t *testing.T) {
 // TestArchitectureNamesEveryRoom: each folder below internal stands in a table of docs/architecture.md.
 func TestArchitectureNamesEveryRoom(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}}", "./internal/...").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	page := readDocument(t, "docs/architecture.md")
 	for line := range strings.Lines(string(out)) {
 		_, room, _ := strings.Cut(strings.TrimSpace(line), "/internal/")
@@ -88,10 +85,9 @@ func TestDevelopersPagesNameWhatIsThere(t *testing.T) {
 		}
 	}
 	for _, document := range []string{"docs/architecture.md", "docs/testing.md", "CONTRIBUTING.md"} {
-		for _, match := range regexp.MustCompile("`([\\w./-]+\\.(?:go|md|sh|svg|proto)|(?:internal|test|cmd)/[\\w/-]+)`").
-			FindAllStringSubmatch(readDocument(t, document), -1) {
-			if !known[match[1]] {
-				t.Errorf("%s names %s, which is not there", document, match[1])
+		for _, name := range matches("`([\\w./-]+\\.(?:go|md|sh|svg|proto)|(?:internal|test|cmd)/[\\w/-]+)`", readDocument(t, document)) {
+			if !known[name] {
+				t.Errorf("%s names %s, which is not there", document, name)
 			}
 		}
 	}
@@ -99,13 +95,8 @@ func TestDevelopersPagesNameWhatIsThere(t *testing.T) {
 
 // TestContributingListsTheTargets: each target that make help lists has an item in CONTRIBUTING.md, and each item a target.
 func TestContributingListsTheTargets(t *testing.T) {
-	var want, got []string
-	for _, match := range regexp.MustCompile(`(?m)^([a-z0-9]+):.*## `).FindAllStringSubmatch(readDocument(t, "Makefile"), -1) {
-		want = append(want, match[1])
-	}
-	for _, match := range regexp.MustCompile("(?m)^\\| `make ([a-z0-9]+)` \\|").FindAllStringSubmatch(readDocument(t, "CONTRIBUTING.md"), -1) {
-		got = append(got, match[1])
-	}
+	want := matches(`(?m)^([a-z0-9]+):.*## `, readDocument(t, "Makefile"))
+	got := matches("(?m)^\\| `make ([a-z0-9]+)` \\|", readDocument(t, "CONTRIBUTING.md"))
 	slices.Sort(want)
 	want = slices.Compact(want) // programs has a line for its environment, too
 	slices.Sort(got)

@@ -5,6 +5,7 @@ package headless
 import (
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/kubernetes"
@@ -18,16 +19,10 @@ func startStock(b *testing.B, options string) (plugin.Handler, func()) {
 	c := caddy.NewTestController("dns", "kubernetes "+benchZones+" {\n"+options+"\n}")
 	c.Next()
 	k, err := kubernetes.ParseStanza(c)
-	if err != nil {
-		b.Fatal(err)
-	}
+	fatal.If(b, err)
 	onStart, onShut, err := k.InitKubeCache(b.Context())
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := onStart(); err != nil {
-		b.Fatal(err)
-	}
+	fatal.If(b, err)
+	fatal.If(b, onStart())
 	return k, func() {
 		if err := onShut(); err != nil {
 			b.Error(err)

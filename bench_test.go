@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/model"
@@ -19,7 +20,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
@@ -38,13 +38,9 @@ var rivals = []rival{{pluginName, startHeadless}}
 func startHeadless(b *testing.B, options string) (plugin.Handler, func()) {
 	b.Helper()
 	cfg, err := parseStanza(newController("headless " + benchZones + " {\n" + options + "\n}"))
-	if err != nil {
-		b.Fatal(err)
-	}
+	fatal.If(b, err)
 	h, err := newHeadless(cfg, "")
-	if err != nil {
-		b.Fatal(err)
-	}
+	fatal.If(b, err)
 	h.start()
 	return h, h.stop
 }
@@ -55,10 +51,7 @@ var benchSizes = []int{1, 3, 100, 1000, 10000}
 // benchObjects returns a cluster with the headless Services web and web6, of size ready pods each, and the ClusterIP Service vip.
 func benchObjects(size int) []runtime.Object {
 	service := func(name, ip string) *corev1.Service {
-		return &corev1.Service{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
-			Spec:       corev1.ServiceSpec{ClusterIP: ip, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
-		}
+		return kubetest.Changed(kubetest.Service(name, ip), func(svc *corev1.Service) { svc.Namespace = "default" })
 	}
 	objects := []runtime.Object{
 		kubetest.Namespace("default"), service("web", corev1.ClusterIPNone), service("web6", corev1.ClusterIPNone), service("vip", "10.96.0.1"),
@@ -186,9 +179,7 @@ func BenchmarkServer(b *testing.B) {
 	}, func(b *testing.B, s *server, q *benchQuery) {
 		q.check(b, s.ask(b, q.network, q.qname+" "+dns.TypeToString[q.qtype], 1232))
 		packet, err := q.msg().Pack()
-		if err != nil {
-			b.Fatal(err)
-		}
+		fatal.If(b, err)
 		b.SetParallelism(clientsPerCPU)
 		b.ResetTimer()
 		b.RunParallel(func(pb *testing.PB) {
@@ -311,8 +302,7 @@ func BenchmarkShared(b *testing.B) {
 				h := newTestHeadless(b, "")
 				h.index = index.New(model.HostnamesReady, false, 0)
 				h.local = []netip.Addr{netip.MustParseAddr("10.0.0.0")}
-				h.index.PutNamespace(&model.Namespace{Key: model.Key{Namespace: "", Name: "n"}})
-				h.index.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
+				modeltest.PutWeb(h.index)
 				c.fill(h.index, n)
 				r := dnstest.Query(c.question, c.qtype, 0)
 				w := newDiscard("udp")

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/modeltest"
 
@@ -27,25 +28,19 @@ func deployedRules(t *testing.T, components ...string) []rbacv1.PolicyRule {
 	var role rbacv1.ClusterRole
 	for document := range strings.SplitSeq(readDocument(t, "deploy/base/rbac.yaml"), "\n---\n") {
 		if strings.Contains(document, "\nkind: ClusterRole\n") {
-			if err := yaml.UnmarshalStrict([]byte(document), &role); err != nil {
-				t.Fatal(err)
-			}
+			fatal.If(t, yaml.UnmarshalStrict([]byte(document), &role))
 		}
 	}
 	for _, component := range components {
 		var k struct {
 			Patches []struct{ Patch string }
 		}
-		if err := yaml.Unmarshal([]byte(readDocument(t, filepath.Join("deploy/components", component, "kustomization.yaml"))), &k); err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, yaml.Unmarshal([]byte(readDocument(t, filepath.Join("deploy/components", component, "kustomization.yaml"))), &k))
 		var patch []struct {
 			Op, Path string
 			Value    rbacv1.PolicyRule
 		}
-		if err := yaml.UnmarshalStrict([]byte(k.Patches[0].Patch), &patch); err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, yaml.UnmarshalStrict([]byte(k.Patches[0].Patch), &patch))
 		role.Rules = append(role.Rules, patch[0].Value)
 	}
 	return role.Rules
@@ -69,6 +64,17 @@ func granted(t *testing.T, rules []rbacv1.PolicyRule) []string {
 	return resources
 }
 
+// requestedResources returns the resources that a plugin with lines asks an API server for.
+func requestedResources(t *testing.T, lines string) map[string]bool {
+	t.Helper()
+	resources := make(map[string]bool)
+	for _, what := range requested(t, lines) {
+		resource, _, _ := strings.Cut(what, " ")
+		resources[resource] = true
+	}
+	return resources
+}
+
 // TestDeployedRightsAreThoseNeeded tries the stanza of the base's Corefile, and the options that have a component.
 func TestDeployedRightsAreThoseNeeded(t *testing.T) {
 	t.Parallel()
@@ -85,11 +91,7 @@ func TestDeployedRightsAreThoseNeeded(t *testing.T) {
 		{strings.Replace(base, "pods insecure", "pods verified", 1), []string{"pods-verified"}},
 		{base + "\nmulticluster cluster.local", []string{"multicluster"}},
 	} {
-		got := make(map[string]bool)
-		for _, what := range requested(t, tt.lines) {
-			resource, _, _ := strings.Cut(what, " ")
-			got[resource] = true
-		}
+		got := requestedResources(t, tt.lines)
 		want := make(map[string]bool)
 		for _, resource := range granted(t, deployedRules(t, tt.components...)) {
 			resource, _, _ = strings.Cut(resource, ".")
@@ -121,9 +123,7 @@ func benchmark(t *testing.T, heading, row string, column int) float64 {
 			continue
 		}
 		figure, err := strconv.ParseFloat(strings.TrimSpace(cells[column]), 64)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		return figure
 	}
 	t.Fatalf("BENCHMARKS.md: got no row %q below %q", row, heading)
@@ -190,8 +190,6 @@ func TestDeployedVolumeHoldsTheSnapshot(t *testing.T) {
 func deployment(t *testing.T) *appsv1.Deployment {
 	t.Helper()
 	d := new(appsv1.Deployment)
-	if err := yaml.UnmarshalStrict([]byte(readDocument(t, "deploy/base/deployment.yaml")), d); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, yaml.UnmarshalStrict([]byte(readDocument(t, "deploy/base/deployment.yaml")), d))
 	return d
 }

@@ -6,13 +6,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns/caddy"
@@ -79,16 +79,12 @@ func runPair(t *testing.T, api *kubetest.Server, options string) (*kubernetes.Ku
 	t.Helper()
 	block := " cluster.local {\nendpoint " + api.URL + "\n" + options + "\n}"
 	stock, err := kubernetes.ParseStanza(parsedStanza(t, "kubernetes"+block))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	start, shut, err := stock.InitKubeCache(context.Background())
 	if err == nil {
 		err = start()
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	t.Cleanup(func() {
 		if err := shut(); err != nil {
 			t.Error(err)
@@ -259,10 +255,7 @@ func TestExternalNamesOfEndpointsThatAreNotReady(t *testing.T) {
 // startExternal starts a server with k8s_external for example.org and 192.in-addr.arpa, and the partners that are given.
 func startExternal(t *testing.T, options, partners string) *server {
 	t.Helper()
-	hosts := filepath.Join(t.TempDir(), "hosts")
-	if err := os.WriteFile(hosts, []byte("192.0.2.80 lb.example.com\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	hosts := filetest.Temp(t, "hosts", "192.0.2.80 lb.example.com\n")
 	return startServer(t, "example.org:0 cluster.local:0 example.com:0 192.in-addr.arpa:0 {\n"+bound+
 		"hosts "+hosts+" example.com\ntransfer example.org {\nto *\n}\nk8s_external example.org 192.in-addr.arpa {\n"+options+"\n}\n"+partners+"\n}")
 }
@@ -438,18 +431,11 @@ func TestExternalNamesBesideKubernetes(t *testing.T) {
 }
 
 func TestAutoPathByTheNameOfKubernetes(t *testing.T) {
-	dir := t.TempDir()
-	for name, content := range map[string]string{
-		"hosts": "192.0.2.80 lb.example.com\n",
-		"pod.yaml": "{apiVersion: v1, kind: Pod, metadata: {name: client, namespace: default}, " +
-			"status: {phase: Running, podIP: 127.0.0.1, podIPs: [{ip: 127.0.0.1}]}}\n",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s := startServer(t, "cluster.local:0 example.com:0 {\n"+bound+"autopath @kubernetes\nhosts "+filepath.Join(dir, "hosts")+" example.com\n"+
-		"headless cluster.local {\nmanifests testdata/external.yaml "+filepath.Join(dir, "pod.yaml")+"\npods verified\n}\n}")
+	hosts := filetest.Temp(t, "hosts", "192.0.2.80 lb.example.com\n")
+	pod := filetest.Temp(t, "pod.yaml", "{apiVersion: v1, kind: Pod, metadata: {name: client, namespace: default}, "+
+		"status: {phase: Running, podIP: 127.0.0.1, podIPs: [{ip: 127.0.0.1}]}}\n")
+	s := startServer(t, "cluster.local:0 example.com:0 {\n"+bound+"autopath @kubernetes\nhosts "+hosts+" example.com\n"+
+		"headless cluster.local {\nmanifests testdata/external.yaml "+pod+"\npods verified\n}\n}")
 	const searched = "lb.example.com.default.svc.cluster.local. "
 	got := dnstest.Lines(s.ask(t, "udp", searched+"A", 0).Answer)
 	if want := []string{"lb.example.com. 3600 IN A 192.0.2.80", searched + "3600 IN CNAME lb.example.com."}; !slices.Equal(got, want) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/coredns/plugin"
@@ -29,13 +30,9 @@ func newTestHeadless(t testing.TB, options string) *Headless {
 func newTestHeadlessFrom(t testing.TB, stanza string) *Headless {
 	t.Helper()
 	cfg, err := parseStanza(newController(stanza))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	h, err := newHeadless(cfg, "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	h.local = []netip.Addr{netip.MustParseAddr("10.0.0.53")}
 	return h
 }
@@ -133,12 +130,8 @@ func TestForwardNames(t *testing.T) {
 		{"and no MX", "web.$ MX", noError, nil, nil},
 		{"an endpoint has its address", "web-1.web.$ A", noError, []string{"web-1.web.$ 5 IN A 10.0.0.2"}, nil},
 		{"and no AAAA", "web-1.web.$ AAAA", noError, nil, nil},
-		{"and an SRV for each port", "web-1.web.$ SRV", noError, []string{
-			"web-1.web.$ 5 IN SRV 0 50 80 web-1.web.$", "web-1.web.$ 5 IN SRV 0 50 53 web-1.web.$",
-		}, []string{"web-1.web.$ 5 IN A 10.0.0.2"}},
-		{"a port of a headless Service", "_http._tcp.web.$ SRV", noError, []string{
-			"_http._tcp.web.$ 5 IN SRV 0 50 80 web-0.web.$", "_http._tcp.web.$ 5 IN SRV 0 50 80 web-1.web.$",
-		}, []string{"web-0.web.$ 5 IN A 10.0.0.1", "web-1.web.$ 5 IN A 10.0.0.2"}},
+		{"and an SRV for each port", "web-1.web.$ SRV", noError, []string{"web-1.web.$ 5 IN SRV 0 50 80 web-1.web.$", "web-1.web.$ 5 IN SRV 0 50 53 web-1.web.$"}, []string{"web-1.web.$ 5 IN A 10.0.0.2"}},
+		{"a port of a headless Service", "_http._tcp.web.$ SRV", noError, []string{"_http._tcp.web.$ 5 IN SRV 0 50 80 web-0.web.$", "_http._tcp.web.$ 5 IN SRV 0 50 80 web-1.web.$"}, []string{"web-0.web.$ 5 IN A 10.0.0.1", "web-1.web.$ 5 IN A 10.0.0.2"}},
 		{"its name has the addresses", "_http._tcp.web.$ A", noError, []string{"_http._tcp.web.$ 5 IN A 10.0.0.1", "_http._tcp.web.$ 5 IN A 10.0.0.2"}, nil},
 		{"the Service's SRV has all ports", "web.$ SRV", noError, []string{
 			"web.$ 5 IN SRV 0 25 80 web-0.web.$", "web.$ 5 IN SRV 0 25 53 web-0.web.$", "web.$ 5 IN SRV 0 25 80 web-1.web.$", "web.$ 5 IN SRV 0 25 53 web-1.web.$",
@@ -179,9 +172,7 @@ func TestForwardNames(t *testing.T) {
 		{"a Service without ports has its addresses", "portless.$ A", noError, []string{"portless.$ 5 IN A 10.0.3.1"}, nil},
 		{"but no SRV", "portless.$ SRV", noError, nil, nil},
 		{"nor have its endpoints", "portless-0.portless.$ SRV", noError, nil, nil},
-		{"one SRV for each target and number", "several.$ SRV", noError, []string{
-			"several.$ 5 IN SRV 0 50 53 several-0.several.$", "several.$ 5 IN SRV 0 50 9 several-0.several.$",
-		}, []string{"several-0.several.$ 5 IN A 10.0.4.1"}},
+		{"one SRV for each target and number", "several.$ SRV", noError, []string{"several.$ 5 IN SRV 0 50 53 several-0.several.$", "several.$ 5 IN SRV 0 50 9 several-0.several.$"}, []string{"several-0.several.$ 5 IN A 10.0.4.1"}},
 		{"SCTP", "_c._sctp.several.$ SRV", noError, []string{"_c._sctp.several.$ 5 IN SRV 0 100 9 several-0.several.$"}, []string{"several-0.several.$ 5 IN A 10.0.4.1"}},
 
 		{"a headless Service without slices", "empty.$ A", nxName, nil, nil},
@@ -194,11 +185,7 @@ func TestForwardNames(t *testing.T) {
 
 		{"a ClusterIP", "vip.$ A", noError, []string{"vip.$ 5 IN A 10.96.0.1"}, nil},
 		{"the other", "vip.$ AAAA", noError, []string{"vip.$ 5 IN AAAA fd96::1"}, nil},
-		{
-			"its SRV has the Service's ports", "vip.$ SRV", noError,
-			[]string{"vip.$ 5 IN SRV 0 50 80 vip.$", "vip.$ 5 IN SRV 0 50 443 vip.$"},
-			[]string{"vip.$ 5 IN A 10.96.0.1", "vip.$ 5 IN AAAA fd96::1"},
-		},
+		{"its SRV has the Service's ports", "vip.$ SRV", noError, []string{"vip.$ 5 IN SRV 0 50 80 vip.$", "vip.$ 5 IN SRV 0 50 443 vip.$"}, []string{"vip.$ 5 IN A 10.96.0.1", "vip.$ 5 IN AAAA fd96::1"}},
 		{"one port", "_https._tcp.vip.$ SRV", noError, []string{"_https._tcp.vip.$ 5 IN SRV 0 100 443 vip.$"}, []string{"vip.$ 5 IN A 10.96.0.1", "vip.$ 5 IN AAAA fd96::1"}},
 		{"its addresses", "_https._tcp.vip.$ A", noError, []string{"_https._tcp.vip.$ 5 IN A 10.96.0.1"}, nil},
 		{"an endpoint of a ClusterIP Service", "vip-0.vip.$ A", noError, []string{"vip-0.vip.$ 5 IN A 10.0.6.1"}, nil},
@@ -291,9 +278,7 @@ func TestNoAncestorIsDenied(t *testing.T) {
 	}
 	for _, addr := range []string{"10.0.0.1", "10.96.0.1", "10.0.2.9", "10.1.0.1", "fd96::1", "::5", "fd00::1:1"} {
 		name, err := dns.ReverseAddr(addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		owners = append(owners, name)
 	}
 	for _, name := range owners {
@@ -346,8 +331,7 @@ func TestCNAMEs(t *testing.T) {
 		{"a circle ends at the first repetition", "circle.$ A", noError, []string{"circle.$ 5 IN CNAME circle-2.$", "circle-2.$ 5 IN CNAME circle.$"}, nil},
 		{"a Service that names itself", "self.$ A", noError, []string{"self.$ 5 IN CNAME self.$"}, nil},
 		{"a long chain ends after eight hops", "hop-1.$ A", noError, hops, nil},
-		{"one of eight has the address", "hop-3.$ A", noError, append(slices.Clone(hops[2:]),
-			"hop-9.$ 5 IN CNAME hop-10.$", "hop-10.$ 5 IN CNAME web.$", "web.$ 5 IN A 10.0.0.1", "web.$ 5 IN A 10.0.0.2"), nil},
+		{"one of eight has the address", "hop-3.$ A", noError, append(slices.Clone(hops[2:]), "hop-9.$ 5 IN CNAME hop-10.$", "hop-10.$ 5 IN CNAME web.$", "web.$ 5 IN A 10.0.0.1", "web.$ 5 IN A 10.0.0.2"), nil},
 		{"an address is no name", "number.$ A", nxName, nil, nil},
 	}))
 	for _, c := range []struct {
@@ -584,9 +568,7 @@ func TestZonalNames(t *testing.T) {
 		{"their SRVs", "eu-1a.pin._zone.zoned.$ SRV", noError, []string{"eu-1a.pin._zone.zoned.$ 5 IN SRV 0 100 80 zoned-0.zoned.$"}, []string{"zoned-0.zoned.$ 5 IN A 10.0.10.1"}},
 		{"another type", "eu-1a.pin._zone.zoned.$ AAAA", noError, nil, nil},
 		{"pin in a zone without endpoints", "us-1.pin._zone.zoned.$ A", noError, nil, nil},
-		{"prefer in one takes all", "us-1.prefer._zone.zoned.$ A", noError, []string{
-			"us-1.prefer._zone.zoned.$ 5 IN A 10.0.10.1", "us-1.prefer._zone.zoned.$ 5 IN A 10.0.10.2", "us-1.prefer._zone.zoned.$ 5 IN A 10.0.10.3",
-		}, nil},
+		{"prefer in one takes all", "us-1.prefer._zone.zoned.$ A", noError, []string{"us-1.prefer._zone.zoned.$ 5 IN A 10.0.10.1", "us-1.prefer._zone.zoned.$ 5 IN A 10.0.10.2", "us-1.prefer._zone.zoned.$ 5 IN A 10.0.10.3"}, nil},
 		{"an empty non-terminal", "pin._zone.zoned.$ A", noError, nil, nil},
 		{"above it", "_zone.zoned.$ A", noError, nil, nil},
 		{"below part of a zone", "example.com.pin._zone.zoned.$ A", noError, nil, nil},
@@ -779,9 +761,7 @@ func askSized(t *testing.T, h *Headless, question string, tcp bool, size uint16)
 	}
 	m.Compress = true
 	wire, err := m.Pack()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	return m, len(wire)
 }
 

@@ -127,10 +127,3 @@ func answersFromItsSnapshot(t testing.TB, h *Headless) {
 		t.Fatal("it does not answer from its snapshot")
 	}
 }
-
-// Objects as YAML, for manifests.
-const (
-	webYAML      = "{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}, spec: {clusterIP: 10.96.0.1}}\n"
-	webSliceYAML = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: a, name: web-1, " +
-		"labels: {kubernetes.io/service-name: web}}, endpoints: [{addresses: [10.0.0.1]}]}\n"
-)

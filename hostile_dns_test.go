@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/hostile"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/metrictest"
@@ -75,9 +76,7 @@ func hostileServer(t testing.TB, options string) *server {
 func (s *server) dial(t testing.TB, network string) *dnstest.Conn {
 	t.Helper()
 	conn, err := net.Dial(network, s.addr(network))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	t.Cleanup(func() { _ = conn.Close() }) // it may be closed already
 	return dnstest.NewConn(conn, network)
 }
@@ -179,9 +178,7 @@ func TestHostileConnections(t *testing.T) { // not parallel: it counts goroutine
 	t.Logf("%d connections that stall", len(conns))
 	answered()
 	for i, conn := range conns {
-		if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
 		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatalf("connection %d: the server waits for ever behind %x", i, stalls[(i+1)%len(stalls)])
 		}
@@ -218,9 +215,7 @@ func newWireServer(t testing.TB, h *Headless) *wireServer {
 	})
 	config.AddPlugin(func(plugin.Handler) plugin.Handler { return refuser{} })
 	s, err := dnsserver.NewServer("dns://127.0.0.1:53", []*dnsserver.Config{config})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	clog.D.Clear() // the messages of debug
 	w := &wireServer{conns: make(chan net.Conn)}
 	client, end := net.Pipe()
@@ -356,9 +351,7 @@ func TestAmplification(t *testing.T) {
 		for _, name := range names {
 			for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeNS, dns.TypeSOA, dns.TypeTXT, dns.TypeANY} {
 				packet, err := dnstest.Query(name, qtype, size).Pack()
-				if err != nil {
-					t.Fatal(err)
-				}
+				fatal.If(t, err)
 				reply, err := w.udp.Exchange(packet)
 				if err == nil {
 					err = hostile.Fault(false, packet, reply, neverStale) // longer than asked for, among others
@@ -383,9 +376,7 @@ func TestBufsizeLimitsReplies(t *testing.T) {
 	s := startServer(t, "cluster.local:0 {\n"+bound+"bufsize 1232\nheadless {\nmanifests "+bigManifest(t, 5000)+"\n}\n}")
 	for _, question := range []string{"web.default.svc.cluster.local. A", "web.default.svc.cluster.local. SRV", "_http._tcp.web.default.svc.cluster.local. SRV"} {
 		packet, err := dnstest.Question(question, dns.MaxMsgSize).Pack()
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		reply, err := s.dial(t, "udp").Exchange(packet)
 		if err != nil || len(reply) > 1232 || len(reply) < 1000 {
 			t.Errorf("%s: %d octets, %v, want almost 1232", question, len(reply), err)

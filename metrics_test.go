@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/miekg/dns"
@@ -26,9 +27,7 @@ func samples(t *testing.T, c prometheus.Collector, metrics ...string) []string {
 		metrics[i] = prefix + name
 	}
 	text, err := testutil.CollectAndFormat(c, expfmt.TypeTextPlain, metrics...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	var lines []string
 	for line := range strings.Lines(string(text)) {
 		if line, ok := strings.CutPrefix(line, prefix); ok {
@@ -127,9 +126,7 @@ func TestMetricsOfNews(t *testing.T) {
 		for _, line := range samples(t, collectorOf(plugins...), "last_event_timestamp_seconds", "last_list_timestamp_seconds") {
 			if text, ok := strings.CutPrefix(line, sample); ok {
 				value, err := strconv.ParseFloat(text, 64)
-				if err != nil {
-					t.Fatal(err)
-				}
+				fatal.If(t, err)
 				return time.UnixMicro(int64(value * 1e6))
 			}
 		}
@@ -195,26 +192,10 @@ func TestMetricsOfAnswers(t *testing.T) {
 		{"one record", h, "web-0.web.default.svc.cluster.local. A", 1232, []string{`answers_total{outcome="data",proto="$"} 1`}, 1},
 		{"a CNAME and its target", h, "ext.default.svc.cluster.local. A", 1232, []string{`answers_total{outcome="data",proto="$"} 1`}, 2},
 		{"as many as fit into 512 octets", big, "web.n.svc.cluster.local. A", 512, []string{`answers_total{outcome="truncated",proto="$"} 1`}, 28},
-		{
-			"no record of the type", h, "web.default.svc.cluster.local. MX", 0,
-			[]string{`answers_total{outcome="nodata",proto="$"} 1`, `negative_answers_total{reason="type"} 1`},
-			-1,
-		},
-		{
-			"a CNAME that leads to no record", h, "nodata.default.svc.cluster.local. AAAA", 0,
-			[]string{`answers_total{outcome="nodata",proto="$"} 1`, `negative_answers_total{reason="type"} 1`},
-			-1,
-		},
-		{
-			"a CNAME that leads to no name", h, "ext.default.svc.cluster.local. AAAA", 0,
-			[]string{`answers_total{outcome="nxdomain",proto="$"} 1`, `negative_answers_total{reason="target"} 1`},
-			-1,
-		},
-		{
-			"no such name", h, "nobody.default.svc.cluster.local. A", 0,
-			[]string{`answers_total{outcome="nxdomain",proto="$"} 1`, `negative_answers_total{reason="service"} 1`},
-			-1,
-		},
+		{"no record of the type", h, "web.default.svc.cluster.local. MX", 0, []string{`answers_total{outcome="nodata",proto="$"} 1`, `negative_answers_total{reason="type"} 1`}, -1},
+		{"a CNAME that leads to no record", h, "nodata.default.svc.cluster.local. AAAA", 0, []string{`answers_total{outcome="nodata",proto="$"} 1`, `negative_answers_total{reason="type"} 1`}, -1},
+		{"a CNAME that leads to no name", h, "ext.default.svc.cluster.local. AAAA", 0, []string{`answers_total{outcome="nxdomain",proto="$"} 1`, `negative_answers_total{reason="target"} 1`}, -1},
+		{"no such name", h, "nobody.default.svc.cluster.local. A", 0, []string{`answers_total{outcome="nxdomain",proto="$"} 1`, `negative_answers_total{reason="service"} 1`}, -1},
 		{"a cluster that is not known", unsynced, "web.default.svc.cluster.local. A", 0, []string{`answers_total{outcome="servfail",proto="$"} 1`}, -1},
 		{"a transfer", h, "cluster.local. AXFR", 0, []string{`answers_total{outcome="refused",proto="$"} 1`}, -1},
 		{"a name that others may know", h, "1.0.0.2.ip6.arpa. PTR", 0, []string{`answers_total{outcome="fallthrough",proto="$"} 1`}, -1},

@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/prometheus/client_golang/prometheus"
 
-	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -32,9 +32,7 @@ type alertRules struct {
 
 func readAlerts(t *testing.T) (rules alertRules) {
 	t.Helper()
-	if err := yaml.UnmarshalStrict([]byte(readDocument(t, "deploy/prometheus/alerts.yaml")), &rules); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, yaml.UnmarshalStrict([]byte(readDocument(t, "deploy/prometheus/alerts.yaml")), &rules))
 	return rules
 }
 
@@ -59,9 +57,7 @@ type grafanaDashboard struct {
 
 func readDashboard(t *testing.T) (d grafanaDashboard) {
 	t.Helper()
-	if err := json.Unmarshal([]byte(readDocument(t, "deploy/grafana/headless.json")), &d); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, json.Unmarshal([]byte(readDocument(t, "deploy/grafana/headless.json")), &d))
 	return d
 }
 
@@ -89,8 +85,7 @@ func exportedMetrics(t *testing.T) map[string]map[string]map[string]bool {
 		return !slices.ContainsFunc(running.all(), func(h *Headless) bool { return !h.isSynced() })
 	})
 	// What is counted only when it happens: a change that is dated, and objects that are left out.
-	dated := kubetest.Slice("web-b", "web", "10.0.0.2", "web-1")
-	dated.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: time.Now().Add(time.Second).Format(time.RFC3339Nano)}
+	dated := kubetest.Triggered(kubetest.Slice("web-b", "web", "10.0.0.2", "web-1"), time.Now().Add(time.Second).Format(time.RFC3339Nano))
 	names := kubetest.Slice("names", "web", "example.com", "web-2")
 	names.AddressType = discoveryv1.AddressTypeFQDN
 	orphan := kubetest.Slice("orphan", "", "10.0.0.3", "web-3")
@@ -103,9 +98,7 @@ func exportedMetrics(t *testing.T) map[string]map[string]map[string]bool {
 	})
 
 	families, err := prometheus.DefaultGatherer.Gather() // what the plugin prometheus exports
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	exported := make(map[string]map[string]map[string]bool)
 	for _, family := range families {
 		labels := make(map[string]map[string]bool)

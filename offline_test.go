@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/hostile"
 	"github.com/coredns-headless/headless/internal/manifests"
 	recorder "github.com/coredns/coredns/plugin/pkg/dnstest"
@@ -30,9 +31,7 @@ example.org {
 prod.example.org:1053 {
 	headless
 }`))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	if len(stanzas) != 2 {
 		t.Fatalf("got %d stanzas, want 2", len(stanzas))
 	}
@@ -65,13 +64,9 @@ func TestParseStanzasRefusesWhatAServerDoes(t *testing.T) {
 func offline(t *testing.T, corefile string) *Headless {
 	t.Helper()
 	stanzas, err := ParseStanzas("Corefile", []byte(corefile))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	objects, err := manifests.Read("examples")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	return stanzas[0].Offline(objects)
 }
 

@@ -65,19 +65,13 @@ func TestMetadata(t *testing.T) {
 		name, client, qname string
 		want                map[string]string // of all names but those that are ""
 	}{
-		{"a port of an endpoint", "10.0.0.2", "_HTTP._tcp.web-0.Web.default.svc.cluster.local.", map[string]string{
-			"port-name": "http", "protocol": "tcp", "endpoint": "web-0", "service": "web", "namespace": "default", "kind": "svc",
-		}},
-		{"a Pod asks", "10.0.0.1", "web.default.svc.cluster.local.", map[string]string{
-			"service": "web", "namespace": "default", "kind": "svc", "client-namespace": "default", "client-pod-name": "web-0", "client-label/app": "web",
-		}},
+		{"a port of an endpoint", "10.0.0.2", "_HTTP._tcp.web-0.Web.default.svc.cluster.local.", map[string]string{"port-name": "http", "protocol": "tcp", "endpoint": "web-0", "service": "web", "namespace": "default", "kind": "svc"}},
+		{"a Pod asks", "10.0.0.1", "web.default.svc.cluster.local.", map[string]string{"service": "web", "namespace": "default", "kind": "svc", "client-namespace": "default", "client-pod-name": "web-0", "client-label/app": "web"}},
 		{"a Pod's name", "10.0.0.2", "1-2-3-4.default.pod.cluster.local.", map[string]string{"service": "1-2-3-4", "namespace": "default", "kind": "pod"}},
 		{"a namespace", "10.0.0.2", "default.svc.cluster.local.", map[string]string{"namespace": "default", "kind": "svc"}},
 		{"the apex", "10.0.0.2", "cluster.local.", map[string]string{}},
 		{"a name that cannot exist", "10.0.0.2", "a.b.cluster.local.", map[string]string{"parse-error": "invalid query name"}},
-		{"a name that is not ours, from a Pod", "10.0.0.1", "www.example.com.", map[string]string{
-			"client-namespace": "default", "client-pod-name": "web-0", "client-label/app": "web",
-		}},
+		{"a name that is not ours, from a Pod", "10.0.0.1", "www.example.com.", map[string]string{"client-namespace": "default", "client-pod-name": "web-0", "client-label/app": "web"}},
 	} {
 		ctx := metadata.ContextWithMetadata(context.Background())
 		ctx = h.Metadata(ctx, request.Request{W: &from{addr: c.client}, Req: new(dns.Msg).SetQuestion(c.qname, dns.TypeA)})

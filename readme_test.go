@@ -4,13 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns/caddy"
@@ -59,11 +60,7 @@ func newController(stanza string) *caddy.Controller {
 
 func readDocument(t *testing.T, name string) string {
 	t.Helper()
-	content, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
+	return string(filetest.Read(t, name))
 }
 
 var readmeFence = regexp.MustCompile("(?ms)^(?:~~~|```) ?(\\w*)\n(.*?)^(?:~~~|```)$")
@@ -86,6 +83,15 @@ func fencedBlocks(text, language string) (blocks []string) {
 		}
 	}
 	return blocks
+}
+
+// matches returns what the first group of expr is in each of its matches in text.
+func matches(expr, text string) []string {
+	var groups []string
+	for _, match := range regexp.MustCompile(expr).FindAllStringSubmatch(text, -1) {
+		groups = append(groups, match[1])
+	}
+	return groups
 }
 
 // readmeSection returns a section of README.
@@ -125,9 +131,7 @@ func TestDocumentedCorefilesAreValid(t *testing.T) {
 				t.Skip("the variant goes without k8s_external")
 			}
 			blocks, err := caddyfile.Parse(name, strings.NewReader(corefile), dnsserver.Directives)
-			if err != nil {
-				t.Fatal(err)
-			}
+			fatal.If(t, err)
 			for _, block := range blocks {
 				if len(block.Tokens[pluginName]) == 0 {
 					continue // a server block of names that are not the cluster's
@@ -152,13 +156,9 @@ func TestDocumentedCorefilesAreValid(t *testing.T) {
 func withoutCluster(t *testing.T, corefile string) []byte {
 	t.Helper()
 	encoded, err := caddyfile.ToJSON([]byte(corefile))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	var blocks caddyfile.EncodedCaddyfile
-	if err := json.Unmarshal(encoded, &blocks); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, json.Unmarshal(encoded, &blocks))
 	stanzas := 0
 	for _, block := range blocks {
 		for i, line := range block.Body {
@@ -179,9 +179,7 @@ func withoutCluster(t *testing.T, corefile string) []byte {
 		t.Fatal(err)
 	}
 	decoded, err := caddyfile.FromJSON(encoded)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	return decoded
 }
 
@@ -200,10 +198,7 @@ func TestReadmeNamesEveryOption(t *testing.T) {
 	section := readmeSection(t, "Syntax")
 	want := slices.Sorted(maps.Keys(options))
 
-	var summary []string
-	for _, match := range regexp.MustCompile(`(?m)^    (\w+)`).FindAllStringSubmatch(section, -1) {
-		summary = append(summary, match[1])
-	}
+	summary := matches(`(?m)^    (\w+)`, section)
 	slices.Sort(summary)
 	if !slices.Equal(summary, want) {
 		t.Errorf("got the options %q in the summary, want %q", summary, want)
@@ -258,18 +253,12 @@ func TestReadmeExplainsLabels(t *testing.T) {
 		texts = append(texts, r.String())
 	}
 	texts = append(texts, kube.WatchEnds...)
+	for _, reason := range kube.Flaws {
+		texts = append(texts, string(reason))
+	}
 	for _, text := range texts {
 		if !strings.Contains(section, "* `"+text+"`: ") {
 			t.Errorf("got no line for %q in README.md", text)
-		}
-	}
-}
-
-func TestReadmeNamesEveryReasonToSkip(t *testing.T) {
-	section := readmeSection(t, "Metrics")
-	for _, r := range kube.Flaws {
-		if !strings.Contains(section, "* `"+string(r)+"`: ") {
-			t.Errorf("got no line for reason %q in README.md", r)
 		}
 	}
 }
@@ -280,9 +269,7 @@ func TestDocumentedRoleIsTheDeployedOneWithAllComponents(t *testing.T) {
 		t.Fatalf("README.md: got %d roles, want one", len(blocks))
 	}
 	var role rbacv1.ClusterRole
-	if err := yaml.UnmarshalStrict([]byte(blocks[0]), &role); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, yaml.UnmarshalStrict([]byte(blocks[0]), &role))
 	if role.Kind != "ClusterRole" || role.APIVersion != rbacv1.SchemeGroupVersion.String() {
 		t.Errorf("got a %s %s, want a ClusterRole", role.APIVersion, role.Kind)
 	}
@@ -296,24 +283,14 @@ func TestDocumentedRoleIsTheDeployedOneWithAllComponents(t *testing.T) {
 // TestDocumentedRightsAreThoseNeeded tries each stanza of the table of rights.
 func TestDocumentedRightsAreThoseNeeded(t *testing.T) {
 	t.Parallel()
-	code := regexp.MustCompile("`([^`]+)`")
-	words := func(cell string) (words []string) {
-		for _, match := range code.FindAllStringSubmatch(cell, -1) {
-			words = append(words, match[1])
-		}
-		return words
-	}
+	words := func(cell string) []string { return matches("`([^`]+)`", cell) }
 	rows := regexp.MustCompile(`(?m)^\| (.*) \| (.*) \|$`).FindAllStringSubmatch(readmeSection(t, "RBAC"), -1)
 	if len(rows) < 3 {
 		t.Fatalf("got %d rows, want a table", len(rows))
 	}
 	for _, row := range rows[2:] { // after its head
 		lines := strings.ReplaceAll(strings.Join(words(row[1]), "\n"), "multicluster", "multicluster cluster.local")
-		got := make(map[string]bool)
-		for _, what := range requested(t, lines) {
-			resource, _, _ := strings.Cut(what, " ")
-			got[resource] = true
-		}
+		got := requestedResources(t, lines)
 		if want := slices.Sorted(slices.Values(words(row[2]))); !slices.Equal(slices.Sorted(maps.Keys(got)), want) {
 			t.Errorf("%q: got requests for %q, want %q", lines, slices.Sorted(maps.Keys(got)), want)
 		}

@@ -2,8 +2,6 @@ package headless
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -11,6 +9,8 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -98,29 +98,28 @@ func (s *server) exchange(t testing.TB, network string, r *dns.Msg) *dns.Msg {
 	return m
 }
 
+// bigService returns the Service of kubetest.BigSlice's pods.
+func bigService() *corev1.Service {
+	return &corev1.Service{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"},
+		Spec:       corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone},
+	}
+}
+
 // bigManifest writes a headless Service web in namespace default with size ready pods, and returns the file.
 func bigManifest(t testing.TB, size int) string {
 	t.Helper()
 	list := struct {
 		metav1.TypeMeta `json:",inline"`
 		Items           []any `json:"items"`
-	}{metav1.TypeMeta{APIVersion: "v1", Kind: "List"}, []any{&corev1.Service{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
-		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"},
-		Spec:       corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone},
-	}}}
+	}{metav1.TypeMeta{APIVersion: "v1", Kind: "List"}, []any{bigService()}}
 	for lo := 0; lo < size; lo += 100 {
 		list.Items = append(list.Items, kubetest.BigSlice(lo, min(size, lo+100)))
 	}
 	b, err := json.Marshal(list)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "big.json")
-	if err := os.WriteFile(file, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file
+	fatal.If(t, err)
+	return filetest.Temp(t, "big.json", b)
 }
 
 const bound = "bind 127.0.0.1\n"
@@ -176,10 +175,7 @@ func TestServerAnswersWhoeverHasRoomForMoreThanADatagram(t *testing.T) {
 }
 
 func TestServerChasesCNAMEsThroughItsOtherBlocks(t *testing.T) {
-	hosts := filepath.Join(t.TempDir(), "hosts")
-	if err := os.WriteFile(hosts, []byte("192.0.2.80 www.example.com\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	hosts := filetest.Temp(t, "hosts", "192.0.2.80 www.example.com\n")
 	s := startServer(t, "cluster.local:0 example.com:0 {\n"+bound+"headless cluster.local {\nmanifests testdata/cluster.yaml\n}\nhosts "+hosts+" example.com\n}")
 	m := s.ask(t, "udp", "ext.default.svc.cluster.local. A", 1232)
 	want := []string{"ext.default.svc.cluster.local. 5 IN CNAME www.example.com.", "www.example.com. 3600 IN A 192.0.2.80"}
@@ -223,9 +219,7 @@ func startUpstream(t *testing.T) string {
 // TestKubeadmsCorefile runs the Corefile that kubeadm writes, with the directive changed and every listener on loopback.
 func TestKubeadmsCorefile(t *testing.T) {
 	api := kubetest.NewServer(t)
-	api.Put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
-	api.Put(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"}, Spec: corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone}})
-	api.Put(kubetest.BigSlice(0, 3))
+	api.Put(kubetest.Namespace("default"), bigService(), kubetest.BigSlice(0, 3))
 	s := startServer(t, `.:0 {
 		bind 127.0.0.1
 		errors
@@ -280,9 +274,7 @@ func goroutines(most int) (int, string) {
 
 func TestReloadsLeaveNothingBehind(t *testing.T) {
 	api := kubetest.NewServer(t)
-	api.Put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
-	api.Put(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"}, Spec: corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone}})
-	api.Put(kubetest.BigSlice(0, 3))
+	api.Put(kubetest.Namespace("default"), bigService(), kubetest.BigSlice(0, 3))
 	c := corefile("cluster.local:0 {\n" + bound + "headless {\nendpoint " + api.URL + "\n}\n}\n" +
 		"example.org:0 {\n" + bound + "headless {\nmanifests testdata/cluster.yaml\n}\n}")
 	broken := c + "\nbroken:0 {\nbind 192.0.2.1\nheadless {\nendpoint " + corefile(api.URL) + "\n}\n}" // not an address of ours

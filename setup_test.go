@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns-headless/headless/internal/snapshot"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin/pkg/fall"
@@ -281,11 +283,10 @@ func TestStanzaRowsCoverEveryOption(t *testing.T) {
 
 func TestStanzaZones(t *testing.T) {
 	for _, c := range []struct {
-		name    string
-		stanza  string
-		keys    []string // of the server block
-		zones   []string
-		primary string
+		name, stanza string
+		keys         []string // of the server block
+		zones        []string
+		primary      string
 	}{
 		{"one zone", "headless cluster.local", []string{"."}, []string{"cluster.local."}, "cluster.local."},
 		{"two zones", "headless cluster.local test.local", nil, []string{"cluster.local.", "test.local."}, "cluster.local."},
@@ -313,10 +314,9 @@ func TestStanzaZones(t *testing.T) {
 
 func TestStanzaZonesAreRefused(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		stanza string
-		keys   []string
-		want   string
+		name, stanza string
+		keys         []string
+		want         string
 	}{
 		{"a zone that is no name", "headless a..b", nil, `Testfile:1 - Error during parsing: expected a zone, got "a..b"`},
 		{"a zone that is no name behind one that is", "headless cluster.local a..b {\nttl 5\n}", nil, `Testfile:1 - Error during parsing: expected a zone, got "a..b"`},
@@ -337,44 +337,24 @@ func TestStanzaZonesAreRefused(t *testing.T) {
 }
 
 // TestStanzaOfKubernetes has stanzas that CoreDNS 1.15's kubernetes plugin accepts, with the directive's name changed, and
-// what they mean there. The times to live that it does not know are what they always are.
+// what they mean there. The times to live that it does not know are what they always are. Stanzas of one option mean the same in both:
+// they stand in stanzaGood.
 func TestStanzaOfKubernetes(t *testing.T) {
 	both := stanzaSelector(t, "application=nginx,environment in (production,qa,staging)")
 	for _, c := range []struct {
-		name   string
-		stanza string
-		set    func(*config)
+		name, stanza string
+		set          func(*config)
 	}{
-		{"a zone", "headless coredns.local", func(*config) {}},
-		{"two zones", "headless coredns.local test.local", func(c *config) { c.zones = []string{"coredns.local.", "test.local."} }},
-		{"an empty block", "headless coredns.local {\n}", func(*config) {}},
-		{"two endpoints", "headless coredns.local {\n\tendpoint http://localhost:9090 http://localhost:9091\n}", func(c *config) { c.api.Endpoint = "http://localhost:9090" }},
-		{"a namespace", "headless coredns.local {\n\tnamespaces demo\n}", func(c *config) { c.namespaces = []string{"demo"} }},
-		{"two namespaces", "headless coredns.local {\n\tnamespaces demo test\n}", func(c *config) { c.namespaces = []string{"demo", "test"} }},
-		{"a label", "headless coredns.local {\n    labels environment=prod\n}", func(c *config) { c.selection.Labels = stanzaSelector(t, "environment=prod") }},
-		{"two labels", "headless coredns.local {\n    labels environment in (production, staging, qa),application=nginx\n}", func(c *config) { c.selection.Labels = both }},
-		{"a label of namespaces", "headless coredns.local {\n    namespace_labels istio-injection=enabled\n}", func(c *config) { c.selection.NamespaceLabels = stanzaSelector(t, "istio-injection=enabled") }},
 		{"several options", "headless coredns.local test.local {\n\tendpoint http://localhost:8080\n\tnamespaces demo test\n    labels environment in (production, staging, qa),application=nginx\n    fallthrough\n}", func(c *config) {
 			c.zones, c.api.Endpoint, c.namespaces = []string{"coredns.local.", "test.local."}, "http://localhost:8080", []string{"demo", "test"}
 			c.selection.Labels, c.fall = both, fall.Root
 		}},
-		{"pods disabled", "headless coredns.local {\n\tpods disabled\n}", func(*config) {}},
-		{"pods insecure", "headless coredns.local {\n\tpods insecure\n}", func(c *config) { c.podMode = podsInsecure }},
-		{"fallthrough with zones", "headless coredns.local {\n\tfallthrough ip6.arpa inaddr.arpa foo.com\n}", func(c *config) {
-			c.fall = fall.F{Zones: []string{"ip6.arpa.", "inaddr.arpa.", "foo.com."}}
-		}},
-		{"a kubeconfig", "headless coredns.local {\n\tkubeconfig file\n}", func(c *config) { c.api.Kubeconfig = "file" }},
-		{"a kubeconfig and a context", "headless coredns.local {\n\tkubeconfig file context\n}", func(c *config) { c.api.Kubeconfig, c.api.Context = "file", "context" }},
 		{"a startup timeout", "headless coredns.local {\n        kubeconfig file context\n        startup_timeout 1s\n}", func(c *config) {
 			c.api.Kubeconfig, c.api.Context, c.startupTimeout = "file", "context", time.Second
 		}},
-		{"endpoint_pod_names", "headless coredns.local {\n\tendpoint_pod_names\n}", func(c *config) { c.podNames = true }},
-		{"noendpoints", "headless coredns.local {\n\tnoendpoints\n}", func(c *config) { c.selection.NoEndpoints = true }},
-		{"ignore empty_service", "headless coredns.local {\n\tignore empty_service\n}", func(c *config) { c.ignoreEmpty = true }},
 		{"limits for the API server", "headless coredns.local {\n\tapiserver_qps 50.0\n\tapiserver_burst 100\n\tapiserver_max_inflight 25\n}", func(c *config) {
 			c.api.QPS, c.api.Burst, c.api.MaxInflight = 50, 100, 25
 		}},
-		{"a ttl", "headless coredns.local {\n\t\t\tttl 56\n\t\t}", func(c *config) { c.ttl, c.headlessTTL = 56, 56 }},
 
 		// It does not look at what stands behind the argument that it reads.
 		{"ignore empty_service and more words", "headless coredns.local {\n\tignore empty_service ixnay on the endpointsay\n}", func(c *config) { c.ignoreEmpty = true }},
@@ -393,9 +373,7 @@ func TestStanzaOfKubernetes(t *testing.T) {
 
 func TestSetupErrorsNameThePlugin(t *testing.T) {
 	dir := t.TempDir()
-	for _, c := range []struct {
-		name, stanza, want string
-	}{
+	for _, c := range []struct{ name, stanza, want string }{
 		{"a mistake in the stanza", "headless cluster.local {\nttl x\n}", "plugin/" + pluginName + ": Testfile:2 - Error during parsing: ttl: "},
 		{"a manifest that is not there", "headless cluster.local {\nmanifests " + filepath.Join(dir, "none") + "\n}", "plugin/" + pluginName + ": manifests: "},
 	} {
@@ -407,13 +385,11 @@ func TestSetupErrorsNameThePlugin(t *testing.T) {
 
 func TestSetupAddsThePlugin(t *testing.T) {
 	dir := t.TempDir()
-	filetest.Write(t, filepath.Join(dir, "d/a.yaml"), webYAML)
+	filetest.Write(t, filepath.Join(dir, "d/a.yaml"), modeltest.ServiceYAML)
 	c := newController("headless cluster.local {\nmanifests d\n}")
 	cfg := dnsserver.GetConfig(c)
 	cfg.Root = dir
-	if err := setup(c); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, setup(c))
 	if len(cfg.Plugin) != 2 { // the other is what may stand in for kubernetes
 		t.Fatalf("%d plugins were added, want 2", len(cfg.Plugin))
 	}
@@ -424,11 +400,7 @@ func TestSetupAddsThePlugin(t *testing.T) {
 }
 
 func TestBoundAddrs(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		hosts string
-		want  string
-	}{
+	for _, c := range []struct{ name, hosts, want string }{
 		{"an address", "192.168.1.1", "192.168.1.1"},
 		{"two addresses", "192.168.1.1 fd00::1", "192.168.1.1 fd00::1"},
 		{"an address with a prefix length", "192.168.1.1/24", "192.168.1.1"},

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
@@ -38,9 +39,7 @@ import (
 func FuzzSnapshotAnswers(f *testing.F) {
 	cfg, err := stanzaConfig("headless cluster.local clusterset.local {\nendpoint http://127.0.0.1:1\nmulticluster clusterset.local\nhostnames all\nhold 0s\n" +
 		"snapshot snapshot\n}")
-	if err != nil {
-		f.Fatal(err)
-	}
+	fatal.If(f, err)
 	newPlugin := func(root string) *Headless {
 		h, _ := newWithoutSource(cfg)
 		h.keeper = h.newKeeper(root)
@@ -195,9 +194,7 @@ func TestSnapshotIsServedWithoutTheAPIServer(t *testing.T) {
 func checkSnapshotMetrics(t *testing.T, h *Headless, served int) {
 	t.Helper()
 	stat, err := os.Stat(h.keeper.Path())
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	at := float64(stat.ModTime().Unix())
 	want := fmt.Sprintf(`
 		# HELP coredns_headless_snapshot_served 1 while a server block answers from a snapshot, else 0.
@@ -441,9 +438,7 @@ func TestSnapshotGivesWayToLists(t *testing.T) {
 func readyStatus(t *testing.T, addr string) int {
 	t.Helper()
 	r, err := http.Get("http://" + addr + "/ready")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	defer func() { _ = r.Body.Close() }()
 	if _, err := io.Copy(io.Discard, r.Body); err != nil {
 		t.Fatal(err)
@@ -500,9 +495,7 @@ func TestReloadHandsTheSnapshotOver(t *testing.T) {
 	reload := func(options string) *dns.Msg {
 		t.Helper()
 		instance, err := s.instance.Restart(corefile(block(options)))
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		s.instance = instance
 		s.findPorts()
 		return s.ask(t, "udp", "web-0.web.ns.svc.cluster.local. A", 1232)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/logtest"
@@ -21,9 +22,7 @@ func TestStartIsLogged(t *testing.T) { // not parallel: it captures the log
 	s := kubetest.NewWebServer(t)
 	kubeconfig := kubetest.WriteKubeconfig(t, s.URL, "{}", "{}")
 	states, err := filepath.Abs("testdata/states.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	for _, c := range []struct {
 		name, stanza string
 		want         []string // lines

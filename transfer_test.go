@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	_ "github.com/coredns/coredns/plugin/transfer"
@@ -19,9 +20,7 @@ func axfr(t *testing.T, s *server, zone string) []dns.RR {
 	r := new(dns.Msg)
 	r.SetAxfr(zone)
 	ch, err := new(dns.Transfer).In(r, s.tcp)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	var rrs []dns.RR
 	for e := range ch {
 		if e.Error != nil {

@@ -2,13 +2,14 @@ package main
 
 import (
 	"bytes"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns/caddy"
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -27,9 +28,7 @@ func TestHeadlessHasItsPlaceAmongDirectives(t *testing.T) {
 // TestVariantIsWithoutStockKubernetes: both at once would register one name.
 func TestVariantIsWithoutStockKubernetes(t *testing.T) {
 	packages, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags", "kubernetes", ".").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	for path := range strings.FieldsSeq(string(packages)) {
 		if strings.HasPrefix(path, "github.com/coredns/coredns/plugin/kubernetes") {
 			t.Errorf("%s is in the variant", path)
@@ -44,15 +43,9 @@ func TestDeployedCorefilesUseItsPlugins(t *testing.T) {
 		t.Fatalf("got the files %q (%v)", corefiles, err)
 	}
 	for _, corefile := range corefiles {
-		content, err := os.ReadFile(corefile)
-		if err != nil {
-			t.Fatal(err)
-		}
-		named := bytes.ReplaceAll(content, []byte("\n    headless {"), []byte("\n    "+name+" {"))
+		named := bytes.ReplaceAll(filetest.Read(t, corefile), []byte("\n    headless {"), []byte("\n    "+name+" {"))
 		blocks, err := caddyfile.Parse(corefile, bytes.NewReader(named), dnsserver.Directives)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		for _, block := range blocks {
 			for directive := range block.Tokens {
 				if _, err := caddy.DirectiveAction("dns", directive); err != nil {

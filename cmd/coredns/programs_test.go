@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/filetest"
 )
 
 // compiles skips a test that compiles programs, unless it runs by `make programs`.
@@ -40,9 +42,7 @@ func TestVariantAnswers(t *testing.T) {
 	}
 
 	plugins, err := exec.CommandContext(t.Context(), binary, "-plugins").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	for plugin, want := range map[string]bool{"kubernetes": true, "headless": false, "k8s_external": false, "forward": true} {
 		if got := slices.Contains(strings.Fields(string(plugins)), plugin); got != want {
 			t.Errorf("the plugin %s is there: %v, want %v", plugin, got, want)
@@ -50,25 +50,16 @@ func TestVariantAnswers(t *testing.T) {
 	}
 
 	examples, err := filepath.Abs("../../examples")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	addr := dnstest.FreeAddr(t)
 	_, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	corefile := filepath.Join(dir, "Corefile")
+	fatal.If(t, err)
 	content := fmt.Sprintf(".:%s {\n bind 127.0.0.1\n kubernetes cluster.local {\n  manifests %q\n }\n}\n", port, examples)
-	if err := os.WriteFile(corefile, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	corefile := filetest.Temp(t, "Corefile", content)
 	log := &serverLog{started: make(chan struct{})}
 	server := exec.CommandContext(t.Context(), binary, "-conf", corefile)
 	server.Stdout, server.Stderr = log, log
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, server.Start())
 	ended := make(chan struct{})
 	var result error // of the server, once it has ended
 	go func() { result = server.Wait(); close(ended) }()
@@ -105,9 +96,7 @@ func TestBinaryForTheImageIsStatic(t *testing.T) {
 		t.Fatalf("make: %v\n%s", err, out)
 	}
 	file, err := elf.Open(filepath.Join(dir, strings.ReplaceAll(platform, "/", "-"), "coredns"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	defer func() { _ = file.Close() }() // it was only read
 	for _, p := range file.Progs {
 		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {

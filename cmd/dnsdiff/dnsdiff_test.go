@@ -24,6 +24,8 @@ import (
 	_ "github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/manifests"
@@ -60,9 +62,7 @@ const (
 func startAPI(t *testing.T, paths ...string) (url, kubeconfig string) {
 	t.Helper()
 	objects, err := manifests.Read(paths...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	s := kubetest.NewServer(t)
 	s.UseJSON()
 	s.RefuseStreams()
@@ -81,7 +81,7 @@ func startAPI(t *testing.T, paths ...string) (url, kubeconfig string) {
 // writeKubeconfig returns a kubeconfig for the API server at url.
 func writeKubeconfig(t *testing.T, url string) string {
 	t.Helper()
-	return writeFile(t, "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a}}]\nclusters: [{name: a, cluster: {server: "+url+"}}]\n")
+	return filetest.Temp(t, "file.yaml", "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a}}]\nclusters: [{name: a, cluster: {server: "+url+"}}]\n")
 }
 
 // defaultProtocols sets the protocols that are not there, as an API server does.
@@ -108,9 +108,7 @@ func startStock(t *testing.T, option string) string {
 	controller := caddy.NewTestController("dns", "kubernetes "+zones+" {\n"+option+"\n}")
 	controller.Next()
 	k, err := kubernetes.ParseStanza(controller)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	ask := func(network string, r *dns.Msg) *dns.Msg {
 		w := recorder.NewRecorder(&test.ResponseWriter{TCP: network == "tcp"})
 		rcode, err := k.ServeDNS(context.Background(), request.NewScrubWriter(r, w), r)
@@ -126,12 +124,8 @@ func startStock(t *testing.T, option string) string {
 		return ask("tcp", r)
 	})
 	onStart, onShut, err := k.InitKubeCache(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := onStart(); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
+	fatal.If(t, onStart())
 	t.Cleanup(func() {
 		if err := onShut(); err != nil {
 			t.Error(err)
@@ -241,89 +235,61 @@ func TestFaultsAreFound(t *testing.T) {
 	url, _ := startAPI(t, "../../examples")
 	old := startStock(t, "endpoint "+url)
 	fresh := startHeadless(t, "endpoint "+url, func(network string, m *dns.Msg) bool { return (*planted.Load())(network, m) })
-	const cassandra = ".default.svc.cluster.local."
-	asked := func(m *dns.Msg, name string, qtype uint16) bool {
-		return m.Question[0].Name == name && m.Question[0].Qtype == qtype
+	long := strings.NewReplacer("$", "default.svc.cluster.local.").Replace
+	// in changes the replies to a question, "qname TYPE", or to all about "qname".
+	in := func(question string, change func(m *dns.Msg)) fault {
+		return func(_ string, m *dns.Msg) bool {
+			name, qtype, isOne := strings.Cut(long(question), " ")
+			if asked := m.Question[0]; asked.Name == name && (!isOne || asked.Qtype == dns.StringToType[qtype]) {
+				change(m)
+			}
+			return true
+		}
 	}
+	stale := func(m *dns.Msg) {
+		ptr := dns.Copy(m.Answer[0]).(*dns.PTR)
+		ptr.Ptr = long("cassandra-7.cassandra.$")
+		m.Answer = append(m.Answer, ptr)
+	}
+	another := func(m *dns.Msg) {
+		m.Extra = append(m.Extra, dnstest.Records(t, long("cassandra-0.cassandra.$ 5 IN A 10.244.2.10"))...)
+	}
+	answered := func(m *dns.Msg) {
+		m.Rcode, m.Ns, m.Answer = dns.RcodeSuccess, nil, dnstest.Records(t, m.Question[0].Name+" 5 IN A 10.244.9.9")
+	}
+	emptied := func(_ string, m *dns.Msg) bool {
+		m.Extra = nil
+		return true
+	}
+	onUDP := func(network string, m *dns.Msg) bool {
+		return network == "udp" || !strings.HasPrefix(m.Question[0].Name, "etcd-1.etcd.")
+	}
+	const missing, stray = "addresses of SRV targets are missing from the new server's additional section: ", "addresses that no SRV target has are in the new server's additional section: "
 	for _, c := range []struct {
-		name   string
-		fault  fault
-		status int
-		want   string // the causes of unexpected differences and whose names they are
+		name  string
+		fault fault
+		want  string // the causes of unexpected differences and whose names they are
 	}{
-		{"none", func(string, *dns.Msg) bool { return true }, statusSame, ""},
-		{"one address of an RRset is dropped", func(_ string, m *dns.Msg) bool {
-			if asked(m, "cassandra"+cassandra, dns.TypeA) {
-				m.Answer = m.Answer[1:]
-			}
-			return true
-		}, statusDifferent, "A records are missing from the new server's answer: a Service"},
-		{"one pod's hostname is denied", func(_ string, m *dns.Msg) bool {
-			if m.Question[0].Name == "cassandra-1.cassandra"+cassandra {
-				m.Rcode, m.Answer, m.Extra = dns.RcodeNameError, nil, nil
-			}
-			return true
-		}, statusDifferent, "no such name with the new server, no data with the old one: an endpoint; the new server denies a name that the old one answers: an endpoint"},
-		{"an SRV record has the wrong port", func(_ string, m *dns.Msg) bool {
-			if asked(m, "_cql._tcp.cassandra"+cassandra, dns.TypeSRV) {
-				m.Answer[0].(*dns.SRV).Port++
-			}
-			return true
-		}, statusDifferent, "SRV records lead to another port: a port of a Service"},
-		{"a PTR record is left over", func(_ string, m *dns.Msg) bool {
-			if asked(m, "10.1.244.10.in-addr.arpa.", dns.TypePTR) {
-				stale := dns.Copy(m.Answer[0]).(*dns.PTR)
-				stale.Ptr = "cassandra-7.cassandra" + cassandra
-				m.Answer = append(m.Answer, stale)
-			}
-			return true
-		}, statusDifferent, "PTR records are in the new server's answer only: a reverse name"},
-		{"there is no reply over TCP to one name", func(network string, m *dns.Msg) bool {
-			return network == "udp" || !strings.HasPrefix(m.Question[0].Name, "etcd-1.etcd.")
-		}, statusDifferent, "the new server does not reply over tcp: an endpoint"},
-		{"the additional section is empty", func(_ string, m *dns.Msg) bool {
-			m.Extra = nil
-			return true
-		}, statusDifferent, "addresses of SRV targets are missing from the new server's additional section: a Service; " +
-			"addresses of SRV targets are missing from the new server's additional section: a port of a Service; " +
-			"addresses of SRV targets are missing from the new server's additional section: an endpoint"},
-		{"the additional section has another pod's address, too", func(_ string, m *dns.Msg) bool {
-			if asked(m, "_cql._tcp.cassandra"+cassandra, dns.TypeSRV) {
-				m.Extra = append(m.Extra, dnstest.Records(t, "cassandra-0.cassandra"+cassandra+" 5 IN A 10.244.2.10")...)
-			}
-			return true
-		}, statusDifferent, "addresses that no SRV target has are in the new server's additional section: a port of a Service"},
-		{"it has, where kubernetes has no answer", func(_ string, m *dns.Msg) bool {
-			if asked(m, "_cql._tcp.cassandra-0.cassandra"+cassandra, dns.TypeSRV) {
-				m.Extra[0].(*dns.A).A = net.IPv4(10, 244, 2, 10)
-			}
-			return true
-		}, statusDifferent, "addresses that no SRV target has are in the new server's additional section: a port of an endpoint"},
-		{"a name nobody has is answered", func(_ string, m *dns.Msg) bool {
-			if asked(m, "cassandra-3.cassandra"+cassandra, dns.TypeA) {
-				m.Rcode, m.Ns, m.Answer = dns.RcodeSuccess, nil, dnstest.Records(t, m.Question[0].Name+" 5 IN A 10.244.9.9")
-			}
-			return true
-		}, statusDifferent, "the new server answers a name that the old one denies: no endpoint"},
-		{"a name fails", func(_ string, m *dns.Msg) bool {
-			if asked(m, "frontend"+cassandra, dns.TypeA) {
-				m.Rcode, m.Answer = dns.RcodeServerFailure, nil
-			}
-			return true
-		}, statusDifferent, "the old server's outcome is data, the new one's SERVFAIL: a Service"},
-		{"a denial has no SOA record", func(_ string, m *dns.Msg) bool {
-			if strings.HasPrefix(m.Question[0].Name, "cassandra-3.") {
-				m.Ns = nil
-			}
-			return true
-		}, statusDifferent, "a denial has another SOA record: no endpoint"},
+		{"none", func(string, *dns.Msg) bool { return true }, ""},
+		{"one address of an RRset is dropped", in("cassandra.$ A", func(m *dns.Msg) { m.Answer = m.Answer[1:] }), "A records are missing from the new server's answer: a Service"},
+		{"one pod's hostname is denied", in("cassandra-1.cassandra.$", func(m *dns.Msg) { m.Rcode, m.Answer, m.Extra = dns.RcodeNameError, nil, nil }), "no such name with the new server, no data with the old one: an endpoint; the new server denies a name that the old one answers: an endpoint"},
+		{"an SRV record has the wrong port", in("_cql._tcp.cassandra.$ SRV", func(m *dns.Msg) { m.Answer[0].(*dns.SRV).Port++ }), "SRV records lead to another port: a port of a Service"},
+		{"a PTR record is left over", in("10.1.244.10.in-addr.arpa. PTR", stale), "PTR records are in the new server's answer only: a reverse name"},
+		{"there is no reply over TCP to one name", onUDP, "the new server does not reply over tcp: an endpoint"},
+		{"the additional section is empty", emptied, missing + "a Service; " + missing + "a port of a Service; " + missing + "an endpoint"},
+		{"the additional section has another pod's address, too", in("_cql._tcp.cassandra.$ SRV", another), stray + "a port of a Service"},
+		{"it has, where kubernetes has no answer", in("_cql._tcp.cassandra-0.cassandra.$ SRV", func(m *dns.Msg) { m.Extra[0].(*dns.A).A = net.IPv4(10, 244, 2, 10) }), stray + "a port of an endpoint"},
+		{"a name nobody has is answered", in("cassandra-3.cassandra.$ A", answered), "the new server answers a name that the old one denies: no endpoint"},
+		{"a name fails", in("frontend.$ A", func(m *dns.Msg) { m.Rcode, m.Answer = dns.RcodeServerFailure, nil }), "the old server's outcome is data, the new one's SERVFAIL: a Service"},
+		{"a denial has no SOA record", in("cassandra-3.cassandra.$", func(m *dns.Msg) { m.Ns = nil }), "a denial has another SOA record: no endpoint"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			planted.Store(&c.fault)
 			status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh,
 				"-manifests", "../../examples/cassandra.yaml,../../examples/cluster-ip.yaml,../../examples/dual-stack.yaml")
-			if got := strings.Join(causes(r.Differences), "; "); status != c.status || got != c.want {
-				t.Errorf("got status %d and %q, want %d and %q\n%s\n%s", status, got, c.status, c.want, r.text(), stderr)
+			want := map[bool]int{true: statusSame, false: statusDifferent}[c.want == ""]
+			if got := strings.Join(causes(r.Differences), "; "); status != want || got != c.want {
+				t.Errorf("got status %d and %q, want %d and %q\n%s\n%s", status, got, want, c.want, r.text(), stderr)
 			}
 		})
 	}
@@ -341,10 +307,8 @@ func causes(groups []group) []string {
 
 // TestAServerThatFailsOverTCPIsReported: TCP fails altogether, as behind a firewall that lets UDP pass only.
 func TestAServerThatFailsOverTCPIsReported(t *testing.T) {
-	manifests := "../../examples/cassandra.yaml"
-	old := startHeadless(t, "manifests "+abs(t, manifests), nil)
-	fresh := startHeadless(t, "manifests "+abs(t, manifests), func(network string, _ *dns.Msg) bool { return network == "udp" })
-	status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests, "-strict")
+	old, fresh := startTwo(t, func(network string, _ *dns.Msg) bool { return network == "udp" })
+	status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", cassandra, "-strict")
 	if status != statusDifferent || len(r.Differences) == 0 || r.Rounds != 1 {
 		t.Errorf("got status %d, %s\n%s", status, r.text(), stderr)
 	}
@@ -355,27 +319,32 @@ func TestAServerThatFailsOverTCPIsReported(t *testing.T) {
 	}
 }
 
+// cassandra is a file of manifests.
+const cassandra = "../../examples/cassandra.yaml"
+
+// startTwo starts two servers that answer from cassandra, the new one with a fault if it is not nil.
+func startTwo(t *testing.T, fault func(network string, m *dns.Msg) bool) (old, fresh string) {
+	t.Helper()
+	return startHeadless(t, "manifests "+abs(t, cassandra), nil), startHeadless(t, "manifests "+abs(t, cassandra), fault)
+}
+
 func abs(t *testing.T, path string) string {
 	t.Helper()
 	path, err := filepath.Abs(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	return path
 }
 
 // TestADifferenceThatGoesAwayIsTransient: one answer is wrong once, for each network.
 func TestADifferenceThatGoesAwayIsTransient(t *testing.T) {
-	manifests := "../../examples/cassandra.yaml"
-	old := startHeadless(t, "manifests "+abs(t, manifests), nil)
 	var wrong atomic.Int64
-	fresh := startHeadless(t, "manifests "+abs(t, manifests), func(_ string, m *dns.Msg) bool {
+	old, fresh := startTwo(t, func(_ string, m *dns.Msg) bool {
 		if m.Question[0].Name == "cassandra-1.cassandra.default.svc.cluster.local." && m.Question[0].Qtype == dns.TypeA && wrong.Add(1) <= 2 {
 			m.Rcode, m.Answer = dns.RcodeNameError, nil
 		}
 		return true
 	})
-	status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests)
+	status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", cassandra)
 	want := []string{"the new server denies a name that the old one answers: an endpoint"}
 	if got := causes(r.Transient); status != statusSame || !slices.Equal(got, want) {
 		t.Errorf("got status %d and %q, want %d and %q\n%s\n%s", status, got, statusSame, want, r.text(), stderr)
@@ -385,38 +354,19 @@ func TestADifferenceThatGoesAwayIsTransient(t *testing.T) {
 // TestWhatTheClusterHasBecomeIsLookedUp: a pod came after the names were made, so what looked like one of no endpoint is not.
 func TestWhatTheClusterHasBecomeIsLookedUp(t *testing.T) {
 	const service = `
-apiVersion: v1
-kind: Service
-metadata: {name: db, namespace: default}
-spec: {clusterIP: None, ports: [{name: sql, port: 5432, protocol: TCP}]}
+{apiVersion: v1, kind: Service, metadata: {name: db, namespace: default}, spec: {clusterIP: None, ports: [{name: sql, port: 5432, protocol: TCP}]}}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: db-1, namespace: default, labels: {kubernetes.io/service-name: db}}
-addressType: IPv4
-ports: [{name: sql, port: 5432, protocol: TCP}]
-endpoints:
-- {addresses: [10.1.2.3], hostname: db-0}
-`
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: db-1, namespace: default, labels: {kubernetes.io/service-name: db}},
+  addressType: IPv4, ports: [{name: sql, port: 5432, protocol: TCP}], endpoints: [{addresses: [10.1.2.3], hostname: db-0}`
 	const serviceImport = `
-apiVersion: v1
-kind: Service
-metadata: {name: kubernetes, namespace: default}
-spec: {clusterIP: 10.96.0.1}
+{apiVersion: v1, kind: Service, metadata: {name: kubernetes, namespace: default}, spec: {clusterIP: 10.96.0.1}}
 ---
-apiVersion: multicluster.x-k8s.io/v1alpha1
-kind: ServiceImport
-metadata: {name: db, namespace: default}
-spec: {type: Headless, ports: [{name: sql, port: 5432, protocol: TCP}]}
+{apiVersion: multicluster.x-k8s.io/v1alpha1, kind: ServiceImport, metadata: {name: db, namespace: default},
+  spec: {type: Headless, ports: [{name: sql, port: 5432, protocol: TCP}]}}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: db-1, namespace: default, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: east}}
-addressType: IPv4
-ports: [{name: sql, port: 5432, protocol: TCP}]
-endpoints:
-- {addresses: [10.1.2.3], hostname: db-0}
-`
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice,
+  metadata: {name: db-1, namespace: default, labels: {multicluster.kubernetes.io/service-name: db, multicluster.kubernetes.io/source-cluster: east}},
+  addressType: IPv4, ports: [{name: sql, port: 5432, protocol: TCP}], endpoints: [{addresses: [10.1.2.3], hostname: db-0}`
 	const selectService, selectSlices = "services?fieldSelector=metadata.name=db", "endpointslices?labelSelector=kubernetes.io/service-name=db"
 	t.Run("a Service", func(t *testing.T) { checkLookedUp(t, service, "", selectService, selectSlices) })
 	const selectImport, selectImported = "serviceimports?fieldSelector=metadata.name=db", "endpointslices?labelSelector=multicluster.kubernetes.io/service-name=db"
@@ -425,11 +375,11 @@ endpoints:
 	})
 }
 
-// checkLookedUp adds a pod to manifests when they were listed once. What it is now has to be asked by two lists of the namespace.
+// checkLookedUp adds a pod to manifests, which end in the midst of their endpoints, when they were listed once. What it is now has to be asked by two lists of the namespace.
 func checkLookedUp(t *testing.T, manifests, option, first, second string, args ...string) {
 	t.Helper()
-	now, _ := startAPI(t, writeFile(t, manifests+"- {addresses: [10.1.2.4], hostname: db-1}\n"))
-	then, _ := startAPI(t, writeFile(t, manifests))
+	now, _ := startAPI(t, filetest.Temp(t, "file.yaml", manifests+", {addresses: [10.1.2.4], hostname: db-1}]}"))
+	then, _ := startAPI(t, filetest.Temp(t, "file.yaml", manifests+"]}"))
 	var lists atomic.Int64
 	var selected sync.Map
 	lister := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -478,7 +428,7 @@ func TestLargeAnswersAreComparedByParts(t *testing.T) {
 				text += fmt.Sprintf("- {addresses: [10.1.%d.%d], hostname: web-with-a-name-that-makes-large-answers-%d}\n", i>>8, i&255, i)
 			}
 		}
-		return writeFile(t, text)
+		return filetest.Temp(t, "file.yaml", text)
 	}
 	url, _ := startAPI(t, service(0, 500))
 	old := startStock(t, "endpoint "+url)
@@ -533,11 +483,9 @@ func TestWhatCannotBeComparedIsSaid(t *testing.T) {
 
 // TestCtrlCPrintsWhatWasFound ends the program when it has found something, but has not asked for all names.
 func TestCtrlCPrintsWhatWasFound(t *testing.T) {
-	manifests := "../../examples/cassandra.yaml"
-	old := startHeadless(t, "manifests "+abs(t, manifests), nil)
 	var interrupt atomic.Pointer[context.CancelFunc]
 	var queries atomic.Int64
-	fresh := startHeadless(t, "manifests "+abs(t, manifests), func(_ string, m *dns.Msg) bool {
+	old, fresh := startTwo(t, func(_ string, m *dns.Msg) bool {
 		if queries.Add(1) == 30 {
 			(*interrupt.Load())()
 		}
@@ -551,7 +499,7 @@ func TestCtrlCPrintsWhatWasFound(t *testing.T) {
 		defer cancel()
 		interrupt.Store(&cancel)
 		var stdout, stderr bytes.Buffer
-		status := run(ctx, []string{"-old", old, "-new", fresh, "-manifests", manifests, "-o", c.format, "-concurrency", "1", "-rate", "100000"}, &stdout, &stderr)
+		status := run(ctx, []string{"-old", old, "-new", fresh, "-manifests", cassandra, "-o", c.format, "-concurrency", "1", "-rate", "100000"}, &stdout, &stderr)
 		if status != statusNotCompared || !strings.Contains(stdout.String(), c.want) {
 			t.Errorf("%s: got status %d and %s, want %d and %q", c.format, status, stdout.String(), statusNotCompared, c.want)
 		}
@@ -560,13 +508,11 @@ func TestCtrlCPrintsWhatWasFound(t *testing.T) {
 
 // TestRoundsGoOnUntilTheTimeIsOver: a -duration without a -repeat has as many rounds as fit.
 func TestRoundsGoOnUntilTheTimeIsOver(t *testing.T) {
-	manifests := "../../examples/cassandra.yaml"
-	old := startHeadless(t, "manifests "+abs(t, manifests), nil)
-	fresh := startHeadless(t, "manifests "+abs(t, manifests), nil)
-	if status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests, "-repeat", "3", "-progress", "1ms"); status != statusSame || r.Rounds != 3 || r.Incomplete != "" || !strings.Contains(stderr, "dnsdiff: round 3, ") {
+	old, fresh := startTwo(t, nil)
+	if status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", cassandra, "-repeat", "3", "-progress", "1ms"); status != statusSame || r.Rounds != 3 || r.Incomplete != "" || !strings.Contains(stderr, "dnsdiff: round 3, ") {
 		t.Errorf("got status %d after %d rounds, want %d after 3\n%s", status, r.Rounds, statusSame, stderr)
 	}
-	if status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests, "-duration", "1ns"); status != statusNotCompared || r.Rounds != 0 || r.Incomplete == "" {
+	if status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", cassandra, "-duration", "1ns"); status != statusNotCompared || r.Rounds != 0 || r.Incomplete == "" {
 		t.Errorf("got status %d after %d rounds, want %d after none\n%s", status, r.Rounds, statusNotCompared, stderr)
 	}
 }
@@ -574,10 +520,8 @@ func TestRoundsGoOnUntilTheTimeIsOver(t *testing.T) {
 // TestTheEndDoesNotWaitForAllDoubts: each question is answered differently the first time, one is asked again at a time, and each
 // takes 20 s, of a clock that stands still while a server is asked.
 func TestTheEndDoesNotWaitForAllDoubts(t *testing.T) {
-	manifests := "../../examples/cassandra.yaml"
-	old := startHeadless(t, "manifests "+abs(t, manifests), nil)
 	var asked sync.Map
-	fresh := startHeadless(t, "manifests "+abs(t, manifests), func(_ string, m *dns.Msg) bool {
+	old, fresh := startTwo(t, func(_ string, m *dns.Msg) bool {
 		if _, again := asked.LoadOrStore(m.Question[0], true); !again && m.Question[0].Name != "cluster.local." {
 			m.Rcode, m.Answer = dns.RcodeServerFailure, nil
 		}
@@ -585,7 +529,7 @@ func TestTheEndDoesNotWaitForAllDoubts(t *testing.T) {
 	})
 	bubble.Test(t, func(t *testing.T) {
 		started := time.Now()
-		status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", manifests, "-net", "udp",
+		status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", cassandra, "-net", "udp",
 			"-duration", "1m", "-repeat", "1", "-concurrency", "1", "-again", "2", "-wait", "20s")
 		if took := time.Since(started); took > time.Minute+2*20*time.Second+10*time.Second {
 			t.Errorf("got the end after %v, want it 50s after a minute", took)

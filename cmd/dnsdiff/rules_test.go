@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/miekg/dns"
 )
 
@@ -173,7 +174,7 @@ var ruleRows = []struct{ rule, question, old, new string }{
 }
 
 func TestRulesAllowWhatIsDeliberateAndNoMore(t *testing.T) {
-	c := clusterOf(t, options{manifests: []string{"../../testdata/cluster.yaml", "../../testdata/imports.yaml", writeFile(t, onePod)}, pods: true})
+	c := clusterOf(t, options{manifests: []string{"../../testdata/cluster.yaml", "../../testdata/imports.yaml", filetest.Temp(t, "file.yaml", onePod)}, pods: true})
 	g := &generator{cluster: c, zones: []zone{{"cluster.local.", false}, {"clusterset.local.", true}}, zonal: true, seed: 1}
 	subjects := make(map[string]subject)
 	for sub := range g.subjects() {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/miekg/dns"
 )
 
@@ -44,9 +45,7 @@ func TestAQueryIsRetried(t *testing.T) {
 func TestAConnectionThatTheServerClosedIsOpenedAnew(t *testing.T) {
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) { _ = w.WriteMsg(empty(r)) }) // the client will notice
 	closing := &dns.Server{Addr: "127.0.0.1:0", Net: "tcp", MaxTCPQueries: 1, Handler: handler}
-	if err := dnstest.Start(t, closing); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, dnstest.Start(t, closing))
 	s := newServer("old", closing.Listener.Addr().String(), &options{rate: 1000, timeout: 10 * time.Second, concurrency: 1})
 	defer s.close()
 	for range 3 {

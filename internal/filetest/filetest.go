@@ -27,3 +27,11 @@ func Write[C string | []byte](t testing.TB, path string, content C) {
 		t.Fatal(err)
 	}
 }
+
+// Temp writes a file of this name in a folder of its own, which goes with the test, and returns its path.
+func Temp[C string | []byte](t testing.TB, name string, content C) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	Write(t, path, content)
+	return path
+}

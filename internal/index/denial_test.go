@@ -14,10 +14,9 @@ import (
 
 func TestNearest(t *testing.T) {
 	for _, c := range []struct {
-		name, label string
-		offers      []string
-		want        []string
-		more        bool
+		name, label  string
+		offers, want []string
+		more         bool
 	}{
 		{"none", "a", nil, nil, false},
 		{"the most like comes first", "web-1", []string{"db-7", "web-2", "web-1x"}, []string{"web-1x", "web-2", "db-7"}, false},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns-headless/headless/internal/qname"
 )
 
@@ -71,6 +72,8 @@ func TestIndexHolds(t *testing.T) {
 		change(s)
 		return s
 	}
+	without := func(x *Index) { x.DropService(model.Key{Namespace: "n", Name: "web"}) }
+	again := func(x *Index) { modeltest.PutWeb(x) }
 	old, edited := []uint16{80}, []uint16{8080}
 	for _, c := range []struct {
 		name    string
@@ -88,44 +91,27 @@ func TestIndexHolds(t *testing.T) {
 		{"what leaves a slice whose ports stay is gone", []func(*Index){put(slice(1, old))}, []int{2, 3}, nil, []int{2, 3}},
 		{"so is what leaves one that has no ports any more", []func(*Index){put(slice(1, nil))}, []int{2, 3}, nil, []int{2, 3}},
 		{"one seen not ready is gone", []func(*Index){put(with(slice(1, old, 1), func(s *model.Slice) { s.Endpoints[0].State = model.NotReady })), drop(1)}, []int{2, 3}, nil, []int{2, 3}},
-		{
-			"one seen terminating is gone",
-			[]func(*Index){put(with(slice(1, old, 1), func(s *model.Slice) { s.Endpoints[0].State = model.Serving })), put(slice(1, edited))},
-			[]int{2, 3},
-			nil,
-			[]int{2, 3},
-		},
+		{"one seen terminating is gone", []func(*Index){put(with(slice(1, old, 1), func(s *model.Slice) { s.Endpoints[0].State = model.Serving })), put(slice(1, edited))}, []int{2, 3}, nil, []int{2, 3}},
 		{"one in another slice too needs no hold", []func(*Index){put(slice(4, edited, 1)), drop(1), put(slice(4, edited))}, []int{2, 3}, nil, []int{2, 3}},
 		{"a relabelled slice is not held", []func(*Index){put(with(slice(1, edited, 1), func(s *model.Slice) { s.Service = "db" }))}, []int{2, 3}, nil, []int{2, 3}},
 		{"one without the label neither", []func(*Index){put(with(slice(1, edited, 1), func(s *model.Slice) { s.Service = "" }))}, []int{2, 3}, nil, []int{2, 3}},
 		{"nor in the Service that it came to, when the control plane deletes it there", []func(*Index){
 			put(with(slice(9, old, 9), func(s *model.Slice) { s.Service = "db" })), put(slice(9, old, 9)), func(x *Index) { x.DropSlice(model.Key{Namespace: "n", Name: "slice-9"}) },
 		}, []int{1, 2, 3}, nil, []int{1, 2, 3}},
-		{
-			"a list ends nothing early and holds nothing",
-			[]func(*Index){drop(1), func(x *Index) { x.ReplaceSlices(slices.Values([]*model.Slice{slice(3, edited, 3)})) }},
-			[]int{1, 3},
-			map[int]uint16{3: 8080},
-			[]int{3},
-		},
+		{"a list ends nothing early and holds nothing", []func(*Index){drop(1), func(x *Index) { x.ReplaceSlices(slices.Values([]*model.Slice{slice(3, edited, 3)})) }}, []int{1, 3}, map[int]uint16{3: 8080}, []int{3}},
 		{"a new endpoint with the hostname ends it", []func(*Index){drop(1), other("web", 9, "web-1")}, []int{2, 3}, nil, []int{2, 3}},
 		{"in the same change too", []func(*Index){put(with(slice(1, edited, 9), func(s *model.Slice) { s.Endpoints[0].Name = "web-1" }))}, []int{2, 3, 9}, map[int]uint16{9: 8080}, []int{2, 3, 9}},
 		{"in another Service it does not", []func(*Index){drop(1), other("db", 9, "web-1")}, []int{1, 2, 3}, nil, []int{2, 3}},
 		{"a new endpoint with the address ends it, in any Service", []func(*Index){drop(1), other("db", 1, "db-0")}, []int{2, 3}, nil, []int{2, 3}},
 		{"one that was there before does not", []func(*Index){other("db", 1, "db-0"), drop(1)}, []int{1, 2, 3}, nil, []int{2, 3}},
-		{"the Service goes", []func(*Index){drop(1), func(x *Index) { x.DropService(model.Key{Namespace: "n", Name: "web"}) }, func(x *Index) {
-			x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
-		}}, []int{2, 3}, nil, []int{2, 3}},
-		{"without the Service nothing is held", []func(*Index){func(x *Index) { x.DropService(model.Key{Namespace: "n", Name: "web"}) }, drop(1), func(x *Index) {
-			x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
-		}}, []int{2, 3}, nil, []int{2, 3}},
+		{"the Service goes", []func(*Index){drop(1), without, again}, []int{2, 3}, nil, []int{2, 3}},
+		{"without the Service nothing is held", []func(*Index){without, drop(1), again}, []int{2, 3}, nil, []int{2, 3}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {
 				x := New(model.HostnamesReady, false, 0)
 				x.holds.time = hold
-				x.PutNamespace(&model.Namespace{Key: model.Key{Name: "n"}})
-				x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
+				modeltest.PutWeb(x)
 				for pod := 1; pod <= 3; pod++ {
 					x.PutSlice(slice(pod, old, pod))
 				}

@@ -192,13 +192,17 @@ func (m *dumbIndex) endpoints(key model.Key) map[model.Label]*modelEndpoint {
 		if id.service != key {
 			continue
 		}
-		e := &modelEndpoint{h.Endpoint, h.Name != "" && !h.PodName, make(map[model.Port]bool), map[string]bool{h.Topology: true}}
-		for _, p := range h.ports {
-			e.ports[p] = true
-		}
-		all[id.Label] = e
+		all[id.Label] = &modelEndpoint{h.Endpoint, h.Name != "" && !h.PodName, portSet(h.ports), map[string]bool{h.Topology: true}}
 	}
 	return all
+}
+
+func portSet(ports []model.Port) map[model.Port]bool {
+	set := make(map[model.Port]bool)
+	for _, p := range ports {
+		set[p] = true
+	}
+	return set
 }
 
 // shown returns the Service at key if it and its Namespace exist.
@@ -300,12 +304,8 @@ func (m *dumbIndex) expect(q *qname.Name, w Want) (Outcome, map[record]bool) {
 			}
 		}
 		if spec.Kind == model.ClusterIP && (anyReady || !m.ignoreEmpty) {
-			ports := make(map[model.Port]bool)
-			for _, p := range spec.Ports {
-				ports[p] = true
-			}
 			for _, ip := range spec.ClusterIPs {
-				facts = append(facts, fact{host: "", addr: ip, ports: ports})
+				facts = append(facts, fact{host: "", addr: ip, ports: portSet(spec.Ports)})
 			}
 		}
 	}
@@ -437,15 +437,11 @@ func (m *dumbIndex) expectExternal(q *qname.Name, endpoints bool) (Outcome, map[
 	below := NameError
 	switch {
 	case spec.External != nil && q.Hostname == "":
-		ports := make(map[model.Port]bool)
-		for _, p := range spec.Ports {
-			ports[p] = true
-		}
 		for _, addr := range spec.External.Addrs {
-			facts = append(facts, fact{label: "", host: addr.String(), ports: ports})
+			facts = append(facts, fact{label: "", host: addr.String(), ports: portSet(spec.Ports)})
 		}
 		for _, name := range spec.External.Names {
-			facts = append(facts, fact{label: "", host: name, ports: ports})
+			facts = append(facts, fact{label: "", host: name, ports: portSet(spec.Ports)})
 		}
 	case spec.External != nil || !endpoints || spec.Kind == model.ExternalName:
 	case q.Hostname != "":
@@ -550,19 +546,6 @@ func gotExternal(x *Index, q *qname.Name, endpoints bool) (Outcome, map[record]b
 		return o, records, fmt.Errorf("%d of %d records are repetitions", n-len(records), n)
 	}
 	return o, records, nil
-}
-
-// transferred describes what a transfer of external names has, with endpoints and without.
-func transferred(x *Index) (text string) {
-	for _, endpoints := range []bool{true, false} {
-		var hosts []string
-		for _, h := range x.AllExternalHosts(endpoints) {
-			hosts = append(hosts, fmt.Sprint(h))
-		}
-		slices.Sort(hosts)
-		text += strings.Join(hosts, "\n") + "\n--\n"
-	}
-	return text
 }
 
 // got returns what the index says of q, in the terms of the model.
@@ -670,7 +653,7 @@ func history(t *testing.T, r *rand.Rand, x *Index, m *dumbIndex, pause func() st
 	)
 	qs := modeltest.Questions()
 	var done []string
-	after := transferred(x)
+	after := modeltest.ExternalHosts(x.AllExternalHosts)
 	for range steps {
 		before, serial := after, x.externalSerial.Load()
 		done = append(done, step(r, x, m), pause())
@@ -678,7 +661,7 @@ func history(t *testing.T, r *rand.Rand, x *Index, m *dumbIndex, pause func() st
 		if err := x.Check(); err != nil {
 			t.Fatalf("after\n%s\n%v", strings.Join(done, "\n"), err)
 		}
-		if after = transferred(x); after != before && x.externalSerial.Load() == serial {
+		if after = modeltest.ExternalHosts(x.AllExternalHosts); after != before && x.externalSerial.Load() == serial {
 			t.Fatalf("after\n%s\nexternal names changed and their serial did not", strings.Join(done, "\n"))
 		}
 		for i := range qs {
@@ -781,15 +764,10 @@ func TestIndexDependsOnObjectsNotOnTheirOrder(t *testing.T) {
 	}
 }
 
-// bigIndex returns an index with one headless Service web in namespace n that has size ready pods
-// web-0, web-1 and so on, 100 in a slice.
+// bigIndex returns an index with size pods of PutPods.
 func bigIndex(size int) *Index {
 	x := New(model.HostnamesReady, false, 0)
-	x.PutNamespace(&model.Namespace{Key: model.Key{Name: "n"}})
-	x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
-	for i := 0; i < size; i += 100 {
-		x.PutSlice(modeltest.BigSlice(i, min(size, i+100), model.Ready))
-	}
+	modeltest.PutPods(x, size)
 	return x
 }
 

@@ -3,6 +3,7 @@ package kube
 import (
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns/coredns/plugin/kubernetes/object"
 
@@ -13,16 +14,12 @@ import (
 // what a plugin keeps of it.
 func BenchmarkConvertSlice(b *testing.B) {
 	m, err := kubetest.BigSlice(0, 100).Marshal()
-	if err != nil {
-		b.Fatal(err)
-	}
+	fatal.If(b, err)
 	b.Run("headless", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			es := new(wireSlice)
-			if err := es.Unmarshal(m); err != nil {
-				b.Fatal(err)
-			}
+			fatal.If(b, es.Unmarshal(m))
 			new(Converter).slice(es)
 		}
 	})
@@ -30,9 +27,7 @@ func BenchmarkConvertSlice(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			es := new(discoveryv1.EndpointSlice)
-			if err := es.Unmarshal(m); err != nil {
-				b.Fatal(err)
-			}
+			fatal.If(b, es.Unmarshal(m))
 			if _, err := object.EndpointSliceToEndpoints(es); err != nil {
 				b.Fatal(err)
 			}

@@ -89,12 +89,7 @@ func convertedSlice(s *model.Slice) string {
 func TestConvertService(t *testing.T) {
 	label63, label64 := strings.Repeat("a", 63), strings.Repeat("a", 64)
 	name253 := strings.Join([]string{label63, label63, label63, label63[:61]}, ".")
-	for _, c := range []struct {
-		name    string
-		spec    string
-		want    string
-		skipped string
-	}{
+	for _, c := range []struct{ name, spec, want, skipped string }{
 		{"a headless Service", `clusterIP: None, clusterIPs: [None]`, "headless", ""},
 		{"a headless Service without the list", `clusterIP: None`, "headless", ""},
 		{"a headless Service that says its type", `type: ClusterIP, clusterIP: None`, "headless", ""},
@@ -120,27 +115,12 @@ func TestConvertService(t *testing.T) {
 		{"the Service's port counts, not the target's", `clusterIP: None, ports: [{name: http, port: 80, targetPort: 8080}]`, "headless http/tcp/80", ""},
 		{"ports are sorted by name", `clusterIP: None, ports: [{name: b, port: 1}, {name: a, port: 2}]`, "headless a/tcp/2 b/tcp/1", ""},
 		{"one port under two protocols", `clusterIP: None, ports: [{name: dns, protocol: UDP, port: 53}, {name: dns, port: 53}]`, "headless dns/tcp/53 dns/udp/53", ""},
-		{
-			"a port whose name is no label has none",
-			`clusterIP: None, ports: [{name: a.b, port: 1}, {name: _x, port: 2}, {name: "a b", port: 3}]`,
-			"headless /tcp/1 /tcp/2 /tcp/3",
-			"services name, services name, services name",
-		},
-		{
-			"a port name as long as a label behind an underscore may be",
-			`clusterIP: None, ports: [{name: ` + label63[1:] + `, port: 1}, {name: ` + label63 + `, port: 2}]`,
-			"headless /tcp/2 " + label63[1:] + "/tcp/1",
-			"services name",
-		},
+		{"a port whose name is no label has none", `clusterIP: None, ports: [{name: a.b, port: 1}, {name: _x, port: 2}, {name: "a b", port: 3}]`, "headless /tcp/1 /tcp/2 /tcp/3", "services name, services name, services name"},
+		{"a port name as long as a label behind an underscore may be", `clusterIP: None, ports: [{name: ` + label63[1:] + `, port: 1}, {name: ` + label63 + `, port: 2}]`, "headless /tcp/2 " + label63[1:] + "/tcp/1", "services name"},
 		{"a protocol that is no label", `clusterIP: None, ports: [{name: a, protocol: "T CP", port: 1}, {name: b, port: 2}]`, "headless b/tcp/2", "services port"},
 		{"ports that are equal after folding", `clusterIP: None, ports: [{name: a, port: 1}, {name: A, protocol: tcp, port: 1}]`, "headless a/tcp/1", ""},
 		{"the first and the last port number", `clusterIP: None, ports: [{name: a, port: 1}, {name: b, port: 65535}]`, "headless a/tcp/1 b/tcp/65535", ""},
-		{
-			"port numbers that are none",
-			`clusterIP: None, ports: [{name: a}, {name: b, port: 65536}, {name: c, port: -1}, {name: d, port: 9}]`,
-			"headless d/tcp/9",
-			"services port, services port, services port",
-		},
+		{"port numbers that are none", `clusterIP: None, ports: [{name: a}, {name: b, port: 65536}, {name: c, port: -1}, {name: d, port: 9}]`, "headless d/tcp/9", "services port, services port, services port"},
 
 		{"an ExternalName", `type: ExternalName, externalName: db.example.com`, "external db.example.com.", ""},
 		{"an ExternalName with a trailing dot", `type: ExternalName, externalName: db.example.com.`, "external db.example.com.", ""},
@@ -150,12 +130,7 @@ func TestConvertService(t *testing.T) {
 		{"only such", `clusterIP: None, externalIPs: [lb.example.com]`, "headless", "services address"},
 		{"no external IPs", `clusterIP: None, externalIPs: []`, "headless", ""},
 		{"a load balancer's addresses", `clusterIP: None}, status: {loadBalancer: {ingress: [{ip: 192.0.2.1}, {ip: "::ffff:192.0.2.2"}]}`, "headless outside [192.0.2.1 192.0.2.2] []", ""},
-		{
-			"a load balancer's address that is an external IP too",
-			`clusterIP: None, externalIPs: [192.0.2.1]}, status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}`,
-			"headless outside [192.0.2.1] []",
-			"",
-		},
+		{"a load balancer's address that is an external IP too", `clusterIP: None, externalIPs: [192.0.2.1]}, status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}`, "headless outside [192.0.2.1] []", ""},
 		{"a load balancer's names", `clusterIP: None}, status: {loadBalancer: {ingress: [{hostname: LB.example.com}, {hostname: lb.example.com.}, {}]}`, "headless outside [] [lb.example.com.]", ""},
 		{"a load balancer's address goes before its name", `clusterIP: None}, status: {loadBalancer: {ingress: [{ip: 192.0.2.1, hostname: lb.example.com}]}`, "headless outside [192.0.2.1] []", ""},
 		{"a load balancer's malformed ones", `clusterIP: None}, status: {loadBalancer: {ingress: [{ip: x}, {hostname: a..b}, {hostname: 192.0.2.1}]}`, "headless", "services name, services address"},
@@ -201,11 +176,9 @@ func TestConvertService(t *testing.T) {
 
 func TestConvertServiceMetadata(t *testing.T) {
 	for _, c := range []struct {
-		name       string
-		namespaces []string
-		metadata   string
-		want       string
-		skipped    string
+		name                    string
+		namespaces              []string
+		metadata, want, skipped string
 	}{
 		{"no annotation", nil, `namespace: ns, name: web`, "headless", ""},
 		{"the annotation ready", nil, `namespace: ns, name: web, annotations: {coredns-headless.github.io/hostnames: ready}`, "headless ready", ""},
@@ -259,12 +232,7 @@ func TestConvertNamespace(t *testing.T) {
 
 func TestConvertSlice(t *testing.T) {
 	const label = `metadata: {namespace: ns, name: web-1, labels: {kubernetes.io/service-name: web}}, `
-	for _, c := range []struct {
-		name    string
-		slice   string
-		want    string
-		skipped string
-	}{
+	for _, c := range []struct{ name, slice, want, skipped string }{
 		{"an empty slice", `addressType: IPv4`, "web", ""},
 		{"a slice of type FQDN has no endpoints", `addressType: FQDN, ports: [{port: 80}], endpoints: [{addresses: [db.example.com]}]`, "web", "endpointslices fqdn"},
 		{"an endpoint", `endpoints: [{addresses: [10.0.0.1], hostname: web-0}]`, "web; web-0 10.0.0.1 ready", ""},
@@ -301,12 +269,7 @@ func TestConvertSlice(t *testing.T) {
 		{"a dashed hostname and none are the same", `endpoints: [{addresses: [10.0.0.1], hostname: 10-0-0-1}, {addresses: [10.0.0.1]}]`, "web; 10.0.0.1 ready", ""},
 		{"ready once is ready", `endpoints: [{addresses: [10.0.0.1], conditions: {ready: false}}, {addresses: [10.0.0.1]}]`, "web; 10.0.0.1 ready", ""},
 		{"ready first is ready", `endpoints: [{addresses: [10.0.0.1]}, {addresses: [10.0.0.1], conditions: {ready: false}}]`, "web; 10.0.0.1 ready", ""},
-		{
-			"serving is better than not ready",
-			`endpoints: [{addresses: [10.0.0.1], conditions: {ready: false}}, {addresses: [10.0.0.1], conditions: {ready: false, serving: true, terminating: true}}]`,
-			"web; 10.0.0.1 serving",
-			"",
-		},
+		{"serving is better than not ready", `endpoints: [{addresses: [10.0.0.1], conditions: {ready: false}}, {addresses: [10.0.0.1], conditions: {ready: false, serving: true, terminating: true}}]`, "web; 10.0.0.1 serving", ""},
 
 		{"a port", `ports: [{name: http, protocol: TCP, port: 80}]`, "web http/tcp/80", ""},
 		{"a port without name and protocol", `ports: [{port: 80}]`, "web /tcp/80", ""},
@@ -314,12 +277,7 @@ func TestConvertSlice(t *testing.T) {
 		{"names and protocols are folded", `ports: [{name: HTTP, protocol: Udp, port: 80}]`, "web http/udp/80", ""},
 		{"ports are sorted and distinct", `ports: [{name: b, port: 1}, {name: a, port: 2}, {name: B, port: 1}, {name: a, port: 1}]`, "web a/tcp/1 a/tcp/2 b/tcp/1", ""},
 		{"a port without number means every port", `ports: [{name: a}, {name: b, port: 1}]`, "web b/tcp/1", ""},
-		{
-			"port numbers that are none",
-			`ports: [{name: a, port: 0}, {name: b, port: 70000}, {name: c, port: -1}, {name: d, port: 65535}]`,
-			"web d/tcp/65535",
-			"endpointslices port, endpointslices port, endpointslices port",
-		},
+		{"port numbers that are none", `ports: [{name: a, port: 0}, {name: b, port: 70000}, {name: c, port: -1}, {name: d, port: 65535}]`, "web d/tcp/65535", "endpointslices port, endpointslices port, endpointslices port"},
 	} {
 		var skips convertSkips
 		conv := &Converter{skip: skips.add}
@@ -340,11 +298,9 @@ func TestConvertSlice(t *testing.T) {
 
 func TestConvertSliceMetadata(t *testing.T) {
 	for _, c := range []struct {
-		name       string
-		namespaces []string
-		metadata   string
-		want       string
-		skipped    string
+		name                    string
+		namespaces              []string
+		metadata, want, skipped string
 	}{
 		{"a slice of a Service", nil, `namespace: ns, name: web-1, labels: {kubernetes.io/service-name: web}`, "web; 10.0.0.1 ready", ""},
 		{"a slice without labels", nil, `namespace: ns, name: web-1`, "", "endpointslices no_service"},
@@ -364,9 +320,8 @@ func TestConvertSliceMetadata(t *testing.T) {
 
 func TestConvertConditions(t *testing.T) {
 	for _, c := range []struct {
-		name       string
-		conditions string
-		want       model.State
+		name, conditions string
+		want             model.State
 	}{
 		{"no conditions mean ready", ``, model.Ready},
 		{"ready", `ready: true`, model.Ready},
@@ -391,12 +346,7 @@ func TestConvertConditions(t *testing.T) {
 }
 
 func TestConvertSliceWithPodNames(t *testing.T) {
-	for _, c := range []struct {
-		name      string
-		endpoints string
-		want      string
-		skipped   string
-	}{
+	for _, c := range []struct{ name, endpoints, want, skipped string }{
 		{"a pod's name", `{addresses: [10.0.0.1], targetRef: {kind: Pod, name: web-x}}`, "web; web-x pod 10.0.0.1 ready", ""},
 		{"a pod's name for every address", `{addresses: [10.0.0.1, 10.0.0.2], targetRef: {name: web-x}}`, "web; web-x pod 10.0.0.1 ready; web-x pod 10.0.0.2 ready", ""},
 		{"a hostname comes first", `{addresses: [10.0.0.1], hostname: web-0, targetRef: {name: web-x}}`, "web; web-0 10.0.0.1 ready", ""},

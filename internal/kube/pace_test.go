@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/fatal"
 
 	"k8s.io/apimachinery/pkg/util/wait"
 )
@@ -17,9 +18,7 @@ func TestPaceSlowsDownARowAndBeginsAnewAfterACalm(t *testing.T) {
 		for row := range 3 {
 			for i, least := range []time.Duration{0, 1, 2, 3, 3, 3} {
 				began := time.Now()
-				if err := waitFor(t.Context(), p); err != nil {
-					t.Fatal(err)
-				}
+				fatal.If(t, waitFor(t.Context(), p))
 				least *= time.Second
 				if took := time.Since(began); took < least || took > 2*least {
 					t.Errorf("row %d, event %d: waited %v, want %v to %v", row, i, took, least, 2*least)

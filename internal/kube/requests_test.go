@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/fatal"
 )
 
 func TestRateLimiterIsThatOfTheOptions(t *testing.T) {
@@ -28,14 +29,10 @@ func TestRateLimiterIsThatOfTheOptions(t *testing.T) {
 		bubble.Test(t, func(t *testing.T) {
 			tt.options.Endpoint = "http://127.0.0.1:1"
 			rc, err := tt.options.clientConfig("")
-			if err != nil {
-				t.Fatal(err)
-			}
+			fatal.If(t, err)
 			began := time.Now()
 			for range tt.requests {
-				if err := rc.RateLimiter.Wait(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+				fatal.If(t, rc.RateLimiter.Wait(t.Context()))
 			}
 			if took := time.Since(began).Round(time.Millisecond); took != tt.took {
 				t.Errorf("%+v: %d requests took %v, want %v", tt.options, tt.requests, took, tt.took)
@@ -61,9 +58,7 @@ func TestMaxInflightLimitsRequests(t *testing.T) {
 		bubble.Test(t, func(t *testing.T) {
 			o := Options{Endpoint: "http://127.0.0.1:1", MaxInflight: tt.most}
 			rc, err := o.clientConfig("")
-			if err != nil {
-				t.Fatal(err)
-			}
+			fatal.If(t, err)
 			var inflight, done atomic.Int32
 			answer := make(chan struct{})
 			transport := http.RoundTripper(roundTripper(func(*http.Request) (*http.Response, error) {

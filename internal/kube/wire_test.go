@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kubetest"
 
 	corev1 "k8s.io/api/core/v1"
@@ -120,13 +121,9 @@ func TestWireSliceDecodesWhatIsRead(t *testing.T) {
 func checkWire(t *testing.T, es *discoveryv1.EndpointSlice) {
 	t.Helper()
 	sent, err := es.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	full := new(discoveryv1.EndpointSlice)
-	if err := full.Unmarshal(sent); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, full.Unmarshal(sent))
 	want := whatIsRead(full)
 	var got wireSlice
 	if err := got.Unmarshal(sent); err != nil {
@@ -141,9 +138,7 @@ func checkWire(t *testing.T, es *discoveryv1.EndpointSlice) {
 		t.Fatal(err)
 	}
 	var gotList wireList[wireSlice, *wireSlice]
-	if err := gotList.Unmarshal(sent); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, gotList.Unmarshal(sent))
 	if !reflect.DeepEqual(gotList.ListMeta, list.ListMeta) || len(gotList.Items) != 2 || wireText(&gotList.Items[1]) != want {
 		t.Fatalf("got the list %+v\nwant twice %s", gotList, want)
 	}
@@ -158,13 +153,9 @@ func TestWireServiceDecodesWhatIsRead(t *testing.T) {
 	svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.2"}, {Hostname: "lb.example.org"}}
 	wireMetadata(&svc.ObjectMeta)
 	sent, err := svc.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	want, got := new(corev1.Service), new(wireService)
-	if err := want.Unmarshal(sent); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, want.Unmarshal(sent))
 	want.OwnerReferences, want.Finalizers, want.ManagedFields = nil, nil, nil
 	want.Labels, want.Annotations = nil, kept(want.Annotations)
 	if err := got.Unmarshal(sent); err != nil || !reflect.DeepEqual(&got.Service, want) {
@@ -180,9 +171,7 @@ func FuzzWireSlice(f *testing.F) {
 		es := convertRandomSlice(r)
 		wireMetadata(&es.ObjectMeta)
 		sent, err := es.Marshal()
-		if err != nil {
-			f.Fatal(err)
-		}
+		fatal.If(f, err)
 		f.Add(sent)
 	}
 	// An Endpoint that has its target three times, and in the first of them the name twice: the
@@ -214,18 +203,14 @@ func BenchmarkDecodeSlice(b *testing.B) {
 		})
 	}
 	sent, err := es.Marshal()
-	if err != nil {
-		b.Fatal(err)
-	}
+	fatal.If(b, err)
 	for name, into := range map[string]func() message{
 		"generated": func() message { return new(discoveryv1.EndpointSlice) }, "wire": func() message { return new(wireSlice) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := into().Unmarshal(sent); err != nil {
-					b.Fatal(err)
-				}
+				fatal.If(b, into().Unmarshal(sent))
 			}
 		})
 	}
@@ -252,9 +237,7 @@ func TestWireSerializerDecodesTheKindsThatAreKnown(t *testing.T) {
 		{"a kind that is not known, in JSON", &corev1.ConfigMap{}, runtime.ContentTypeJSON, nil},
 	} {
 		gvks, _, err := kubetest.Scheme.ObjectKinds(c.obj)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		info, _ := runtime.SerializerInfoForMediaType(kubetest.Codecs.SupportedMediaTypes(), c.mediaType)
 		sent := kubetest.Encoded(kubetest.Codecs.EncoderForVersion(info.Serializer, gvks[0].GroupVersion()), c.obj)
 		ours := newWireSerializer()

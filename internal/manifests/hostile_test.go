@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kube"
 )
 
@@ -51,10 +53,7 @@ func TestHostileManifests(t *testing.T) {
 		lol += fmt.Sprintf("a%d: &a%d [%s*a%d]\n", i+1, i+1, strings.Repeat(fmt.Sprintf("*a%d, ", i), 8), i)
 	}
 	quadratic := "a: &a [" + strings.Repeat("x,", 5000) + "x]\nb: [" + strings.Repeat("*a,", 5000) + "*a]\n"
-	for _, c := range []struct {
-		name, content string
-		want, err     string
-	}{
+	for _, c := range []struct{ name, content, want, err string }{
 		{"a byte order mark", "\ufeff" + manifestWeb, served, ""},
 		{"UTF-16, little-endian", encodedAs(manifestWeb, false), served, ""},
 		{"UTF-16, big-endian", encodedAs(manifestWeb, true), served, ""},
@@ -64,12 +63,7 @@ func TestHostileManifests(t *testing.T) {
 		{"octets of a program", "\x7fELF\x02\x01\x01\x00", "", "document 1, line 1: "},
 		{"a billion laughs", lol, "", "document 1, line 1: document contains excessive aliasing"},
 		{"a billion laughs in the second document", manifestWeb + "---\n" + lol, "", "document 2, line 2: document contains excessive aliasing"},
-		{
-			"a billion laughs in a list",
-			"apiVersion: v1\nkind: List\nitems:\n- " + strings.ReplaceAll(strings.TrimSpace(lol), "\n", "\n  ") + "\n",
-			"",
-			"document 1, line 1: document contains excessive aliasing",
-		},
+		{"a billion laughs in a list", "apiVersion: v1\nkind: List\nitems:\n- " + strings.ReplaceAll(strings.TrimSpace(lol), "\n", "\n  ") + "\n", "", "document 1, line 1: document contains excessive aliasing"},
 		{"25 million values by one list of aliases", quadratic, "", "document 1, line 1: document contains excessive aliasing"},
 		{"an alias of what it is in", "apiVersion: v1\nkind: List\nitems: &a\n- *a\n", "", "document 1, line 1: anchor 'a' value contains itself"},
 		{"such an alias behind an error", "apiVersion: v1\nkind: Service\nspec: x\n---\na: &a [*a]\n", "", "document 1, line 3: "},
@@ -77,18 +71,8 @@ func TestHostileManifests(t *testing.T) {
 		{"100,000 brackets", strings.Repeat("[", 100_000), "", "document 1, line "},
 		{"100,000 brackets that close", strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000), "", "document 1, line "},
 		{"8 lists in each other", strings.Repeat("{apiVersion: v1, kind: List, items: [", 8) + manifestWeb + strings.Repeat("]}", 8), served, ""},
-		{
-			"9 lists in each other",
-			strings.Repeat("{apiVersion: v1, kind: List, items: [", 9) + manifestWeb + strings.Repeat("]}", 9),
-			"",
-			"document 1, line 1: " + strings.Repeat("item 1: ", 8) + "more than 8 lists in each other",
-		},
-		{
-			"1,000 lists in each other",
-			strings.Repeat("{apiVersion: v1, kind: List, items: [", 1000) + strings.Repeat("]}", 1000),
-			"",
-			"document 1, line 1: " + strings.Repeat("item 1: ", 8) + "more than 8 lists in each other",
-		},
+		{"9 lists in each other", strings.Repeat("{apiVersion: v1, kind: List, items: [", 9) + manifestWeb + strings.Repeat("]}", 9), "", "document 1, line 1: " + strings.Repeat("item 1: ", 8) + "more than 8 lists in each other"},
+		{"1,000 lists in each other", strings.Repeat("{apiVersion: v1, kind: List, items: [", 1000) + strings.Repeat("]}", 1000), "", "document 1, line 1: " + strings.Repeat("item 1: ", 8) + "more than 8 lists in each other"},
 		{"100,000 indents", strings.Repeat("- ", 100_000) + "x", "", "document 1, line "},
 		{"10,000 documents", strings.Repeat("---\n", 10_000) + manifestWeb, served, ""},
 		{"an error behind 10,000 documents", strings.Repeat("---\n"+manifestWeb, 1000) + "---\n[", "", "document 1001, line 20"},
@@ -115,13 +99,12 @@ func TestHostileManifests(t *testing.T) {
 
 // TestHostileFiles: what is in a folder, or named as a path, may be anything.
 func TestHostileFiles(t *testing.T) {
+	withPipe := func(dir string) error { return syscall.Mkfifo(filepath.Join(dir, "d", "b.yaml"), 0o600) }
 	for _, c := range []struct {
-		name  string
-		files map[string]string
-		make  func(dir string) error
-		path  string
-		want  string
-		err   string
+		name            string
+		files           map[string]string
+		make            func(dir string) error
+		path, want, err string
 	}{
 		{"a link to the folder above", map[string]string{"d/a.yaml": manifestWeb, "d/up": "-> .."}, nil, "d", "a | a/web=10.96.0.1 | ", ""},
 		{"a link to itself", map[string]string{"d/a.yaml": manifestWeb, "d/b.yaml": "-> b.yaml"}, nil, "d", "", "b.yaml: too many levels of symbolic links"},
@@ -142,7 +125,8 @@ func TestHostileFiles(t *testing.T) {
 		}, "d", "a | a/web=10.96.0.1 | ", ""},
 		{"a device for a path", nil, nil, "/dev/zero", "", "/dev/zero: expected a file or a folder"},
 		{"a link to a device", map[string]string{"d/a.yaml": manifestWeb, "d/b.yaml": "-> /dev/zero", "d/c.yaml": "-> /dev/stdin"}, nil, "d", "a | a/web=10.96.0.1 | ", ""},
-		{"a pipe", map[string]string{"d/a.yaml": manifestWeb}, func(dir string) error { return syscall.Mkfifo(filepath.Join(dir, "d", "b.yaml"), 0o600) }, "d", "a | a/web=10.96.0.1 | ", ""},
+		{"a pipe", map[string]string{"d/a.yaml": manifestWeb}, withPipe, "d", "a | a/web=10.96.0.1 | ", ""},
+		{"a pipe for a path", map[string]string{"d/a.yaml": manifestWeb}, withPipe, "d/b.yaml", "", "b.yaml: expected a file or a folder"},
 		{"a socket", map[string]string{"d/a.yaml": manifestWeb}, func(dir string) error {
 			l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "d", "b.yaml")})
 			if err == nil {
@@ -152,24 +136,10 @@ func TestHostileFiles(t *testing.T) {
 		}, "d", "a | a/web=10.96.0.1 | ", ""},
 		{"a folder with the name of a file", map[string]string{"d/a.yaml/b.yaml": manifestWeb}, nil, "d", "a | a/web=10.96.0.1 | ", ""},
 		{"a file of a terabyte", map[string]string{"d/a.yaml": ""}, func(dir string) error { return os.Truncate(filepath.Join(dir, "d", "a.yaml"), 1<<40) }, "d", "", "a.yaml: expected up to 256 MiB"},
-		{
-			"a file that is an octet too long",
-			map[string]string{"d/a.yaml": ""},
-			func(dir string) error { return os.Truncate(filepath.Join(dir, "d", "a.yaml"), largestManifest+1) },
-			"d",
-			"",
-			"a.yaml: expected up to 256 MiB",
-		},
+		{"a file that is an octet too long", map[string]string{"d/a.yaml": ""}, func(dir string) error { return os.Truncate(filepath.Join(dir, "d", "a.yaml"), largestManifest+1) }, "d", "", "a.yaml: expected up to 256 MiB"},
 		{"a file of the kernel, which has no size", nil, nil, "/proc/self/status", "", "/proc/self/status: document 1, line "},
 		{"a name of odd characters", map[string]string{"d/ \n\xff.yaml": manifestWeb}, nil, "d", "a | a/web=10.96.0.1 | ", ""},
-		{
-			"a file that may not be read",
-			map[string]string{"d/a.yaml": manifestWeb},
-			func(dir string) error { return os.Chmod(filepath.Join(dir, "d", "a.yaml"), 0) },
-			"d",
-			"",
-			"a.yaml: permission denied",
-		},
+		{"a file that may not be read", map[string]string{"d/a.yaml": manifestWeb}, func(dir string) error { return os.Chmod(filepath.Join(dir, "d", "a.yaml"), 0) }, "d", "", "a.yaml: permission denied"},
 		{"a folder that may not be read", map[string]string{"d/e/a.yaml": manifestWeb}, func(dir string) error { return os.Chmod(filepath.Join(dir, "d", "e"), 0) }, "d", "", "e: permission denied"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -181,9 +151,7 @@ func TestHostileFiles(t *testing.T) {
 			t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "d", "e"), 0o700) })
 			writeManifests(t, dir, 0, c.files)
 			if c.make != nil {
-				if err := c.make(dir); err != nil {
-					t.Fatal(err)
-				}
+				fatal.If(t, c.make(dir))
 			}
 			err := within(t, c.name, func() error {
 				_, err := manifestsIn(dir, feeds, c.path)
@@ -192,8 +160,8 @@ func TestHostileFiles(t *testing.T) {
 			if (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) {
 				t.Errorf("got %v, want %q", err, c.err)
 			}
-			if err == nil && feeds.String() != c.want {
-				t.Errorf("got %q, want %q", feeds, c.want)
+			if want := cmp.Or(c.want, " |  | "); feeds.String() != want {
+				t.Errorf("got %q, want %q", feeds, want)
 			}
 		})
 	}
@@ -203,9 +171,7 @@ func TestHostileFiles(t *testing.T) {
 // for it to become something else.
 func TestAFileThatBecomesAPipe(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "a.yaml")
-	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, syscall.Mkfifo(pipe, 0o600))
 	err := within(t, "a pipe", func() error {
 		_, err := readManifest(pipe)
 		return err
@@ -222,9 +188,7 @@ func TestFilesThatChangeWhileTheyAreRead(t *testing.T) {
 	writeManifests(t, dir, 0, map[string]string{"d/a.yaml": manifestWeb})
 	feeds := newManifestFeeds(kube.Selection{})
 	m, err := manifestsIn(dir, feeds, "d")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	var writing sync.WaitGroup
 	stop := make(chan struct{})
 	path := func(name string) string { return filepath.Join(dir, "d", name) }
@@ -275,18 +239,14 @@ func TestManifestsInAConfigMapChangeAtOnce(t *testing.T) {
 	write := func(version int) {
 		folder := fmt.Sprintf("..v%d", version)
 		writeManifests(t, dir, version, map[string]string{folder + "/a.yaml": service("a", version), folder + "/b.yaml": service("b", version), "..tmp": "-> " + folder})
-		if err := os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")); err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")))
 	}
 	write(1)
 	writeManifests(t, dir, 0, map[string]string{"a.yaml": "-> ..data/a.yaml", "b.yaml": "-> ..data/b.yaml"})
 	bubble.Test(t, func(t *testing.T) {
 		feeds := newManifestFeeds(kube.Selection{})
 		m, err := manifestsIn(dir, feeds, ".")
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		m.Start()
 		defer m.Stop()
 		for version := 2; version < 6; version++ {

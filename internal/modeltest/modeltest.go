@@ -116,6 +116,33 @@ func BigSlice(lo, hi int, s model.State) *model.Slice {
 	return sl
 }
 
+// PutWeb puts a headless Service web of namespace n into x.
+func PutWeb(x Filler) {
+	x.PutNamespace(&model.Namespace{Key: model.Key{Name: "n"}})
+	x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
+}
+
+// PutPods puts PutWeb's Service into x with the ready pods web-0, web-1 and so on, 100 in a slice.
+func PutPods(x Filler, size int) {
+	PutWeb(x)
+	for lo := 0; lo < size; lo += 100 {
+		x.PutSlice(BigSlice(lo, min(size, lo+100), model.Ready))
+	}
+}
+
+// ExternalHosts says what a transfer of external names has, with endpoints and without. all is AllExternalHosts of an index.
+func ExternalHosts[H any](all func(endpoints bool) []H) (text string) {
+	for _, endpoints := range []bool{true, false} {
+		var hosts []string
+		for _, h := range all(endpoints) {
+			hosts = append(hosts, fmt.Sprint(h))
+		}
+		slices.Sort(hosts)
+		text += strings.Join(hosts, "\n") + "\n--\n"
+	}
+	return text
+}
+
 // Questions returns all queries whose answer the universe can change.
 func Questions() []qname.Name {
 	var qs []qname.Name
@@ -162,6 +189,12 @@ func PodAt(namespace, name string, addrs ...string) *model.Pod {
 	}
 	return spec
 }
+
+// A Service with an address, and a slice of it, as YAML.
+const (
+	ServiceYAML = "{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}, spec: {clusterIP: 10.96.0.1}}\n"
+	SliceYAML   = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: a, name: web-1, labels: {kubernetes.io/service-name: web}}, endpoints: [{addresses: [10.0.0.1]}]}\n"
+)
 
 // BigCluster puts a cluster into x: Services of ten endpoints each, every other one headless and, with hostnames, its endpoints
 // named.

@@ -10,8 +10,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -24,6 +22,8 @@ import (
 
 	"github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -85,17 +85,13 @@ func configOf(t testing.TB, zones, block string) Config {
 		option, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		selector := func() labels.Selector {
 			s, err := labels.Parse(rest)
-			if err != nil {
-				t.Fatal(err)
-			}
+			fatal.If(t, err)
 			return s
 		}
 		switch option {
 		case "ttl":
 			ttl, err := strconv.ParseUint(rest, 10, 32)
-			if err != nil {
-				t.Fatal(err)
-			}
+			fatal.If(t, err)
 			cfg.TTL, cfg.HeadlessTTL, cfg.NegativeTTL = uint32(ttl), uint32(ttl), min(uint32(ttl), cfg.NegativeTTL)
 		case "endpoint_pod_names":
 			cfg.PodNames = true
@@ -161,18 +157,12 @@ func (p *pair) startStock() *asked {
 	controller := caddy.NewTestController("dns", "kubernetes "+p.with("endpoint "+p.api.URL))
 	controller.Next()
 	k, err := kubernetes.ParseStanza(controller)
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	fatal.If(p.t, err)
 	setLocalIPs(k, localAddrs)
 	k.Next, k.Upstream = next, upstream.New()
 	onStart, onShut, err := k.InitKubeCache(p.t.Context())
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if err := onStart(); err != nil {
-		p.t.Fatal(err)
-	}
+	fatal.If(p.t, err)
+	fatal.If(p.t, onStart())
 	p.t.Cleanup(func() {
 		if err := onShut(); err != nil {
 			p.t.Error(err)
@@ -233,9 +223,7 @@ func (p *pair) start(lines string) *asked {
 	defer starting.Unlock()
 	corefile := fmt.Appendf(nil, ".:0 {\nbind 127.0.0.1\n%s\nheadless %s\n}\n", hosting, p.with(lines))
 	instance, err := caddy.Start(caddy.CaddyfileInput{ServerTypeName: "dns", Contents: corefile})
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	fatal.If(p.t, err)
 	p.t.Cleanup(func() {
 		if err := instance.Stop(); err != nil {
 			p.t.Error(err)
@@ -285,9 +273,7 @@ func newAsked(t testing.TB, cfg Config, h plugin.Handler) *asked {
 	a.server, err = dnsserver.NewServer("", []*dnsserver.Config{
 		{Zone: ".", Plugin: []plugin.Plugin{func(plugin.Handler) plugin.Handler { return lookup }}},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	return a
 }
 
@@ -517,11 +503,7 @@ func (p *pair) report(c *cluster, q dns.Question, wrong string) {
 // fromManifests returns a plugin with p's stanza that reads the objects of c from a file.
 func (p *pair) fromManifests(c *cluster) *asked {
 	p.t.Helper()
-	file := filepath.Join(p.t.TempDir(), "cluster.yaml")
-	if err := os.WriteFile(file, []byte(c.yaml()), 0o600); err != nil {
-		p.t.Fatal(err)
-	}
-	return p.start("manifests " + file)
+	return p.start("manifests " + filetest.Temp(p.t, "cluster.yaml", c.yaml()))
 }
 
 // TestDifferentialManifests asks plugins that read the clusters of TestDifferential as it prints them.

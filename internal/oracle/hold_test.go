@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // TestDifferentialPortEdit edits the port of a Service of 1,000 ready pods as the control plane does: it overwrites the slices in
@@ -23,8 +22,8 @@ func TestDifferentialPortEdit(t *testing.T) {
 		perPage = 100
 	)
 	page := func(n int, port string, members []int) *discoveryv1.EndpointSlice {
-		es := &discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Name: &port, Port: new(int32(80))}}}
-		es.Namespace, es.Name, es.Labels = "ns", fmt.Sprint("web-", n), map[string]string{discoveryv1.LabelServiceName: "web"}
+		es := kubetest.EmptySlice(fmt.Sprint("web-", n), "web")
+		es.Ports[0].Name = &port
 		for _, pod := range members {
 			es.Endpoints = append(es.Endpoints, discoveryv1.Endpoint{
 				Addresses: []string{fmt.Sprintf("10.1.%d.%d", pod/250, pod%250+1)}, Hostname: new(fmt.Sprint("web-", pod)),
@@ -37,11 +36,8 @@ func TestDifferentialPortEdit(t *testing.T) {
 		order[pod] = pod
 	}
 	c := &cluster{make(map[clusterKey]kubetest.Object)}
-	c.put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns"}})
-	c.put(&corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web"},
-		Spec:       corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
-	})
+	c.put(kubetest.Namespace("ns"))
+	c.put(kubetest.Service("web", corev1.ClusterIPNone))
 	for n := range pods / perPage {
 		c.put(page(n, "http", order[n*perPage:(n+1)*perPage]))
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/miekg/dns"
@@ -21,9 +22,7 @@ func objectsOf(t *testing.T, files ...string) *cluster {
 	t.Helper()
 	c := &cluster{make(map[clusterKey]kubetest.Object)}
 	objects, err := manifests.Read(files...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	for _, obj := range objects {
 		c.put(obj.(kubetest.Object))
 	}

@@ -1,19 +1,16 @@
 package oracle
 
 import (
-	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/coredns-headless/headless/internal/filetest"
 )
 
 // TestReadmeListsTheDifferences: README has an item for each difference, and a difference for each item.
 func TestReadmeListsTheDifferences(t *testing.T) {
-	content, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	readme := string(content)
+	readme := string(filetest.Read(t, "../../README.md"))
 	_, section, _ := strings.Cut(readme, "\n## Which Answers Differ from *kubernetes*\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	var items []string

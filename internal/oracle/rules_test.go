@@ -21,6 +21,15 @@ type rule struct {
 	apply func(c *comparison)
 }
 
+// when returns the rule that takes the twin's reply where something holds.
+func when(name string, holds func(*comparison) bool) rule {
+	return rule{Named(name), func(c *comparison) {
+		if holds(c) {
+			c.become()
+		}
+	}}
+}
+
 // index returns the position of r among the rules.
 func (r *rule) index() int {
 	return slices.IndexFunc(rules, func(o rule) bool { return o.Name == r.Name })
@@ -34,51 +43,33 @@ var rules = []rule{
 		}
 		c.stock = respelled(c.askStock(c.name, c.question.Qtype), c.name, c.question.Name)
 	}},
-	{Named("a slice of names has no endpoints"), func(c *comparison) {
-		if slices.ContainsFunc(c.path(), func(svc *service) bool { return svc.fqdn && !svc.isExternal() }) && c.stockHas(dns.TypeCNAME, dns.TypeSRV, dns.TypeA, dns.TypeAAAA) || c.isFQDN() && c.stockIsNoData() {
-			c.become()
-		}
-	}},
-	{Named("an empty non-terminal exists"), func(c *comparison) {
-		if c.stockDenies() && !c.isReverse() && c.twin.outcome(c.name) == nonTerminal {
-			c.become()
-		}
-	}},
-	{Named("an empty non-terminal of a reverse tree exists"), func(c *comparison) {
-		if c.stockDenies() && c.isReverse() && c.twin.outcome(c.name) == nonTerminal {
-			c.become()
-		}
-	}},
-	{Named("a name exists for every type"), func(c *comparison) {
-		if c.stockDenies() && c.twin.outcome(c.name) == found && !c.twinHas(c.question.Qtype) && !c.isCNAME() && c.question.Qtype != dns.TypeANY {
-			c.become()
-		}
-	}},
-	{Named("a name that does not exist has no SOA either"), func(c *comparison) {
-		if c.question.Qtype == dns.TypeSOA && c.stockIsNoData() && c.twin.outcome(c.name) == nameError {
-			c.become()
-		}
-	}},
-	{Named("an empty non-terminal falls through"), func(c *comparison) {
-		if c.stockIsNoData() && c.twin.outcome(c.name) == nonTerminal && c.twin.fallsThrough(c.name) {
-			c.become()
-		}
-	}},
-	{Named("ANY gets HINFO"), func(c *comparison) {
-		if c.question.Qtype == dns.TypeANY && (c.stockIsNoData() || c.stockDenies()) && c.twin.outcome(c.name) == found && !c.isCNAME() {
-			c.become()
-		}
-	}},
-	{Named("a CNAME answers every type"), func(c *comparison) {
-		if c.isCNAME() && !c.isAddressType() && (c.stockIsNoData() || c.stockDenies()) {
-			c.become()
-		}
-	}},
-	{Named("a CNAME stays when its target does not resolve"), func(c *comparison) {
-		if c.isCNAME() && c.isAddressType() && !c.twinAnswersAddress() && (c.stockIsNoData() || c.stockHas(dns.TypeCNAME) && c.stockIsPartOf(c.want())) {
-			c.become()
-		}
-	}},
+	when("a slice of names has no endpoints", func(c *comparison) bool {
+		return slices.ContainsFunc(c.path(), func(svc *service) bool { return svc.fqdn && !svc.isExternal() }) && c.stockHas(dns.TypeCNAME, dns.TypeSRV, dns.TypeA, dns.TypeAAAA) || c.isFQDN() && c.stockIsNoData()
+	}),
+	when("an empty non-terminal exists", func(c *comparison) bool {
+		return c.stockDenies() && !c.isReverse() && c.twin.outcome(c.name) == nonTerminal
+	}),
+	when("an empty non-terminal of a reverse tree exists", func(c *comparison) bool {
+		return c.stockDenies() && c.isReverse() && c.twin.outcome(c.name) == nonTerminal
+	}),
+	when("a name exists for every type", func(c *comparison) bool {
+		return c.stockDenies() && c.twin.outcome(c.name) == found && !c.twinHas(c.question.Qtype) && !c.isCNAME() && c.question.Qtype != dns.TypeANY
+	}),
+	when("a name that does not exist has no SOA either", func(c *comparison) bool {
+		return c.question.Qtype == dns.TypeSOA && c.stockIsNoData() && c.twin.outcome(c.name) == nameError
+	}),
+	when("an empty non-terminal falls through", func(c *comparison) bool {
+		return c.stockIsNoData() && c.twin.outcome(c.name) == nonTerminal && c.twin.fallsThrough(c.name)
+	}),
+	when("ANY gets HINFO", func(c *comparison) bool {
+		return c.question.Qtype == dns.TypeANY && (c.stockIsNoData() || c.stockDenies()) && c.twin.outcome(c.name) == found && !c.isCNAME()
+	}),
+	when("a CNAME answers every type", func(c *comparison) bool {
+		return c.isCNAME() && !c.isAddressType() && (c.stockIsNoData() || c.stockDenies())
+	}),
+	when("a CNAME stays when its target does not resolve", func(c *comparison) bool {
+		return c.isCNAME() && c.isAddressType() && !c.twinAnswersAddress() && (c.stockIsNoData() || c.stockHas(dns.TypeCNAME) && c.stockIsPartOf(c.want()))
+	}),
 	{Named("the rcode is that of the CNAME's target"), func(c *comparison) {
 		if c.isCNAME() && c.isAddressType() && c.stock.Rcode == dns.RcodeSuccess && c.stockHas(dns.TypeCNAME) && !c.twinAnswersAddress() {
 			m, want := c.edit(), c.want()
@@ -98,28 +89,21 @@ var rules = []rule{
 			c.become()
 		}
 	}},
-	{Named("no label is a wildcard"), func(c *comparison) {
+	when("no label is a wildcard", func(c *comparison) bool {
 		labels := c.below("svc")
-		if len(labels) == 4 && (labels[0] == "_" || labels[1] == "_") && c.twin.outcome(c.name) == nameError {
-			c.become()
-		}
-	}},
-	{Named("an endpoint has its ports"), func(c *comparison) {
+		return len(labels) == 4 && (labels[0] == "_" || labels[1] == "_") && c.twin.outcome(c.name) == nameError
+	}),
+	when("an endpoint has its ports", func(c *comparison) bool {
 		labels := c.below("svc")
-		if len(labels) == 5 && labels[0][0] == '_' && labels[1][0] == '_' && c.stockDenies() && c.twin.outcome(c.name) == found {
-			c.become()
-		}
-	}},
-	{Named("nothing exists below a pod's name"), func(c *comparison) {
-		if len(c.below("pod")) > 2 && !c.stockDenies() && c.twin.outcome(c.name) == nameError {
-			c.become()
-		}
-	}},
-	{Named("a pod's name has no SRV"), func(c *comparison) {
-		if _, isPod := c.twin.podAddr(c.name); isPod && c.question.Qtype == dns.TypeSRV && len(c.stock.Answer) == 1 && c.stock.Answer[0].(*dns.SRV).Port == 0 {
-			c.become()
-		}
-	}},
+		return len(labels) == 5 && labels[0][0] == '_' && labels[1][0] == '_' && c.stockDenies() && c.twin.outcome(c.name) == found
+	}),
+	when("nothing exists below a pod's name", func(c *comparison) bool {
+		return len(c.below("pod")) > 2 && !c.stockDenies() && c.twin.outcome(c.name) == nameError
+	}),
+	when("a pod's name has no SRV", func(c *comparison) bool {
+		_, isPod := c.twin.podAddr(c.name)
+		return isPod && c.question.Qtype == dns.TypeSRV && len(c.stock.Answer) == 1 && c.stock.Answer[0].(*dns.SRV).Port == 0
+	}),
 	{Named("a dashed address has one spelling"), func(c *comparison) {
 		if svc, label := c.host(); svc != nil {
 			canonical := func(e *endpoint) bool {
@@ -137,52 +121,38 @@ var rules = []rule{
 			}
 		}
 	}},
-	{Named("a pod's name takes any spelling of the address"), func(c *comparison) {
-		if addr, isPod := c.twin.podAddr(c.name); isPod && c.twin.Pods == PodsVerified && c.stockDenies() && c.below("pod")[0] != strings.NewReplacer(".", "-", ":", "-").Replace(addr.String()) {
-			c.become()
-		}
-	}},
-	{Named("with endpoint_pod_names the dashed name stays"), func(c *comparison) {
-		if svc, label := c.host(); svc != nil && c.stockDenies() && slices.ContainsFunc(svc.ready(), func(e *endpoint) bool { return e.alias && AddressLabel(e.addr) == label }) {
-			c.become()
-		}
-	}},
-	{Named("hostnames of endpoints that are not ready"), func(c *comparison) {
-		if svc, label := c.host(); svc != nil && c.stockDenies() && svc.spec != nil && svc.spec.Annotations["coredns-headless.github.io/hostnames"] != "" &&
-			slices.ContainsFunc(svc.endpoints, func(e *endpoint) bool { return e.state != ready && e.answersTo(label) }) {
-			c.become()
-		}
-	}},
-	{Named("a reverse zone has only reverse names"), func(c *comparison) {
+	when("a pod's name takes any spelling of the address", func(c *comparison) bool {
+		addr, isPod := c.twin.podAddr(c.name)
+		return isPod && c.twin.Pods == PodsVerified && c.stockDenies() && c.below("pod")[0] != strings.NewReplacer(".", "-", ":", "-").Replace(addr.String())
+	}),
+	when("with endpoint_pod_names the dashed name stays", func(c *comparison) bool {
+		svc, label := c.host()
+		return svc != nil && c.stockDenies() && slices.ContainsFunc(svc.ready(), func(e *endpoint) bool { return e.alias && AddressLabel(e.addr) == label })
+	}),
+	when("hostnames of endpoints that are not ready", func(c *comparison) bool {
+		svc, label := c.host()
+		return svc != nil && c.stockDenies() && svc.spec != nil && svc.spec.Annotations["coredns-headless.github.io/hostnames"] != "" &&
+			slices.ContainsFunc(svc.endpoints, func(e *endpoint) bool { return e.state != ready && e.answersTo(label) })
+	}),
+	when("a reverse zone has only reverse names", func(c *comparison) bool {
 		isNoData := c.stockIsNoData() && (c.name == "svc."+c.zone() || c.name == "pod."+c.zone())
-		if c.isReverse() && (isNoData || c.name == "dns-version."+c.zone() && c.stockHas(dns.TypeTXT)) {
-			c.become()
-		}
-	}},
-	{Named("there is always a name server"), func(c *comparison) {
-		if (c.isApex() && c.question.Qtype == dns.TypeNS || c.isNS()) && c.strayServer() {
-			c.become()
-		}
-	}},
-	{Named("a reverse zone's name servers are the primary zone's"), func(c *comparison) {
-		if c.isReverse() && c.isNS() && c.twin.outcome(c.name) == nameError {
-			c.become()
-		}
-		if c.isReverse() && c.isApex() && c.stockHas(dns.TypeNS) {
-			c.become()
-		}
-	}},
-	{Named("a target is called by one valid label"), func(c *comparison) {
+		return c.isReverse() && (isNoData || c.name == "dns-version."+c.zone() && c.stockHas(dns.TypeTXT))
+	}),
+	when("there is always a name server", func(c *comparison) bool {
+		return (c.isApex() && c.question.Qtype == dns.TypeNS || c.isNS()) && c.strayServer()
+	}),
+	when("a reverse zone's name servers are the primary zone's", func(c *comparison) bool {
+		return c.isReverse() && (c.isNS() && c.twin.outcome(c.name) == nameError || c.isApex() && c.stockHas(dns.TypeNS))
+	}),
+	when("a target is called by one valid label", func(c *comparison) bool {
 		invalid := false
 		c.eachRDATA(func(name string) string {
 			svc, label := c.twin.at(strings.ToLower(name)), c.twin.prefix(name)
 			invalid = invalid || strings.Contains(label, ".") && slices.ContainsFunc(svc.endpoints, func(e *endpoint) bool { return slices.Contains(e.stock, label) })
 			return name
 		})
-		if invalid {
-			c.become()
-		}
-	}},
+		return invalid
+	}),
 	{Named("a target's dashed address has one spelling"), func(c *comparison) {
 		c.eachRDATA(func(name string) string {
 			svc, label := c.twin.at(strings.ToLower(name)), c.twin.prefix(name)
@@ -197,12 +167,10 @@ var rules = []rule{
 	{Named("names in records are in lower case"), func(c *comparison) {
 		c.eachRDATA(func(name string) string { return strings.ToLower(name) })
 	}},
-	{Named("nothing exists below the reverse name of an address"), func(c *comparison) {
+	when("nothing exists below the reverse name of an address", func(c *comparison) bool {
 		_, parent, _ := strings.Cut(c.name, ".")
-		if c.stockHas(dns.TypePTR) && c.twin.outcome(c.name) == nameError && strings.HasSuffix(c.name, ".ip6.arpa.") && dns.CountLabel(parent) >= 34 {
-			c.become()
-		}
-	}},
+		return c.stockHas(dns.TypePTR) && c.twin.outcome(c.name) == nameError && strings.HasSuffix(c.name, ".ip6.arpa.") && dns.CountLabel(parent) >= 34
+	}),
 	{Named("a PTR leads to a name that has the address"), func(c *comparison) {
 		c.dropPTRs(func(addr netip.Addr, ptr *dns.PTR) bool { return !c.resolves(ptr.Ptr, addr) })
 	}},
@@ -212,41 +180,33 @@ var rules = []rule{
 			c.dropPTRs(func(_ netip.Addr, ptr *dns.PTR) bool { return !headless(ptr) })
 		}
 	}},
-	{Named("an IPv4-mapped address is its IPv4 address"), func(c *comparison) {
+	when("an IPv4-mapped address is its IPv4 address", func(c *comparison) bool {
 		addr, _ := c.reverseAddr()
 		mapped := "::ffff:" + addr.String()
-		for _, rr := range c.want().Answer {
+		return slices.ContainsFunc(c.want().Answer, func(rr dns.RR) bool {
 			ptr, ok := rr.(*dns.PTR)
-			if !ok {
-				continue
-			}
-			svc, label := c.twin.at(ptr.Ptr), c.twin.prefix(ptr.Ptr)
-			if slices.ContainsFunc(svc.ready(), func(e *endpoint) bool { return e.label() == label && slices.Contains(e.texts, mapped) }) {
-				c.become()
-				return
-			}
-		}
-	}},
+			return ok && slices.ContainsFunc(c.twin.at(ptr.Ptr).ready(), func(e *endpoint) bool {
+				return e.label() == c.twin.prefix(ptr.Ptr) && slices.Contains(e.texts, mapped)
+			})
+		})
+	}),
 	{Named("a record is in an RRset once"), func(c *comparison) {
 		if len(c.stock.Answer) > 1 || len(c.stock.Extra) > 1 {
 			m := c.edit()
 			m.Answer, m.Extra = dns.Dedup(m.Answer, nil), dns.Dedup(m.Extra, nil)
 		}
 	}},
-	{Named("every endpoint of a headless DNS service is a name server"), func(c *comparison) {
+	when("every endpoint of a headless DNS service is a name server", func(c *comparison) bool {
 		several := func(key types.NamespacedName) bool {
 			svc := c.twin.services[key]
 			return svc.isHeadless() && svc.slices > 1
 		}
-		if (c.isApex() && c.question.Qtype == dns.TypeNS || c.isNS()) && slices.ContainsFunc(c.twin.dnsServices(), several) && c.stockIsPartOf(c.want()) {
-			c.become()
-		}
-	}},
-	{Named("an endpoint in several slices has the ports of all of them"), func(c *comparison) {
-		if svc := c.service(); svc != nil && slices.ContainsFunc(svc.ready(), func(e *endpoint) bool { return e.mixed }) && c.stockIsPartOf(c.want()) {
-			c.become()
-		}
-	}},
+		return (c.isApex() && c.question.Qtype == dns.TypeNS || c.isNS()) && slices.ContainsFunc(c.twin.dnsServices(), several) && c.stockIsPartOf(c.want())
+	}),
+	when("an endpoint in several slices has the ports of all of them", func(c *comparison) bool {
+		svc := c.service()
+		return svc != nil && slices.ContainsFunc(svc.ready(), func(e *endpoint) bool { return e.mixed }) && c.stockIsPartOf(c.want())
+	}),
 	{Named("an SRV's weight counts the records"), func(c *comparison) {
 		if !c.stockHas(dns.TypeSRV) {
 			return

@@ -27,10 +27,8 @@ func TestParse(t *testing.T) {
 	reverse := func(prefix string) Name { return Name{Kind: ReverseName, Prefix: netip.MustParsePrefix(prefix)} }
 
 	for _, c := range []struct {
-		name  string
-		qname string
-		zone  string
-		want  Name
+		name, qname, zone string
+		want              Name
 	}{
 		{"the zone itself is the apex", "cluster.local.", zone, Name{Kind: Apex}},
 		{"svc stands alone", "svc.cluster.local.", zone, Name{Kind: Structural}},
@@ -128,9 +126,8 @@ func TestParse(t *testing.T) {
 
 func TestParseAllocates(t *testing.T) {
 	for _, c := range []struct {
-		name  string
-		qname string
-		most  float64
+		name, qname string
+		most        float64
 	}{
 		{"nothing for a Service", "web.ns.svc.cluster.local.", 0},
 		{"nothing for a hostname", "web-0.web.ns.svc.cluster.local.", 0},
@@ -163,9 +160,7 @@ func parseReverseAddr(addr netip.Addr) string {
 
 func TestParseReverse(t *testing.T) {
 	const zeros = "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0." // 27 of them
-	for _, c := range []struct {
-		name, qname, want string
-	}{
+	for _, c := range []struct{ name, qname, want string }{
 		{"the IPv4 tree", "in-addr.arpa.", "0.0.0.0/0"},
 		{"one octet", "10.in-addr.arpa.", "10.0.0.0/8"},
 		{"two octets", "1.10.in-addr.arpa.", "10.1.0.0/16"},
@@ -217,9 +212,7 @@ func TestParseReverse(t *testing.T) {
 }
 
 func TestParent(t *testing.T) {
-	for _, c := range []struct {
-		name, prefix, want string
-	}{
+	for _, c := range []struct{ name, prefix, want string }{
 		{"of an IPv4 address", "10.1.2.3/32", "10.1.2.0/24"},
 		{"of three octets", "10.1.2.0/24", "10.1.0.0/16"},
 		{"of two octets", "10.1.0.0/16", "10.0.0.0/8"},
@@ -289,9 +282,7 @@ func parseRandomAddr(r *rand.Rand) netip.Addr {
 }
 
 func TestDashedAddresses(t *testing.T) {
-	for _, c := range []struct {
-		name, addr, label string
-	}{
+	for _, c := range []struct{ name, addr, label string }{
 		{"an IPv4 address", "10.0.0.1", "10-0-0-1"},
 		{"the first IPv4 address", "0.0.0.0", "0-0-0-0"},
 		{"the last IPv4 address", "255.255.255.255", "255-255-255-255"},
@@ -323,9 +314,7 @@ func TestDashedAddresses(t *testing.T) {
 }
 
 func TestParseDashedRefuses(t *testing.T) {
-	for _, c := range []struct {
-		name, label string
-	}{
+	for _, c := range []struct{ name, label string }{
 		{"nothing", ""},
 		{"a word", "web-0"},
 		{"a word of hexadecimal digits", "cafe"},
@@ -395,9 +384,7 @@ func TestDashedAddressesRoundTrip(t *testing.T) {
 }
 
 func TestParsePodLabel(t *testing.T) {
-	for _, c := range []struct {
-		name, label, want string
-	}{
+	for _, c := range []struct{ name, label, want string }{
 		{"an IPv4 address", "10-0-0-1", "10.0.0.1"},
 		{"an IPv6 address", "fd00--1", "fd00::1"},
 		{"an IPv6 address in another spelling", "fd00-0-0-0-0-0-0-01", "fd00::1"},

@@ -23,6 +23,7 @@ import (
 
 	_ "github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/manifests"
@@ -67,504 +68,209 @@ var searchUpstream = map[string]string{
 // searchObjects are what the test needs beside testdata/cluster.yaml and testdata/imports.yaml.
 const searchObjects = `
 # the DNS service: both servers are its endpoints
-apiVersion: v1
-kind: Service
-metadata: {name: kube-dns, namespace: kube-system}
-spec:
-  clusterIP: "10.96.0.10"
-  clusterIPs: ["10.96.0.10"]
-  ports: [{name: dns, port: 53, protocol: UDP}]
+{apiVersion: v1, kind: Service, metadata: {name: kube-dns, namespace: kube-system},
+  spec: {clusterIP: "10.96.0.10", clusterIPs: ["10.96.0.10"], ports: [{name: dns, port: 53, protocol: UDP}]}}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: kube-dns-1, namespace: kube-system, labels: {kubernetes.io/service-name: kube-dns}}
-addressType: IPv4
-ports: [{name: dns, port: 53, protocol: UDP}]
-endpoints:
-- {addresses: [127.0.0.1]}
-- {addresses: [127.0.0.2]}
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: kube-dns-1, namespace: kube-system, labels: {kubernetes.io/service-name: kube-dns}},
+  addressType: IPv4, ports: [{name: dns, port: 53, protocol: UDP}], endpoints: [{addresses: [127.0.0.1]}, {addresses: [127.0.0.2]}]}
 ---
 # db: not ready here, while another cluster exports it
-apiVersion: v1
-kind: Service
-metadata: {name: db, namespace: default, annotations: {coredns-headless.github.io/hostnames: all}}
-spec:
-  clusterIP: None
-  ports: [{name: sql, port: 5432}]
+{apiVersion: v1, kind: Service, metadata: {name: db, namespace: default, annotations: {coredns-headless.github.io/hostnames: all}},
+  spec: {clusterIP: None, ports: [{name: sql, port: 5432}]}}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: db-1, namespace: default, labels: {kubernetes.io/service-name: db}}
-addressType: IPv4
-ports: [{name: sql, port: 5432, protocol: TCP}]
-endpoints:
-- {addresses: [10.0.11.1], hostname: db-0, conditions: {ready: false}}
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: db-1, namespace: default, labels: {kubernetes.io/service-name: db}},
+  addressType: IPv4, ports: [{name: sql, port: 5432, protocol: TCP}], endpoints: [{addresses: [10.0.11.1], hostname: db-0, conditions: {ready: false}}]}
 ---
 # hex: a reverse name whose first label is no number
-apiVersion: v1
-kind: Service
-metadata: {name: hex, namespace: default}
-spec:
-  clusterIP: "fd96::a"
-  clusterIPs: ["fd96::a"]
-  ports: [{name: http, port: 80, protocol: TCP}]
+{apiVersion: v1, kind: Service, metadata: {name: hex, namespace: default},
+  spec: {clusterIP: "fd96::a", clusterIPs: ["fd96::a"], ports: [{name: http, port: 80, protocol: TCP}]}}
 ---
 # ExternalNames: outside and not there, there without an address, and a name in the cluster without an address
-apiVersion: v1
-kind: Service
-metadata: {name: ext-gone, namespace: default}
-spec: {type: ExternalName, externalName: gone.example.com}
+{apiVersion: v1, kind: Service, metadata: {name: ext-gone, namespace: default}, spec: {type: ExternalName, externalName: gone.example.com}}
 ---
-apiVersion: v1
-kind: Service
-metadata: {name: ext-empty, namespace: default}
-spec: {type: ExternalName, externalName: empty.example.com}
+{apiVersion: v1, kind: Service, metadata: {name: ext-empty, namespace: default}, spec: {type: ExternalName, externalName: empty.example.com}}
 ---
-apiVersion: v1
-kind: Service
-metadata: {name: hollow, namespace: default}
-spec: {type: ExternalName, externalName: vacant.svc.cluster.local}
+{apiVersion: v1, kind: Service, metadata: {name: hollow, namespace: default}, spec: {type: ExternalName, externalName: vacant.svc.cluster.local}}
 `
 
-// searchLookup is a name that a program looks up, A and AAAA together.
-type searchLookup struct {
-	list string // in searchLists
-	name string
-	want string // the addresses, sorted; "" when the name is not found
+// searchFound says what each resolver finds through each plugin, unless a rule says otherwise.
+var searchFound = []struct {
+	list  string // in searchLists
+	want  string // the addresses, sorted; "" when the names are not found
+	names string
+}{
+	// a Service, with each number of labels and with the dot that ends the search
+	{"pod", "10.0.0.1 10.0.0.2", "web web.default web.default.svc web.default.svc.cluster.local web.default.svc.cluster.local."},
+	{"pod", beyond, "web. web.default. web.default.svc."},
+	// its pods, ready and not
+	{"pod", "10.0.0.1", "web-0.web web-0.web.default web-0.web.default.svc web-0.web.default.svc.cluster.local"},
+	{"pod", "10.0.0.1", "web-0.web.default.svc.cluster.local."},
+	{"pod", "10.0.0.2", "web-1.web"},
+	{"pod", beyond, "web-2.web web-3.web web-9.web web-0.web."},
+	// every kind of Service and endpoint
+	{"pod", "10.0.1.1 10.0.1.2 fd00::1:1 fd00::1:2", "pair pair.default"},
+	{"pod", "10.0.1.1 fd00::1:1", "pair-0.pair"},
+	{"pod", "10.0.1.2 fd00::1:2", "pair-1.pair.default"},
+	{"pod", "10.96.0.1 fd96::1", "vip"},
+	{"pod", "10.0.6.1", "vip-0.vip"},
+	{"pod", "10.96.0.2", "bare"},
+	{"pod", "fd96::a", "hex"},
+	{"pod", "10.96.0.3", "lb"},
+	{"pod", "10.0.7.1 10.0.7.2 10.0.7.3", "dup"},
+	{"pod", "10.0.7.1", "one.dup"},
+	{"pod", "10.0.7.2 10.0.7.3", "two.dup"},
+	{"pod", "10.0.7.2", "alias.dup"},
+	{"pod", "10.0.0.1 10.0.0.2", "peers"},
+	{"pod", "10.0.0.2", "peer.peers"},
+	{"pod", "10.0.0.1", "10-0-0-1.peers"},
+	{"pod", "10.0.2.1 10.0.2.9 ::5 fd00::", "anon"},
+	{"pod", beyond, "anon-x1.anon 10-0-2-9.anon 0--5.anon"},
+	{"pod", "10.0.2.1", "10-0-2-1.anon"},
+	{"pod", "", "--5.anon"},
+	{"pod", "fd00::", "fd00--0.anon"},
+	{"pod", "10.0.3.1", "portless portless-0.portless"},
+	{"pod", "10.0.4.1", "several"},
+	{"pod", "192.0.2.81", "fqdn"},
+	// other namespaces, and the names above Services
+	{"pod", "10.1.0.1", "web.blue web-0.web.blue web.blue.svc"},
+	{"pod", beyond, "blue default default.svc vacant x.vacant absent.namespace svc pod default.pod absent.pod 10-0-2-1.absent.pod"},
+	{"pod", "10.0.2.1", "10-0-2-1.default.pod"},
+	{"pod", "", "cluster.local"},
+	// upper case
+	{"pod", "10.0.0.1 10.0.0.2", "WEB Web.Default"},
+	{"pod", "10.0.0.1", "WEB-0.web.DEFAULT.svc.Cluster.LOCAL."},
+	{"pod", "10.96.0.1 fd96::1", "VIP"},
+	{"pod", "10.0.1.1 fd00::1:1", "Pair-0.PAIR"},
+	{"pod", beyond, "DNS NOBODY"},
+	// ExternalNames
+	{"pod", "192.0.2.80", "ext"},
+	{"pod", "10.0.0.1", "inside"},
+	{"pod", "10.0.3.1", "nodata"},
+	{"pod", beyond, "number nowhere ext-gone ext-empty hollow circle self"},
+	{"pod", "10.0.0.1 10.0.0.2", "hop-1 hop-3 hop-4"},
+	// what is not there, or not ready
+	{"pod", beyond, "nobody nobody.default kubernetes.default any.web empty orphan orphan-0.orphan starting starting-0.starting all"},
+	{"pod", beyond, "all.default not-ready.all leaving.all gone.all serving leaving.serving not-ready.serving"},
+	{"pod", "", "nobody.default.svc.cluster.local nobody.default.svc.cluster.local."},
+	// the names of the DNS, and those outside
+	{"pod", beyond, "dns ns.dns dns-version"},
+	{"pod", "10.96.0.10", "kube-dns.kube-system"},
+	{"pod", "192.0.2.80", "www.example.com www.example.com."},
+	{"pod", "", "nobody.example.com"},
+	// ports and protocols of Services
+	{"pod", beyond, "_tcp.web _udp.web _sctp.web _http.web _gone._tcp.web http.udp.web _tcp.vip _tcp.ext _tcp.anon _tcp.starting _tcp.all"},
+	{"pod", "10.0.0.1 10.0.0.2", "_http._tcp.web http.tcp.web"},
+	{"pod", "10.96.0.1 fd96::1", "_http._tcp.vip"},
+	// and of hostnames
+	{"pod", beyond, "_tcp.web-0.web _http._tcp.web-0.web _tcp.web-2.web _gone._tcp.web-0.web _tcp.vip-0.vip _tcp.not-ready.all"},
+	{"pod", beyond, "_http._tcp.not-ready.all"},
+	// topology zones
+	{"pod", beyond, "_zone.web pin._zone.web prefer._zone.zoned _zone.vip _zone.starting _zone.all mars.pin._zone.zoned"},
+	{"pod", beyond, "mars.pin._zone.vip"},
+	{"pod", "10.0.10.1", "eu-1a.pin._zone.zoned EU-1A.pin._zone.zoned eu-1a.prefer._zone.zoned"},
+	{"pod", "10.0.10.1 10.0.10.2 10.0.10.3", "mars.prefer._zone.zoned"},
+	{"node", "10.0.0.1 10.0.0.2", "web"},
+	{"node", beyond, "web. nobody."},
+	{"node", "10.0.0.1", "web-0.web"},
+	{"node", onNode, "nobody dns dns-version ns.dns blue svc all serving starting _tcp.web _tcp.web-0.web _http._tcp.web-0.web _zone.web"},
+	{"node", onNode, "nowhere circle"},
+	{"set", "10.20.0.1 10.20.0.2 10.30.0.1", "db"},
+	{"set", onNode, "db-0.db db-1.west.db east.db west.db north.db east.api"},
+	{"set", "10.97.0.1", "api"},
+	{"set", "10.20.0.1", "db-0.east.db"},
+	{"set", "10.30.0.1", "db-0.west.db"},
+	{"set", "10.20.1.1", "api-0.east.api"},
+	// a is the Service hex, d leads to all of fd00::/8, b and e to nothing
+	{"reverse", onNode, "a b d e"},
 }
+
+// searchLookup is a name that a program looks up, A and AAAA together.
+type searchLookup struct{ list, name, want string }
 
 func (l searchLookup) key() string { return l.list + " " + l.name }
 
-// searchLookups say what each resolver finds through each plugin, unless a rule says otherwise.
-var searchLookups = []searchLookup{
-	// a Service, with each number of labels and with the dot that ends the search
-	{"pod", "web", "10.0.0.1 10.0.0.2"},
-	{"pod", "web.", beyond},
-	{"pod", "web.default", "10.0.0.1 10.0.0.2"},
-	{"pod", "web.default.", beyond},
-	{"pod", "web.default.svc", "10.0.0.1 10.0.0.2"},
-	{"pod", "web.default.svc.", beyond},
-	{"pod", "web.default.svc.cluster.local", "10.0.0.1 10.0.0.2"},
-	{"pod", "web.default.svc.cluster.local.", "10.0.0.1 10.0.0.2"},
-	// its pods, ready and not
-	{"pod", "web-0.web", "10.0.0.1"},
-	{"pod", "web-1.web", "10.0.0.2"},
-	{"pod", "web-2.web", beyond},
-	{"pod", "web-3.web", beyond},
-	{"pod", "web-9.web", beyond},
-	{"pod", "web-0.web.", beyond},
-	{"pod", "web-0.web.default", "10.0.0.1"},
-	{"pod", "web-0.web.default.svc", "10.0.0.1"},
-	{"pod", "web-0.web.default.svc.cluster.local", "10.0.0.1"},
-	{"pod", "web-0.web.default.svc.cluster.local.", "10.0.0.1"},
-	// every kind of Service and endpoint
-	{"pod", "pair", "10.0.1.1 10.0.1.2 fd00::1:1 fd00::1:2"},
-	{"pod", "pair.default", "10.0.1.1 10.0.1.2 fd00::1:1 fd00::1:2"},
-	{"pod", "pair-0.pair", "10.0.1.1 fd00::1:1"},
-	{"pod", "pair-1.pair.default", "10.0.1.2 fd00::1:2"},
-	{"pod", "vip", "10.96.0.1 fd96::1"},
-	{"pod", "vip-0.vip", "10.0.6.1"},
-	{"pod", "bare", "10.96.0.2"},
-	{"pod", "hex", "fd96::a"},
-	{"pod", "lb", "10.96.0.3"},
-	{"pod", "dup", "10.0.7.1 10.0.7.2 10.0.7.3"},
-	{"pod", "one.dup", "10.0.7.1"},
-	{"pod", "two.dup", "10.0.7.2 10.0.7.3"},
-	{"pod", "alias.dup", "10.0.7.2"},
-	{"pod", "peers", "10.0.0.1 10.0.0.2"},
-	{"pod", "peer.peers", "10.0.0.2"},
-	{"pod", "10-0-0-1.peers", "10.0.0.1"},
-	{"pod", "anon", "10.0.2.1 10.0.2.9 ::5 fd00::"},
-	{"pod", "anon-x1.anon", beyond},
-	{"pod", "10-0-2-1.anon", "10.0.2.1"},
-	{"pod", "10-0-2-9.anon", beyond},
-	{"pod", "0--5.anon", beyond},
-	{"pod", "--5.anon", ""},
-	{"pod", "fd00--0.anon", "fd00::"},
-	{"pod", "portless", "10.0.3.1"},
-	{"pod", "portless-0.portless", "10.0.3.1"},
-	{"pod", "several", "10.0.4.1"},
-	{"pod", "fqdn", "192.0.2.81"},
-	// other namespaces, and the names above Services
-	{"pod", "web.blue", "10.1.0.1"},
-	{"pod", "web-0.web.blue", "10.1.0.1"},
-	{"pod", "web.blue.svc", "10.1.0.1"},
-	{"pod", "blue", beyond},
-	{"pod", "default", beyond},
-	{"pod", "default.svc", beyond},
-	{"pod", "vacant", beyond},
-	{"pod", "x.vacant", beyond},
-	{"pod", "absent.namespace", beyond},
-	{"pod", "svc", beyond},
-	{"pod", "pod", beyond},
-	{"pod", "default.pod", beyond},
-	{"pod", "absent.pod", beyond},
-	{"pod", "10-0-2-1.default.pod", "10.0.2.1"},
-	{"pod", "10-0-2-1.absent.pod", beyond},
-	{"pod", "cluster.local", ""},
-	// upper case
-	{"pod", "WEB", "10.0.0.1 10.0.0.2"},
-	{"pod", "Web.Default", "10.0.0.1 10.0.0.2"},
-	{"pod", "WEB-0.web.DEFAULT.svc.Cluster.LOCAL.", "10.0.0.1"},
-	{"pod", "VIP", "10.96.0.1 fd96::1"},
-	{"pod", "Pair-0.PAIR", "10.0.1.1 fd00::1:1"},
-	{"pod", "DNS", beyond},
-	{"pod", "NOBODY", beyond},
-	// ExternalNames
-	{"pod", "ext", "192.0.2.80"},
-	{"pod", "inside", "10.0.0.1"},
-	{"pod", "nodata", "10.0.3.1"},
-	{"pod", "number", beyond},
-	{"pod", "nowhere", beyond},
-	{"pod", "ext-gone", beyond},
-	{"pod", "ext-empty", beyond},
-	{"pod", "hollow", beyond},
-	{"pod", "circle", beyond},
-	{"pod", "self", beyond},
-	{"pod", "hop-1", "10.0.0.1 10.0.0.2"},
-	{"pod", "hop-3", "10.0.0.1 10.0.0.2"},
-	{"pod", "hop-4", "10.0.0.1 10.0.0.2"},
-	// what is not there, or not ready
-	{"pod", "nobody", beyond},
-	{"pod", "nobody.default", beyond},
-	{"pod", "nobody.default.svc.cluster.local", ""},
-	{"pod", "nobody.default.svc.cluster.local.", ""},
-	{"pod", "kubernetes.default", beyond},
-	{"pod", "any.web", beyond},
-	{"pod", "empty", beyond},
-	{"pod", "orphan", beyond},
-	{"pod", "orphan-0.orphan", beyond},
-	{"pod", "starting", beyond},
-	{"pod", "starting-0.starting", beyond},
-	{"pod", "all", beyond},
-	{"pod", "all.default", beyond},
-	{"pod", "not-ready.all", beyond},
-	{"pod", "leaving.all", beyond},
-	{"pod", "gone.all", beyond},
-	{"pod", "serving", beyond},
-	{"pod", "leaving.serving", beyond},
-	{"pod", "not-ready.serving", beyond},
-	// the names of the DNS, and those outside
-	{"pod", "dns", beyond},
-	{"pod", "ns.dns", beyond},
-	{"pod", "kube-dns.kube-system", "10.96.0.10"},
-	{"pod", "dns-version", beyond},
-	{"pod", "www.example.com", "192.0.2.80"},
-	{"pod", "www.example.com.", "192.0.2.80"},
-	{"pod", "nobody.example.com", ""},
-	// ports and protocols of Services
-	{"pod", "_tcp.web", beyond},
-	{"pod", "_udp.web", beyond},
-	{"pod", "_sctp.web", beyond},
-	{"pod", "_http.web", beyond},
-	{"pod", "_http._tcp.web", "10.0.0.1 10.0.0.2"},
-	{"pod", "_http._tcp.vip", "10.96.0.1 fd96::1"},
-	{"pod", "_gone._tcp.web", beyond},
-	{"pod", "http.tcp.web", "10.0.0.1 10.0.0.2"},
-	{"pod", "http.udp.web", beyond},
-	{"pod", "_tcp.vip", beyond},
-	{"pod", "_tcp.ext", beyond},
-	{"pod", "_tcp.anon", beyond},
-	{"pod", "_tcp.starting", beyond},
-	{"pod", "_tcp.all", beyond},
-	// and of hostnames
-	{"pod", "_tcp.web-0.web", beyond},
-	{"pod", "_http._tcp.web-0.web", beyond},
-	{"pod", "_tcp.web-2.web", beyond},
-	{"pod", "_gone._tcp.web-0.web", beyond},
-	{"pod", "_tcp.vip-0.vip", beyond},
-	{"pod", "_tcp.not-ready.all", beyond},
-	{"pod", "_http._tcp.not-ready.all", beyond},
-	// topology zones
-	{"pod", "_zone.web", beyond},
-	{"pod", "pin._zone.web", beyond},
-	{"pod", "prefer._zone.zoned", beyond},
-	{"pod", "_zone.vip", beyond},
-	{"pod", "_zone.starting", beyond},
-	{"pod", "_zone.all", beyond},
-	{"pod", "eu-1a.pin._zone.zoned", "10.0.10.1"},
-	{"pod", "EU-1A.pin._zone.zoned", "10.0.10.1"},
-	{"pod", "eu-1a.prefer._zone.zoned", "10.0.10.1"},
-	{"pod", "mars.pin._zone.zoned", beyond},
-	{"pod", "mars.prefer._zone.zoned", "10.0.10.1 10.0.10.2 10.0.10.3"},
-	{"pod", "mars.pin._zone.vip", beyond},
-	{"node", "web", "10.0.0.1 10.0.0.2"},
-	{"node", "web.", beyond},
-	{"node", "web-0.web", "10.0.0.1"},
-	{"node", "nobody", onNode},
-	{"node", "nobody.", beyond},
-	{"node", "dns", onNode},
-	{"node", "dns-version", onNode},
-	{"node", "ns.dns", onNode},
-	{"node", "blue", onNode},
-	{"node", "svc", onNode},
-	{"node", "all", onNode},
-	{"node", "serving", onNode},
-	{"node", "starting", onNode},
-	{"node", "_tcp.web", onNode},
-	{"node", "_tcp.web-0.web", onNode},
-	{"node", "_http._tcp.web-0.web", onNode},
-	{"node", "_zone.web", onNode},
-	{"node", "nowhere", onNode},
-	{"node", "circle", onNode},
-	{"set", "db", "10.20.0.1 10.20.0.2 10.30.0.1"},
-	{"set", "db-0.db", onNode},
-	{"set", "api", "10.97.0.1"},
-	{"set", "db-0.east.db", "10.20.0.1"},
-	{"set", "db-0.west.db", "10.30.0.1"},
-	{"set", "db-1.west.db", onNode},
-	{"set", "east.db", onNode},
-	{"set", "west.db", onNode},
-	{"set", "north.db", onNode},
-	{"set", "api-0.east.api", "10.20.1.1"},
-	{"set", "east.api", onNode},
-	// a is the Service hex, d leads to all of fd00::/8, b and e to nothing
-	{"reverse", "a", onNode},
-	{"reverse", "b", onNode},
-	{"reverse", "d", onNode},
-	{"reverse", "e", onNode},
-}
+// searchLookups are those of searchFound.
+var searchLookups = func() (lookups []searchLookup) {
+	for _, row := range searchFound {
+		for name := range strings.FieldsSeq(row.names) {
+			lookups = append(lookups, searchLookup{row.list, name, row.want})
+		}
+	}
+	return lookups
+}()
 
 // searchRule says what some resolvers find instead through some plugins.
 type searchRule struct {
-	name, why, section string // section of behaviour.md
-	resolvers          []string
-	plugins            []string
-	instead            map[string]string // addresses by list and name
+	name, section string // section of behaviour.md
+	resolvers     []string
+	plugins       []string
+	why           string
+	instead       map[string]string // addresses by list and name
+}
+
+// Some of the resolvers, and of the plugins.
+var (
+	goAlone, glibc, musl = []string{"go"}, []string{"glibc"}, []string{"musl"}
+	libcs                = []string{"glibc", "musl"}
+	stock, ours          = []string{"kubernetes"}, []string{"headless"}
+	either               = []string{"kubernetes", "headless"}
+)
+
+// nothing says that lookups, each by list and name, find nothing.
+func nothing(lookups ...string) map[string]string {
+	instead := make(map[string]string)
+	for _, l := range lookups {
+		instead[l] = ""
+	}
+	return instead
 }
 
 // searchRules are all the ways in which an outcome may be another one. The first ones are the list in section 1 of
 // behaviour.md of the names whose NXDOMAIN becomes NODATA.
 var searchRules = []searchRule{
 	// what musl does not find any more
+	{"dns and dns-version exist", "1", musl, ours, "musl ends its search at NODATA, where ns.dns and the version are below or at the name", nothing("pod dns", "pod dns-version", "pod DNS", "node dns", "node dns-version")},
 	{
-		name: "dns and dns-version exist", section: "1",
-		why:       "musl ends its search at NODATA, where ns.dns and the version are below or at the name",
-		resolvers: []string{"musl"}, plugins: []string{"headless"},
-		instead: map[string]string{
-			"pod dns":          "",
-			"pod dns-version":  "",
-			"pod DNS":          "",
-			"node dns":         "",
-			"node dns-version": "",
-		},
+		"protocols and ports exist", "1", musl, ours,
+		"musl ends its search at NODATA; SRV records are below or at the name",
+		nothing("pod _tcp.web", "pod _udp.web", "pod _tcp.vip", "pod _tcp.web-0.web", "pod _http._tcp.web-0.web", "pod _tcp.vip-0.vip",
+			"pod _tcp.not-ready.all", "pod _http._tcp.not-ready.all", "node _tcp.web", "node _tcp.web-0.web", "node _http._tcp.web-0.web"),
 	},
-	{
-		name: "protocols and ports exist", section: "1",
-		why:       "musl ends its search at NODATA; SRV records are below or at the name",
-		resolvers: []string{"musl"}, plugins: []string{"headless"},
-		instead: map[string]string{
-			"pod _tcp.web":                 "",
-			"pod _udp.web":                 "",
-			"pod _tcp.vip":                 "",
-			"pod _tcp.web-0.web":           "",
-			"pod _http._tcp.web-0.web":     "",
-			"pod _tcp.vip-0.vip":           "",
-			"pod _tcp.not-ready.all":       "",
-			"pod _http._tcp.not-ready.all": "",
-			"node _tcp.web":                "",
-			"node _tcp.web-0.web":          "",
-			"node _http._tcp.web-0.web":    "",
-		},
-	},
-	{
-		name: "zone names exist", section: "1",
-		why:       "musl ends its search at NODATA; zonal names are below the name",
-		resolvers: []string{"musl"}, plugins: []string{"headless"},
-		instead: map[string]string{
-			"pod _zone.web":          "",
-			"pod pin._zone.web":      "",
-			"pod prefer._zone.zoned": "",
-			"pod _zone.all":          "",
-			"node _zone.web":         "",
-		},
-	},
-	{
-		name: "cluster ids exist", section: "1",
-		why:       "musl ends its search at NODATA; endpoints are below the name",
-		resolvers: []string{"musl"}, plugins: []string{"headless"},
-		instead: map[string]string{
-			"set east.db":  "",
-			"set west.db":  "",
-			"set east.api": "",
-		},
-	},
-	{
-		name: "reverse names exist", section: "1",
-		why:       "musl ends its search at NODATA; the name has a PTR record or leads to some",
-		resolvers: []string{"musl"}, plugins: []string{"headless"},
-		instead: map[string]string{
-			"reverse a": "",
-			"reverse d": "",
-		},
-	},
-	{
-		name: "a Service with hostnames that are not ready exists", section: "1",
-		why:       "musl ends its search at NODATA, even where another cluster has the Service",
-		resolvers: []string{"musl"}, plugins: []string{"headless"},
-		instead: map[string]string{
-			"pod all":         "",
-			"pod all.default": "",
-			"pod serving":     "",
-			"node all":        "",
-			"node serving":    "",
-			"set db":          "",
-		},
-	},
+	{"zone names exist", "1", musl, ours, "musl ends its search at NODATA; zonal names are below the name", nothing("pod _zone.web", "pod pin._zone.web", "pod prefer._zone.zoned", "pod _zone.all", "node _zone.web")},
+	{"cluster ids exist", "1", musl, ours, "musl ends its search at NODATA; endpoints are below the name", nothing("set east.db", "set west.db", "set east.api")},
+	{"reverse names exist", "1", musl, ours, "musl ends its search at NODATA; the name has a PTR record or leads to some", nothing("reverse a", "reverse d")},
+	{"a Service with hostnames that are not ready exists", "1", musl, ours, "musl ends its search at NODATA, even where another cluster has the Service", nothing("pod all", "pod all.default", "pod serving", "node all", "node serving", "set db")},
 	// what resolvers do with both plugins alike
 	{
-		name: "namespaces, svc, pod and zonal names exist", section: "1",
-		why:       "musl ends its search at NODATA, which stock gives too",
-		resolvers: []string{"musl"}, plugins: []string{"kubernetes", "headless"},
-		instead: map[string]string{
-			"pod blue":                 "",
-			"pod default":              "",
-			"pod default.svc":          "",
-			"pod vacant":               "",
-			"pod svc":                  "",
-			"pod pod":                  "",
-			"pod default.pod":          "",
-			"pod mars.pin._zone.zoned": "",
-			"node blue":                "",
-			"node svc":                 "",
-		},
+		"namespaces, svc, pod and zonal names exist", "1", musl, either,
+		"musl ends its search at NODATA, which stock gives too",
+		nothing("pod blue", "pod default", "pod default.svc", "pod vacant", "pod svc", "pod pod", "pod default.pod",
+			"pod mars.pin._zone.zoned", "node blue", "node svc"),
 	},
-	{
-		name: "an ExternalName without an address", section: "2",
-		why:       "glibc and musl end their search at a CNAME that leads to NODATA",
-		resolvers: []string{"glibc", "musl"}, plugins: []string{"kubernetes", "headless"},
-		instead: map[string]string{
-			"pod ext-empty": "",
-		},
-	},
-	{
-		name: "an ExternalName without an address, in the cluster", section: "2",
-		why:       "stock gives NODATA, ours the CNAME: musl ends its search at both",
-		resolvers: []string{"musl"}, plugins: []string{"kubernetes", "headless"},
-		instead: map[string]string{
-			"pod hollow":  "",
-			"pod circle":  "",
-			"pod self":    "",
-			"node circle": "",
-		},
-	},
+	{"an ExternalName without an address", "2", libcs, either, "glibc and musl end their search at a CNAME that leads to NODATA", nothing("pod ext-empty")},
+	{"an ExternalName without an address, in the cluster", "2", musl, either, "stock gives NODATA, ours the CNAME: musl ends its search at both", nothing("pod hollow", "pod circle", "pod self", "node circle")},
 	// ExternalNames
-	{
-		name: "a CNAME stays in the answer", section: "2",
-		why:       "glibc goes on at NODATA but not at a CNAME without an address",
-		resolvers: []string{"glibc"}, plugins: []string{"headless"},
-		instead: map[string]string{
-			"pod hollow":  "",
-			"pod circle":  "",
-			"pod self":    "",
-			"node circle": "",
-		},
-	},
-	{
-		name: "the target of an ExternalName in the cluster does not exist", section: "2",
-		why:       "stock gives NODATA, ours NXDOMAIN as RFC 6604 wants: musl goes on",
-		resolvers: []string{"musl"}, plugins: []string{"kubernetes"},
-		instead: map[string]string{
-			"pod nowhere":  "",
-			"node nowhere": "",
-		},
-	},
-	{
-		name: "the target of an ExternalName outside does not exist", section: "2",
-		why:       "stock gives NOERROR with the CNAME, ours NXDOMAIN as RFC 6604 wants: glibc and musl go on",
-		resolvers: []string{"glibc", "musl"}, plugins: []string{"kubernetes"},
-		instead: map[string]string{
-			"pod ext-gone": "",
-		},
-	},
-	{
-		name: "a chain has eight CNAMEs at most", section: "2",
-		why:       "Go goes on at a CNAME without an address",
-		resolvers: []string{"go"}, plugins: []string{"headless"},
-		instead: map[string]string{
-			"pod hop-1": beyond,
-		},
-	},
-	{
-		name: "a chain has eight CNAMEs at most, and ends the search", section: "2",
-		why:       "glibc and musl end their search at a CNAME without an address",
-		resolvers: []string{"glibc", "musl"}, plugins: []string{"headless"},
-		instead: map[string]string{
-			"pod hop-1": "",
-		},
-	},
+	{"a CNAME stays in the answer", "2", glibc, ours, "glibc goes on at NODATA but not at a CNAME without an address", nothing("pod hollow", "pod circle", "pod self", "node circle")},
+	{"the target of an ExternalName in the cluster does not exist", "2", musl, stock, "stock gives NODATA, ours NXDOMAIN as RFC 6604 wants: musl goes on", nothing("pod nowhere", "node nowhere")},
+	{"the target of an ExternalName outside does not exist", "2", libcs, stock, "stock gives NOERROR with the CNAME, ours NXDOMAIN as RFC 6604 wants: glibc and musl go on", nothing("pod ext-gone")},
+	{"a chain has eight CNAMEs at most", "2", goAlone, ours, "Go goes on at a CNAME without an address", map[string]string{"pod hop-1": beyond}},
+	{"a chain has eight CNAMEs at most, and ends the search", "2", libcs, ours, "glibc and musl end their search at a CNAME without an address", nothing("pod hop-1")},
 	// other names and addresses
 	{
-		name: "hostnames that are not ready", section: "4",
-		why:       "the annotation of the Service asks for them; stock does not know it",
-		resolvers: searchResolvers, plugins: []string{"headless"},
-		instead: map[string]string{
-			"pod not-ready.all":   "10.0.8.3",
-			"pod leaving.all":     "10.0.8.4",
-			"pod gone.all":        "10.0.8.5",
-			"pod leaving.serving": "10.0.8.4",
-			"set db-0.db":         "10.0.11.1",
+		"hostnames that are not ready", "4", searchResolvers, ours,
+		"the annotation of the Service asks for them; stock does not know it",
+		map[string]string{
+			"pod not-ready.all": "10.0.8.3", "pod leaving.all": "10.0.8.4", "pod gone.all": "10.0.8.5", "pod leaving.serving": "10.0.8.4",
+			"set db-0.db": "10.0.11.1",
 		},
 	},
-	{
-		name: "ports and protocols have underscores", section: "2",
-		why:       "stock takes them off and does not care whether they are there",
-		resolvers: searchResolvers, plugins: []string{"headless"},
-		instead: map[string]string{
-			"pod http.tcp.web": beyond,
-		},
-	},
-	{
-		name: "an address has one spelling", section: "2",
-		why:       "a v4-mapped address is named after the IPv4 address, and no label starts with a hyphen",
-		resolvers: searchResolvers, plugins: []string{"headless"},
-		instead: map[string]string{
-			"pod 10-0-2-9.anon": "10.0.2.9",
-			"pod 0--5.anon":     "::5",
-		},
-	},
-	{
-		name: "a label that starts with a hyphen", section: "2",
-		why:       "only musl asks for it, and stock has it",
-		resolvers: []string{"musl"}, plugins: []string{"kubernetes"},
-		instead: map[string]string{
-			"pod --5.anon": "::5",
-		},
-	},
-	{
-		name: "a label that starts with a hyphen does not exist", section: "2",
-		why:       "only musl asks for it, and goes on",
-		resolvers: []string{"musl"}, plugins: []string{"headless"},
-		instead: map[string]string{
-			"pod --5.anon": beyond,
-		},
-	},
-	{
-		name: "endpoints that are names", section: "4",
-		why:       "stock gives a CNAME; the endpoints of an FQDN slice are none of ours",
-		resolvers: searchResolvers, plugins: []string{"headless"},
-		instead: map[string]string{
-			"pod fqdn": beyond,
-		},
-	},
-	{
-		name: "ns.dns has the addresses of the DNS service", section: "2",
-		why:       "stock does not find the service by an address that bind names",
-		resolvers: searchResolvers, plugins: []string{"headless"},
-		instead: map[string]string{
-			"pod ns.dns":  "10.96.0.10",
-			"node ns.dns": "10.96.0.10",
-		},
-	},
-	{
-		name: "ns.dns always exists", section: "2",
-		why:       "stock gives NODATA where it has no address: musl ends its search",
-		resolvers: []string{"musl"}, plugins: []string{"kubernetes"},
-		instead: map[string]string{
-			"pod ns.dns":  "",
-			"node ns.dns": "",
-		},
-	},
+	{"ports and protocols have underscores", "2", searchResolvers, ours, "stock takes them off and does not care whether they are there", map[string]string{"pod http.tcp.web": beyond}},
+	{"an address has one spelling", "2", searchResolvers, ours, "a v4-mapped address is named after the IPv4 address, and no label starts with a hyphen", map[string]string{"pod 10-0-2-9.anon": "10.0.2.9", "pod 0--5.anon": "::5"}},
+	{"a label that starts with a hyphen", "2", musl, stock, "only musl asks for it, and stock has it", map[string]string{"pod --5.anon": "::5"}},
+	{"a label that starts with a hyphen does not exist", "2", musl, ours, "only musl asks for it, and goes on", map[string]string{"pod --5.anon": beyond}},
+	{"endpoints that are names", "4", searchResolvers, ours, "stock gives a CNAME; the endpoints of an FQDN slice are none of ours", map[string]string{"pod fqdn": beyond}},
+	{"ns.dns has the addresses of the DNS service", "2", searchResolvers, ours, "stock does not find the service by an address that bind names", map[string]string{"pod ns.dns": "10.96.0.10", "node ns.dns": "10.96.0.10"}},
+	{"ns.dns always exists", "2", musl, stock, "stock gives NODATA where it has no address: musl ends its search", nothing("pod ns.dns", "node ns.dns")},
 }
 
 // The servers, by the address that each listens on, and the resolvers.
@@ -602,14 +308,8 @@ func testSearchLists(t *testing.T) {
 	folder := t.TempDir()
 	missing := map[string]string{"glibc": findGlibc(), "musl": compileMusl(t, folder)}
 	isolated(t, folder)
-	content, err := os.ReadFile(filepath.Join(folder, outcomesFile))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var got searchOutcomes
-	if err := json.Unmarshal(content, &got); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, json.Unmarshal(filetest.Read(t, filepath.Join(folder, outcomesFile)), &got))
 	checkSearchRules(t)
 	for _, resolver := range searchResolvers {
 		t.Run(resolver, func(t *testing.T) {
@@ -714,9 +414,7 @@ func compileMusl(t *testing.T, folder string) string {
 		return err.Error()
 	}
 	source := filepath.Join(folder, "musl.c")
-	if err := os.WriteFile(source, []byte(muslProgram), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, source, muslProgram)
 	cmd := exec.CommandContext(t.Context(), compiler, "-static", "-o", muslPath(folder), "-D_GNU_SOURCE", source)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("musl-gcc: %v\n%s", err, out)
@@ -785,9 +483,7 @@ func serveSearchLists(t *testing.T, folder string) {
 	caddy.Quiet, dnsserver.Quiet = true, true
 	dnsserver.Directives = append([]string{"headless"}, dnsserver.Directives...)
 	instance, err := caddy.Start(caddy.CaddyfileInput{ServerTypeName: "dns", Contents: []byte(c)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	t.Cleanup(func() {
 		if err := instance.Stop(); err != nil {
 			t.Error(err)
@@ -818,9 +514,7 @@ func serveSearchLists(t *testing.T, folder string) {
 		}
 	}
 	content, err := json.Marshal(outcomes)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	filetest.Write(t, filepath.Join(folder, outcomesFile), string(content))
 }
 
@@ -858,12 +552,9 @@ func isolate(t *testing.T, etc string) error {
 // putSearchObjects puts the objects of the test, and the namespaces that they are in, on the API server.
 func putSearchObjects(t *testing.T, api *kubetest.Server) {
 	t.Helper()
-	more := filepath.Join(t.TempDir(), "more.yaml")
-	filetest.Write(t, more, searchObjects)
+	more := filetest.Temp(t, "more.yaml", searchObjects)
 	objects, err := manifests.Read("../../testdata/cluster.yaml", "../../testdata/imports.yaml", more)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	for _, obj := range objects {
 		o := obj.(kubetest.Object) // those of every kind are
 		if ns := o.GetNamespace(); ns != "" {

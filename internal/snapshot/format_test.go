@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
@@ -41,18 +42,14 @@ func anyHeaderAndTime(header, time.Time) error { return nil }
 func snapshotOf(t testing.TB, c Knowledge) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := c.encode(&b, testHeader); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, c.encode(&b, testHeader))
 	return b.Bytes()
 }
 
 func modTime(t testing.TB, path string) time.Time {
 	t.Helper()
 	stat, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	return stat.ModTime()
 }
 
@@ -62,9 +59,7 @@ func sealed(t testing.TB, values ...any) []byte {
 	var body bytes.Buffer
 	for _, v := range values {
 		b, err := cbor.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		body.Write(b)
 	}
 	return sealedBody(body.Bytes())
@@ -402,9 +397,7 @@ func TestSnapshotWithWhatNoConverterMakesIsRefused(t *testing.T) {
 func encodedHeader(t testing.TB, h header) []byte {
 	t.Helper()
 	b, err := cbor.Marshal(h)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	return b
 }
 
@@ -453,9 +446,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "snapshot")
 	write := func(b *testing.B) {
 		header := header{Version: version, Endpoints: big.endpoints()}
-		if err := big.write(path, path+".new", header, time.Now()); err != nil {
-			b.Fatal(err)
-		}
+		fatal.If(b, big.write(path, path+".new", header, time.Now()))
 	}
 	write(b)
 	b.Run("write", func(b *testing.B) {
@@ -470,9 +461,7 @@ func BenchmarkSnapshot(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			c := Knowledge{[]*index.Index{index.New(model.HostnamesReady, false, 0)}, index.NewPods()}
-			if err := c.readIf(path, anyHeaderAndTime); err != nil {
-				b.Fatal(err)
-			}
+			fatal.If(b, c.readIf(path, anyHeaderAndTime))
 		}
 	})
 }

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/model"
 )
 
@@ -54,34 +55,19 @@ func letIn(t *testing.T, path string, user int) {
 		return
 	}
 	for dir := filepath.Dir(path); dir != filepath.Clean(os.TempDir()) && dir != "/"; dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, os.Chmod(dir, 0o755))
 	}
-	if err := os.Chown(filepath.Dir(path), user, user); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func chmod(t *testing.T, path string, mode os.FileMode) {
-	t.Helper()
-	if err := os.Chmod(path, mode); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, os.Chown(filepath.Dir(path), user, user))
 }
 
 func TestSnapshotThatIsNoRegularFileIsReplaced(t *testing.T) { // not parallel: it captures the log
 	checkFaults(t, func() []snapshotFault {
 		return []snapshotFault{
-			{"a pipe that nobody writes to", func(t *testing.T, path string) {
-				if err := syscall.Mkfifo(path, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}, "not used: not a regular file", false, false},
+			{"a pipe that nobody writes to", func(t *testing.T, path string) { fatal.If(t, syscall.Mkfifo(path, 0o600)) }, "not used: not a regular file", false, false},
 			{"a link to what has no end", linkTo("/dev/zero"), "not used: not a regular file", false, false},
 			{"a file of somebody else", func(t *testing.T, path string) {
 				writeSmall(t, path, 0)
-				chmod(t, path, 0)
+				fatal.If(t, os.Chmod(path, 0))
 				letIn(t, path, nobody)
 				actAs(t, nobody)
 			}, "permission denied", false, false},
@@ -94,10 +80,8 @@ func TestSnapshotIsKeptFromOthersWhateverTheUmask(t *testing.T) { // not paralle
 	for _, umask := range []int{0, 0o022, 0o777} {
 		syscall.Umask(umask)
 		path := filepath.Join(t.TempDir(), "snapshot")
-		chmod(t, filepath.Dir(path), 0o700)
-		if err := smallKnowledge().write(path, path+".new", testHeader, time.Now()); err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, os.Chmod(filepath.Dir(path), 0o700))
+		fatal.If(t, smallKnowledge().write(path, path+".new", testHeader, time.Now()))
 		stat, err := os.Stat(path)
 		if err != nil || stat.Mode() != 0o600 {
 			t.Errorf("umask %o: mode %v, %v, want 0600", umask, stat.Mode(), err)
@@ -108,22 +92,18 @@ func TestSnapshotIsKeptFromOthersWhateverTheUmask(t *testing.T) { // not paralle
 func TestSnapshotCannotBeWritten(t *testing.T) { // not parallel: it captures the log
 	t.Run("the folder is read-only", func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "snapshots")
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, os.Mkdir(dir, 0o700))
 		path := filepath.Join(dir, "snapshot")
 		checkWriteFault(t, path, func() {
 			letIn(t, dir, 0)
-			chmod(t, dir, 0o555)
+			fatal.If(t, os.Chmod(dir, 0o555))
 			if os.Geteuid() == 0 {
-				if err := os.Chown(path, nobody, nobody); err != nil {
-					t.Fatal(err)
-				}
+				fatal.If(t, os.Chown(path, nobody, nobody))
 			}
 			actAs(t, nobody)
 		}, func() {
 			actAs(t, os.Geteuid())
-			chmod(t, dir, 0o755)
+			fatal.If(t, os.Chmod(dir, 0o755))
 		}, false)
 	})
 	t.Run("the disk is full", func(t *testing.T) {
@@ -137,13 +117,9 @@ func TestSnapshotCannotBeWritten(t *testing.T) { // not parallel: it captures th
 		}
 		signal.Ignore(syscall.SIGXFSZ)
 		var limit syscall.Rlimit
-		if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
 		set := func(most uint64) {
-			if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: most, Max: limit.Max}); err != nil {
-				t.Fatal(err)
-			}
+			fatal.If(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: most, Max: limit.Max}))
 		}
 		checkWriteFault(t, filepath.Join(t.TempDir(), "snapshot"), func() { set(100) }, func() { set(limit.Cur) }, false)
 	})
@@ -183,9 +159,7 @@ func TestSnapshotChild(t *testing.T) {
 		t.Skip("this is not the child")
 	}
 	generation, err := strconv.Atoi(first)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	c := newKnowledge()
 	x, s := c.Indexes[0], newTestKeeper(path, c)
 	s.Load()
@@ -222,14 +196,10 @@ func TestSnapshotSurvivesKills(t *testing.T) {
 		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSnapshotChild$", "-test.v=false")
 		child.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", killedEnv, path, next))
 		out, err := child.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		var log bytes.Buffer
 		child.Stderr = &log
-		if err := child.Start(); err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, child.Start())
 		lines := bufio.NewScanner(out)
 		written := 0
 		scan := func() bool {
@@ -246,9 +216,7 @@ func TestSnapshotSurvivesKills(t *testing.T) {
 			scan()
 		}
 		time.Sleep(rand.N(2 * time.Millisecond)) // to a moment in the midst of writing
-		if err := child.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, child.Process.Kill())
 		for scan() { // what it said before it was killed
 		}
 		if err := child.Wait(); err == nil || err.Error() != "signal: killed" {
@@ -260,9 +228,7 @@ func TestSnapshotSurvivesKills(t *testing.T) {
 		next = 1 + checkKilled(t, path, written)
 	}
 	drafts, err := filepath.Glob(path + ".*")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	t.Logf("%d writes, %d kills, %d of them while a file was written", writes, *snapshotKills, len(drafts))
 	if len(drafts) == 0 {
 		t.Error("no process was killed while it wrote")
@@ -288,9 +254,7 @@ func checkKilled(t *testing.T, path string, written int) int {
 	if err := c.readIf(path, anyHeaderAndTime); err != nil {
 		t.Fatalf("after generation %d was written: %v", written, err)
 	}
-	if err := c.Indexes[0].Check(); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, c.Indexes[0].Check())
 	greatest, services := 0, 0
 	for s := range c.Indexes[0].AllContents() {
 		services++

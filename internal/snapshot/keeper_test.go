@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/logtest"
 	"github.com/coredns-headless/headless/internal/model"
@@ -64,9 +65,7 @@ func TestSnapshotIsKept(t *testing.T) { // not parallel: it reads counters
 		confirm := func() { confirmed.Store(time.Now().UnixNano()) }
 		s.of.IsSynced, s.of.IsShared = synced.Load, shared.Load
 		s.of.Confirmed = func() time.Time { return time.Unix(0, confirmed.Load()) }
-		change := func(i int) {
-			putNamespace(c, fmt.Sprint("ns-", i))
-		}
+		change := func(i int) { putNamespace(c, fmt.Sprint("ns-", i)) }
 		before, failed := snapshotWritten()
 		writes := func(what string, least, most int) {
 			t.Helper()
@@ -140,9 +139,7 @@ func TestSnapshotIsKept(t *testing.T) { // not parallel: it reads counters
 		pass(5 * time.Second)
 		writes("after a change of a Pod that changes nothing for us", 0, 0)
 
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, os.Remove(path))
 		pass(dateEvery)
 		confirm()
 		pass(10 * time.Second)
@@ -170,46 +167,24 @@ func TestSnapshotFaultsOfWriting(t *testing.T) { // not parallel: it reads count
 		harm, relieve func(t *testing.T, path string)
 		gone          bool // the old file too
 	}{
-		{"the folder vanishes", func(t *testing.T, path string) {
-			if err := os.RemoveAll(filepath.Dir(path)); err != nil {
-				t.Fatal(err)
-			}
-		}, func(t *testing.T, path string) {
-			if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
-				t.Fatal(err)
-			}
+		{"the folder vanishes", func(t *testing.T, path string) { fatal.If(t, os.RemoveAll(filepath.Dir(path))) }, func(t *testing.T, path string) {
+			fatal.If(t, os.Mkdir(filepath.Dir(path), 0o700))
 		}, true},
 		{"the folder becomes a file", func(t *testing.T, path string) {
-			if err := os.RemoveAll(filepath.Dir(path)); err != nil {
-				t.Fatal(err)
-			}
+			fatal.If(t, os.RemoveAll(filepath.Dir(path)))
 			filetest.Write(t, filepath.Dir(path), "")
 		}, func(t *testing.T, path string) {
-			if err := os.Remove(filepath.Dir(path)); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
-				t.Fatal(err)
-			}
+			fatal.If(t, os.Remove(filepath.Dir(path)))
+			fatal.If(t, os.Mkdir(filepath.Dir(path), 0o700))
 		}, true},
 		{"the file becomes a folder", func(t *testing.T, path string) {
-			if err := os.Remove(path); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Mkdir(path, 0o700); err != nil {
-				t.Fatal(err)
-			}
-		}, func(t *testing.T, path string) {
-			if err := os.Remove(path); err != nil {
-				t.Fatal(err)
-			}
-		}, true},
+			fatal.If(t, os.Remove(path))
+			fatal.If(t, os.Mkdir(path, 0o700))
+		}, func(t *testing.T, path string) { fatal.If(t, os.Remove(path)) }, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "snapshots")
-			if err := os.Mkdir(dir, 0o700); err != nil {
-				t.Fatal(err)
-			}
+			fatal.If(t, os.Mkdir(dir, 0o700))
 			path := filepath.Join(dir, "snapshot")
 			checkWriteFault(t, path, func() { row.harm(t, path) }, func() { row.relieve(t, path) }, row.gone)
 		})
@@ -285,9 +260,7 @@ func TestSnapshotLeavesAndFollowsNoDrafts(t *testing.T) {
 	readBack(t, path)
 	var names []string
 	files, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	for _, f := range files {
 		names = append(names, f.Name())
 	}
@@ -314,9 +287,7 @@ type snapshotFault struct {
 // writeSmall leaves at path the snapshot of smallKnowledge, as of age ago.
 func writeSmall(t testing.TB, path string, age time.Duration) {
 	t.Helper()
-	if err := smallKnowledge().write(path, path+".new", testHeader, time.Now().Add(-age)); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, smallKnowledge().write(path, path+".new", testHeader, time.Now().Add(-age)))
 }
 
 // edited returns a fault's plant that changes the good snapshot.
@@ -334,9 +305,7 @@ func aged(age time.Duration) func(*testing.T, string) {
 
 func setAge(t testing.TB, path string, age time.Duration) {
 	t.Helper()
-	if err := os.Chtimes(path, time.Now(), time.Now().Add(-age)); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, os.Chtimes(path, time.Now(), time.Now().Add(-age)))
 }
 
 func linkTo(target string) func(*testing.T, string) {
@@ -413,16 +382,8 @@ func TestSnapshotThatIsNoGoodIsReplaced(t *testing.T) { // not parallel: it capt
 					t.Skip(err)
 				}
 			}, "not used: not a regular file of at most", false, false},
-			{"a folder", func(t *testing.T, path string) {
-				if err := os.Mkdir(path, 0o700); err != nil {
-					t.Fatal(err)
-				}
-			}, "not used: ", false, true},
-			{"no folder", func(t *testing.T, path string) {
-				if err := os.Remove(filepath.Dir(path)); err != nil {
-					t.Fatal(err)
-				}
-			}, "there is none yet", false, true},
+			{"a folder", func(t *testing.T, path string) { fatal.If(t, os.Mkdir(path, 0o700)) }, "not used: ", false, true},
+			{"no folder", func(t *testing.T, path string) { fatal.If(t, os.Remove(filepath.Dir(path))) }, "there is none yet", false, true},
 			{"a link to a good one", linkTo(linked), "answering from it", true, false},
 			{"a link to nothing", linkTo("nothing"), "there is none yet", false, false},
 			{"a link to itself", linkTo("snapshot"), "not used: ", false, false},

@@ -30,6 +30,7 @@ import (
 
 	_ "github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/hostile"
 	"github.com/coredns-headless/headless/internal/index"
@@ -435,6 +436,12 @@ func (s *soakSet) podsOf(of model.Key) []soakPod {
 	return slices.Clone(s.pods[of].last())
 }
 
+func (s *soakSet) lastService(of model.Key) soakService {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.services[of].last()
+}
+
 func (s *soakSet) newPods(n, each int) (pods []soakPod) {
 	for i := range n {
 		pods = append(pods, soakPod{s.ip(), fmt.Sprint("p-", i), true, i / each})
@@ -501,17 +508,11 @@ func (s *soakSet) churn(r *rand.Rand) {
 		s.setNamespace("comes-and-goes", !exists)
 		return
 	case kind == 1:
-		s.mu.Lock()
-		exists := s.services[of].last().exists
-		s.mu.Unlock()
-		s.setService(of, soakService{exists: !exists})
+		s.setService(of, soakService{exists: !s.lastService(of).exists})
 		return
 	case kind < 5:
 		of = soakClusterIPKey(r.IntN(soakClusterIPs))
-		s.mu.Lock()
-		exists := s.services[of].last().exists
-		s.mu.Unlock()
-		if exists {
+		if s.lastService(of).exists {
 			s.setService(of, soakService{})
 		} else {
 			s.setService(of, soakService{true, fmt.Sprintf("10.250.%d.%d", 2+r.IntN(250), 1+r.IntN(250))})
@@ -707,6 +708,7 @@ func (s *soakSet) question(r *rand.Rand) *soakQuestion {
 		}
 		return texts
 	}
+	found := func(records []string) (bool, []string) { return len(records) > 0, records }
 	all := func(soakPod) bool { return true }
 	ip := func(p soakPod) string { return p.ip }
 	target := func(p soakPod) string { return p.hostname + "." + of.Name + "." + of.Namespace + soakZone }
@@ -726,28 +728,24 @@ func (s *soakSet) question(r *rand.Rand) *soakQuestion {
 		case kind == 1 && of != soakEditedKey:
 			q.name, q.qtype = "_http._tcp."+q.name, dns.TypeSRV
 			q.answer = func(_ soakService, pods []soakPod) (bool, []string) {
-				records := ready(pods, all, func(p soakPod) string { return "80 " + target(p) })
-				return len(records) > 0, records
+				return found(ready(pods, all, func(p soakPod) string { return "80 " + target(p) }))
 			}
 		case kind <= 3:
 			hostname := fmt.Sprint("p-", r.IntN(max(2, len(known)+2))) // one or two that are not there
 			q.name = hostname + "." + q.name
 			q.answer = func(_ soakService, pods []soakPod) (bool, []string) {
-				records := ready(pods, func(p soakPod) bool { return p.hostname == hostname }, ip)
-				return len(records) > 0, records
+				return found(ready(pods, func(p soakPod) bool { return p.hostname == hostname }, ip))
 			}
 		case kind == 4 && len(known) > 0:
 			addr := modeltest.PickOne(r, known).ip
 			q.name, _ = dns.ReverseAddr(addr)
 			q.qtype = dns.TypePTR
 			q.answer = func(_ soakService, pods []soakPod) (bool, []string) {
-				records := ready(pods, func(p soakPod) bool { return p.ip == addr }, target)
-				return len(records) > 0, records
+				return found(ready(pods, func(p soakPod) bool { return p.ip == addr }, target))
 			}
 		default:
 			q.answer = func(_ soakService, pods []soakPod) (bool, []string) {
-				records := ready(pods, all, ip)
-				return len(records) > 0, records
+				return found(ready(pods, all, ip))
 			}
 		}
 		return q
@@ -861,13 +859,9 @@ func TestSoakChild(t *testing.T) {
 				continue
 			}
 			files, err := os.ReadDir("/proc/self/fd")
-			if err != nil {
-				t.Fatal(err)
-			}
+			fatal.If(t, err)
 			stats, err := json.Marshal(soakStats{runtime.NumGoroutine(), int(modeltest.HeapInUse()), len(files)})
-			if err != nil {
-				t.Fatal(err)
-			}
+			fatal.If(t, err)
 			fmt.Println("soak:", string(stats))
 		}
 	}
@@ -925,13 +919,9 @@ func (s *soakSet) start() {
 	stdin, errIn := c.process.StdinPipe()
 	out, errOut := c.process.StdoutPipe()
 	c.process.Stderr = &c.log
-	if err := errors.Join(errIn, errOut); err != nil {
-		s.t.Fatal(err)
-	}
+	fatal.If(s.t, errors.Join(errIn, errOut))
 	c.stdin, c.lines = stdin, bufio.NewScanner(out)
-	if err := c.process.Start(); err != nil {
-		s.t.Fatal(err)
-	}
+	fatal.If(s.t, c.process.Start())
 	s.child = c
 }
 
@@ -946,9 +936,7 @@ func (s *soakSet) inSnapshot() (floor map[string]int, usable bool) {
 	for _, ns := range c.Indexes[0].NamespaceKeys() {
 		if n, ok := strings.CutPrefix(ns.Name, "mark-"); ok {
 			number, err := strconv.Atoi(n)
-			if err != nil {
-				s.t.Fatal(err)
-			}
+			fatal.If(s.t, err)
 			note(kube.Namespaces, number)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 func init() {
 	clockFaults = []fault{
 		{
-			name: "clock a day ahead, then right", times: 1, bound: soon,
+			name: "clock a day ahead, then right", bound: soon,
 			begins: func(r *faultsRun) { r.shiftClock(day) },
 			undo: func(r *faultsRun) {
 				if serial, tomorrow := r.metric("coredns_headless_soa_serial"), time.Now().Add(day-time.Hour); int64(serial) < tomorrow.Unix() {
@@ -26,7 +26,7 @@ func init() {
 			},
 		},
 		{
-			name: "clock a day behind, certificate not valid", times: 1, code: "<error>", bound: soon,
+			name: "clock a day behind, certificate not valid", code: "<error>", bound: soon,
 			begins: func(r *faultsRun) {
 				r.shiftClock(-day)
 				r.proxy.cut()

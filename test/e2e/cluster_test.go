@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/test/cluster"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,10 +23,7 @@ import (
 )
 
 const oneService = `
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: default}
-spec: {clusterIP: None}
+{apiVersion: v1, kind: Service, metadata: {name: web, namespace: default}, spec: {clusterIP: None}}
 `
 
 func TestClustersAreApart(t *testing.T) {
@@ -48,19 +47,13 @@ func TestFolderHasOneCluster(t *testing.T) {
 func TestClusterProgram(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cluster")
 	up := clusterUp(t, dir)
-	manifest := filepath.Join(t.TempDir(), "service.yaml")
-	if err := os.WriteFile(manifest, []byte(oneService), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	clusterCommand(t, "apply", "-dir", dir, manifest)
+	clusterCommand(t, "apply", "-dir", dir, filetest.Temp(t, "service.yaml", oneService))
 	if got := strings.TrimSpace(clusterCommand(t, "kubeconfig", "-dir", dir)); got != cluster.Kubeconfig(dir) {
 		t.Errorf("cluster kubeconfig: got %q, want %q", got, cluster.Kubeconfig(dir))
 	}
 	server := clusterCommand(t, "kubectl", "-dir", dir, "config", "view", "-o", "jsonpath={.clusters[0].cluster.server}")
 
-	if err := up.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, up.Process.Kill())
 	_ = up.Wait() // it was killed
 	eventually(t, time.Minute, func(ctx context.Context) error { return refuses(ctx, strings.TrimPrefix(server, "https://")) })
 
@@ -81,12 +74,8 @@ func clusterUp(t *testing.T, dir string) *exec.Cmd {
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
+	fatal.If(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // it may have ended
 		_ = cmd.Wait()

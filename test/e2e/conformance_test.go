@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/test/cluster"
 	"github.com/coredns-headless/headless/test/coredns"
 	"github.com/miekg/dns"
@@ -46,9 +47,7 @@ func testConformance(t *testing.T, c *cluster.Cluster) {
 		name string
 		run  func(p prober)
 	}{
-		{"should provide DNS for the cluster", func(p prober) {
-			p.dig("kubernetes.default.svc.cluster.local")
-		}},
+		{"should provide DNS for the cluster", func(p prober) { p.dig("kubernetes.default.svc.cluster.local") }},
 		{"should provide etc hosts entries for the cluster", func(p prober) {
 			p.getentHosts(p.createPod(querier, querierService, nil), querier, fullName(querier, querierService, p.namespace))
 		}},
@@ -64,9 +63,7 @@ func testConformance(t *testing.T, c *cluster.Cluster) {
 			)
 			p.digReverse(regular.Spec.ClusterIP)
 		}},
-		{"should resolve DNS of partial qualified names for services", func(p prober) {
-			p.partialNames(nil)
-		}},
+		{"should resolve DNS of partial qualified names for services", func(p prober) { p.partialNames(nil) }},
 		{"should provide DNS for pods for Hostname", func(p prober) {
 			labels := map[string]string{"dns-test-hostname-attribute": "true"}
 			p.createService("dns-test-service-2", "None", labels)
@@ -81,13 +78,9 @@ func testConformance(t *testing.T, c *cluster.Cluster) {
 			p.dig(fullName("dns-querier-2", "dns-test-service-2", p.namespace), "dns-test-service-2."+p.namespace+".svc.cluster.local")
 		}},
 		{"should provide DNS for ExternalName services", prober.externalName},
-		{"should support configurable pod DNS nameservers", func(p prober) {
-			p.skip("a kubelet writes resolv.conf, and nothing is looked up")
-		}},
+		{"should support configurable pod DNS nameservers", func(p prober) { p.skip("a kubelet writes resolv.conf, and nothing is looked up") }},
 
-		{"should resolve DNS of partial qualified names for the cluster", func(p prober) {
-			p.dig("kubernetes.default", "kubernetes.default.svc")
-		}},
+		{"should resolve DNS of partial qualified names for the cluster", func(p prober) { p.dig("kubernetes.default", "kubernetes.default.svc") }},
 		{"should work with the pod containing more than 6 DNS search paths and longer than 256 search list characters", func(p prober) {
 			conf := clusterFirst(p.namespace)
 			for i := range 6 {
@@ -152,24 +145,17 @@ func (p prober) externalName() {
 		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "foo.example.com"},
 	}
 	svc, err := services.Create(p.t.Context(), svc, metav1.CreateOptions{})
-	p.must(err)
+	fatal.If(p.t, err)
 	p.digShort(name, "CNAME", "foo.example.com.")
 	svc.Spec.ExternalName = "bar.example.com"
 	svc, err = services.Update(p.t.Context(), svc, metav1.UpdateOptions{})
-	p.must(err)
+	fatal.If(p.t, err)
 	p.digShort(name, "CNAME", "bar.example.com.")
 	svc.Spec.Type, svc.Spec.ExternalName = corev1.ServiceTypeClusterIP, ""
 	svc.Spec.Ports = []corev1.ServicePort{{Port: 80, Name: "http", Protocol: corev1.ProtocolTCP}}
 	svc, err = services.Update(p.t.Context(), svc, metav1.UpdateOptions{})
-	p.must(err)
+	fatal.If(p.t, err)
 	p.digShort(name, "A", svc.Spec.ClusterIP)
-}
-
-func (p prober) must(err error) {
-	p.t.Helper()
-	if err != nil {
-		p.t.Fatal(err)
-	}
 }
 
 // createService creates a Service with the port http.
@@ -183,7 +169,7 @@ func (p prober) createService(name, clusterIP string, selector map[string]string
 		},
 	}
 	svc, err := p.cluster.Client.CoreV1().Services(p.namespace).Create(p.t.Context(), svc, metav1.CreateOptions{})
-	p.must(err)
+	fatal.If(p.t, err)
 	return svc
 }
 
@@ -203,7 +189,7 @@ func (p prober) createPod(hostname, subdomain string, labels map[string]string, 
 	}
 	pods := p.cluster.Client.CoreV1().Pods(p.namespace)
 	pod, err := pods.Create(p.t.Context(), pod, metav1.CreateOptions{})
-	p.must(err)
+	fatal.If(p.t, err)
 	eventually(p.t, time.Minute, func(ctx context.Context) error {
 		if pod, err = pods.Get(ctx, pod.Name, metav1.GetOptions{}); err == nil && pod.Status.PodIP == "" {
 			err = errors.New("the pod has no address")
@@ -234,7 +220,7 @@ func (p prober) digWith(conf resolvConf, names ...string) {
 func (p prober) digReverse(ip string) {
 	p.t.Helper()
 	name, err := dns.ReverseAddr(ip)
-	p.must(err)
+	fatal.If(p.t, err)
 	p.probe(clusterFirst(p.namespace), strings.TrimSuffix(name, "."), "PTR")
 }
 
@@ -289,7 +275,7 @@ func (p prober) getentHosts(pod *corev1.Pod, names ...string) {
 func (p prober) pod(conf resolvConf, hosts string) pod {
 	p.t.Helper()
 	pod, err := newPod(p.t, p.server, conf, hosts)
-	p.must(err)
+	fatal.If(p.t, err)
 	return pod
 }
 

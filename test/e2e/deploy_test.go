@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/test/cluster"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -58,9 +59,7 @@ func testDeploy(t *testing.T, c *cluster.Cluster) {
 		})
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	t.Run("base beside the Service of kubeadm", func(t *testing.T) {
 		y := newScore(t, "kube-apiserver")
 		y.note = "server-side dry run"
@@ -123,7 +122,7 @@ func dryRun(t *testing.T, c *cluster.Cluster, objects []string) error {
 	return err
 }
 
-// createNamespace creates a namespace that is not there. A dry run needs it.
+// createNamespace creates a namespace that is not there, if it has a name. A dry run needs it.
 func createNamespace(t *testing.T, c *cluster.Cluster, name string) {
 	t.Helper()
 	if name == "" {

@@ -19,6 +19,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/test/cluster"
 	"github.com/coredns-headless/headless/test/coredns"
 	"github.com/miekg/dns"
@@ -38,7 +40,7 @@ var (
 // fault is something that happens to a control plane, or on the way to it.
 type fault struct {
 	name  string
-	times int // a round
+	times int // a round; 0 stands for 1
 	// begins brings it about. What needs to be awaited, so that it is felt, is.
 	begins func(*faultsRun)
 	// code is the label of requests that is counted while the fault lasts, which it does until then; "": none.
@@ -73,78 +75,21 @@ var clockFaults []fault
 
 // A backup is made when etcd is killed, and knows nothing of later tokens.
 var faults = []fault{
-	{
-		name: "token dead, and renewed", times: 1, relists: true, code: "401", bound: tokenRead + soon,
-		begins: (*faultsRun).killToken,
-		ends:   (*faultsRun).renewToken,
-	},
-	{
-		name: "API server stopped (SIGSTOP)", times: 1, isAway: true, bound: soon,
-		begins: (*faultsRun).stop,
-		ends:   func(r *faultsRun) { r.check("continue", syscall.Kill(r.c.APIServer.PID(), syscall.SIGCONT)) },
-	},
-	{
-		name: "API server killed", times: 1, relists: true, code: "<error>", isAway: true, bound: soon,
-		begins: func(r *faultsRun) { r.c.APIServer.Kill() },
-		ends:   func(r *faultsRun) { r.start(r.c.APIServer) },
-	},
-	{
-		name: "etcd killed", times: 1, isAway: true, bound: soon,
-		begins: (*faultsRun).killEtcd,
-		ends:   (*faultsRun).startEtcd,
-	},
-	{
-		name: "API server restarted, etcd compacted", times: 1, relists: true, code: "<error>", bound: soon,
-		begins: (*faultsRun).compact,
-		ends:   func(r *faultsRun) { r.proxy.set(harm{}) },
-	},
-	{
-		name: "connections reset", times: 2, bound: soon,
-		begins: func(r *faultsRun) { r.proxy.cut() },
-	},
-	{
-		name: "connections cut within a frame", times: 2, bound: soon,
-		begins: func(r *faultsRun) { r.proxy.truncate() },
-	},
-	{
-		name: "all delayed by 300 ms", times: 1, bound: soon,
-		begins: func(r *faultsRun) { r.proxy.set(harm{delay: 300 * time.Millisecond}) },
-		undo:   func(r *faultsRun) { r.proxy.set(harm{}) },
-	},
-	{
-		name: "new connections reset", times: 1, code: "<error>", bound: soon,
-		begins: func(r *faultsRun) { r.harm(harm{reset: true}) },
-		ends:   func(r *faultsRun) { r.proxy.set(harm{}) },
-	},
-	{
-		name: "new connections silent", times: 1, code: "<error>", bound: soon,
-		begins: func(r *faultsRun) { r.harm(harm{silent: true}) },
-		ends:   func(r *faultsRun) { r.harm(harm{}) },
-	},
-	{
-		name: "requests answered with 500", times: 1, code: "500", bound: soon,
-		begins: func(r *faultsRun) { r.harm(harm{server: r.broken}) },
-		ends:   func(r *faultsRun) { r.harm(harm{}) },
-	},
-	{
-		name: "requests answered with 429", times: 1, code: "429", bound: soon,
-		begins: func(r *faultsRun) { r.harm(harm{server: r.busy}) },
-		ends:   func(r *faultsRun) { r.harm(harm{}) },
-	},
-	{
-		name: "rights taken away", times: 1, relists: true, code: "403", bound: soon,
-		begins: (*faultsRun).revoke,
-		ends:   (*faultsRun).grant,
-	},
-	{
-		name: "connections dead without a sign", times: 1, bound: deadHTTP2 + soon,
-		begins: func(r *faultsRun) { r.proxy.swallow() },
-	},
-	{
-		name: "etcd restored from a backup", times: 1, relists: true, code: "<error>", isAway: true, bound: restored,
-		begins: (*faultsRun).killAll,
-		ends:   (*faultsRun).restore,
-	},
+	{name: "token dead, and renewed", relists: true, code: "401", bound: tokenRead + soon, begins: (*faultsRun).killToken, ends: (*faultsRun).renewToken},
+	{name: "API server stopped (SIGSTOP)", isAway: true, bound: soon, begins: (*faultsRun).stop, ends: func(r *faultsRun) { r.check("continue", syscall.Kill(r.c.APIServer.PID(), syscall.SIGCONT)) }},
+	{name: "API server killed", relists: true, code: "<error>", isAway: true, bound: soon, begins: func(r *faultsRun) { r.c.APIServer.Kill() }, ends: func(r *faultsRun) { r.start(r.c.APIServer) }},
+	{name: "etcd killed", isAway: true, bound: soon, begins: (*faultsRun).killEtcd, ends: (*faultsRun).startEtcd},
+	{name: "API server restarted, etcd compacted", relists: true, code: "<error>", bound: soon, begins: (*faultsRun).compact, ends: func(r *faultsRun) { r.proxy.set(harm{}) }},
+	{name: "connections reset", times: 2, bound: soon, begins: func(r *faultsRun) { r.proxy.cut() }},
+	{name: "connections cut within a frame", times: 2, bound: soon, begins: func(r *faultsRun) { r.proxy.truncate() }},
+	{name: "all delayed by 300 ms", bound: soon, begins: func(r *faultsRun) { r.proxy.set(harm{delay: 300 * time.Millisecond}) }, undo: func(r *faultsRun) { r.proxy.set(harm{}) }},
+	{name: "new connections reset", code: "<error>", bound: soon, begins: func(r *faultsRun) { r.harm(harm{reset: true}) }, ends: func(r *faultsRun) { r.proxy.set(harm{}) }},
+	{name: "new connections silent", code: "<error>", bound: soon, begins: func(r *faultsRun) { r.harm(harm{silent: true}) }, ends: func(r *faultsRun) { r.harm(harm{}) }},
+	{name: "requests answered with 500", code: "500", bound: soon, begins: func(r *faultsRun) { r.harm(harm{server: r.broken}) }, ends: func(r *faultsRun) { r.harm(harm{}) }},
+	{name: "requests answered with 429", code: "429", bound: soon, begins: func(r *faultsRun) { r.harm(harm{server: r.busy}) }, ends: func(r *faultsRun) { r.harm(harm{}) }},
+	{name: "rights taken away", relists: true, code: "403", bound: soon, begins: (*faultsRun).revoke, ends: (*faultsRun).grant},
+	{name: "connections dead without a sign", bound: deadHTTP2 + soon, begins: func(r *faultsRun) { r.proxy.swallow() }},
+	{name: "etcd restored from a backup", relists: true, code: "<error>", isAway: true, bound: restored, begins: (*faultsRun).killAll, ends: (*faultsRun).restore},
 }
 
 // faultTally is what happened while a fault lasted, and until all that had changed was seen.
@@ -177,23 +122,17 @@ type faultsRun struct {
 // TestFaults holds faults against a server that is never restarted, one after the other, while clients ask it.
 func TestFaults(t *testing.T) {
 	c := startCluster(t)
-	manifest, err := os.ReadFile("../../examples/cassandra.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	apply(t, c, string(manifest))
+	apply(t, c, string(filetest.Read(t, "../../examples/cassandra.yaml")))
 	r := &faultsRun{
 		history: newHistory(t, c), proxy: startProxy(t, c),
 		broken: startStatusServer(t, c, http.StatusInternalServerError), busy: startStatusServer(t, c, http.StatusTooManyRequests),
 		backup: t.TempDir(), tallies: make(map[string]*faultTally), present: new(faultTally),
 	}
 	r.server = newServer(t, c, "headless", r.proxy.url())
-	if r.account, err = c.ApplyRBAC(t.Context(), "../../deploy/base"); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.server.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	var err error
+	r.account, err = c.ApplyRBAC(t.Context(), "../../deploy/base")
+	r.check("apply the rights", err)
+	r.check("start the server", r.server.Start(t.Context()))
 	lasting := r.lasting()
 	r.await()
 	stopped := make(chan struct{})
@@ -209,7 +148,7 @@ func TestFaults(t *testing.T) {
 	only := regexp.MustCompile(*faultsOnly)
 	for range *faultsRounds {
 		for _, f := range slices.Concat(clockFaults, faults) {
-			for range f.times {
+			for range max(1, f.times) {
 				if only.MatchString(f.name) {
 					r.inject(f)
 				}
@@ -259,9 +198,7 @@ func (r *faultsRun) lasting() []stateQuestion {
 		return nil
 	})
 	kubernetes, err := r.c.Client.CoreV1().Services("default").Get(ctx, "kubernetes", metav1.GetOptions{})
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	fatal.If(r.t, err)
 	return append(questions, always("kubernetes.default.svc.cluster.local.", dns.TypeA, kubernetes.Spec.ClusterIP),
 		always("_tcp."+service, dns.TypeA, noData), always("nobody.default.svc.cluster.local.", dns.TypeA, nameError))
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/test/cluster"
 	"github.com/miekg/dns"
 
@@ -63,35 +64,22 @@ func newHistory(t *testing.T, c *cluster.Cluster) *history {
 	t.Helper()
 	h := &history{t: t, c: c, states: []state{{}}, shown: make(map[string]int)}
 	apply(t, c, `
-apiVersion: v1
-kind: Namespace
-metadata: {name: changing}
+{apiVersion: v1, kind: Namespace, metadata: {name: changing}}
 ---
-apiVersion: v1
-kind: Service
-metadata: {name: pods, namespace: changing}
-spec: {clusterIP: None, ports: [{name: http, port: 80}]}
+{apiVersion: v1, kind: Service, metadata: {name: pods, namespace: changing}, spec: {clusterIP: None, ports: [{name: http, port: 80}]}}
 ---
-apiVersion: v1
-kind: Service
-metadata: {name: alias, namespace: changing}
-spec: {type: ExternalName, externalName: n-0.example.org}
+{apiVersion: v1, kind: Service, metadata: {name: alias, namespace: changing}, spec: {type: ExternalName, externalName: n-0.example.org}}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: pods, namespace: changing, labels: {kubernetes.io/service-name: pods, service.kubernetes.io/headless: ""}}
-addressType: IPv4
-ports: [{name: http, port: 80}]
-endpoints: `+toJSON(t, h.states[0].endpoints()))
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice,
+  metadata: {name: pods, namespace: changing, labels: {kubernetes.io/service-name: pods, service.kubernetes.io/headless: ""}},
+  addressType: IPv4, ports: [{name: http, port: 80}], endpoints: `+toJSON(t, h.states[0].endpoints())+"}")
 	return h
 }
 
 func toJSON(t *testing.T, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	return string(b)
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/oracle"
 	"github.com/coredns-headless/headless/test/coredns"
 	"github.com/miekg/dns"
@@ -64,9 +65,7 @@ func (d denial) wrong() bool {
 func newContestant(t *testing.T, s *coredns.Server, name string, index int, judge func(*model, question, reply) error) *contestant {
 	t.Helper()
 	a, err := newAsker(t.Context(), s.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	t.Cleanup(a.close)
 	c := &contestant{
 		Server: s, name: name, index: index, judge: judge, asker: a,

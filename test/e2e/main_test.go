@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/test/cluster"
 	"github.com/coredns-headless/headless/test/coredns"
 )
@@ -41,9 +42,7 @@ func TestMain(m *testing.M) {
 func startCluster(t *testing.T) *cluster.Cluster {
 	t.Helper()
 	c, err := cluster.Start(t.Context(), cluster.Options{Program: *clusterProgram, Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	t.Cleanup(c.Stop)
 	return c
 }
@@ -52,18 +51,14 @@ func startCluster(t *testing.T) *cluster.Cluster {
 func kubectl(t *testing.T, c *cluster.Cluster, input string, args ...string) string {
 	t.Helper()
 	out, err := c.Kubectl(t.Context(), input, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	return out
 }
 
 // apply applies manifests.
 func apply(t *testing.T, c *cluster.Cluster, manifests string) {
 	t.Helper()
-	if err := c.Apply(t.Context(), manifests); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, c.Apply(t.Context(), manifests))
 }
 
 // startServer starts CoreDNS with a plugin, "headless" or "kubernetes", that has the rights of deploy/ and these options, one a
@@ -71,9 +66,7 @@ func apply(t *testing.T, c *cluster.Cluster, manifests string) {
 func startServer(t *testing.T, c *cluster.Cluster, plugin string, options ...string) *coredns.Server {
 	t.Helper()
 	s := newServer(t, c, plugin, "", options...)
-	if err := s.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, s.Start(t.Context()))
 	return s
 }
 
@@ -90,9 +83,7 @@ func newServerOf(t *testing.T, c *cluster.Cluster, o coredns.Options) *coredns.S
 	t.Helper()
 	o.Program, o.Dir, o.Deploy = *corednsProgram, t.TempDir(), cmp.Or(o.Deploy, "../../deploy/base")
 	s, err := coredns.New(t.Context(), c, o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	t.Cleanup(func() {
 		s.Stop()
 		if t.Failed() {

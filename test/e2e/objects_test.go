@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/test/cluster"
 	"github.com/miekg/dns"
 
@@ -25,9 +26,7 @@ import (
 func manifests(t *testing.T) string {
 	t.Helper()
 	text, err := cluster.Manifests("testdata/namespaces.yaml", "../../examples/*.yaml", "testdata/*.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	return text
 }
 
@@ -189,9 +188,7 @@ func chosenValues(t *testing.T, c *cluster.Cluster) chosen {
 	t.Helper()
 	v := make(chosen)
 	pods, err := c.Client.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	slices.SortFunc(pods.Items, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
 	count := make(map[string]int)
 	for _, pod := range pods.Items {
@@ -205,9 +202,7 @@ func chosenValues(t *testing.T, c *cluster.Cluster) chosen {
 		count[app]++
 	}
 	services, err := c.Client.CoreV1().Services("").List(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	for _, svc := range services.Items {
 		for _, ip := range svc.Spec.ClusterIPs {
 			if ip != corev1.ClusterIPNone {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/oracle"
 	"github.com/coredns-headless/headless/test/cluster"
 
@@ -87,9 +88,7 @@ func startObserver(t *testing.T, c *cluster.Cluster, changed func([]question, ti
 				f(o, nil)
 			},
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 	}
 	handle(factory.Core().V1().Namespaces().Informer(), o.namespaceChanged)
 	handle(factory.Core().V1().Services().Informer(), o.serviceChanged)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/test/cluster"
 )
 
@@ -49,9 +50,7 @@ type pair struct {
 func startProxy(t *testing.T, c *cluster.Cluster) *proxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	p := &proxy{listener: listener, server: strings.TrimPrefix(c.Config.Host, "https://"), pairs: make(map[*pair]bool)}
 	p.running.Go(func() {
 		for {
@@ -185,9 +184,7 @@ func startStatusServer(t *testing.T, c *cluster.Cluster, status int) string {
 	t.Helper()
 	dir := filepath.Dir(c.Kubeconfig())
 	certificate, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if status == http.StatusTooManyRequests {
 			w.Header().Set("Retry-After", "1") // as an API server does

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/test/cluster"
 	"github.com/coredns-headless/headless/test/coredns"
 	"github.com/miekg/dns"
@@ -84,9 +85,7 @@ func startPort53(t *testing.T, c *cluster.Cluster) (s *coredns.Server, notAllowe
 		options.Host, options.Port = "", 0
 	}
 	s = newServerOf(t, c, options)
-	if err := s.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, s.Start(t.Context()))
 	return s, err
 }
 
@@ -99,15 +98,11 @@ type pod struct {
 func newPod(t *testing.T, s *coredns.Server, c resolvConf, hosts string) (pod, error) {
 	t.Helper()
 	host, _, err := net.SplitHostPort(s.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	dir := t.TempDir()
 	p := pod{filepath.Join(dir, "resolv.conf"), filepath.Join(dir, "hosts")}
 	for file, text := range map[string]string{p.resolvConf: c.text(host), p.hosts: "127.0.0.1\tlocalhost\n" + hosts} {
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, os.WriteFile(file, []byte(text), 0o644))
 	}
 	_, err = p.run(t.Context(), nil, "true")
 	return p, err
@@ -187,13 +182,9 @@ func testResolvers(t *testing.T, c *cluster.Cluster) {
 	}
 	t.Run("Go's net.Resolver in a pod", func(t *testing.T) {
 		text, err := json.Marshal(values)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		program, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 		out, err := p.run(t.Context(), []string{valuesInPod + "=" + string(text)}, program, "-test.run", "^TestInPod$", "-test.v",
 			"-cluster", *clusterProgram, "-coredns", *corednsProgram)
 		if err == nil && !strings.Contains(out, "--- PASS: TestInPod") {
@@ -243,9 +234,7 @@ func TestInPod(t *testing.T) {
 		t.Skip("TestBehaviour runs it")
 	}
 	var values chosen
-	if err := json.Unmarshal([]byte(text), &values); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, json.Unmarshal([]byte(text), &values))
 	y, r := newScore(t, "headless"), &net.Resolver{PreferGo: true}
 	checkLookups(y, values, both, r.LookupHost)
 	checkServices(y, values, r, "")
@@ -267,9 +256,7 @@ func isNotFound(err error) bool {
 func checkLookups(y *score, values chosen, wants func(v4, v6 []string) []string, find lookup) {
 	for _, l := range lookups {
 		filled, err := values.fill(l.name + "|" + l.v4 + "|" + l.v6)
-		if err != nil {
-			y.t.Fatal(err)
-		}
+		fatal.If(y.t, err)
 		fields := strings.Split(filled, "|")
 		want := wants(strings.Fields(fields[1]), strings.Fields(fields[2]))
 		got, err := find(y.t.Context(), fields[0])

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/test/cluster"
 	"github.com/coredns-headless/headless/test/coredns"
 
@@ -53,9 +54,7 @@ func testRows(t *testing.T, c *cluster.Cluster) {
 
 	apply(t, c, manifests(t))
 	waitForControllers(t, c)
-	if err := c.Client.CoreV1().Pods("rows").Delete(t.Context(), "raft-2", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, c.Client.CoreV1().Pods("rows").Delete(t.Context(), "raft-2", metav1.DeleteOptions{}))
 	waitForControllers(t, c)
 	apply(t, c, marker)
 	var values chosen
@@ -68,9 +67,7 @@ func testRows(t *testing.T, c *cluster.Cluster) {
 	}
 
 	listed := newServerOf(t, c, coredns.Options{Plugin: "headless", Outside: outsideZone})
-	if err := listed.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, listed.Start(t.Context()))
 	for _, sc := range scenarios {
 		t.Run(sc.name, func(t *testing.T) { judgeScenario(t, sc, values, servers[byDefault], listed) })
 	}
@@ -106,9 +103,7 @@ func startAll(t *testing.T, servers map[string]*coredns.Server) {
 	wait.Wait()
 	close(errs)
 	for err := range errs {
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatal.If(t, err)
 	}
 }
 
@@ -116,13 +111,9 @@ func startAll(t *testing.T, servers map[string]*coredns.Server) {
 func kustomization(t *testing.T, text string) string {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	deploy, err := filepath.Abs("../../deploy")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatal.If(t, err)
 	if deploy, err = filepath.EvalSymlinks(deploy); err != nil {
 		t.Fatal(err)
 	}
@@ -130,9 +121,7 @@ func kustomization(t *testing.T, text string) string {
 		t.Fatal(err)
 	}
 	text = strings.ReplaceAll(text, "DEPLOY", deploy)
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, filepath.Join(dir, "kustomization.yaml"), text)
 	return dir
 }
 

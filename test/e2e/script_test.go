@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/test/cluster"
 
 	corev1 "k8s.io/api/core/v1"
@@ -91,7 +92,7 @@ func (s *script) setUp() {
 	s.t.Helper()
 	began := time.Now()
 	s.large = &app{namespace: "large", name: "web", stateful: true}
-	s.createNamespace(s.large.namespace)
+	createNamespace(s.t, s.c, s.large.namespace)
 	s.createService(s.large, corev1.ClusterIPNone, corev1.IPFamilyPolicySingleStack)
 	s.createWorkload(s.large, *scriptPods)
 	for range 3 {
@@ -157,9 +158,7 @@ func (s *script) end() {
 func (s *script) cpu(c *contestant) time.Duration {
 	s.t.Helper()
 	used, err := c.CPU(s.t.Context())
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	fatal.If(s.t, err)
 	return used
 }
 
@@ -180,7 +179,7 @@ func (s *script) report() {
 	}
 	for i, c := range s.contestants {
 		rss, err := c.Metric(s.t.Context(), "process_resident_memory_bytes")
-		s.must(err)
+		fatal.If(s.t, err)
 		sums[i].scenario = fmt.Sprintf("script: all, %d pods", *scriptPods)
 		sums[i].note = fmt.Sprintf("RSS %.0f MB", rss/1e6)
 		report(sums[i])

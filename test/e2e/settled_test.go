@@ -70,18 +70,12 @@ func (o *observer) isCurrent(ctx context.Context, c *cluster.Cluster) error {
 		seen map[types.UID]string
 		list func() (runtime.Object, error)
 	}{
-		{"namespaces", versions(namespaces), func() (runtime.Object, error) {
-			return c.Client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
-		}},
-		{"services", versions(services), func() (runtime.Object, error) {
-			return c.Client.CoreV1().Services("").List(ctx, metav1.ListOptions{})
-		}},
+		{"namespaces", versions(namespaces), func() (runtime.Object, error) { return c.Client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{}) }},
+		{"services", versions(services), func() (runtime.Object, error) { return c.Client.CoreV1().Services("").List(ctx, metav1.ListOptions{}) }},
 		{"slices", versions(epSlices), func() (runtime.Object, error) {
 			return c.Client.DiscoveryV1().EndpointSlices("").List(ctx, metav1.ListOptions{})
 		}},
-		{"pods", versions(pods), func() (runtime.Object, error) {
-			return c.Client.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
-		}},
+		{"pods", versions(pods), func() (runtime.Object, error) { return c.Client.CoreV1().Pods("").List(ctx, metav1.ListOptions{}) }},
 	} {
 		list, err := kind.list()
 		if err != nil {

@@ -8,12 +8,12 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/test/cluster"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -52,7 +52,7 @@ func (s *script) create() {
 	}
 	s.made++
 	s.apps = append(s.apps, a)
-	s.createNamespace(a.namespace)
+	createNamespace(s.t, s.c, a.namespace)
 	clusterIP := corev1.ClusterIPNone
 	if s.rng.IntN(4) == 0 {
 		clusterIP = ""
@@ -96,13 +96,13 @@ func (s *script) flipPod(pod *corev1.Pod) {
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, cluster.ReadyAnnotation, ready)
 	_, err := s.c.Client.CoreV1().Pods(pod.Namespace).Patch(s.t.Context(), pod.Name, types.MergePatchType, []byte(patch),
 		metav1.PatchOptions{})
-	s.must(err)
+	fatal.If(s.t, err)
 }
 
 func (s *script) deletePods(a *app) {
 	s.t.Helper()
 	for _, pod := range s.somePods(a) {
-		s.must(s.c.Client.CoreV1().Pods(pod.Namespace).Delete(s.t.Context(), pod.Name, metav1.DeleteOptions{}))
+		fatal.If(s.t, s.c.Client.CoreV1().Pods(pod.Namespace).Delete(s.t.Context(), pod.Name, metav1.DeleteOptions{}))
 	}
 }
 
@@ -111,7 +111,7 @@ func (s *script) setPorts(a *app) {
 	svc := s.service(a)
 	svc.Spec.Ports = s.ports(svc.Spec.Ports)
 	_, err := s.c.Client.CoreV1().Services(a.namespace).Update(s.t.Context(), svc, metav1.UpdateOptions{})
-	s.must(err)
+	fatal.If(s.t, err)
 }
 
 func (s *script) recreate() {
@@ -123,7 +123,7 @@ func (s *script) recreate() {
 		if svc.Spec.ClusterIP == corev1.ClusterIPNone {
 			clusterIP = ""
 		}
-		s.must(s.c.Client.CoreV1().Services(a.namespace).Delete(s.t.Context(), a.name, metav1.DeleteOptions{}))
+		fatal.If(s.t, s.c.Client.CoreV1().Services(a.namespace).Delete(s.t.Context(), a.name, metav1.DeleteOptions{}))
 		s.createService(a, clusterIP, *svc.Spec.IPFamilyPolicy)
 		s.converge()
 	}
@@ -144,11 +144,11 @@ func (s *script) relabel() {
 	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, discoveryv1.LabelServiceName, other)
 	_, err := s.c.Client.DiscoveryV1().EndpointSlices(a.namespace).Patch(s.t.Context(), s.anySlice(a).Name, types.MergePatchType,
 		[]byte(patch), metav1.PatchOptions{})
-	s.must(err)
+	fatal.If(s.t, err)
 	s.eventually(func(ctx context.Context) error { return s.observer.isCurrent(ctx, s.c) })
 	s.agree()
 	s.c.Controllers.Kill()
-	s.must(s.c.Controllers.Start(s.t.Context()))
+	fatal.If(s.t, s.c.Controllers.Start(s.t.Context()))
 }
 
 // deleteSlice deletes a slice. The controller brings it back if it wrote it since it started, so a pod in it changes first.
@@ -159,16 +159,16 @@ func (s *script) deleteSlice(a *app) {
 	}
 	slice := s.anySlice(a)
 	pod, err := s.observer.pods.Pods(a.namespace).Get(slice.Endpoints[s.rng.IntN(len(slice.Endpoints))].TargetRef.Name)
-	s.must(err)
+	fatal.If(s.t, err)
 	s.flipPod(pod)
 	s.converge()
-	s.must(s.c.Client.DiscoveryV1().EndpointSlices(a.namespace).Delete(s.t.Context(), slice.Name, metav1.DeleteOptions{}))
+	fatal.If(s.t, s.c.Client.DiscoveryV1().EndpointSlices(a.namespace).Delete(s.t.Context(), slice.Name, metav1.DeleteOptions{}))
 }
 
 func (s *script) deleteNamespace() {
 	s.t.Helper()
 	namespace := s.smallApp().namespace
-	s.must(s.c.Client.CoreV1().Namespaces().Delete(s.t.Context(), namespace, metav1.DeleteOptions{}))
+	fatal.If(s.t, s.c.Client.CoreV1().Namespaces().Delete(s.t.Context(), namespace, metav1.DeleteOptions{}))
 	s.apps = slices.DeleteFunc(s.apps, func(a *app) bool { return a.namespace == namespace })
 }
 
@@ -179,17 +179,10 @@ func (s *script) restartControllers() {
 	s.c.Controllers.Kill()
 	s.flip(s.large)
 	s.deletePods(a)
-	s.must(s.c.Controllers.Start(s.t.Context()))
+	fatal.If(s.t, s.c.Controllers.Start(s.t.Context()))
 }
 
 // What the steps are made of.
-
-func (s *script) must(err error) {
-	s.t.Helper()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-}
 
 // smallApp returns one of the apps that come and go.
 func (s *script) smallApp() *app {
@@ -209,14 +202,6 @@ func (s *script) anyApp() *app {
 	return s.smallApp()
 }
 
-func (s *script) createNamespace(name string) {
-	s.t.Helper()
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	if _, err := s.c.Client.CoreV1().Namespaces().Create(s.t.Context(), ns, metav1.CreateOptions{}); !apierrors.IsAlreadyExists(err) {
-		s.must(err)
-	}
-}
-
 func (a *app) labels() map[string]string { return map[string]string{"app": a.name} }
 
 func (s *script) createService(a *app, clusterIP string, families corev1.IPFamilyPolicy) {
@@ -225,7 +210,7 @@ func (s *script) createService(a *app, clusterIP string, families corev1.IPFamil
 		ObjectMeta: metav1.ObjectMeta{Name: a.name},
 		Spec:       corev1.ServiceSpec{ClusterIP: clusterIP, IPFamilyPolicy: &families, Selector: a.labels(), Ports: s.ports(nil)},
 	}, metav1.CreateOptions{})
-	s.must(err)
+	fatal.If(s.t, err)
 }
 
 // ports returns ports that differ from the last ones.
@@ -269,7 +254,7 @@ func (s *script) createWorkload(a *app, pods int) {
 			ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Replicas: new(int32(pods)), Selector: selector, Template: template},
 		}, metav1.CreateOptions{})
 	}
-	s.must(err)
+	fatal.If(s.t, err)
 }
 
 func (s *script) changeWorkload(a *app, change func(replicas *int32, template *corev1.PodTemplateSpec)) {
@@ -297,7 +282,7 @@ func (s *script) changeWorkload(a *app, change func(replicas *int32, template *c
 func (s *script) service(a *app) *corev1.Service {
 	s.t.Helper()
 	svc, err := s.c.Client.CoreV1().Services(a.namespace).Get(s.t.Context(), a.name, metav1.GetOptions{})
-	s.must(err)
+	fatal.If(s.t, err)
 	return svc
 }
 
