@@ -51,6 +51,9 @@ func (h *Headless) transferForward(a *authority, frozen index.Frozen, ch chan<- 
 	}
 	for q := range frozen.Names() {
 		name := q.FQDN(a.zone)
+		if a.grammar == qname.Multicluster && q.Addr.IsValid() {
+			continue // of no cluster, so it has no name here
+		}
 		if !isName(name) {
 			h.tally.overlong.Add(1)
 			continue

@@ -70,10 +70,10 @@ func (x *Index) newHold(sl *slice) *hold {
 	return &hold{slice: slice{svc: sl.svc, ports: sl.ports}}
 }
 
-// add holds e if no slice lists it any more and it was ready. o is what the last slice said of it. h
+// add holds e if no slice lists it any more, it was ready, and was not about to leave. o is what the last slice said of it. h
 // may be nil, which holds nothing.
 func (h *hold) add(e *endpoint, o occurrence) {
-	if h == nil || e.in.slice != nil || o.state != model.Ready {
+	if h == nil || e.in.slice != nil || o.state != model.Ready || o.leaving {
 		return
 	}
 	o.slice, o.next, o.held = &h.slice, nil, true

@@ -104,6 +104,8 @@ func TestIndexHolds(t *testing.T) {
 		{"in another Service it does not", []func(*Index){drop(1), other("db", 9, "web-1")}, []int{1, 2, 3}, nil, []int{2, 3}},
 		{"a new endpoint with the address ends it, in any Service", []func(*Index){drop(1), other("db", 1, "db-0")}, []int{2, 3}, nil, []int{2, 3}},
 		{"one that was there before does not", []func(*Index){other("db", 1, "db-0"), drop(1)}, []int{1, 2, 3}, nil, []int{2, 3}},
+		{"one that is leaving though it is ready is not held", []func(*Index){put(with(slice(1, old, 1), func(s *model.Slice) { s.Endpoints[0].Leaving = true })), put(slice(1, edited))}, []int{2, 3}, nil, []int{2, 3}},
+		{"one that left and is back is", []func(*Index){put(with(slice(1, old, 1), func(s *model.Slice) { s.Endpoints[0].Leaving = true })), put(slice(1, old, 1)), put(slice(1, edited))}, []int{1, 2, 3}, nil, []int{2, 3}},
 		{"the Service goes", []func(*Index){drop(1), without, again}, []int{2, 3}, nil, []int{2, 3}},
 		{"without the Service nothing is held", []func(*Index){without, drop(1), again}, []int{2, 3}, nil, []int{2, 3}},
 	} {

@@ -182,6 +182,7 @@ type occurrence struct {
 	state    model.State
 	podName  bool   // the name is a pod's; the dashed address names the endpoint as well
 	held     bool   // slice is a hold's, and lists the endpoint alone
+	leaving  bool   // the endpoint is terminating
 	turn     bool   // slice's, when it listed the endpoint last
 	topology uint16 // the position of the topology zone in the index's topologies
 }
@@ -735,9 +736,11 @@ func (e *endpoint) retain(sl *slice, es model.Endpoint, zone uint16) (isNews, ag
 	}
 	if again = !isNews && o.turn == sl.turn; again {
 		es.State, es.PodName, zone = max(es.State, o.state), es.PodName && o.podName, o.topology
+		es.Leaving = es.Leaving && o.leaving
 	}
 	isNews = isNews || o.state != es.State || o.podName != es.PodName
 	o.slice, o.state, o.podName, o.topology, o.turn = sl, es.State, es.PodName, zone, sl.turn
+	o.leaving = es.Leaving
 	return isNews, again
 }
 

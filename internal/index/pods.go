@@ -29,7 +29,8 @@ func (p *Pods) Put(spec *model.Pod) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old := p.byKey[spec.Key]
-	if old != nil && slices.Equal(old.Addrs, spec.Addrs) && maps.Equal(old.Labels, spec.Labels) {
+	if old != nil && slices.Equal(old.Addrs, spec.Addrs) && maps.Equal(old.Labels, spec.Labels) &&
+		old.Leaving == spec.Leaving {
 		return
 	}
 	p.changes++
@@ -44,9 +45,11 @@ func (p *Pods) Put(spec *model.Pod) {
 func (p *Pods) Drop(key model.Key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.changes++
-	p.forget(p.byKey[key])
-	delete(p.byKey, key)
+	if old := p.byKey[key]; old != nil {
+		p.changes++
+		p.forget(old)
+		delete(p.byKey, key)
+	}
 }
 
 // Replace makes specs all the Pods there are.
@@ -92,24 +95,26 @@ func (p *Pods) Keys() []model.Key {
 	return slices.Collect(maps.Keys(p.byKey))
 }
 
-// In reports whether a Pod in namespace has addr.
+// In reports whether a Pod in namespace, one that is not leaving, has addr.
 func (p *Pods) In(namespace string, addr netip.Addr) bool {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return slices.ContainsFunc(p.byAddr[addr],
-		func(spec *model.Pod) bool { return spec.Namespace == namespace })
+		func(spec *model.Pod) bool { return spec.Namespace == namespace && !spec.Leaving })
 }
 
-// At returns the Pod that has addr, or nil. Of several, which share a node's address, it is always
-// the same one.
+// At returns the Pod that has addr, or nil. Of one that leaves and one that has its address next it is
+// the latter. Of several Pods at once, which share their node's address, none can be told from the
+// others.
 func (p *Pods) At(addr netip.Addr) *model.Pod {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	var first *model.Pod
-	for _, spec := range p.byAddr[addr] {
-		if first == nil || spec.Compare(first.Key) < 0 {
-			first = spec
-		}
+	all := p.byAddr[addr]
+	if staying := slices.DeleteFunc(slices.Clone(all), func(spec *model.Pod) bool { return spec.Leaving }); len(staying) > 0 {
+		all = staying
 	}
-	return first
+	if len(all) != 1 {
+		return nil
+	}
+	return all[0]
 }

@@ -16,6 +16,11 @@ func TestPods(t *testing.T) {
 		}
 		return ""
 	}
+	leaving := func(namespace, name, addr string) *model.Pod {
+		pod := modeltest.PodAt(namespace, name, addr)
+		pod.Leaving = true
+		return pod
+	}
 	for _, step := range []struct {
 		name string
 		do   func()
@@ -24,11 +29,15 @@ func TestPods(t *testing.T) {
 		{"none", func() {}, [3]string{}},
 		{"a Pod of two families", func() { p.Put(modeltest.PodAt("a", "web", "10.0.0.1", "fd00::1")) }, [3]string{"a/web", "", "a/web"}},
 		{"the same again", func() { p.Put(modeltest.PodAt("a", "web", "10.0.0.1", "fd00::1")) }, [3]string{"a/web", "", "a/web"}},
-		{"another with its address comes later in order", func() { p.Put(modeltest.PodAt("b", "web", "10.0.0.1")) }, [3]string{"a/web", "", "a/web"}},
-		{"another comes before it", func() { p.Put(modeltest.PodAt("a", "db", "10.0.0.1")) }, [3]string{"a/db", "", "a/web"}},
-		{"a Pod moves", func() { p.Put(modeltest.PodAt("a", "db", "10.0.0.2")) }, [3]string{"a/web", "a/db", "a/web"}},
+		{"another has its address too", func() { p.Put(modeltest.PodAt("b", "web", "10.0.0.1")) }, [3]string{"", "", "a/web"}},
+		{"and a third", func() { p.Put(modeltest.PodAt("a", "db", "10.0.0.1")) }, [3]string{"", "", "a/web"}},
+		{"one of them moves", func() { p.Put(modeltest.PodAt("a", "db", "10.0.0.2")) }, [3]string{"", "a/db", "a/web"}},
 		{"a Pod goes", func() { p.Drop(model.Key{Namespace: "a", Name: "web"}) }, [3]string{"b/web", "a/db", ""}},
 		{"a Pod nobody knows goes", func() { p.Drop(model.Key{Namespace: "a", Name: "web"}) }, [3]string{"b/web", "a/db", ""}},
+		{"a Pod is about to leave", func() { p.Put(leaving("b", "web", "10.0.0.1")) }, [3]string{"b/web", "a/db", ""}},
+		{"another has its address already", func() { p.Put(modeltest.PodAt("c", "web", "10.0.0.1")) }, [3]string{"c/web", "a/db", ""}},
+		{"that one leaves too", func() { p.Put(leaving("c", "web", "10.0.0.1")) }, [3]string{"", "a/db", ""}},
+		{"and goes", func() { p.Drop(model.Key{Namespace: "c", Name: "web"}) }, [3]string{"b/web", "a/db", ""}},
 		{"a Pod loses its address", func() { p.Put(modeltest.PodAt("b", "web")) }, [3]string{"", "a/db", ""}},
 	} {
 		step.do()
@@ -38,5 +47,20 @@ func TestPods(t *testing.T) {
 	}
 	if n := len(p.Keys()); n != 2 || len(p.byAddr) != 1 {
 		t.Errorf("%d Pods and %d addresses are left, want 2 and 1", n, len(p.byAddr))
+	}
+}
+
+// TestPodsThatLeaveHaveNoNames: as in the kubernetes plugin. As clients they stay known.
+func TestPodsThatLeaveHaveNoNames(t *testing.T) {
+	p, addr := NewPods(), netip.MustParseAddr("10.0.0.1")
+	pod := modeltest.PodAt("a", "web", "10.0.0.1")
+	p.Put(pod)
+	if !p.In("a", addr) {
+		t.Error("a Pod has no name")
+	}
+	going := *pod
+	going.Leaving = true
+	if p.Put(&going); p.In("a", addr) || p.At(addr) != &going {
+		t.Errorf("a Pod that leaves: has a name: %v, is the client %v", p.In("a", addr), p.At(addr))
 	}
 }

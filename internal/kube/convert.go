@@ -157,9 +157,12 @@ func (c *Converter) external(svc *corev1.Service) *model.External {
 	return &e
 }
 
-// pod converts a Pod. ok is false for one that is not served.
+// pod converts a Pod. ok is false for one that is over, and has its addresses no more.
 func (c *Converter) pod(pod *corev1.Pod) (spec *model.Pod, ok bool) {
-	spec = &model.Pod{Key: model.KeyOf(pod.Namespace, pod.Name)}
+	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+		return nil, false
+	}
+	spec = &model.Pod{Key: model.KeyOf(pod.Namespace, pod.Name), Leaving: pod.DeletionTimestamp != nil}
 	ips := make([]string, len(pod.Status.PodIPs))
 	for i, ip := range pod.Status.PodIPs {
 		ips[i] = ip.IP
@@ -189,20 +192,25 @@ func (c *Converter) slice(es *wireSlice) (spec *model.Slice, ok bool) {
 }
 
 // importedSlice converts an EndpointSlice of a ServiceImport. Its endpoints are named
-// <hostname>.<cluster>. ok is false for one that is not served, also one that belongs to no
-// ServiceImport or cluster.
+// <hostname>.<cluster>; of one without a valid cluster they are addresses of the ServiceImport's name,
+// and have no names, so no SRV records either. ok is false for one that is not served, also one that
+// belongs to no ServiceImport.
 func (c *Converter) importedSlice(es *wireSlice) (spec *model.Slice, ok bool) {
 	service, cluster := es.Labels[mcsv1alpha1.LabelServiceName],
 		strings.ToLower(es.Labels[mcsv1alpha1.LabelSourceCluster])
 	if !c.serves(es.Namespace) || service == "" {
 		return nil, false
 	}
-	if !model.ValidLabel(cluster) {
-		c.report(Slices, badName)
-		return nil, false
-	}
 	if spec, ok = c.sliceOf(es, service); !ok {
 		return nil, false
+	}
+	if !model.ValidLabel(cluster) {
+		c.report(Slices, badName)
+		spec.Ports = nil
+		for i := range spec.Endpoints {
+			spec.Endpoints[i].Name, spec.Endpoints[i].PodName = "", false
+		}
+		return spec, true
 	}
 	for i := range spec.Endpoints {
 		e := &spec.Endpoints[i]
@@ -259,7 +267,7 @@ func (c *Converter) sliceOf(es *wireSlice, service string) (spec *model.Slice, o
 		}
 		s := model.Endpoint{
 			Addr: addr, Name: name, PodName: podName, Topology: zone,
-			State: stateOf(e.conditions),
+			State: stateOf(e.conditions), Leaving: e.conditions.terminating.is(true),
 		}
 		var dashed [model.MaxDashed]byte
 		if string(model.AppendDashed(dashed[:0], addr)) == name {

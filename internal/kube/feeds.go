@@ -138,13 +138,19 @@ type store[O any, S spec] struct {
 	feeds    *Feeds     // which it is one of
 }
 
-// Add implements cache.ReflectorStore. obj is an API object or what Transformer made of one.
+// Add implements cache.ReflectorStore. obj is an API object or what Transformer made of one. An object
+// that can no longer be used is not there any more: nothing of what it was stays.
 func (s *store[O, S]) Add(obj any) error {
-	if spec, ok := s.slim(obj); ok {
+	spec, ok := s.slim(obj)
+	o, isObject := s.object(obj)
+	switch {
+	case ok:
 		s.sink.Put(spec)
-		if o, ok := s.object(obj); ok && s.brought != nil {
+		if isObject && s.brought != nil {
 			s.brought(o, spec)
 		}
+	case isObject:
+		return s.Delete(obj)
 	}
 	return nil
 }

@@ -51,6 +51,8 @@ type Pod struct {
 	Key
 	Addrs  []netip.Addr
 	Labels map[string]string // nil unless the metadata plugin is there
+	// Leaving says that the Pod is being deleted: it has no name any more, and is known as a client.
+	Leaving bool
 }
 
 // External is what a Service is reached at from outside the cluster. It is never modified.
@@ -74,6 +76,7 @@ type Endpoint struct {
 	PodName  bool       // name is a pod's
 	Topology string     // the topology zone, lower case; "" unless zonal is on
 	State    State
+	Leaving  bool // terminating, though it may be ready (publishNotReadyAddresses)
 }
 
 // Port is a port of a Service or slice. There are few different labels and many ports.

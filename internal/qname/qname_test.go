@@ -33,7 +33,7 @@ func TestParse(t *testing.T) {
 		{"the zone itself is the apex", "cluster.local.", zone, Name{Kind: Apex}},
 		{"svc stands alone", "svc.cluster.local.", zone, Name{Kind: Structural}},
 		{"pod stands alone", "pod.cluster.local.", zone, Name{Kind: Structural}},
-		{"dns stands alone", "dns.cluster.local.", zone, Name{Kind: Structural}},
+		{"dns is above ns.dns", "dns.cluster.local.", zone, Name{Kind: NSParent}},
 		{"dns-version is a name of its own", "dns-version.cluster.local.", zone, Name{Kind: VersionName}},
 		{"nothing is below dns-version", "x.dns-version.cluster.local.", zone, Name{}},
 		{"ns.dns is a name of its own", "ns.dns.cluster.local.", zone, Name{Kind: NSName}},
