@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/coredns-headless/headless/bench/apiserver"
 	"github.com/coredns-headless/headless/bench/cluster"
 	"github.com/coredns-headless/headless/bench/load"
 	"github.com/coredns-headless/headless/bench/matrix"
@@ -55,18 +55,19 @@ func main() {
 func runAPIServer(args []string) error {
 	var c cluster.Cluster
 	flags := flag.NewFlagSet("apiserver", flag.ExitOnError)
-	listen := flags.String("listen", "127.0.0.1:0", "the address to listen on")
+	groups := flags.String("cluster", "[]", "the `groups` of Services, as a JSON list of cluster.Group")
 	streamless := flags.Bool("streamless", false, "refuse streamed lists")
-	flags.Var(&c, "group", "a `group` of Services, as NAME[,services=N][,endpoints=N][,namespaces=N][,headless][,hostnames]"+
-		"[,zones][,ports][,ipv4][,ipv6]; may be repeated")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", *listen)
+	if err := json.Unmarshal([]byte(*groups), &c); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	s := &http.Server{Handler: apiserver.New(c, *streamless), ReadHeaderTimeout: time.Second}
+	s := &http.Server{Handler: c.Handler(*streamless), ReadHeaderTimeout: time.Second}
 	fmt.Printf("listening on http://%s\n", l.Addr())
 	return s.Serve(l)
 }
