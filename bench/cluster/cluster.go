@@ -1,5 +1,5 @@
-// Package cluster describes synthetic clusters by a few words: which Services there are, how many endpoints each has, and
-// under which names and addresses. The same description makes the objects of the API server, the hosts file of its rivals
+// Package cluster describes synthetic clusters: which Services there are, how many endpoints each has, and under which names and
+// addresses. The same description makes the objects of the API server, the hosts file of its rivals
 // and the queries of the load generator, so that all of them speak of the same cluster.
 package cluster
 
@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"strconv"
 	"strings"
 )
 
@@ -18,7 +17,7 @@ const Zone = "cluster.local"
 // PerSlice is the most endpoints in one slice, the default of Kubernetes' controller.
 const PerSlice = 100
 
-// Port is the name of the named port that Services have, and PortNumber its number.
+// Port is the name of the port that Services have, and PortNumber its number.
 const (
 	Port       = "http"
 	PortNumber = 8080
@@ -27,97 +26,15 @@ const (
 // Group is a number of Services that are alike.
 type Group struct {
 	Name       string // of the Service; when there are several, the beginning of their names
-	Services   int
-	Endpoints  int  // of each Service
-	Namespaces int  // over which the Services are spread
-	Headless   bool // otherwise the Services have cluster IPs
-	Hostnames  bool // the endpoints have hostnames, as a StatefulSet's pods do
-	Zones      bool // the endpoints are in zones
-	NamedPorts bool // the port has a name
-	IPv4, IPv6 bool // the families; at least one
+	Services   int    // 0 is 1
+	Endpoints  int    // of each Service
+	Namespaces int    // over which the Services are spread; 0 is 1
+	Headless   bool   // and the endpoints have hostnames, as a StatefulSet's pods do; otherwise the Services have cluster IPs
+	IPv4, IPv6 bool   // the families; at least one
 }
 
-// Cluster is a list of groups; their names differ. It is a flag.Value: each use of the flag adds a group.
+// Cluster is a list of groups; their names differ.
 type Cluster []Group
-
-// String implements flag.Value.
-func (c *Cluster) String() string {
-	groups := make([]string, len(*c))
-	for i, g := range *c {
-		groups[i] = g.String()
-	}
-	return strings.Join(groups, " ")
-}
-
-// Set implements flag.Value. It adds a group described as String does.
-func (c *Cluster) Set(text string) error {
-	g, err := ParseGroup(text)
-	if err == nil {
-		*c = append(*c, g)
-	}
-	return err
-}
-
-// String returns the description that ParseGroup understands.
-func (g Group) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s,services=%d,endpoints=%d,namespaces=%d", g.Name, g.Services, g.Endpoints, g.Namespaces)
-	for _, w := range g.words() {
-		if *w.is {
-			b.WriteString("," + w.word)
-		}
-	}
-	return b.String()
-}
-
-type word struct {
-	word string
-	is   *bool
-}
-
-func (g *Group) words() []word {
-	return []word{
-		{"headless", &g.Headless},
-		{"hostnames", &g.Hostnames},
-		{"zones", &g.Zones},
-		{"ports", &g.NamedPorts},
-		{"ipv4", &g.IPv4},
-		{"ipv6", &g.IPv6},
-	}
-}
-
-// ParseGroup reads a group: its name, and any of services=N, endpoints=N, namespaces=N (1 each if they are left out),
-// headless, hostnames, zones, ports, ipv4 (which is meant when no family is named) and ipv6, separated by commas.
-func ParseGroup(text string) (Group, error) {
-	name, rest, _ := strings.Cut(text, ",")
-	g := Group{Name: name, Services: 1, Endpoints: 1, Namespaces: 1}
-	numbers := map[string]*int{"services": &g.Services, "endpoints": &g.Endpoints, "namespaces": &g.Namespaces}
-	words := make(map[string]*bool)
-	for _, w := range g.words() {
-		words[w.word] = w.is
-	}
-	for _, field := range strings.FieldsFunc(rest, func(r rune) bool { return r == ',' }) {
-		key, value, isNumber := strings.Cut(field, "=")
-		if is, ok := words[field]; ok {
-			*is = true
-		} else if number, ok := numbers[key]; ok && isNumber {
-			n, err := strconv.Atoi(value)
-			if err != nil || n < 0 {
-				return g, fmt.Errorf("group %q: %s is no number", name, field)
-			}
-			*number = n
-		} else {
-			return g, fmt.Errorf("group %q: unknown word %q", name, field)
-		}
-	}
-	if name == "" || g.Namespaces == 0 {
-		return g, fmt.Errorf("group %q: a group has a name and a namespace", text)
-	}
-	if !g.IPv6 {
-		g.IPv4 = true
-	}
-	return g, nil
-}
 
 // Service is one Service of a cluster.
 type Service struct {
@@ -133,7 +50,7 @@ func (c Cluster) Services() []Service {
 	var services []Service
 	endpoints := 0
 	for _, g := range c {
-		for i := range g.Services {
+		for i := range max(1, g.Services) {
 			s := Service{g, "n", g.Name, len(services), endpoints}
 			if g.Services > 1 {
 				s.Name = fmt.Sprintf("%s-%d", g.Name, i)
@@ -148,14 +65,14 @@ func (c Cluster) Services() []Service {
 	return services
 }
 
-// Find returns the Service of a namespace and name.
-func (c Cluster) Find(namespace, name string) (Service, bool) {
+// Service returns the Service of a name, which has to be there.
+func (c Cluster) Service(name string) Service {
 	for _, s := range c.Services() {
-		if s.Namespace == namespace && s.Name == name {
-			return s, true
+		if s.Name == name {
+			return s
 		}
 	}
-	return Service{}, false
+	panic("there is no Service " + name)
 }
 
 // Domain returns the name of s in DNS, with the last dot.
@@ -203,7 +120,7 @@ func (s Service) PodName(endpoint int) string { return fmt.Sprintf("%s-%d", s.Na
 
 // PodDomain returns the name of an endpoint in DNS, with the last dot: by its hostname, or by its address of the family.
 func (s Service) PodDomain(endpoint, family int) string {
-	if s.Hostnames {
+	if s.Headless {
 		return s.PodName(endpoint) + "." + s.Domain()
 	}
 	return strings.NewReplacer(".", "-", ":", "-").Replace(s.Addresses(endpoint, 0)[family].String()) + "." + s.Domain()

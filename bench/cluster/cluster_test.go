@@ -7,37 +7,13 @@ import (
 	"testing"
 )
 
-func parse(t *testing.T, groups ...string) Cluster {
-	t.Helper()
-	var c Cluster
-	for _, g := range groups {
-		if err := c.Set(g); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return c
-}
-
-func TestGroupsAreReadAsTheyAreWritten(t *testing.T) {
-	c := parse(t, "web,services=2,endpoints=3,namespaces=4,headless,hostnames,zones,ports,ipv4,ipv6", "api,ipv6", "plain")
-	for _, g := range c {
-		if got, err := ParseGroup(g.String()); err != nil || got != g {
-			t.Errorf("%s: got %+v, %v, want %+v", g, got, err, g)
-		}
-	}
-	if want := (Group{Name: "plain", Services: 1, Endpoints: 1, Namespaces: 1, IPv4: true}); c[2] != want {
-		t.Errorf("got %+v, want %+v", c[2], want)
-	}
-	for _, bad := range []string{"", ",headless", "web,headles", "web,endpoints=x", "web,endpoints", "web,headless=1", "web,namespaces=0"} {
-		if g, err := ParseGroup(bad); err == nil {
-			t.Errorf("%q: got %+v, want an error", bad, g)
-		}
-	}
-}
-
 // TestHostsFileHasWhatTheSlicesHave holds the two forms of a cluster against each other.
 func TestHostsFileHasWhatTheSlicesHave(t *testing.T) {
-	c := parse(t, "web,headless,endpoints=250,hostnames,ipv4,ipv6", "nameless,headless,services=3,namespaces=2,endpoints=2,ipv6", "api,services=2,endpoints=3")
+	c := Cluster{
+		{Name: "web", Endpoints: 250, Headless: true, IPv4: true, IPv6: true},
+		{Name: "db", Services: 3, Namespaces: 2, Endpoints: 2, Headless: true, IPv6: true},
+		{Name: "api", Services: 2, Endpoints: 3, IPv4: true},
+	}
 	var hosts strings.Builder
 	if err := c.WriteHosts(&hosts); err != nil {
 		t.Fatal(err)
@@ -49,7 +25,7 @@ func TestHostsFileHasWhatTheSlicesHave(t *testing.T) {
 				want = append(want, ip+" "+s.Domain())
 			}
 		}
-		for _, slice := range s.Slices(s.Endpoints) {
+		for _, slice := range s.Slices() {
 			if len(slice.Endpoints) > PerSlice {
 				t.Errorf("%s has %d endpoints", slice.Name, len(slice.Endpoints))
 			}

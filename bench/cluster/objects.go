@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/netip"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,7 +35,7 @@ func (s Service) Object() *corev1.Service {
 			IPFamilyPolicy:        &single,
 			InternalTrafficPolicy: &internal,
 			Ports: []corev1.ServicePort{{
-				Name: s.portName(), Protocol: corev1.ProtocolTCP, Port: PortNumber, TargetPort: intstr.FromInt32(PortNumber),
+				Name: Port, Protocol: corev1.ProtocolTCP, Port: PortNumber, TargetPort: intstr.FromInt32(PortNumber),
 			}},
 		},
 	}
@@ -54,20 +55,13 @@ func (s Service) Object() *corev1.Service {
 	return svc
 }
 
-func (s Service) portName() string {
-	if s.NamedPorts {
-		return Port
-	}
-	return ""
-}
-
-// Slices returns the slices of a number of ready endpoints, of each family its own.
-func (s Service) Slices(endpoints int) []*discoveryv1.EndpointSlice {
+// Slices returns the slices of all endpoints, which are ready: of each family its own, first those of the first PerSlice endpoints.
+func (s Service) Slices() []*discoveryv1.EndpointSlice {
 	var slices []*discoveryv1.EndpointSlice
-	for first := 0; first < endpoints; first += PerSlice {
+	for first := 0; first < s.Endpoints; first += PerSlice {
 		for _, family := range s.families() {
 			slice := s.slice(first/PerSlice, family)
-			for i := first; i < min(endpoints, first+PerSlice); i++ {
+			for i := first; i < min(s.Endpoints, first+PerSlice); i++ {
 				slice.Endpoints = append(slice.Endpoints, s.Endpoint(i, 0, family))
 			}
 			slices = append(slices, slice)
@@ -87,21 +81,6 @@ func (s Service) families() []discoveryv1.AddressType {
 	return families
 }
 
-// SliceNames returns the names of the slices in which an endpoint stands.
-func (s Service) SliceNames(endpoint int) []string {
-	var names []string
-	for _, family := range s.families() {
-		names = append(names, s.sliceName(endpoint/PerSlice, family))
-	}
-	return names
-}
-
-func (s Service) sliceName(number int, family discoveryv1.AddressType) string {
-	return fmt.Sprintf("%s-%s-%d", s.Name, map[discoveryv1.AddressType]string{
-		discoveryv1.AddressTypeIPv4: "4", discoveryv1.AddressTypeIPv6: "6",
-	}[family], number)
-}
-
 func (s Service) slice(number int, family discoveryv1.AddressType) *discoveryv1.EndpointSlice {
 	labels := map[string]string{
 		"app":                          s.Name,
@@ -113,9 +92,9 @@ func (s Service) slice(number int, family discoveryv1.AddressType) *discoveryv1.
 		labels[corev1.IsHeadlessService] = ""
 	}
 	slice := &discoveryv1.EndpointSlice{
-		ObjectMeta:  objectMeta(s.Namespace, s.sliceName(number, family), labels),
+		ObjectMeta:  objectMeta(s.Namespace, fmt.Sprintf("%s-%s-%d", s.Name, strings.TrimPrefix(string(family), "IPv"), number), labels),
 		AddressType: family,
-		Ports:       []discoveryv1.EndpointPort{{Name: new(s.portName()), Protocol: new(corev1.ProtocolTCP), Port: new(int32(PortNumber))}},
+		Ports:       []discoveryv1.EndpointPort{{Name: new(Port), Protocol: new(corev1.ProtocolTCP), Port: new(int32(PortNumber))}},
 	}
 	slice.GenerateName = s.Name + "-"
 	slice.OwnerReferences = []metav1.OwnerReference{{
@@ -137,13 +116,11 @@ func (s Service) Endpoint(endpoint, generation int, family discoveryv1.AddressTy
 		Addresses:  []string{address.String()},
 		Conditions: discoveryv1.EndpointConditions{Ready: new(true), Serving: new(true), Terminating: new(false)},
 		NodeName:   new(fmt.Sprintf("node-%d", endpoint%50)),
+		Zone:       new(fmt.Sprintf("zone-%d", endpoint%3)),
 		TargetRef:  &corev1.ObjectReference{Kind: "Pod", Namespace: s.Namespace, Name: pod, UID: uid("Pod", pod)},
 	}
-	if s.Hostnames {
+	if s.Headless {
 		e.Hostname = &pod
-	}
-	if s.Zones {
-		e.Zone = new(fmt.Sprintf("zone-%d", endpoint%3))
 	}
 	return e
 }

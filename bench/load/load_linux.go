@@ -25,13 +25,8 @@ type Plan struct {
 	Expect  Expect
 	Count   int // how many queries to ask
 
-	// Outstanding is how many queries wait for a reply: a closed loop. Over TCP it is how many connections there are, and
-	// each has Pipeline of them.
+	// Outstanding is how many queries wait for a reply: a closed loop. Over TCP each has a connection of its own.
 	Outstanding int
-	// Pipeline is how many queries wait for a reply on one connection; 0 is 1.
-	Pipeline int
-	// OneShot opens a connection for each query.
-	OneShot bool
 	// Rate is how many queries become due a second, over UDP, whether there are replies or not: an open loop, in which
 	// Outstanding has no say. 0 is a closed loop.
 	Rate float64
@@ -86,6 +81,13 @@ type flight struct {
 	sent  [1 << 16]time.Duration
 }
 
+// launch appends query n to packet and notes when it is sent.
+func (f *flight) launch(packet []byte, n int, at time.Duration) []byte {
+	id, query := uint16(n), f.plan.Queries[n%len(f.plan.Queries)] //nolint:gosec // counts IDs over and over
+	f.query[id], f.sent[id] = query, at
+	return append(binary.BigEndian.AppendUint16(packet, id), query[2:]...)
+}
+
 // land checks a reply and returns how long it took.
 func (f *flight) land(reply []byte, now time.Duration) (time.Duration, error) {
 	if len(reply) < headerSize {
@@ -136,10 +138,7 @@ func (p Plan) udp(start time.Time) ([]time.Duration, error) {
 			if begun > now || sent-len(latencies) >= outstanding {
 				break
 			}
-			query := p.Queries[sent%len(p.Queries)]
-			id := uint16(sent)
-			packet = append(binary.BigEndian.AppendUint16(packet[:0], id), query[2:]...)
-			flight.query[id], flight.sent[id] = query, begun
+			packet = flight.launch(packet[:0], sent, begun)
 			if _, err := unix.Write(fd, packet); err != nil {
 				return latencies, fmt.Errorf("cannot send: %w", err)
 			}
@@ -189,19 +188,10 @@ func (p Plan) tcp(start time.Time) ([]time.Duration, error) {
 	)
 	for range p.Outstanding {
 		running.Go(func() {
-			c := &client{
-				plan: p, start: start, asked: &asked,
-				flight:  &flight{plan: p},
-				buf:     make([]byte, 1<<16),
-				replies: bufio.NewReaderSize(nil, 1<<17),
-			}
-			var err error
-			for more := true; more && err == nil; more = p.OneShot && int(asked.Load()) < p.Count {
-				err = c.connect()
-			}
+			took, err := p.connection(start, &asked)
 			mu.Lock()
 			defer mu.Unlock()
-			latencies = append(latencies, c.latencies...)
+			latencies = append(latencies, took...)
 			if err != nil {
 				failed = err
 			}
@@ -211,77 +201,44 @@ func (p Plan) tcp(start time.Time) ([]time.Duration, error) {
 	return latencies, failed
 }
 
-// client asks over TCP on one connection, or on one after the other.
-type client struct {
-	plan      Plan
-	start     time.Time
-	asked     *atomic.Int64 // by all clients together
-	latencies []time.Duration
-
-	flight  *flight
-	packet  []byte
-	buf     []byte
-	replies *bufio.Reader
-}
-
-// connect asks on one connection until all clients together have asked enough.
-func (c *client) connect() error {
-	conn, err := net.Dial("tcp", c.plan.Server.String())
+// connection asks on one connection until all of them together have asked enough, and returns how long each reply took.
+func (p Plan) connection(start time.Time, asked *atomic.Int64) ([]time.Duration, error) {
+	conn, err := net.Dial("tcp", p.Server.String())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer conn.Close() //nolint:errcheck // nothing is left to be written
-	c.replies.Reset(conn)
-	waiting := 0
-	for more := true; ; {
-		for more && waiting < max(1, c.plan.Pipeline) {
-			n := int(c.asked.Add(1)) - 1
-			if n >= c.plan.Count {
-				more = false
-				break
-			}
-			if err := c.ask(conn, n); err != nil {
-				return err
-			}
-			waiting++
-			more = !c.plan.OneShot
+	var (
+		flight    = &flight{plan: p}
+		latencies []time.Duration
+		packet    = make([]byte, 2, 512) // behind its length
+		buf       = make([]byte, 1<<16)
+		replies   = bufio.NewReaderSize(conn, 1<<17)
+	)
+	for {
+		n := int(asked.Add(1)) - 1
+		if n >= p.Count {
+			return latencies, nil
 		}
-		if waiting == 0 {
-			return nil
+		packet = flight.launch(packet[:2], n, time.Since(start))
+		binary.BigEndian.PutUint16(packet, uint16(len(packet)-2)) //nolint:gosec // a query is short
+		if _, err := conn.Write(packet); err != nil {
+			return latencies, err
 		}
-		if err := c.read(conn); err != nil {
-			return err
+		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			return latencies, err
 		}
-		waiting--
+		if _, err := io.ReadFull(replies, buf[:2]); err != nil {
+			return latencies, err
+		}
+		reply := buf[:binary.BigEndian.Uint16(buf)]
+		if _, err := io.ReadFull(replies, reply); err != nil {
+			return latencies, err
+		}
+		took, err := flight.land(reply, time.Since(start))
+		if err != nil {
+			return latencies, err
+		}
+		latencies = append(latencies, took)
 	}
-}
-
-// ask sends query n.
-func (c *client) ask(conn net.Conn, n int) error {
-	query := c.plan.Queries[n%len(c.plan.Queries)]
-	id := uint16(n)                                                            //nolint:gosec // counts IDs over and over
-	c.packet = binary.BigEndian.AppendUint16(c.packet[:0], uint16(len(query))) //nolint:gosec // a query is short
-	c.packet = append(binary.BigEndian.AppendUint16(c.packet, id), query[2:]...)
-	c.flight.query[id], c.flight.sent[id] = query, time.Since(c.start)
-	_, err := conn.Write(c.packet)
-	return err
-}
-
-// read reads a reply.
-func (c *client) read(conn net.Conn) error {
-	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		return err
-	}
-	if _, err := io.ReadFull(c.replies, c.buf[:2]); err != nil {
-		return err
-	}
-	reply := c.buf[:binary.BigEndian.Uint16(c.buf)]
-	if _, err := io.ReadFull(c.replies, reply); err != nil {
-		return err
-	}
-	took, err := c.flight.land(reply, time.Since(c.start))
-	if err == nil {
-		c.latencies = append(c.latencies, took)
-	}
-	return err
 }

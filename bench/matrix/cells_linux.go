@@ -239,21 +239,14 @@ func (s *subject) download(what, path string) error {
 func queryCluster() cluster.Cluster {
 	var c cluster.Cluster
 	for _, n := range sizes {
-		c = append(c, cluster.Group{
-			Name: fmt.Sprintf("web-%d", n), Services: 1, Endpoints: n, Namespaces: 1,
-			Headless: true, Hostnames: true, Zones: true, NamedPorts: true, IPv4: true,
-		})
+		c = append(c, cluster.Group{Name: fmt.Sprintf("web-%d", n), Endpoints: n, Headless: true, IPv4: true})
 	}
 	for _, n := range []int{3, 1000} {
-		six := cluster.Group{
-			Name: fmt.Sprintf("six-%d", n), Services: 1, Endpoints: n, Namespaces: 1,
-			Headless: true, Hostnames: true, Zones: true, NamedPorts: true, IPv6: true,
-		}
-		dual := six
-		dual.Name, dual.IPv4 = fmt.Sprintf("dual-%d", n), true
-		c = append(c, six, dual)
+		c = append(c,
+			cluster.Group{Name: fmt.Sprintf("six-%d", n), Endpoints: n, Headless: true, IPv6: true},
+			cluster.Group{Name: fmt.Sprintf("dual-%d", n), Endpoints: n, Headless: true, IPv4: true, IPv6: true})
 	}
-	return append(c, cluster.Group{Name: "api", Services: 3, Endpoints: 3, Namespaces: 1, Zones: true, NamedPorts: true, IPv4: true})
+	return append(c, cluster.Group{Name: "api", Services: 3, Endpoints: 3, IPv4: true})
 }
 
 // sizes are the sizes of the Services in the plot.

@@ -72,11 +72,7 @@ const (
 
 // chainCells returns what the chains are asked.
 func chainCells(c cluster.Cluster) []cell {
-	web := func(n int) cluster.Service {
-		s, _ := c.Find("n", fmt.Sprintf("web-%d", n))
-		return s
-	}
-	api, _ := c.Find("n", "api-0")
+	web := func(n int) cluster.Service { return c.Service(fmt.Sprintf("web-%d", n)) }
 	cells := []cell{
 		{name: podRow(1000), queries: pods(web(1000), dns.TypeA)},
 		{name: serviceRow(3), queries: []query{service(web(3), dns.TypeA, 3, false)}},
@@ -88,12 +84,12 @@ func chainCells(c cluster.Cluster) []cell {
 			queries: []query{service(web(5000), dns.TypeA, 5000, true)},
 		},
 		{name: "AAAA NODATA at a Service of 1,000", queries: []query{{web(1000).Domain(), dns.TypeAAAA, noData}}},
-		{name: "ClusterIP (A)", queries: []query{service(api, dns.TypeA, 1, false)}},
+		{name: "ClusterIP (A)", queries: []query{service(c.Service("api-0"), dns.TypeA, 1, false)}},
 		{name: "NXDOMAIN", queries: []query{{"nobody.n.svc.cluster.local.", dns.TypeA, nameError}}},
 		{name: "a name outside (A)", queries: []query{{"www.example.org.", dns.TypeA, load.Expect{Rcode: dns.RcodeNameError}}}},
 	}
 	for i := range cells {
-		cells[i].servers = []string{headless, stock}
+		cells[i].servers = pair
 	}
 	return cells
 }
@@ -130,7 +126,7 @@ func measureChains(l *lab, r *report, o Options) error {
 func (l *lab) chain(r *report, o Options, c cluster.Cluster, title, note, corefile string) error {
 	cells := chainCells(c)
 	subjects := make(map[string]*subject)
-	for _, name := range []string{headless, stock} {
+	for _, name := range pair {
 		s, err := l.serve(name, strings.ReplaceAll(corefile, "PLUGIN", name))
 		if err != nil {
 			return err

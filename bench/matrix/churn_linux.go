@@ -1,11 +1,12 @@
 package matrix
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"time"
 
-	"github.com/coredns-headless/headless/bench/apiserver"
 	"github.com/coredns-headless/headless/bench/cluster"
 	"github.com/coredns-headless/headless/bench/load"
 	"github.com/miekg/dns"
@@ -26,7 +27,7 @@ func (l *lab) watchers(c cluster.Cluster, q query) (all []watcher, stop func(), 
 			w.api.Stop()
 		}
 	}
-	for _, name := range []string{headless, stock} {
+	for _, name := range pair {
 		a, err := l.api(c)
 		if err != nil {
 			return all, stop, err
@@ -56,26 +57,21 @@ func (s samples) add(row, server string, value float64) {
 
 // The Services of the churn cluster.
 const (
-	probed  = "n/probed"
-	busy    = "n/busy"
-	rolling = "n/rolling"
+	probed = iota
+	busy
+	rolling
 )
 
-func churnCluster() cluster.Cluster {
-	group := func(name string, endpoints int) cluster.Group {
-		return cluster.Group{
-			Name: name, Services: 1, Endpoints: endpoints, Namespaces: 1,
-			Headless: true, Hostnames: true, Zones: true, NamedPorts: true, IPv4: true,
-		}
-	}
-	return cluster.Cluster{group("probed", 100), group("busy", 1000), group("rolling", 10000)}
+var churnCluster = cluster.Cluster{
+	probed:  {Name: "probed", Endpoints: 100, Headless: true, IPv4: true},
+	busy:    {Name: "busy", Endpoints: 1000, Headless: true, IPv4: true},
+	rolling: {Name: "rolling", Endpoints: 10000, Headless: true, IPv4: true},
 }
 
 // measureChanges measures how fast a change is answered, and what it costs.
 func measureChanges(l *lab, r *report, o Options) error {
-	c := churnCluster()
-	services := c.Services()
-	watchers, stop, err := l.watchers(c, pods(services[0], dns.TypeA)[0])
+	services := churnCluster.Services()
+	watchers, stop, err := l.watchers(churnCluster, pods(services[probed], dns.TypeA)[0])
 	defer stop()
 	if err != nil {
 		return err
@@ -162,9 +158,9 @@ func flips(w watcher, s cluster.Service, times int) ([]float64, error) {
 	defer probe.Close()
 	var took []float64
 	for n := range times {
-		ready := n%2 == 1
+		change := cluster.Change{Service: probed, Endpoint: endpoint, State: flipped(n)}
 		want := nameError
-		if ready {
+		if change.State == cluster.Ready {
 			want = load.Expect{Answers: load.Exactly(1)}
 		}
 		type answered struct {
@@ -176,8 +172,7 @@ func flips(w watcher, s cluster.Service, times int) ([]float64, error) {
 			at, err := probe.Wait(want, 5*time.Second)
 			answer <- answered{at, err}
 		}()
-		var sent apiserver.Sent
-		err := w.api.do(fmt.Sprintf("flip?service=%s&endpoint=%d&ready=%v", probed, endpoint, ready), &sent)
+		written, err := w.api.change(change)
 		got := <-answer
 		if err == nil {
 			err = got.err
@@ -185,13 +180,21 @@ func flips(w watcher, s cluster.Service, times int) ([]float64, error) {
 		if err != nil {
 			return nil, err
 		}
-		took = append(took, got.at.Sub(sent.At).Seconds()*1e3)
+		took = append(took, got.at.Sub(written).Seconds()*1e3)
 	}
 	return took, nil
 }
 
+// flipped is the state of an endpoint that is flipped again and again.
+func flipped(n int) cluster.State {
+	if n%2 == 0 {
+		return cluster.Unready
+	}
+	return cluster.Ready
+}
+
 func changesAtRest(w watcher, services []cluster.Service, found samples) error {
-	took, err := flips(w, services[0], flipsARound)
+	took, err := flips(w, services[probed], flipsARound)
 	if err != nil {
 		return err
 	}
@@ -229,7 +232,7 @@ func changesUnderChurn(w watcher, services []cluster.Service, found samples) err
 	if err != nil {
 		return err
 	}
-	if _, err := flips(w, services[0], 2); err != nil { // changes come in order: all others have arrived then
+	if _, err := flips(w, services[probed], 2); err != nil { // changes come in order: all others have arrived then
 		return err
 	}
 	after, err := w.cost()
@@ -240,7 +243,7 @@ func changesUnderChurn(w watcher, services []cluster.Service, found samples) err
 	found.add(eventHeap, w.name, float64(after.allocated-before.allocated)/1e3/float64(events))
 
 	_, err = w.churn(1000, func() error {
-		took, err := flips(w, services[0], flipsARound)
+		took, err := flips(w, services[probed], flipsARound)
 		if err != nil {
 			return err
 		}
@@ -251,25 +254,41 @@ func changesUnderChurn(w watcher, services []cluster.Service, found samples) err
 	return err
 }
 
-// churn flips endpoints of the busy Service, so many a second, while during runs, and returns how often.
-func (w watcher) churn(rate int, during func() error) (events int, err error) {
-	return w.while(fmt.Sprintf("churn?service=%s&rate=%d", busy, rate), during)
+// churn flips endpoints of the busy Service, so many a second, while during runs, and returns how often: those of one slice after
+// the other.
+func (w watcher) churn(rate float64, during func() error) (events int, err error) {
+	slices := churnCluster[busy].Endpoints / cluster.PerSlice
+	return w.while(rate, func(n int) cluster.Change {
+		return cluster.Change{Service: busy, Endpoint: n % slices * cluster.PerSlice, State: flipped(n / slices)}
+	}, during)
 }
 
-// while lets the API server do something while during runs, and returns how many events that were.
-func (w watcher) while(request string, during func() error) (events int, err error) {
-	if err := w.api.do(request, &struct{}{}); err != nil {
-		return 0, err
-	}
+// while makes changes, so many a second, while during runs, and returns how many.
+func (w watcher) while(rate float64, change func(n int) cluster.Change, during func() error) (events int, err error) {
+	var running sync.WaitGroup
+	var failed error
+	done := make(chan struct{})
+	running.Go(func() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for start := time.Now(); failed == nil; {
+			select {
+			case <-done:
+				return
+			case now := <-tick.C:
+				for due := int(rate * now.Sub(start).Seconds()); events < due && failed == nil; events++ {
+					_, failed = w.api.change(change(events))
+				}
+			}
+		}
+	})
 	err = during()
-	var done apiserver.Changes
-	if failed := w.api.do("stop", &done); err == nil {
-		err = failed
+	close(done)
+	running.Wait()
+	if events == 0 && failed == nil {
+		failed = errors.New("no change was made")
 	}
-	if err == nil && done.Events == 0 {
-		err = fmt.Errorf("no event in %v of %s", done.Elapsed, request)
-	}
-	return done.Events, err
+	return events, errors.Join(err, failed)
 }
 
 func rollingRestart(w watcher, services []cluster.Service, found samples) error {
@@ -279,7 +298,7 @@ func rollingRestart(w watcher, services []cluster.Service, found samples) error 
 		seconds   = 2
 		restarted = 9000 // the others are asked for
 	)
-	s := services[2]
+	s := services[rolling]
 	plan := load.Plan{Server: w.address, Rate: queryRate, Count: queryRate * seconds, Expect: load.Expect{Answers: load.Exactly(1)}}
 	for i := restarted; i < s.Endpoints; i += 10 {
 		packed, err := query{s.PodDomain(i, 0), dns.TypeA, plan.Expect}.pack()
@@ -303,11 +322,15 @@ func rollingRestart(w watcher, services []cluster.Service, found samples) error 
 	if costs[1], err = w.cost(); err != nil {
 		return err
 	}
-	events, err := w.while(fmt.Sprintf("restart?service=%s&endpoints=%d&rate=%d", rolling, restarted, eventRate), queries)
+	// The pod of one endpoint after the other is replaced.
+	steps := []cluster.State{cluster.Terminating, cluster.Gone, cluster.Unready, cluster.Ready}
+	events, err := w.while(eventRate, func(n int) cluster.Change {
+		return cluster.Change{Service: rolling, Endpoint: n / len(steps), Generation: 1, State: steps[n%len(steps)]}
+	}, queries)
 	if err != nil {
 		return err
 	}
-	if _, err = flips(w, services[0], 2); err != nil {
+	if _, err = flips(w, services[probed], 2); err != nil {
 		return err
 	}
 	if costs[2], err = w.cost(); err != nil {

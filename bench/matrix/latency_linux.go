@@ -20,7 +20,7 @@ func measureLatency(l *lab, r *report, _ Options) error {
 	}
 	return l.withServers(func(c cluster.Cluster, subjects map[string]*subject) error {
 		for _, n := range []int{3, 1000} {
-			web, _ := c.Find("n", fmt.Sprintf("web-%d", n))
+			web := c.Service(fmt.Sprintf("web-%d", n))
 			for _, cell := range []cell{
 				{name: podRow(n), queries: pods(web, dns.TypeA)},
 				{name: serviceRow(n), queries: []query{service(web, dns.TypeA, n, false)}},

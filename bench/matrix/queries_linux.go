@@ -10,16 +10,8 @@ import (
 
 // queryCells returns the cells whose cost is CPU time per query, in groups: the cells of a group are compared.
 func queryCells(c cluster.Cluster) [][]cell {
-	find := func(name string) cluster.Service {
-		s, ok := c.Find("n", name)
-		if !ok {
-			panic("there is no Service " + name) // queryCluster is wrong
-		}
-		return s
-	}
-	web := func(n int) cluster.Service { return find(fmt.Sprintf("web-%d", n)) }
+	web := func(n int) cluster.Service { return c.Service(fmt.Sprintf("web-%d", n)) }
 	all := []string{headless, stock, hosts, cut, wire}
-	pair := []string{headless, stock}
 
 	pod := func(n int, targets ...target) cell {
 		return cell{name: podRow(n), queries: pods(web(n), dns.TypeA), servers: all, targets: targets}
@@ -42,7 +34,7 @@ func queryCells(c cluster.Cluster) [][]cell {
 	stockSRV := load.Expect{Truncated: true, Answers: load.Exactly(1000), Extra: some}
 
 	six := func(s, row string, n int, t target) cell {
-		return cell{name: row, queries: []query{service(find(s), dns.TypeAAAA, n, false)}, servers: all, targets: []target{t}}
+		return cell{name: row, queries: []query{service(c.Service(s), dns.TypeAAAA, n, false)}, servers: all, targets: []target{t}}
 	}
 	noAAAA := func(n int, t ...target) cell {
 		return cell{name: noDataRow(n), queries: []query{{web(n).Domain(), dns.TypeAAAA, noData}}, servers: pair, targets: t}
@@ -65,7 +57,7 @@ func queryCells(c cluster.Cluster) [][]cell {
 			noAAAA(3, ofStock(0.6)), noAAAA(1000, flatTo(noDataRow(3))),
 		}, {
 			{
-				name: "ClusterIP (A)", queries: []query{service(find("api-0"), dns.TypeA, 1, false)},
+				name: "ClusterIP (A)", queries: []query{service(c.Service("api-0"), dns.TypeA, 1, false)},
 				servers: all, targets: []target{ofStock(0.7)},
 			},
 			{
@@ -77,35 +69,35 @@ func queryCells(c cluster.Cluster) [][]cell {
 				servers: pair, targets: []target{ofStock(0.7)},
 			},
 			{
-				name: "PTR of a ClusterIP", queries: []query{reverse(find("api-0").ClusterIPs()[0].String())},
+				name: "PTR of a ClusterIP", queries: []query{reverse(c.Service("api-0").ClusterIPs()[0].String())},
 				servers: []string{headless, stock, hosts}, targets: []target{ofStock(0.7)},
 			},
 			{
 				name: "PTR of one pod of 1,000", queries: []query{reverse(web(1000).Addresses(500, 0)[0].String())},
-				servers: []string{headless, stock}, targets: []target{ofStock(0.7)},
+				servers: pair, targets: []target{ofStock(0.7)},
 			},
 		}, {
 			{
-				name: "IPv6: one pod of 1,000 (AAAA, UDP)", queries: pods(find("six-1000"), dns.TypeAAAA),
+				name: "IPv6: one pod of 1,000 (AAAA, UDP)", queries: pods(c.Service("six-1000"), dns.TypeAAAA),
 				servers: all, targets: []target{likeHosts},
 			},
 			six("six-3", "IPv6: Service of 3 (AAAA, UDP)", 3, likeHosts),
 			six("six-1000", "IPv6: Service of 1,000 (AAAA, UDP)", 1000, likeCut),
 			{
-				name: "IPv6: SRV of 3 (UDP)", queries: []query{srv(find("six-3"), false)},
+				name: "IPv6: SRV of 3 (UDP)", queries: []query{srv(c.Service("six-3"), false)},
 				servers: pair, targets: []target{ofStock(0.5)},
 			},
 		}, {
 			{
-				name: "dual-stack: one pod of 1,000 (A, UDP)", queries: pods(find("dual-1000"), dns.TypeA),
+				name: "dual-stack: one pod of 1,000 (A, UDP)", queries: pods(c.Service("dual-1000"), dns.TypeA),
 				servers: all, targets: []target{likeHosts},
 			},
 			{
-				name: "dual-stack: one pod of 1,000 (AAAA, UDP)", queries: pods(find("dual-1000"), dns.TypeAAAA),
+				name: "dual-stack: one pod of 1,000 (AAAA, UDP)", queries: pods(c.Service("dual-1000"), dns.TypeAAAA),
 				servers: all, targets: []target{likeHosts},
 			},
 			{
-				name: "dual-stack: Service of 1,000 (A, UDP)", queries: []query{service(find("dual-1000"), dns.TypeA, 1000, false)},
+				name: "dual-stack: Service of 1,000 (A, UDP)", queries: []query{service(c.Service("dual-1000"), dns.TypeA, 1000, false)},
 				servers: all, targets: []target{likeCut},
 			},
 			six("dual-1000", "dual-stack: Service of 1,000 (AAAA, UDP)", 1000, likeCut),

@@ -11,10 +11,7 @@ import (
 // TestExpectedSizesOfAnswers has its numbers from RFC 1035: 12 bytes of header, a question, an OPT record of 11, and 16 bytes for
 // each A record behind a compressed name, 28 for each AAAA.
 func TestExpectedSizesOfAnswers(t *testing.T) {
-	var c cluster.Cluster
-	if err := c.Set("web-1000,headless,endpoints=5000,hostnames,ports,ipv4,ipv6"); err != nil {
-		t.Fatal(err)
-	}
+	c := cluster.Cluster{{Name: "web-1000", Endpoints: 5000, Headless: true, IPv4: true, IPv6: true}}
 	s := c.Services()[0] // web-1000.n.svc.cluster.local. has 30 bytes, its question 34
 	for _, row := range []struct {
 		name string
@@ -34,10 +31,7 @@ func TestExpectedSizesOfAnswers(t *testing.T) {
 }
 
 func TestPodsAreSpreadOverTheService(t *testing.T) {
-	var c cluster.Cluster
-	if err := c.Set("web,headless,endpoints=640,hostnames"); err != nil {
-		t.Fatal(err)
-	}
+	c := cluster.Cluster{{Name: "web", Endpoints: 640, Headless: true, IPv4: true}}
 	queries := pods(c.Services()[0], dns.TypeA)
 	if got, want := queries[len(queries)-1].name, "web-630.web.n.svc.cluster.local."; len(queries) != 64 || got != want {
 		t.Errorf("%d names up to %s, want 64 up to %s", len(queries), got, want)

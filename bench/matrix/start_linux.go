@@ -46,13 +46,18 @@ func (l *lab) start(name, corefile string, q query) (started, error) {
 	return m, err
 }
 
-// starts starts servers in turn, some times, and returns what was measured by server.
-func (l *lab) starts(api string, names []string, q query, times int) (map[string][]started, error) {
+// starts starts the servers in turn, some times, with one API server, which has flags, and returns what was measured by server.
+func (l *lab) starts(c cluster.Cluster, q query, times int, flags ...string) (map[string][]started, error) {
+	a, err := l.api(c, flags...)
+	if err != nil {
+		return nil, err
+	}
+	defer a.Stop()
 	all := make(map[string][]started)
 	for n := range times {
-		for i := range names {
-			name := names[(i+n)%len(names)]
-			m, err := l.start(name, corefiles(api, "")[name], q)
+		for i := range pair {
+			name := pair[(i+n)%len(pair)]
+			m, err := l.start(name, corefiles(a.url, "")[name], q)
 			if err != nil {
 				return nil, err
 			}
@@ -81,18 +86,16 @@ func heap(m started) float64  { return m.heap }
 // that is asked when the cluster is known.
 func startCluster(services int) (cluster.Cluster, query) {
 	half := cluster.Group{
-		Name: "web", Services: services / 2, Endpoints: 10, Namespaces: max(1, services/100),
-		Headless: true, Hostnames: true, Zones: true, NamedPorts: true, IPv4: true,
+		Name: "web", Services: services / 2, Endpoints: 10, Namespaces: services / 100, Headless: true, IPv4: true,
 	}
 	other := half
-	other.Name, other.Headless, other.Hostnames = "api", false, false
+	other.Name, other.Headless = "api", false
 	c := cluster.Cluster{half, other}
 	return c, pods(c.Services()[0], dns.TypeA)[0]
 }
 
 // measureStarts measures memory and the time to the first answer.
 func measureStarts(l *lab, r *report, o Options) error {
-	pair := []string{headless, stock}
 	t := table{
 		title: "Start: median of all starts",
 		note: "RSS and its peak are read at the first answer, the heap after a garbage collection behind it. Half of the Services\n" +
@@ -106,16 +109,8 @@ func measureStarts(l *lab, r *report, o Options) error {
 		}
 	}
 
-	small := cluster.Cluster{{
-		Name: "web", Services: 1, Endpoints: 3, Namespaces: 1,
-		Headless: true, Hostnames: true, Zones: true, NamedPorts: true, IPv4: true,
-	}}
-	a, err := l.api(small)
-	if err != nil {
-		return err
-	}
-	near, err := l.starts(a.url, pair, pods(small.Services()[0], dns.TypeA)[0], 7)
-	a.Stop()
+	small := cluster.Cluster{{Name: "web", Endpoints: 3, Headless: true, IPv4: true}}
+	near, err := l.starts(small, pods(small.Services()[0], dns.TypeA)[0], 7)
 	if err != nil {
 		return err
 	}
@@ -125,13 +120,8 @@ func measureStarts(l *lab, r *report, o Options) error {
 		services, times int
 	}{{1000, 3}, {10000, 5}} {
 		c, q := startCluster(size.services)
-		a, err := l.api(c)
-		if err != nil {
-			return err
-		}
-		defer a.Stop()
 		cluster := fmt.Sprintf("%s Services, %s endpoints", thousands(size.services), thousands(10*size.services))
-		streamed, err := l.starts(a.url, pair, q, size.times)
+		streamed, err := l.starts(c, q, size.times)
 		if err != nil {
 			return err
 		}
@@ -140,10 +130,7 @@ func measureStarts(l *lab, r *report, o Options) error {
 			r.judge(verdict{"heap after sync, " + cluster, "", 0, spreadOf(column(streamed[headless], heap)), "MB", 0})
 			continue
 		}
-		if err := a.do("streams?refuse=true", &struct{}{}); err != nil {
-			return err
-		}
-		listed, err := l.starts(a.url, pair, q, size.times)
+		listed, err := l.starts(c, q, size.times, "-streamless")
 		if err != nil {
 			return err
 		}

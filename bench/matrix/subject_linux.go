@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,6 +26,9 @@ const (
 	cut      = "cut"
 	wire     = "wire"
 )
+
+// pair are the two that are compared in everything.
+var pair = []string{headless, stock}
 
 // subject is a running DNS server.
 type subject struct {
@@ -130,7 +134,7 @@ func (s *subject) runtime(collected bool) (server.Runtime, error) {
 	if collected {
 		address += "?gc"
 	}
-	return r, ask(http.MethodGet, address, &r)
+	return r, ask(address, nil, &r)
 }
 
 // api is a running API server.
@@ -140,12 +144,12 @@ type api struct {
 }
 
 // api starts an API server with a cluster.
-func (l *lab) api(c cluster.Cluster) (*api, error) {
-	args := []string{"apiserver"}
-	for _, g := range c {
-		args = append(args, "-group", g.String())
+func (l *lab) api(c cluster.Cluster, flags ...string) (*api, error) {
+	groups, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
 	}
-	p, err := proc.Start(l.clientCore, args...)
+	p, err := proc.Start(l.clientCore, append([]string{"apiserver", "-cluster", string(groups)}, flags...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -157,18 +161,19 @@ func (l *lab) api(c cluster.Cluster) (*api, error) {
 	return &api{p, address}, nil
 }
 
-// do makes a control request, given as its name and query.
-func (a *api) do(request string, answer any) error {
-	return ask(http.MethodPost, a.url+"/control/"+request, answer)
+// change changes an endpoint and returns when that was written for the watches.
+func (a *api) change(c cluster.Change) (at time.Time, err error) {
+	err = ask(a.url+"/change", c, &at)
+	return at, err
 }
 
-// ask makes a request whose answer is JSON.
-func ask(method, address string, answer any) error {
-	r, err := http.NewRequest(method, address, nil)
+// ask makes a request with a question, and with an answer, in JSON.
+func ask(address string, question, answer any) error {
+	asked, err := json.Marshal(question)
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := http.Post(address, "application/json", bytes.NewReader(asked)) //nolint:gosec // of a process that this one started
 	if err != nil {
 		return err
 	}

@@ -31,10 +31,7 @@ func (w *writer) Write(b []byte) (int, error) {
 
 // TestFloorsAnswerWithWhatFits has its numbers from RFC 1035, as those of package matrix.
 func TestFloorsAnswerWithWhatFits(t *testing.T) {
-	var c cluster.Cluster
-	if err := c.Set("web-1000,headless,endpoints=5000,hostnames,ipv4,ipv6"); err != nil {
-		t.Fatal(err)
-	}
+	c := cluster.Cluster{{Name: "web-1000", Endpoints: 5000, Headless: true, IPv4: true, IPv6: true}}
 	path := filepath.Join(t.TempDir(), "hosts")
 	f, err := os.Create(path)
 	if err != nil {

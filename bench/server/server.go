@@ -36,7 +36,7 @@ func init() {
 	dnsserver.Directives = directives
 }
 
-// Run is CoreDNS with a Corefile. It prints the address of a control server, where GET /runtime is a Runtime, after a garbage
+// Run is CoreDNS with a Corefile. It prints the address of a control server, where POST /runtime is answered with a Runtime, after a garbage
 // collection with ?gc, and /debug/pprof/ has the profiles. It returns only if that server fails.
 func Run(corefile string) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -44,7 +44,7 @@ func Run(corefile string) error {
 		return err
 	}
 	fmt.Printf("control on http://%s\n", l.Addr())
-	http.HandleFunc("GET /runtime", serveRuntime)
+	http.HandleFunc("POST /runtime", serveRuntime)
 	os.Args = []string{os.Args[0], "-conf", corefile, "-quiet"}
 	go coremain.Run()
 	return (&http.Server{ReadHeaderTimeout: time.Second}).Serve(l)
@@ -54,7 +54,6 @@ func Run(corefile string) error {
 type Runtime struct {
 	Heap      uint64 `json:"heap"`      // in use
 	Allocated uint64 `json:"allocated"` // in total
-	Mallocs   uint64 `json:"mallocs"`   // in total, a number
 }
 
 func serveRuntime(w http.ResponseWriter, r *http.Request) {
@@ -65,5 +64,5 @@ func serveRuntime(w http.ResponseWriter, r *http.Request) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(Runtime{m.HeapAlloc, m.TotalAlloc, m.Mallocs}) // the client is gone; there is nobody to tell
+	_ = json.NewEncoder(w).Encode(Runtime{m.HeapAlloc, m.TotalAlloc}) // the client is gone; there is nobody to tell
 }

@@ -313,7 +313,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) { // not parallel: it captures th
 // TestHostileAPIServer: an API server that answers with anything lists nothing, and everything as soon as it is one.
 func TestHostileAPIServer(t *testing.T) {
 	t.Parallel()
-	list := kubetest.Encoded(kubetest.Codecs.LegacyCodec(corev1.SchemeGroupVersion), &corev1.ServiceList{Items: []corev1.Service{*kubetest.Service("x", "10.96.0.9")}})
+	list := kubetest.Encoded(kubetest.Codecs().LegacyCodec(corev1.SchemeGroupVersion), &corev1.ServiceList{Items: []corev1.Service{*kubetest.Service("x", "10.96.0.9")}})
 	deep := strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000)
 	const asJSON, asProtobuf = apiruntime.ContentTypeJSON, apiruntime.ContentTypeProtobuf
 	for _, c := range []struct {

@@ -236,10 +236,10 @@ func TestWireSerializerDecodesTheKindsThatAreKnown(t *testing.T) {
 		{"a kind that is not known", &corev1.ConfigMap{}, runtime.ContentTypeProtobuf, nil},
 		{"a kind that is not known, in JSON", &corev1.ConfigMap{}, runtime.ContentTypeJSON, nil},
 	} {
-		gvks, _, err := kubetest.Scheme.ObjectKinds(c.obj)
+		gvks, _, err := kubetest.Scheme().ObjectKinds(c.obj)
 		fatal.If(t, err)
-		info, _ := runtime.SerializerInfoForMediaType(kubetest.Codecs.SupportedMediaTypes(), c.mediaType)
-		sent := kubetest.Encoded(kubetest.Codecs.EncoderForVersion(info.Serializer, gvks[0].GroupVersion()), c.obj)
+		info, _ := runtime.SerializerInfoForMediaType(kubetest.Codecs().SupportedMediaTypes(), c.mediaType)
+		sent := kubetest.Encoded(kubetest.Codecs().EncoderForVersion(info.Serializer, gvks[0].GroupVersion()), c.obj)
 		ours := newWireSerializer()
 		info, _ = runtime.SerializerInfoForMediaType(ours.SupportedMediaTypes(), c.mediaType)
 		decoder := ours.DecoderToVersion(info.Serializer, gvks[0].GroupVersion())

@@ -58,12 +58,12 @@ func NewNetwork(t *testing.T, isSecure bool) (*Network, *Server) {
 	t.Helper()
 	n := &Network{accepting: make(chan net.Conn), closed: make(chan struct{}), wires: make(map[*wire]bool)}
 	n.close = sync.OnceFunc(func() { close(n.closed) })
-	s := newUnstarted(t)
+	s := New()
 	s.Put(WebObjects()...)
 	silent := golog.New(io.Discard, "", 0)
 	s.Server = &httptest.Server{Listener: n, Config: &http.Server{Handler: s, ErrorLog: silent}, EnableHTTP2: isSecure}
 	if !isSecure {
-		s.start((*httptest.Server).Start)
+		s.start(t, (*httptest.Server).Start)
 		n.Kubeconfig = WriteKubeconfig(t, s.URL, "{}", "{}")
 		return n, s
 	}
@@ -74,7 +74,7 @@ func NewNetwork(t *testing.T, isSecure bool) (*Network, *Server) {
 	s.Server.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		return &tls.Config{Certificates: []tls.Certificate{*n.Certificate.Load()}, NextProtos: []string{"h2"}, SessionTicketsDisabled: true}, nil
 	}}
-	s.start((*httptest.Server).StartTLS)
+	s.start(t, (*httptest.Server).StartTLS)
 	n.Kubeconfig = WriteKubeconfig(t, s.URL, fmt.Sprintf("{certificate-authority: %q}", certFile), "{}")
 	return n, s
 }

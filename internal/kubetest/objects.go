@@ -67,12 +67,12 @@ func WebObjects() []apiruntime.Object {
 // NewSecureWebServer returns a Server like NewWebServer's that speaks TLS, with a certificate of nobody's: client-go sends no credentials
 // without TLS.
 func NewSecureWebServer(t testing.TB) *Server {
-	s := newUnstarted(t)
+	s := New()
 	s.Put(WebObjects()...)
 	s.Server = httptest.NewUnstartedServer(s)
 	s.Server.EnableHTTP2 = true
 	s.Server.Config.ErrorLog = golog.New(io.Discard, "", 0)
-	s.start((*httptest.Server).StartTLS)
+	s.start(t, (*httptest.Server).StartTLS)
 	return s
 }
 

@@ -39,7 +39,7 @@ import (
 // Server is an API server for tests: get, list and watch of the resources that we read, over HTTP on the loopback, from
 // objects that the test puts and deletes. Its methods are safe for concurrent use.
 //
-//   - Put and Delete change objects. Each change has its own resource version and can be watched from any older one, until
+//   - Put, Keep and Delete change objects. Each change has its own resource version and can be watched from any older one, until
 //     Compact forgets it.
 //   - Bookmark and Inject put something else on the watches that run; End, Fail and Cut end them.
 //   - Hold, Refuse, Forbid, Lack, Intercept, RefuseStreams and UseJSON change how requests are answered.
@@ -47,7 +47,6 @@ import (
 type Server struct {
 	URL      string
 	Server   *httptest.Server
-	t        testing.TB
 	Conns    atomic.Int64 // open connections
 	Accepted atomic.Int64 // connections so far
 
@@ -57,12 +56,13 @@ type Server struct {
 	status    int
 	forbidden []string
 	absent    string
-	answer    Interceptor              // nil: none
-	gates     map[string]chan struct{} // by resource; requests wait until the channel is closed
-	version   int                      // of the newest change
-	compacted int                      // the version up to which changes are forgotten
-	objects   map[string]map[model.Key]Object
-	history   []change
+	answer    Interceptor                      // nil: none
+	gates     map[string]chan struct{}         // by resource; requests wait until the channel is closed
+	version   int                              // of the newest change
+	compacted int                              // the version up to which changes are forgotten
+	objects   map[string]map[model.Key]*change // that made each object what it is
+	lists     map[string][]byte                // by URL and media type, until the next change
+	history   []*change
 	watches   map[*Watch]bool
 	requests  []*Request
 	inflight  int // requests that have not got their response header yet
@@ -80,6 +80,9 @@ type change struct {
 	resource string
 	version  int
 	old, new Object // old is nil when the object was added, new when it was deleted
+
+	// frames are the events about it, made once for all watches, by type and media type. Guarded by Server.mu.
+	frames map[string][]byte
 }
 
 // Request is a request that the server got.
@@ -107,16 +110,16 @@ var Kinds = map[string]schema.GroupVersionKind{
 	"serviceimports": mcsv1alpha1.SchemeGroupVersion.WithKind("ServiceImport"),
 }
 
-// Scheme knows the kinds.
-var Scheme = func() *runtime.Scheme {
+// Scheme knows the kinds. It is large, so it is made when it is asked for first: a program may have this package and no Server.
+var Scheme = sync.OnceValue(func() *runtime.Scheme {
 	known := runtime.NewScheme()
 	utilruntime.Must(scheme.AddToScheme(known))
 	utilruntime.Must(mcsv1alpha1.Install(known))
 	return known
-}()
+})
 
 // Codecs encode and decode what Scheme knows.
-var Codecs = serializer.NewCodecFactory(Scheme)
+var Codecs = sync.OnceValue(func() serializer.CodecFactory { return serializer.NewCodecFactory(Scheme()) })
 
 // ErrExpired tells a watch that the changes it asks for are forgotten.
 var ErrExpired = apierrors.NewResourceExpired("too old resource version")
@@ -130,7 +133,7 @@ var ErrTooLarge = func() *apierrors.StatusError {
 
 // NewServer starts a server without objects. It closes with the test.
 func NewServer(t testing.TB) *Server {
-	s := newUnstarted(t)
+	s := New()
 	s.Server = httptest.NewUnstartedServer(s)
 	// Ports are soon used again, and plugins of other tests may still ask at theirs: so each server gets an address of its own,
 	// where the system has more than one on its loopback.
@@ -141,36 +144,36 @@ func NewServer(t testing.TB) *Server {
 		}
 		s.Server.Listener = l
 	}
-	s.start((*httptest.Server).Start)
+	s.start(t, (*httptest.Server).Start)
 	return s
 }
 
-// newUnstarted returns a Server that does not listen.
-func newUnstarted(t testing.TB) *Server {
+// New returns a Server without objects that does not listen: an http.Handler for a server that is no test's.
+func New() *Server {
 	s := &Server{
-		t:       t,
 		gates:   make(map[string]chan struct{}),
 		version: 100,
-		objects: make(map[string]map[model.Key]Object),
+		objects: make(map[string]map[model.Key]*change),
+		lists:   make(map[string][]byte),
 		watches: make(map[*Watch]bool),
 	}
 	for resource := range Kinds {
-		s.objects[resource] = make(map[model.Key]Object)
+		s.objects[resource] = make(map[model.Key]*change)
 	}
 	return s
 }
 
 // Reopen starts the server again, after Close, at the address of l.
-func (s *Server) Reopen(l net.Listener) {
+func (s *Server) Reopen(t testing.TB, l net.Listener) {
 	s.Server = httptest.NewUnstartedServer(s)
 	_ = s.Server.Listener.Close() // nobody knows it
 	s.Server.Listener = l
 	s.Refuse(0)
-	s.start((*httptest.Server).Start)
+	s.start(t, (*httptest.Server).Start)
 }
 
 // start starts the server, which closes with the test.
-func (s *Server) start(start func(*httptest.Server)) {
+func (s *Server) start(t testing.TB, start func(*httptest.Server)) {
 	s.Server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
@@ -183,7 +186,7 @@ func (s *Server) start(start func(*httptest.Server)) {
 	}
 	start(s.Server)
 	s.URL = s.Server.URL
-	s.t.Cleanup(s.Close)
+	t.Cleanup(s.Close)
 }
 
 // Close ends all requests and the server.
@@ -197,9 +200,14 @@ func (s *Server) Close() {
 // Put adds objects or replaces them.
 func (s *Server) Put(objects ...runtime.Object) {
 	for _, o := range objects {
-		obj := Typed(o.DeepCopyObject()).(Object) // every object of a resource is one
-		s.set(obj, obj)
+		s.Keep(o.DeepCopyObject())
 	}
+}
+
+// Keep is Put of an object that nobody modifies any more: it makes no copy.
+func (s *Server) Keep(o runtime.Object) {
+	obj := Typed(o).(Object) // every object of a resource is one
+	s.set(obj, obj)
 }
 
 // Delete removes the objects that have the names of these.
@@ -221,10 +229,14 @@ func (s *Server) set(named, obj Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.version++
-	c := change{resource, s.version, s.objects[resource][key], obj}
+	clear(s.lists)
+	c := &change{resource: resource, version: s.version, new: obj, frames: make(map[string][]byte)}
+	if last := s.objects[resource][key]; last != nil {
+		c.old = last.new
+	}
 	if obj != nil {
 		obj.SetResourceVersion(strconv.Itoa(s.version))
-		s.objects[resource][key] = obj
+		s.objects[resource][key] = c
 	} else {
 		delete(s.objects[resource], key)
 	}
@@ -238,7 +250,7 @@ func (s *Server) set(named, obj Object) {
 
 // Typed sets the kind of obj.
 func Typed[O runtime.Object](obj O) O {
-	kinds, _, err := Scheme.ObjectKinds(obj)
+	kinds, _, err := Scheme().ObjectKinds(obj)
 	if err != nil {
 		panic(err) // not a kind of Kubernetes
 	}
@@ -266,6 +278,7 @@ func (s *Server) Restore(version int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.history, s.compacted, s.version = nil, 0, version
+	clear(s.lists)
 }
 
 // Inject puts on each running watch of resource what frame makes for it.
@@ -527,7 +540,7 @@ func (s *Server) negotiate(resource, accept string) runtime.SerializerInfo {
 	if !s.json && resource != "serviceimports" && strings.Contains(accept, runtime.ContentTypeProtobuf) {
 		mediaType = runtime.ContentTypeProtobuf
 	}
-	info, _ := runtime.SerializerInfoForMediaType(Codecs.SupportedMediaTypes(), mediaType)
+	info, _ := runtime.SerializerInfoForMediaType(Codecs().SupportedMediaTypes(), mediaType)
 	return info
 }
 
@@ -556,25 +569,30 @@ func forbid(w http.ResponseWriter, resource string) {
 // body returns the list or the object that r asks for. s.mu is held.
 func (s *Server) body(r *Request, codec runtime.SerializerInfo) []byte {
 	if r.Verb == "get" {
-		return Encoded(codec.Serializer, Typed(s.objects[r.Resource][r.key()]))
+		return Encoded(codec.Serializer, s.objects[r.Resource][r.key()].new)
+	}
+	if list := s.lists[r.URL+codec.MediaType]; list != nil {
+		return list
 	}
 	kind := Kinds[r.Resource]
 	kind.Kind += "List"
-	list, err := Scheme.New(kind)
+	list, err := Scheme().New(kind)
 	if err != nil {
 		panic(err) // Kinds is wrong
 	}
 	var items []runtime.Object
-	for _, obj := range s.objects[r.Resource] {
-		if matches(r, obj) && r.Verb == "list" {
-			items = append(items, obj)
+	for _, c := range s.objects[r.Resource] {
+		if matches(r, c.new) && r.Verb == "list" {
+			items = append(items, c.new)
 		}
 	}
 	if err := meta.SetList(list, items); err != nil {
 		panic(err) // s.objects is wrong
 	}
 	list.(metav1.ListInterface).SetResourceVersion(strconv.Itoa(s.version)) // every list is one
-	return Encoded(codec.Serializer, Typed(list))
+	body := Encoded(codec.Serializer, Typed(list))
+	s.lists[r.URL+codec.MediaType] = body
+	return body
 }
 
 // watch returns the watch that r asks for, with what it is told first. s.mu is held.
@@ -583,8 +601,10 @@ func (s *Server) watch(r *Request, codec runtime.SerializerInfo) *Watch {
 	from, _ := strconv.Atoi(r.From) // none is 0
 	switch {
 	case r.Streamed:
-		for _, obj := range s.objects[r.Resource] {
-			w.tell(w.change(change{version: s.version, new: obj}))
+		for _, c := range s.objects[r.Resource] {
+			if matches(r, c.new) {
+				w.tell(w.event(apiwatch.Added, c))
+			}
 		}
 		w.tell(w.bookmark(s.version, map[string]string{metav1.InitialEventsAnnotationKey: "true"}))
 	case from < s.compacted:
@@ -633,8 +653,12 @@ func (w *Watch) run(s *Server, rw http.ResponseWriter, r *http.Request) {
 		frames, ended := w.frames, w.ended
 		w.frames = nil
 		s.mu.Unlock()
-		_, err := rw.Write(bytes.Join(frames, nil))
-		if ended || err != nil || http.NewResponseController(rw).Flush() != nil {
+		for _, frame := range frames {
+			if _, err := rw.Write(frame); err != nil {
+				return
+			}
+		}
+		if ended || http.NewResponseController(rw).Flush() != nil {
 			return
 		}
 		select {
@@ -646,23 +670,35 @@ func (w *Watch) run(s *Server, rw http.ResponseWriter, r *http.Request) {
 }
 
 // change returns the event for a change, nothing if w cannot see the object.
-func (w *Watch) change(c change) []byte {
+func (w *Watch) change(c *change) []byte {
 	switch before, after := matches(w.asked, c.old), matches(w.asked, c.new); {
 	case before && after:
-		return w.Event(apiwatch.Modified, c.new)
+		return w.event(apiwatch.Modified, c)
 	case after:
-		return w.Event(apiwatch.Added, c.new)
+		return w.event(apiwatch.Added, c)
 	case before:
-		last := c.old.DeepCopyObject().(Object) // a copy is of the same type
-		last.SetResourceVersion(strconv.Itoa(c.version))
-		return w.Event(apiwatch.Deleted, last)
+		return w.event(apiwatch.Deleted, c)
 	}
 	return nil
 }
 
+// event returns an event of some type about a change.
+func (w *Watch) event(eventType apiwatch.EventType, c *change) []byte {
+	key := string(eventType) + w.codec.MediaType
+	if c.frames[key] == nil {
+		obj := c.new
+		if eventType == apiwatch.Deleted {
+			obj = c.old.DeepCopyObject().(Object) // a copy is of the same type
+			obj.SetResourceVersion(strconv.Itoa(c.version))
+		}
+		c.frames[key] = w.RawEvent(eventType, Encoded(w.codec.Serializer, obj))
+	}
+	return c.frames[key]
+}
+
 // bookmark returns the event that says that w has been told everything up to version.
 func (w *Watch) bookmark(version int, annotations map[string]string) []byte {
-	obj, err := Scheme.New(Kinds[w.asked.Resource])
+	obj, err := Scheme().New(Kinds[w.asked.Resource])
 	if err != nil {
 		panic(err) // Kinds is wrong
 	}

@@ -1089,7 +1089,7 @@ func (s *soakSet) reopen() {
 		listener = l
 		return err == nil
 	})
-	s.api.Reopen(listener)
+	s.api.Reopen(s.t, listener)
 }
 
 // sleep waits for a random time between two.
