@@ -2,21 +2,21 @@ package headless
 
 import (
 	"cmp"
+	"encoding/base64"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
-	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
-	_ "github.com/coredns/coredns/plugin/dnssec"
 	_ "github.com/coredns/coredns/plugin/nsid"
+	recorder "github.com/coredns/coredns/plugin/pkg/dnstest"
 	_ "github.com/coredns/coredns/plugin/rewrite"
-	_ "github.com/coredns/coredns/plugin/tsig"
+	"github.com/coredns/coredns/plugin/test"
+	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
 )
 
@@ -214,14 +214,6 @@ func TestSetLargerThanAMessage(t *testing.T) {
 
 // TestNothingInFrontTruncatesOverTCP has plugins that make replies longer, and answers that fit.
 func TestNothingInFrontTruncatesOverTCP(t *testing.T) {
-	dir := t.TempDir()
-	key := &dns.DNSKEY{Hdr: dns.RR_Header{Name: "cluster.local.", Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 3600}, Flags: 257, Protocol: 3, Algorithm: dns.ECDSAP256SHA256}
-	private, err := key.Generate(256)
-	if err != nil {
-		t.Fatal(err)
-	}
-	filetest.Write(t, filepath.Join(dir, "K.key"), []byte(key.String()))
-	filetest.Write(t, filepath.Join(dir, "K.private"), []byte(key.PrivateKeyString(private)))
 	manifest := bigManifest(t, 1000)
 	for _, c := range []struct {
 		name, block string
@@ -233,7 +225,6 @@ func TestNothingInFrontTruncatesOverTCP(t *testing.T) {
 			r.SetEdns0(1232, false)
 			r.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
 		}, 100},
-		{"dnssec", "dnssec cluster.local {\nkey file " + filepath.Join(dir, "K") + "\n}", func(r *dns.Msg) { r.SetEdns0(1232, true) }, 5},
 		{"rewrite", "rewrite name suffix .cluster.local.corp. .cluster.local. answer auto", func(r *dns.Msg) {
 			r.Question[0].Name = strings.Replace(r.Question[0].Name, ".cluster.local.", ".cluster.local.corp.", 1)
 		}, 0},
@@ -257,6 +248,43 @@ func TestNothingInFrontTruncatesOverTCP(t *testing.T) {
 			}
 			if strings.HasSuffix(question, "SRV") && len(m.Extra) < c.extra {
 				t.Errorf("%s: %s: %d additional records, want at least %d", c.name, question, len(m.Extra), c.extra)
+			}
+		}
+	}
+}
+
+// TestSignaturesDoNotTruncateOverTCP signs each RRset of a reply as dnssec does, which needs half a cloud's libraries, and cuts
+// it as the server does.
+func TestSignaturesDoNotTruncateOverTCP(t *testing.T) {
+	h := newTestHeadlessFrom(t, "headless cluster.local {\nmanifests "+bigManifest(t, 1000)+"\n}")
+	h.fronts.dnssec = true
+	for _, signature := range []int{64, 256} { // octets: ECDSA, RSA
+		for question, least := range map[string]int{"web.default.svc.cluster.local. SRV": 5, "web.default.svc.cluster.local. A": 0} {
+			r := dnstest.Question(question, 0)
+			r.SetEdns0(1232, true)
+			w := &test.ResponseWriter{TCP: true}
+			rec := recorder.NewRecorder(w)
+			if _, err := h.ServeDNS(t.Context(), rec, r); err != nil {
+				t.Fatal(err)
+			}
+			m := rec.Msg
+			for _, section := range []*[]dns.RR{&m.Answer, &m.Extra} {
+				signed := make(map[string]bool)
+				for _, rr := range slices.Clone(*section) {
+					hdr := rr.Header()
+					if set := hdr.Name + dns.Type(hdr.Rrtype).String(); hdr.Rrtype != dns.TypeOPT && !signed[set] {
+						signed[set] = true
+						*section = append(*section, &dns.RRSIG{
+							Hdr: header(hdr.Name, dns.TypeRRSIG, 5), TypeCovered: hdr.Rrtype, Algorithm: dns.RSASHA256, SignerName: "cluster.local.",
+							Signature: base64.StdEncoding.EncodeToString(make([]byte, signature)),
+						})
+					}
+				}
+			}
+			state := request.Request{W: w, Req: r}
+			m.SetEdns0(1232, true)
+			if m = state.Scrub(m); m.Truncated || len(m.Answer) != 1001 || len(m.Extra) < least {
+				t.Errorf("%s with signatures of %d octets: tc %v, %d and %d records", question, signature, m.Truncated, len(m.Answer), len(m.Extra))
 			}
 		}
 	}
