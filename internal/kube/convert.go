@@ -267,7 +267,7 @@ func (c *Converter) sliceOf(es *wireSlice, service string) (spec *model.Slice, o
 		}
 		s := model.Endpoint{
 			Addr: addr, Name: name, PodName: podName, Topology: zone,
-			State: stateOf(e.conditions), Leaving: e.conditions.terminating.is(true),
+			State: stateOf(e.conditions), Leaving: e.conditions.terminating.is(false),
 		}
 		var dashed [model.MaxDashed]byte
 		if string(model.AppendDashed(dashed[:0], addr)) == name {

@@ -342,6 +342,11 @@ func TestConvertConditions(t *testing.T) {
 		if got := stateOf(mustWire(es).endpoints[0].conditions); got != c.want {
 			t.Errorf("%s: stateOf({%s}) = %d, want %d", c.name, c.conditions, got, c.want)
 		}
+		es.Name, es.Labels = "web", map[string]string{discoveryv1.LabelServiceName: "web"}
+		spec, _ := new(Converter).slice(mustWire(es))
+		if want := strings.Contains(c.conditions, "terminating: true"); spec.Endpoints[0].Leaving != want {
+			t.Errorf("%s: leaving is %v, want %v", c.name, !want, want)
+		}
 	}
 }
 

@@ -28,7 +28,7 @@ var (
 	readmeCNAME     = []string{"An ExternalName Service answers a query of any type"}
 	readmeTTL       = []string{"Negative answers have a time to live of their own"}
 	readmeSize      = []string{"Every set of records has one order"}
-	readmeServers   = []string{"Where no Service is known to be the name server"}
+	readmeServers   = []string{"The name servers are the Services that have one of the server's addresses", "Where no Service is known to be the name server"}
 	readmeReverse   = []string{"A reverse zone has reverse names only"}
 	readmeBelow     = []string{"Nothing exists below the reverse name of an address"}
 	readmePods      = []string{"A Pod's name has addresses only"}
