@@ -172,14 +172,13 @@ func missingLabels(selector labels.Selector, ns *corev1.Namespace) []string {
 	requirements, _ := selector.Requirements() // only a selector that selects nothing has no requirements, and no stanza has one
 	var missing []string
 	for _, r := range requirements {
-		values := r.Values().List()
-		switch op := r.Operator(); {
-		case ns == nil || r.Matches(labels.Set(ns.Labels)):
-		case op == selection.Exists:
-			missing = append(missing, r.Key()+"=")
-		case len(values) > 0 && (op == selection.Equals || op == selection.DoubleEquals || op == selection.In):
-			missing = append(missing, r.Key()+"="+values[0])
-		case op == selection.DoesNotExist:
+		if ns == nil || r.Matches(labels.Set(ns.Labels)) {
+			continue
+		}
+		switch r.Operator() {
+		case selection.Exists, selection.In, selection.Equals, selection.DoubleEquals:
+			missing = append(missing, r.Key()+"="+append(r.Values().List(), "")[0]) // for Exists any value will do
+		case selection.DoesNotExist, selection.NotIn, selection.NotEquals:
 			missing = append(missing, r.Key()+"-")
 		}
 	}

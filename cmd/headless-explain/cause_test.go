@@ -175,6 +175,12 @@ func TestCausesAreNamed(t *testing.T) {
 		{"neither a Service nor a Namespace", nil, "nobody.svc", 0, "no-namespace", "Namespace nobody does not exist"},
 		{"a pod whose namespace is forgotten", nil, "web-0.web", 0, "wrong-namespace", "or in a pod for web-0.web.shop"},
 		{"a namespace hidden by its labels", stanza("namespace_labels dns in (on,yes),team!=web"), whole, 0, "namespace-filtered", "kubectl label namespace shop dns=on"},
+		{"a namespace hidden by a label that it must not have", func(s *set) {
+			s.corefile = "namespace_labels team!=web"
+			for _, ns := range in[*corev1.Namespace](s.cluster, "") {
+				ns.Labels = map[string]string{"team": "web"}
+			}
+		}, whole, 0, "namespace-filtered", "kubectl label namespace shop team-"},
 		{"a Service hidden by its labels", stanza("labels app=web"), whole, 0, "service-filtered", "its stanza says `labels app=web`"},
 		{"a slice hidden by its labels", func(s *set) { s.corefile, s.svc.Labels = "labels app=web", map[string]string{"app": "web"} }, whole, 0, "slice-filtered", "EndpointSlice shop/web-k4x7p does not match the server's option `labels app=web`"},
 		{"a slice that is not marked as headless", func(s *set) {
