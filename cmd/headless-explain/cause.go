@@ -106,7 +106,8 @@ func (q *inquiry) formCauses() []cause {
 		return nil
 	}
 	labels := strings.Split(strings.TrimSuffix(q.fqdn, "."+q.Zone), ".")
-	switch last := labels[len(labels)-1]; {
+	last := labels[len(labels)-1]
+	switch {
 	case last != "svc" && last != "pod":
 		return one("missing-svc", "ask for "+strings.Join(labels, ".")+".svc."+trimmed(q.Zone),
 			"a Service's name has svc between its Namespace and the zone; here %s stands there", last)
@@ -115,8 +116,8 @@ func (q *inquiry) formCauses() []cause {
 		return one("missing-underscore", "ask for "+name+"."+strings.Join(labels[2:], ".")+"."+trimmed(q.Zone),
 			"the labels of a port and its protocol begin with underscores")
 	}
-	return one("bad-form", "ask for [_PORT._PROTOCOL.][HOSTNAME.]SERVICE.NAMESPACE.svc."+trimmed(q.Zone),
-		"no name of a Service has the form of %s: it has too many labels, or a port without underscores", trimmed(q.fqdn))
+	form := map[string]string{"svc": "[_PORT._PROTOCOL.][HOSTNAME.]SERVICE.NAMESPACE", "pod": "ADDRESS.NAMESPACE"}[last]
+	return one("bad-form", "ask for "+form+"."+last+"."+trimmed(q.Zone), "%s", q.sentence())
 }
 
 func isProtocol(label string) bool {

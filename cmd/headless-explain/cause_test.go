@@ -152,9 +152,10 @@ func TestCausesAreNamed(t *testing.T) {
 		{"svc forgotten", nil, "web.shop.cluster.local", 0, "missing-svc", "ask for web.shop.svc.cluster.local"},
 		{"a port without underscores", nil, "http.tcp." + whole, dns.TypeSRV, "missing-underscore", "ask for _http._tcp.web.shop.svc.cluster.local"},
 		{"a port without underscores, of a short name", nil, "http.tcp.web.shop", dns.TypeSRV, "missing-underscore", "ask for _http._tcp.web.shop.svc.cluster.local"},
-		{"too many labels, of a short name", nil, "a.b.web.shop", 0, "bad-form", "too many labels"},
+		{"too many labels, of a short name", nil, "a.b.web.shop", 0, "bad-form", "no name has this form: before svc stands SERVICE.NAMESPACE, before that HOSTNAME, before that _PORT._PROTOCOL with underscores; ask for"},
 		{"many labels, of a name elsewhere", nil, "a.b.example.org", 0, "outside-zones", ""},
-		{"too many labels", nil, "a.b.c." + whole, 0, "bad-form", "too many labels"},
+		{"too many labels", nil, "a.b.c." + whole, 0, "bad-form", "no name has this form"},
+		{"too many labels, below pod", nil, "a.b.shop.pod.cluster.local.", 0, "bad-form", "ask for ADDRESS.NAMESPACE.pod.cluster.local"},
 		{"a namespace with a mistake", nil, "nobody.shpo.svc.cluster.local", 0, "no-namespace", "did you mean shop?"},
 		{"a namespace with a mistake, of a Service that is somewhere", nil, "web.shpo", 0, "no-namespace", "Namespace shpo does not exist; Service web is in shop; ask for web.shop.svc.cluster.local, or in a pod for web.shop"},
 		{"a namespace with a mistake, of a Service that is in several", func(s *set) {
