@@ -11,6 +11,7 @@ import (
 	"github.com/coredns-headless/headless/internal/qname"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 )
@@ -160,30 +161,32 @@ func (q *inquiry) filtered() []cause {
 	if names := strings.Join(q.s.stanza.Namespaces(), " "); !q.s.stanza.Serves(q.Namespace) {
 		return one("namespace-filtered", fmt.Sprintf("in the Corefile: namespaces %s %s", names, q.Namespace), text+"`namespaces %s`", q.Namespace, names)
 	}
-	selector := q.s.stanza.NamespaceLabels()
-	fix := "label the Namespace so that it matches, or change the Corefile"
-	if missing := missingLabels(selector, named[*corev1.Namespace](q.c, "", q.Namespace)); len(missing) > 0 {
-		fix = kubectl("", append([]string{"label", "namespace", q.Namespace}, missing...)...)
+	selector, ns := q.s.stanza.NamespaceLabels(), named[*corev1.Namespace](q.c, "", q.Namespace)
+	if ns == nil { // objects are in it, which is all that says that it exists
+		ns = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: q.Namespace}}
 	}
-	return one("namespace-filtered", fix, text+"`namespace_labels %s`, which its labels do not match", q.Namespace, selector)
+	return one("namespace-filtered", relabel("namespace", ns, selector), text+"`namespace_labels %s`, which its labels do not match", q.Namespace, selector)
 }
 
-// missingLabels returns arguments of kubectl label that make ns match a selector, as far as a label can.
-func missingLabels(selector labels.Selector, ns *corev1.Namespace) []string {
+// relabel returns a command that makes obj match a selector, as far as labels can.
+func relabel(kind string, obj metav1.Object, selector labels.Selector) string {
 	requirements, _ := selector.Requirements() // only a selector that selects nothing has no requirements, and no stanza has one
-	var missing []string
+	words := []string{"label", kind, obj.GetName()}
 	for _, r := range requirements {
-		if ns == nil || r.Matches(labels.Set(ns.Labels)) {
+		if r.Matches(labels.Set(obj.GetLabels())) {
 			continue
 		}
 		switch r.Operator() {
 		case selection.Exists, selection.In, selection.Equals, selection.DoubleEquals:
-			missing = append(missing, r.Key()+"="+append(r.Values().List(), "")[0]) // for Exists any value will do
+			words = append(words, r.Key()+"="+append(r.Values().List(), "")[0]) // for Exists any value will do
 		case selection.DoesNotExist, selection.NotIn, selection.NotEquals:
-			missing = append(missing, r.Key()+"-")
+			words = append(words, r.Key()+"-")
 		}
 	}
-	return missing
+	if len(words) == 3 {
+		return "label the " + kind + " so that it matches, or change the Corefile"
+	}
+	return kubectl(obj.GetNamespace(), append(words, "--overwrite")...) + "   # or change the Corefile"
 }
 
 // podNameCauses: a name below pod stands for an address that does not count.
@@ -203,7 +206,7 @@ func (q *inquiry) podNameCauses() []cause {
 func (q *inquiry) serviceCauses() []cause {
 	switch selector := q.s.stanza.Labels(); {
 	case q.svc != nil && q.all.Model != nil:
-		return one("service-filtered", "label the Service so that it matches, or change the Corefile",
+		return one("service-filtered", relabel("service", q.svc, selector),
 			"%s exists, but the server does not serve it: its stanza says `labels %s`, which its labels do not match", q.service(), selector)
 	case q.svc != nil:
 		return one("invalid-name", "call it by letters, digits and hyphens", "%s exists, but %s is no label that DNS has for a Service", q.service(), q.Service)

@@ -65,7 +65,7 @@ func (q *inquiry) hiddenSliceCauses() []cause {
 			return one("slice-filtered", kubectl(q.Namespace, "label", "endpointslice", es.Name, corev1.IsHeadlessService+"="),
 				"EndpointSlice %s/%s has no label %s, and the server sees no other: its stanza says `endpoints headless`", q.Namespace, es.Name, corev1.IsHeadlessService)
 		case !selector.Matches(labels.Set(es.Labels)):
-			return one("slice-filtered", "label the EndpointSlice so that it matches, or change the Corefile",
+			return one("slice-filtered", relabel("endpointslice", es, selector),
 				"EndpointSlice %s/%s does not match the server's option `labels %s`", q.Namespace, es.Name, selector)
 		}
 	}

@@ -182,8 +182,12 @@ func TestCausesAreNamed(t *testing.T) {
 				ns.Labels = map[string]string{"team": "web"}
 			}
 		}, whole, 0, "namespace-filtered", "kubectl label namespace shop team-"},
-		{"a Service hidden by its labels", stanza("labels app=web"), whole, 0, "service-filtered", "its stanza says `labels app=web`"},
-		{"a slice hidden by its labels", func(s *set) { s.corefile, s.svc.Labels = "labels app=web", map[string]string{"app": "web"} }, whole, 0, "slice-filtered", "EndpointSlice shop/web-k4x7p does not match the server's option `labels app=web`"},
+		{"a namespace hidden by a label that is too small", func(s *set) {
+			s.corefile = "namespace_labels tier>5"
+			in[*corev1.Namespace](s.cluster, "")[0].Labels = map[string]string{"tier": "4"}
+		}, whole, 0, "namespace-filtered", "label the namespace so that it matches, or change the Corefile"},
+		{"a Service hidden by its labels", stanza("labels app=web"), whole, 0, "service-filtered", "its stanza says `labels app=web`, which its labels do not match; kubectl -n shop label service web app=web --overwrite   # or change the Corefile"},
+		{"a slice hidden by its labels", func(s *set) { s.corefile, s.svc.Labels = "labels app=web", map[string]string{"app": "web"} }, whole, 0, "slice-filtered", "EndpointSlice shop/web-k4x7p does not match the server's option `labels app=web`; kubectl -n shop label endpointslice web-k4x7p app=web --overwrite"},
 		{"a slice that is not marked as headless", func(s *set) {
 			s.corefile = "endpoints headless"
 			delete(s.es.Labels, corev1.IsHeadlessService)
