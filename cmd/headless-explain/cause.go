@@ -11,6 +11,7 @@ import (
 	"github.com/coredns-headless/headless/internal/qname"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 )
@@ -106,7 +107,8 @@ func (q *inquiry) formCauses() []cause {
 		return nil
 	}
 	labels := strings.Split(strings.TrimSuffix(q.fqdn, "."+q.Zone), ".")
-	switch last := labels[len(labels)-1]; {
+	last := labels[len(labels)-1]
+	switch {
 	case last != "svc" && last != "pod":
 		return one("missing-svc", "ask for "+strings.Join(labels, ".")+".svc."+trimmed(q.Zone),
 			"a Service's name has svc between its Namespace and the zone; here %s stands there", last)
@@ -115,8 +117,8 @@ func (q *inquiry) formCauses() []cause {
 		return one("missing-underscore", "ask for "+name+"."+strings.Join(labels[2:], ".")+"."+trimmed(q.Zone),
 			"the labels of a port and its protocol begin with underscores")
 	}
-	return one("bad-form", "ask for [_PORT._PROTOCOL.][HOSTNAME.]SERVICE.NAMESPACE.svc."+trimmed(q.Zone),
-		"no name of a Service has the form of %s: it has too many labels, or a port without underscores", trimmed(q.fqdn))
+	form := map[string]string{"svc": "[_PORT._PROTOCOL.][HOSTNAME.]SERVICE.NAMESPACE", "pod": "ADDRESS.NAMESPACE"}[last]
+	return one("bad-form", "ask for "+form+"."+last+"."+trimmed(q.Zone), "%s", q.sentence())
 }
 
 func isProtocol(label string) bool {
@@ -159,31 +161,32 @@ func (q *inquiry) filtered() []cause {
 	if names := strings.Join(q.s.stanza.Namespaces(), " "); !q.s.stanza.Serves(q.Namespace) {
 		return one("namespace-filtered", fmt.Sprintf("in the Corefile: namespaces %s %s", names, q.Namespace), text+"`namespaces %s`", q.Namespace, names)
 	}
-	selector := q.s.stanza.NamespaceLabels()
-	fix := "label the Namespace so that it matches, or change the Corefile"
-	if missing := missingLabels(selector, named[*corev1.Namespace](q.c, "", q.Namespace)); len(missing) > 0 {
-		fix = kubectl("", append([]string{"label", "namespace", q.Namespace}, missing...)...)
+	selector, ns := q.s.stanza.NamespaceLabels(), named[*corev1.Namespace](q.c, "", q.Namespace)
+	if ns == nil { // objects are in it, which is all that says that it exists
+		ns = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: q.Namespace}}
 	}
-	return one("namespace-filtered", fix, text+"`namespace_labels %s`, which its labels do not match", q.Namespace, selector)
+	return one("namespace-filtered", relabel("namespace", ns, selector), text+"`namespace_labels %s`, which its labels do not match", q.Namespace, selector)
 }
 
-// missingLabels returns arguments of kubectl label that make ns match a selector, as far as a label can.
-func missingLabels(selector labels.Selector, ns *corev1.Namespace) []string {
+// relabel returns a command that makes obj match a selector, as far as labels can.
+func relabel(kind string, obj metav1.Object, selector labels.Selector) string {
 	requirements, _ := selector.Requirements() // only a selector that selects nothing has no requirements, and no stanza has one
-	var missing []string
+	words := []string{"label", kind, obj.GetName()}
 	for _, r := range requirements {
-		values := r.Values().List()
-		switch op := r.Operator(); {
-		case ns == nil || r.Matches(labels.Set(ns.Labels)):
-		case op == selection.Exists:
-			missing = append(missing, r.Key()+"=")
-		case len(values) > 0 && (op == selection.Equals || op == selection.DoubleEquals || op == selection.In):
-			missing = append(missing, r.Key()+"="+values[0])
-		case op == selection.DoesNotExist:
-			missing = append(missing, r.Key()+"-")
+		if r.Matches(labels.Set(obj.GetLabels())) {
+			continue
+		}
+		switch r.Operator() {
+		case selection.Exists, selection.In, selection.Equals, selection.DoubleEquals:
+			words = append(words, r.Key()+"="+append(r.Values().List(), "")[0]) // for Exists any value will do
+		case selection.DoesNotExist, selection.NotIn, selection.NotEquals:
+			words = append(words, r.Key()+"-")
 		}
 	}
-	return missing
+	if len(words) == 3 {
+		return "label the " + kind + " so that it matches, or change the Corefile"
+	}
+	return kubectl(obj.GetNamespace(), append(words, "--overwrite")...) + "   # or change the Corefile"
 }
 
 // podNameCauses: a name below pod stands for an address that does not count.
@@ -203,7 +206,7 @@ func (q *inquiry) podNameCauses() []cause {
 func (q *inquiry) serviceCauses() []cause {
 	switch selector := q.s.stanza.Labels(); {
 	case q.svc != nil && q.all.Model != nil:
-		return one("service-filtered", "label the Service so that it matches, or change the Corefile",
+		return one("service-filtered", relabel("service", q.svc, selector),
 			"%s exists, but the server does not serve it: its stanza says `labels %s`, which its labels do not match", q.service(), selector)
 	case q.svc != nil:
 		return one("invalid-name", "call it by letters, digits and hyphens", "%s exists, but %s is no label that DNS has for a Service", q.service(), q.Service)

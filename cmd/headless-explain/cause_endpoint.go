@@ -65,7 +65,7 @@ func (q *inquiry) hiddenSliceCauses() []cause {
 			return one("slice-filtered", kubectl(q.Namespace, "label", "endpointslice", es.Name, corev1.IsHeadlessService+"="),
 				"EndpointSlice %s/%s has no label %s, and the server sees no other: its stanza says `endpoints headless`", q.Namespace, es.Name, corev1.IsHeadlessService)
 		case !selector.Matches(labels.Set(es.Labels)):
-			return one("slice-filtered", "label the EndpointSlice so that it matches, or change the Corefile",
+			return one("slice-filtered", relabel("endpointslice", es, selector),
 				"EndpointSlice %s/%s does not match the server's option `labels %s`", q.Namespace, es.Name, selector)
 		}
 	}
@@ -159,10 +159,15 @@ func (q *inquiry) readinessCauses() []cause {
 		return notReady
 	case slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return e.word() != "not ready" }):
 		return notReady // some peers became ready, so they did not have to find each other first
-	case len(q.pods) > 0 && !slices.ContainsFunc(q.pods, func(p *corev1.Pod) bool { return isReady(p) || !isUp(p) }):
-		return append(q.publishCauses("the pods of Service %s/%s run, but none is ready"), notReady...)
 	}
-	return append(notReady, q.publishCauses("no pod of Service %s/%s is ready")...)
+	fix := kubectl(q.Namespace, "patch", "service", q.Service, "--type=merge", "-p", `{"spec":{"publishNotReadyAddresses":true}}`) +
+		"\nor, for their own names alone:\n" + kubectl(q.Namespace, "annotate", "service", q.Service, hostnamesAnnotation+"=all")
+	const text = "%s, and without publishNotReadyAddresses they have no names before they are: " +
+		"peers that have to find each other to become ready never do"
+	if len(q.pods) == 0 || slices.ContainsFunc(q.pods, func(p *corev1.Pod) bool { return isReady(p) || !isUp(p) }) {
+		return append(notReady, one("publish-not-ready", fix, text, "no pod of "+q.service()+" is ready")...)
+	}
+	return append(one("publish-not-ready", fix, text, "the pods of "+q.service()+" run, but none is ready"), notReady...)
 }
 
 // notReadyCauses says why the endpoints that the name concerns are not ready: the first that is not terminating, or else the first.
@@ -188,15 +193,6 @@ func (q *inquiry) notReadyCauses(concerned []endpoint) []cause {
 		what += ", it " + whyNotReady(pod)
 	}
 	return one("not-ready", fix, "%s", what)
-}
-
-// publishCauses says that the Service hides pods that are not ready. state is a format that says how they are.
-func (q *inquiry) publishCauses(state string) []cause {
-	return one("publish-not-ready",
-		kubectl(q.Namespace, "patch", "service", q.Service, "--type=merge", "-p", `{"spec":{"publishNotReadyAddresses":true}}`)+
-			"\nor, for their own names alone:\n"+kubectl(q.Namespace, "annotate", "service", q.Service, hostnamesAnnotation+"=all"),
-		state+", and without publishNotReadyAddresses they have no names before they are: "+
-			"peers that have to find each other to become ready never do", q.Namespace, q.Service)
 }
 
 // zoneCauses: the Service has no zonal names, or no endpoint is ready in the topology zone of the name.

@@ -58,19 +58,13 @@ func (q *inquiry) externalCauses() []cause {
 	case end.outcome() == nodata && end.Service != "", end.exists():
 		return end.causes() // the target exists, and what is wrong is wrong with the target
 	}
-	rcode := a.Rcode
-	if end.Zone != "" {
-		rcode = end.answers[0].Rcode // the server may have given up before the end of the path
+	outcome, why := a.outcome(), []cause(nil)
+	if end.Zone != "" { // the server may have given up before the end of the path
+		outcome, why = end.outcome(), end.causes()
 	}
-	what := fmt.Sprintf("does not exist (%s)", rcode)
-	if rcode == "NOERROR" {
-		what = "has no such records (NODATA)"
-	}
-	causes := one("external-name-dead", fix, "%s is a CNAME for %s, and that name %s", q.service(), trimmed(last), what)
-	if end.Zone != "" {
-		causes = append(causes, end.causes()...)
-	}
-	return causes
+	what := map[string]string{nodata: "has no such records", nxdomain: "does not exist"}[outcome]
+	return append(one("external-name-dead", fix, "%s is a CNAME for %s, and that name %s (%s)",
+		q.service(), trimmed(last), cmp.Or(what, "cannot be resolved"), outcome), why...)
 }
 
 // longFor returns the whole name that a pod of the Namespace would find by a short one, if it is that of another Service or below it.

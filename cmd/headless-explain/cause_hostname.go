@@ -15,30 +15,21 @@ import (
 
 // hostnameCauses: no endpoint of the Service has the hostname, in any state.
 func (q *inquiry) hostnameCauses() []cause {
-	if pod := q.podCalled(q.Hostname); pod != nil {
+	pod := q.c.pod(q.Namespace, q.Hostname)
+	if i := slices.IndexFunc(q.pods, func(p *corev1.Pod) bool { return p.Spec.Hostname == q.Hostname }); pod == nil && i >= 0 {
+		pod = q.pods[i]
+	}
+	if pod != nil {
 		return q.podCauses(pod)
 	}
 	if set, ordinal := q.setOf(q.Hostname); set != nil {
 		return q.setCauses(set, ordinal)
 	}
-	var names []string
-	for i := range q.endpoints {
-		if q.endpoints[i].pod == q.Hostname {
-			return q.missing("missing-subdomain", q.Hostname, "is in its EndpointSlice without a hostname")
-		}
-		names = append(names, q.endpoints[i].Names[0])
+	if slices.ContainsFunc(q.endpoints, func(e endpoint) bool { return e.pod == q.Hostname }) {
+		return q.missing("missing-subdomain", q.Hostname, "is in its EndpointSlice without a hostname")
 	}
-	return one("no-hostname", didYouMean(q.Hostname, names, "ask for one of them; their own names are "+list(names)),
-		"%s has %s, and none is called %s", q.service(), count(len(q.endpoints), "endpoint"), q.Hostname)
-}
-
-// podCalled returns the Pod of the namespace that has a name, or a hostname, or nil.
-func (q *inquiry) podCalled(name string) *corev1.Pod {
-	pod := q.c.pod(q.Namespace, name)
-	if i := slices.IndexFunc(q.pods, func(p *corev1.Pod) bool { return p.Spec.Hostname == name }); pod == nil && i >= 0 {
-		pod = q.pods[i]
-	}
-	return pod
+	names := each(q.endpoints, func(e endpoint) string { return e.Names[0] })
+	return one("no-hostname", didYouMean(q.Hostname, names, "ask for one of them; their own names are "+list(names)), "%s", q.sentence())
 }
 
 // setOf returns the StatefulSet that makes a pod of this name, and the number of the pod.

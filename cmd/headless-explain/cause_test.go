@@ -152,9 +152,10 @@ func TestCausesAreNamed(t *testing.T) {
 		{"svc forgotten", nil, "web.shop.cluster.local", 0, "missing-svc", "ask for web.shop.svc.cluster.local"},
 		{"a port without underscores", nil, "http.tcp." + whole, dns.TypeSRV, "missing-underscore", "ask for _http._tcp.web.shop.svc.cluster.local"},
 		{"a port without underscores, of a short name", nil, "http.tcp.web.shop", dns.TypeSRV, "missing-underscore", "ask for _http._tcp.web.shop.svc.cluster.local"},
-		{"too many labels, of a short name", nil, "a.b.web.shop", 0, "bad-form", "too many labels"},
+		{"too many labels, of a short name", nil, "a.b.web.shop", 0, "bad-form", "no name has this form: before svc stands SERVICE.NAMESPACE, before that HOSTNAME, before that _PORT._PROTOCOL with underscores; ask for"},
 		{"many labels, of a name elsewhere", nil, "a.b.example.org", 0, "outside-zones", ""},
-		{"too many labels", nil, "a.b.c." + whole, 0, "bad-form", "too many labels"},
+		{"too many labels", nil, "a.b.c." + whole, 0, "bad-form", "no name has this form"},
+		{"too many labels, below pod", nil, "a.b.shop.pod.cluster.local.", 0, "bad-form", "ask for ADDRESS.NAMESPACE.pod.cluster.local"},
 		{"a namespace with a mistake", nil, "nobody.shpo.svc.cluster.local", 0, "no-namespace", "did you mean shop?"},
 		{"a namespace with a mistake, of a Service that is somewhere", nil, "web.shpo", 0, "no-namespace", "Namespace shpo does not exist; Service web is in shop; ask for web.shop.svc.cluster.local, or in a pod for web.shop"},
 		{"a namespace with a mistake, of a Service that is in several", func(s *set) {
@@ -175,8 +176,18 @@ func TestCausesAreNamed(t *testing.T) {
 		{"neither a Service nor a Namespace", nil, "nobody.svc", 0, "no-namespace", "Namespace nobody does not exist"},
 		{"a pod whose namespace is forgotten", nil, "web-0.web", 0, "wrong-namespace", "or in a pod for web-0.web.shop"},
 		{"a namespace hidden by its labels", stanza("namespace_labels dns in (on,yes),team!=web"), whole, 0, "namespace-filtered", "kubectl label namespace shop dns=on"},
-		{"a Service hidden by its labels", stanza("labels app=web"), whole, 0, "service-filtered", "its stanza says `labels app=web`"},
-		{"a slice hidden by its labels", func(s *set) { s.corefile, s.svc.Labels = "labels app=web", map[string]string{"app": "web"} }, whole, 0, "slice-filtered", "EndpointSlice shop/web-k4x7p does not match the server's option `labels app=web`"},
+		{"a namespace hidden by a label that it must not have", func(s *set) {
+			s.corefile = "namespace_labels team!=web"
+			for _, ns := range in[*corev1.Namespace](s.cluster, "") {
+				ns.Labels = map[string]string{"team": "web"}
+			}
+		}, whole, 0, "namespace-filtered", "kubectl label namespace shop team-"},
+		{"a namespace hidden by a label that is too small", func(s *set) {
+			s.corefile = "namespace_labels tier>5"
+			in[*corev1.Namespace](s.cluster, "")[0].Labels = map[string]string{"tier": "4"}
+		}, whole, 0, "namespace-filtered", "label the namespace so that it matches, or change the Corefile"},
+		{"a Service hidden by its labels", stanza("labels app=web"), whole, 0, "service-filtered", "its stanza says `labels app=web`, which its labels do not match; kubectl -n shop label service web app=web --overwrite   # or change the Corefile"},
+		{"a slice hidden by its labels", func(s *set) { s.corefile, s.svc.Labels = "labels app=web", map[string]string{"app": "web"} }, whole, 0, "slice-filtered", "EndpointSlice shop/web-k4x7p does not match the server's option `labels app=web`; kubectl -n shop label endpointslice web-k4x7p app=web --overwrite"},
 		{"a slice that is not marked as headless", func(s *set) {
 			s.corefile = "endpoints headless"
 			delete(s.es.Labels, corev1.IsHeadlessService)

@@ -137,21 +137,21 @@ func (q *inquiry) endpointsLink() link {
 	case q.Scope == qname.Pin:
 		l.Text += ", none in zone " + q.Topology
 	}
-	l.Details = q.endpointDetails(len(concerned) < len(q.endpoints))
+	l.Details = q.endpointDetails()
 	return l
 }
 
-// endpointDetails describes the first few endpoints: those that the name is of, if they are not all of them, then those that are not
-// ready, then the others. Texts in slices that are not addresses come last.
-func (q *inquiry) endpointDetails(some bool) []string {
-	rank := func(e endpoint) int {
-		switch {
-		case some && q.concerns(e):
-			return 0
-		case !e.ready():
-			return 1
+// endpointDetails describes the first few endpoints: those that the name is of before the others, and of each those that are not ready
+// before those that are. Texts in slices that are not addresses come last.
+func (q *inquiry) endpointDetails() []string {
+	rank := func(e endpoint) (n int) {
+		if !q.concerns(e) {
+			n = 2
 		}
-		return 2
+		if e.ready() {
+			n++
+		}
+		return n
 	}
 	endpoints := slices.Clone(q.endpoints)
 	slices.SortStableFunc(endpoints, func(a, b endpoint) int { return rank(a) - rank(b) })
