@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
@@ -34,6 +35,7 @@ type Headless struct {
 	knowledge
 	upstream upstreamer
 	tally    *tally // of the queries
+	moments  *moments
 	// local holds the addresses that the server listens on. They lead to the DNS Service's own
 	// name, and stand in for its addresses where the cluster has no DNS Service. Those that the
 	// option bind names are in bound too: they may be ClusterIPs of it.
@@ -149,6 +151,10 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		markStale(&m.Msg, r)
 	}
 	h.tally.addReply(w, m)
+	if q.tcp { // miekg/dns waits for as long as the client leaves unread what it is sent
+		stalled := time.AfterFunc(stallTime, func() { _ = w.Close() }) // which is what is wanted
+		defer stalled.Stop()
+	}
 	_ = w.WriteMsg(&m.Msg) // the client is gone; there is nobody to tell
 	return dns.RcodeSuccess, nil
 }

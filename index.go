@@ -73,7 +73,7 @@ func inFolder(root, path string) string {
 // newWithoutSource makes the plugin that cfg describes, and what its source has to feed.
 func newWithoutSource(cfg *config) (*Headless, *kube.Feeds) {
 	h := &Headless{
-		config: cfg, authorities: cfg.authorities(), upstream: upstream.New(), tally: &tallied,
+		config: cfg, authorities: cfg.authorities(), upstream: upstream.New(), tally: &tallied, moments: new(moments),
 		hostSearch: hostSearch(),
 	}
 	h.index, h.pods = index.New(cfg.hostnames, cfg.ignoreEmpty, cfg.hold), index.NewPods()
@@ -173,20 +173,6 @@ func (k *knowledge) indexes() []*index.Index {
 		return []*index.Index{k.index}
 	}
 	return []*index.Index{k.index, k.imports}
-}
-
-// freeze returns h with indexes that do not change any more, and the one of them that answers for a.
-func (h *Headless) freeze(a *authority) (*Headless, index.Frozen) {
-	still, frozen := *h, h.index.Freeze()
-	still.index = frozen.Index
-	if h.imports != nil {
-		imports := h.imports.Freeze()
-		still.imports = imports.Index
-		if still.indexOf(a) == still.imports {
-			frozen = imports
-		}
-	}
-	return &still, frozen
 }
 
 // inventory returns how much h holds, as text.

@@ -1,15 +1,21 @@
 package headless
 
 import (
+	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
+	"github.com/coredns-headless/headless/internal/model"
 	_ "github.com/coredns/coredns/plugin/transfer"
 	"github.com/miekg/dns"
 )
@@ -119,4 +125,86 @@ func TestTransferIsRefused(t *testing.T) {
 	if m := s.ask(t, "tcp", "svc.cluster.local. AXFR", 0); m.Rcode != dns.RcodeRefused {
 		t.Errorf("of a name that is no zone: %s, want REFUSED", dns.RcodeToString[m.Rcode])
 	}
+}
+
+// TestTransfersThatNobodyReads: they end, and meanwhile they are few, and share what they read from.
+func TestTransfersThatNobodyReads(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		h := newTestHeadless(t, "")
+		h.index = podsIndex(100)
+		begin := func() bool {
+			_, err := h.Transfer("cluster.local.", 0)
+			synctest.Wait()
+			return err == nil
+		}
+		change := func(i int) {
+			time.Sleep(time.Second)
+			h.index.PutNamespace(&model.Namespace{Key: model.Key{Name: fmt.Sprint("another-", i)}})
+		}
+		for i := range maxTransfers {
+			if !begin() || h.moments.kept != 1 {
+				t.Fatalf("transfer %d of one content: %d moments", i, h.moments.kept)
+			}
+		}
+		if begin() {
+			t.Errorf("%d transfers run, want %d at most", h.moments.transfers, maxTransfers)
+		}
+		time.Sleep(stallTime + momentTime)
+		synctest.Wait()
+		if h.moments.transfers != 0 || h.moments.kept != 0 {
+			t.Errorf("%v later: %d transfers, %d moments", stallTime+momentTime, h.moments.transfers, h.moments.kept)
+		}
+		for i := range maxMoments {
+			change(i)
+			if !begin() || h.moments.kept != i+1 {
+				t.Errorf("content %d: %d moments", i, h.moments.kept)
+			}
+		}
+		change(maxMoments)
+		if begin() || h.moments.kept != maxMoments {
+			t.Errorf("one more content: %d moments, want %d", h.moments.kept, maxMoments)
+		}
+		time.Sleep(stallTime + momentTime)
+		if !begin() || h.moments.kept != 1 {
+			t.Errorf("after %v: %d moments, want one", stallTime+momentTime, h.moments.kept)
+		}
+		time.Sleep(stallTime + momentTime)
+	})
+}
+
+// TestTransferIsOfOneContent: two transfers within a second, with a change between them, have one serial and one content; the
+// change is in the next one.
+func TestTransferIsOfOneContent(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		h := newTestHeadless(t, "")
+		h.index = podsIndex(3)
+		read := func() (records int, serial uint32) {
+			ch, err := h.Transfer("cluster.local.", 0)
+			fatal.If(t, err)
+			for rrs := range ch {
+				records += len(rrs)
+				for _, rr := range rrs {
+					if soa, ok := rr.(*dns.SOA); ok {
+						serial = soa.Serial
+					}
+				}
+			}
+			return records, serial
+		}
+		time.Sleep(time.Second)
+		first, serial := read()
+		h.index.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "new"}, ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.77")}})
+		if again, same := read(); again != first || same != serial {
+			t.Errorf("in the same second: %d records with serial %d, want %d and %d", again, same, first, serial)
+		}
+		time.Sleep(time.Second)
+		if later, next := read(); later != first+1 || next == serial {
+			t.Errorf("a second later: %d records with serial %d, want %d and another than %d", later, next, first+1, serial)
+		}
+		time.Sleep(2 * momentTime)
+		synctest.Wait()
+		if h.moments.kept != 0 {
+			t.Errorf("%d moments are kept", h.moments.kept)
+		}
+	})
 }

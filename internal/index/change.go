@@ -43,16 +43,17 @@ func (x *Index) begin() change {
 	return change{Index: x}
 }
 
-// commit ends c. It raises the serials of the zones where c can be seen, and gives back the lock.
+// commit ends c. It notes the change with the serials of the zones where c can be seen, and gives back
+// the lock.
 func (c *change) commit() {
 	if c.happened {
 		c.changes.Add(1)
 	}
 	if c.visible {
-		c.bump(&c.soaSerial)
+		c.soaSerial.touch(c.now())
 	}
 	if c.visibleOutside {
-		c.bump(&c.externalSerial)
+		c.externalSerial.touch(c.now())
 	}
 	c.mu.Unlock()
 }

@@ -27,7 +27,7 @@ func (x *Index) Freeze() Frozen {
 			contents = append(contents, x.contents(svc))
 		}
 	}
-	serial, externalSerial := x.Serial(), x.externalSerial.Load()
+	number, external := x.soaSerial.freeze(x.now()), x.ExternalSerial()
 	x.mu.RUnlock()
 	for _, spec := range namespaces {
 		c.PutNamespace(spec)
@@ -35,8 +35,10 @@ func (x *Index) Freeze() Frozen {
 	for i := range contents {
 		c.PutContents(&contents[i])
 	}
-	c.soaSerial.Store(serial)
-	c.externalSerial.Store(externalSerial)
+	c.soaSerial.number.Store(number)
+	c.externalSerial.number.Store(external)
+	c.soaSerial.changed.Store(false)
+	c.externalSerial.changed.Store(false)
 	return Frozen{c}
 }
 

@@ -21,7 +21,7 @@ func TestIndexHoldsAsTheModelDoesOverRandomHistories(t *testing.T) {
 	for seed := range uint64(10) {
 		bubble.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 3))
-			x, m := New(model.HostnamesAll, false, 0), newModel(model.HostnamesAll, false)
+			x, m := hurry(New(model.HostnamesAll, false, 0)), newModel(model.HostnamesAll, false)
 			x.holds.time, m.hold = 5*time.Second, 5*time.Second
 			history(t, r, x, m, func() string {
 				d := time.Duration(r.IntN(3)) * time.Second

@@ -32,8 +32,8 @@ type Index struct {
 	ignoreEmpty bool             // ClusterIP Services without ready endpoints have no name
 	now         func() time.Time // for the serials
 
-	soaSerial      atomic.Uint32
-	externalSerial atomic.Uint32 // of the zones with external names
+	soaSerial      serial
+	externalSerial serial        // of the zones with external names
 	changes        atomic.Uint64 // so far
 
 	mu         sync.RWMutex // guards the fields below
@@ -87,8 +87,8 @@ func New(p model.Policy, ignoreEmpty bool, hold time.Duration) *Index {
 		topologyIDs:     map[string]uint16{"": 0},
 		holds:           holds{time: hold},
 	}
-	x.bump(&x.soaSerial)
-	x.bump(&x.externalSerial)
+	x.soaSerial.touch(x.now())
+	x.externalSerial.touch(x.now())
 	return x
 }
 
@@ -188,22 +188,19 @@ type occurrence struct {
 }
 
 // Serial returns the zones' SOA serial.
-func (x *Index) Serial() uint32 { return x.soaSerial.Load() }
+func (x *Index) Serial() uint32 { return x.soaSerial.current(x.now) }
 
 // ExternalSerial returns the SOA serial of the zones with external names.
-func (x *Index) ExternalSerial() uint32 { return x.externalSerial.Load() }
+func (x *Index) ExternalSerial() uint32 { return x.externalSerial.current(x.now) }
+
+// Follow makes the serials of x come after those of an index before it.
+func (x *Index) Follow(soa, external uint32) {
+	x.soaSerial.follow(soa)
+	x.externalSerial.follow(external)
+}
 
 // Version returns a number that grows with each change, also with one that a transfer could not see.
 func (x *Index) Version() uint64 { return x.changes.Load() }
-
-// bump raises a serial to the Unix time, or by one if that is not later (RFC 1982 order).
-func (x *Index) bump(serial *atomic.Uint32) {
-	next := serial.Load() + 1
-	if now := uint32(x.now().Unix()); int32(now-next) > 0 { //nolint:gosec // serial arithmetic wraps around
-		next = now
-	}
-	serial.Store(next)
-}
 
 // PutNamespace makes the Services of a namespace visible. Readers wait no longer than for one Service of it.
 func (x *Index) PutNamespace(spec *model.Namespace) {

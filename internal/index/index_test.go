@@ -655,13 +655,13 @@ func history(t *testing.T, r *rand.Rand, x *Index, m *dumbIndex, pause func() st
 	var done []string
 	after := modeltest.ExternalHosts(x.AllExternalHosts)
 	for range steps {
-		before, serial := after, x.externalSerial.Load()
+		before, serial := after, x.ExternalSerial()
 		done = append(done, step(r, x, m), pause())
 		clear(m.derived)
 		if err := x.Check(); err != nil {
 			t.Fatalf("after\n%s\n%v", strings.Join(done, "\n"), err)
 		}
-		if after = modeltest.ExternalHosts(x.AllExternalHosts); after != before && x.externalSerial.Load() == serial {
+		if after = modeltest.ExternalHosts(x.AllExternalHosts); after != before && x.ExternalSerial() == serial {
 			t.Fatalf("after\n%s\nexternal names changed and their serial did not", strings.Join(done, "\n"))
 		}
 		for i := range qs {
@@ -697,7 +697,7 @@ func TestIndexAgreesWithModelOverRandomHistories(t *testing.T) {
 			t.Parallel()
 			r := rand.New(rand.NewPCG(seed, 1))
 			p, ignoreEmpty := model.Policy(1+r.IntN(3)), r.IntN(2) == 0
-			x := New(p, ignoreEmpty, 0)
+			x := hurry(New(p, ignoreEmpty, 0))
 			qs := modeltest.Questions()
 
 			var readers sync.WaitGroup
@@ -819,6 +819,7 @@ func TestIndexKeepsEndpointsThroughoutAList(t *testing.T) {
 			t.Errorf("%s: %d addresses, want %d", when, v.Total, want)
 		}
 	}
+	hurry(x)
 	serial := x.Serial()
 	x.ReplaceSlices(func(yield func(*model.Slice) bool) {
 		for i, s := range swapped {
@@ -841,38 +842,59 @@ func TestIndexKeepsEndpointsThroughoutAList(t *testing.T) {
 	}
 }
 
+// hurry lets a second pass whenever x looks at the clock, so that its serials grow with each change.
+func hurry(x *Index) *Index {
+	var seconds atomic.Int64
+	began := time.Now()
+	x.now = func() time.Time { return began.Add(time.Duration(seconds.Add(1)) * pace) }
+	return x
+}
+
 func TestIndexSerialGrowsWithVisibleChangesOnly(t *testing.T) {
 	x := bigIndex(1)
 	clock := time.Unix(2_000_000_000, 0)
 	x.now = func() time.Time { return clock }
 	changed := modeltest.BigSlice(0, 1, model.Ready)
 	changed.Ports = []model.Port{model.PortOf("http", "tcp", 8080)}
+	later := func(do func()) func() {
+		return func() {
+			clock = clock.Add(pace)
+			do()
+		}
+	}
 	for _, step := range []struct {
 		name string
 		do   func()
 		want uint32
 	}{
 		{"a change takes the time as serial", func() { x.PutSlice(modeltest.BigSlice(0, 1, model.NotReady)) }, 2_000_000_000},
-		{"the next in the same second adds one", func() { x.PutSlice(modeltest.BigSlice(0, 1, model.Ready)) }, 2_000_000_001},
-		{"the same slice again changes nothing", func() { x.PutSlice(modeltest.BigSlice(0, 1, model.Ready)) }, 2_000_000_001},
-		{"a clock that is behind adds one", func() { clock = clock.Add(-time.Hour); x.PutSlice(changed) }, 2_000_000_002},
-		{"a slice of no Service changes nothing", func() {
+		{"the next in the same second does not count yet", func() { x.PutSlice(modeltest.BigSlice(0, 1, model.Ready)) }, 2_000_000_000},
+		{"it does when the second has passed", later(func() {}), 2_000_000_001},
+		{"once", later(func() {}), 2_000_000_001},
+		{"the same slice again changes nothing", later(func() { x.PutSlice(modeltest.BigSlice(0, 1, model.Ready)) }), 2_000_000_001},
+		{"a clock that is set back adds one", func() { clock = clock.Add(-time.Hour); x.PutSlice(changed) }, 2_000_000_002},
+		{"a slice of no Service changes nothing", later(func() {
 			x.PutSlice(&model.Slice{Key: model.Key{Namespace: "n", Name: "z"}, Service: "none", Endpoints: changed.Endpoints})
-		}, 2_000_000_002},
-		{"nor does a Service in no Namespace", func() {
+		}), 2_000_000_002},
+		{"nor does a Service in no Namespace", later(func() {
 			x.PutService(&model.Service{Key: model.Key{Namespace: "none", Name: "web"}, Kind: model.Headless})
-		}, 2_000_000_002},
-		{"nor the same Service again", func() {
+		}), 2_000_000_002},
+		{"nor the same Service again", later(func() {
 			x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "web"}, Kind: model.Headless})
-		}, 2_000_000_002},
+		}), 2_000_000_002},
 		{"a later clock is taken again", func() { clock = time.Unix(2_000_000_100, 0); x.DropService(model.Key{Namespace: "n", Name: "web"}) }, 2_000_000_100},
-		{"a namespace counts", func() { x.PutNamespace(&model.Namespace{Key: model.Key{Name: "new"}}) }, 2_000_000_101},
-		{"one that is there does not", func() { x.PutNamespace(&model.Namespace{Key: model.Key{Name: "new"}}) }, 2_000_000_101},
+		{"a namespace counts", later(func() { x.PutNamespace(&model.Namespace{Key: model.Key{Name: "new"}}) }), 2_000_000_101},
+		{"one that is there does not", later(func() { x.PutNamespace(&model.Namespace{Key: model.Key{Name: "new"}}) }), 2_000_000_101},
 		{"the serial wraps around", func() {
-			x.soaSerial.Store(1<<32 - 1)
+			x.soaSerial.number.Store(1<<32 - 1)
 			clock = time.Unix(1<<31-1, 0)
 			x.DropNamespace(model.Key{Name: "new"})
 		}, 1<<31 - 1},
+		{"and goes on from there", func() {
+			x.soaSerial.number.Store(1<<32 - 1)
+			clock = time.Unix(1<<32+7, 0)
+			x.PutNamespace(&model.Namespace{Key: model.Key{Name: "new"}})
+		}, 7},
 	} {
 		step.do()
 		if got := x.Serial(); got != step.want {
@@ -881,8 +903,66 @@ func TestIndexSerialGrowsWithVisibleChangesOnly(t *testing.T) {
 	}
 }
 
-func TestIndexSerialsGrowEachWithItsOwnChanges(t *testing.T) {
+// TestSerialStaysNearTheClock: whatever happens within a second.
+func TestSerialStaysNearTheClock(t *testing.T) {
 	x := bigIndex(1)
+	clock := time.Unix(2_000_000_000, 0)
+	x.now = func() time.Time { return clock }
+	for second := range 3 {
+		for i := range 1000 {
+			clock = clock.Add(time.Millisecond)
+			x.PutSlice(modeltest.BigSlice(0, 1, model.State(2*(i%2))))
+		}
+		if ahead := int64(x.Serial()) - clock.Unix(); ahead < -1 || ahead > 0 {
+			t.Errorf("after %d s of 1,000 changes a second the serial is %d s ahead of the clock", second+1, ahead)
+		}
+	}
+}
+
+// TestOneSerialIsOneContent: what is frozen with one serial is the same each time, and what has another serial differs.
+func TestOneSerialIsOneContent(t *testing.T) {
+	x := bigIndex(1)
+	clock := time.Unix(2_000_000_000, 0)
+	x.now = func() time.Time { return clock }
+	contents := make(map[uint32]int)
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 1000 {
+		clock = clock.Add(time.Duration(r.IntN(700)) * time.Millisecond)
+		if r.IntN(2) == 0 {
+			n := r.IntN(50)
+			x.PutSlice(modeltest.BigSlice(0, n, model.Ready))
+		}
+		if r.IntN(3) == 0 {
+			x.Serial()
+		}
+		if r.IntN(2) == 0 {
+			f := x.Freeze()
+			n := f.Lookup(&qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web"}, WantA, Part{}).Total
+			if known, ok := contents[f.Serial()]; ok && known != n {
+				t.Fatalf("serial %d was that of %d endpoints, and is now that of %d", f.Serial(), known, n)
+			}
+			contents[f.Serial()] = n
+		}
+	}
+	if len(contents) < 100 {
+		t.Errorf("%d serials, want hundreds", len(contents))
+	}
+}
+
+// TestSerialFollowsThatOfTheProcessBefore: whatever the clock says.
+func TestSerialFollowsThatOfTheProcessBefore(t *testing.T) {
+	for _, ahead := range []uint32{0, 1, 1000, 1<<32 - 1000} {
+		x := bigIndex(1)
+		was := x.Serial()
+		x.Follow(was+ahead, was+ahead)
+		if want := max(was, was+ahead+1); ahead < 1<<31 && x.Serial() != want || ahead > 1<<31 && x.Serial() != was {
+			t.Errorf("%d behind one that was %d ahead", x.Serial()-was, ahead)
+		}
+	}
+}
+
+func TestIndexSerialsGrowEachWithItsOwnChanges(t *testing.T) {
+	x := hurry(bigIndex(1))
 	key := model.Key{Namespace: "n", Name: "lb"}
 	withExternal := func(addr string, ip string) func() {
 		return func() {
@@ -916,12 +996,12 @@ func TestIndexSerialsGrowEachWithItsOwnChanges(t *testing.T) {
 		{"another namespace", func() { x.PutNamespace(&model.Namespace{Key: model.Key{Name: "o"}}) }, true, false},
 		{"the Service goes", func() { x.DropService(key) }, true, true},
 	} {
-		inside, outside := x.Serial(), x.externalSerial.Load()
+		inside, outside := x.Serial(), x.ExternalSerial()
 		c.do()
 		if grew := int32(x.Serial()-inside) > 0; grew != c.inside {
 			t.Errorf("%s: the serial grew: %v, want %v", c.name, grew, c.inside)
 		}
-		if grew := int32(x.externalSerial.Load()-outside) > 0; grew != c.external {
+		if grew := int32(x.ExternalSerial()-outside) > 0; grew != c.external {
 			t.Errorf("%s: the external serial grew: %v, want %v", c.name, grew, c.external)
 		}
 	}

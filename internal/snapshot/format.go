@@ -30,7 +30,7 @@ import (
 const snapshotMagic = "headless snapshot\n"
 
 // version is that of the snapshots that are written and read.
-const version = 1
+const version = 2
 
 // maxSnapshot is the size of the largest snapshot that is read, in octets. 100,000 endpoints take about 3 MB.
 const maxSnapshot = 256 << 20
@@ -41,6 +41,8 @@ type header struct {
 	Cluster       string `cbor:"cluster"`       // the UID of kube-system, "" when it is not known
 	Configuration string `cbor:"configuration"` // what in the stanza shapes the content
 	Endpoints     int    `cbor:"endpoints"`     // about how many there are
+	// Serials are two for each index: of its zones, and of those with external names.
+	Serials []uint32 `cbor:"serials"`
 }
 
 type (
@@ -226,6 +228,14 @@ func portsToSnapshot(ports []model.Port) []snapshotPort {
 	return s
 }
 
+// serials returns the Serials of a header.
+func (c Knowledge) serials() (serials []uint32) {
+	for _, x := range c.Indexes {
+		serials = append(serials, x.Serial(), x.ExternalSerial())
+	}
+	return serials
+}
+
 // endpoints returns how many there are.
 func (c Knowledge) endpoints() int {
 	n := 0
@@ -271,6 +281,11 @@ func (c Knowledge) parse(file []byte, accept func(header) error) error {
 	}
 	if err := accept(h); err != nil {
 		return err
+	}
+	for i, x := range c.Indexes {
+		if pair := h.Serials[min(2*i, len(h.Serials)):]; len(pair) >= 2 {
+			x.Follow(pair[0], pair[1])
+		}
 	}
 	return c.decode(rest, min(h.Endpoints, len(rest)))
 }

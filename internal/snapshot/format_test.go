@@ -366,7 +366,7 @@ func TestSnapshotWithWhatNoConverterMakesIsRefused(t *testing.T) {
 		{"a text among the Services", append(head, "web", nil, nil, nil), "services"},
 		{"no end of the Pods", append(head, nil, nil), "pods"},
 		{"something behind the end", append(head, nil, nil, nil, nil), "behind the end"},
-		{"a greater version", []any{header{Version: version + 1}, nil, nil, nil, nil}, "of version 2, not 1"},
+		{"a greater version", []any{header{Version: version + 1}, nil, nil, nil, nil}, "of version 3, not 2"},
 	} {
 		err := newKnowledge().parse(sealed(t, row.values...), anyHeader)
 		if err == nil && row.want != "" || err != nil && (row.want == "" || !strings.Contains(err.Error(), row.want)) {

@@ -170,7 +170,7 @@ func (k *Keeper) keep() {
 	held, confirmed := k.of.changes(), k.of.Confirmed()
 	switch {
 	case !k.upToDate || held != k.written:
-		err := k.of.write(k.config.Path, k.draft, header{version, k.of.Cluster(), k.of.Configuration(), k.of.endpoints()}, confirmed)
+		err := k.of.write(k.config.Path, k.draft, header{version, k.of.Cluster(), k.of.Configuration(), k.of.endpoints(), k.of.serials()}, confirmed)
 		k.noteWrite(err)
 		k.upToDate, k.written = err == nil, held
 	case confirmed.Sub(k.Dated()) >= dateEvery:

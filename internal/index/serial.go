@@ -1,0 +1,80 @@
+package index
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// serial is the SOA serial of some zones. It grows in steps, one a second at most, whatever happens in
+// between: so it stays near the Unix time, and a process that starts anew does not fall behind the one
+// before (behaviour section 6). One serial is one content, of all that is frozen.
+type serial struct {
+	number  atomic.Uint32
+	changed atomic.Bool // the content, since the last step
+
+	mu      sync.Mutex // guards the fields below
+	stepped time.Time
+	given   bool // something frozen has the number, and the content of then
+}
+
+// pace is the time between two steps.
+const pace = time.Second
+
+// touch notes a change of the content.
+func (s *serial) touch(now time.Time) {
+	s.changed.Store(true)
+	s.step(now, false)
+}
+
+// current returns the serial, after a step if one is due.
+func (s *serial) current(now func() time.Time) uint32 {
+	if s.changed.Load() {
+		s.step(now(), false)
+	}
+	return s.number.Load()
+}
+
+// freeze returns the serial of the content as it is, which does not change meanwhile. A serial that
+// something else has been frozen with, and that stood for less then, is not given again.
+func (s *serial) freeze(now time.Time) uint32 {
+	s.step(now, s.isGiven())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.given = true
+	s.changed.Store(false)
+	return s.number.Load()
+}
+
+func (s *serial) isGiven() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.given
+}
+
+// step raises the serial to the Unix time, or by one if that is not later (RFC 1982 order), if there is
+// a change, and a second has passed since the last step or that does not matter.
+func (s *serial) step(now time.Time, atOnce bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	passed := now.Sub(s.stepped)
+	if !s.changed.Load() || !atOnce && 0 <= passed && passed < pace { // a clock may be set back
+		return
+	}
+	next := s.number.Load() + 1
+	if unix := uint32(now.Unix()); int32(unix-next) > 0 { //nolint:gosec // serial arithmetic wraps around
+		next = unix
+	}
+	s.number.Store(next)
+	s.changed.Store(false)
+	s.stepped, s.given = now, false
+}
+
+// follow makes the serial one that comes after another's.
+func (s *serial) follow(number uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if int32(number-s.number.Load()) >= 0 { //nolint:gosec // RFC 1982
+		s.number.Store(number + 1)
+	}
+}
