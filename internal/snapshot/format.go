@@ -310,12 +310,15 @@ func readRegular(path string) (content []byte, modified time.Time, err error) {
 	return content, stat.ModTime(), err
 }
 
+// maxElements is how many slices of one Service are read, or endpoints of one slice, and so on.
+const maxElements = 1 << 20
+
 // snapshotDecoding refuses what no snapshot has, before it takes memory. Texts may be any octets,
 // as those of the API server.
 var snapshotDecoding = func() cbor.DecMode {
 	mode, err := cbor.DecOptions{
 		MaxNestedLevels: 8, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
-		UTF8: cbor.UTF8DecodeInvalid,
+		UTF8: cbor.UTF8DecodeInvalid, MaxArrayElements: maxElements,
 	}.DecMode()
 	if err != nil {
 		panic(fmt.Sprintf("headless: %v", err)) // the options are constants

@@ -49,8 +49,9 @@ type Keeper struct {
 	served atomic.Pointer[header] // of the snapshot that is answered from until all has been listed
 	dated  atomic.Int64           // the time of the file, Unix time in ns; 0 while no file is fit to use
 
-	upToDate bool   // the file holds what was held as of written
-	written  uint64 // the version then
+	upToDate bool        // the file holds what was held as of written
+	written  uint64      // the version then
+	file     fs.FileInfo // of the file that was written then: another one is not ours to date
 	failure  string // why it cannot be written, as logged last
 
 	ctx     context.Context // ends with Stop
@@ -77,6 +78,9 @@ type Config struct {
 // dateEvery is how much the time of the file lags behind at most.
 const dateEvery = 30 * time.Second
 
+// maxAhead is how far the clock may have been set back since the file was dated.
+const maxAhead = time.Minute
+
 // draftEnd is how the names of drafts end. Before it stand the name of the file and, in 16 digits,
 // that of the keeper.
 const draftEnd = ".new"
@@ -96,6 +100,8 @@ func (k *Keeper) Load() {
 			return errors.New("made with another configuration")
 		case age > k.config.MaxAge:
 			return fmt.Errorf("last confirmed %v ago, more than %v", age.Round(time.Second), k.config.MaxAge)
+		case age < -maxAhead:
+			return fmt.Errorf("last confirmed in %v, so its age is not known", -age.Round(time.Second))
 		}
 		return nil
 	})
@@ -173,14 +179,22 @@ func (k *Keeper) keep() {
 		err := k.of.write(k.config.Path, k.draft, header{version, k.of.Cluster(), k.of.Configuration(), k.of.endpoints(), k.of.serials()}, confirmed)
 		k.noteWrite(err)
 		k.upToDate, k.written = err == nil, held
+		k.file, _ = os.Lstat(k.config.Path) // of a file that is gone it says so later
 	case confirmed.Sub(k.Dated()) >= dateEvery:
-		k.upToDate = os.Chtimes(k.config.Path, confirmed, confirmed) == nil // somebody has removed it
+		k.upToDate = k.isOurs() && os.Chtimes(k.config.Path, confirmed, confirmed) == nil // else it is written anew
 	default:
 		return
 	}
 	if k.upToDate {
 		k.dated.Store(confirmed.UnixNano())
 	}
+}
+
+// isOurs reports whether the file is the one that was written last. Another process may have put its own
+// there, which may know less, or a link.
+func (k *Keeper) isOurs() bool {
+	file, err := os.Lstat(k.config.Path)
+	return err == nil && k.file != nil && os.SameFile(file, k.file)
 }
 
 // Path returns the path of the file.

@@ -375,7 +375,8 @@ func TestSnapshotThatIsNoGoodIsReplaced(t *testing.T) { // not parallel: it capt
 			{"of another configuration", content(string(sealed(t, header{Version: version, Configuration: "other"}))), "not used: made with another configuration", false, false},
 			{"too old", aged(24*time.Hour + time.Minute), "not used: last confirmed 24h1m0s ago, more than 24h0m0s", false, false},
 			{"just not too old", aged(24*time.Hour - time.Minute), "answering from it", true, false},
-			{"of a time to come, after the clock was set back", aged(-time.Hour), "answering from it", true, false},
+			{"of a time to come", aged(-time.Hour), "not used: last confirmed in 1h0m0s", false, false},
+			{"of a time just to come, after the clock was set", aged(-maxAhead / 2), "answering from it", true, false},
 			{"a huge file", func(t *testing.T, path string) {
 				content("headless snapshot\n")(t, path)
 				if err := os.Truncate(path, maxSnapshot+1); err != nil {
@@ -389,4 +390,70 @@ func TestSnapshotThatIsNoGoodIsReplaced(t *testing.T) { // not parallel: it capt
 			{"a link to itself", linkTo("snapshot"), "not used: ", false, false},
 		}
 	})
+}
+
+// TestKeeperDatesOnlyWhatItWrote: of several processes that share a file, and of links, each vouches for its own content.
+func TestKeeperDatesOnlyWhatItWrote(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		harm func(t *testing.T, path string)
+	}{
+		{"another process wrote what it knows, which is less", func(t *testing.T, path string) { newTestKeeper(path, newKnowledge()).keep() }},
+		{"a link to another file", func(t *testing.T, path string) {
+			fatal.If(t, os.Remove(path))
+			writeSmall(t, path+".precious", 0)
+			fatal.If(t, os.Symlink(path+".precious", path))
+		}},
+		{"nothing", func(t *testing.T, path string) { fatal.If(t, os.Remove(path)) }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			path, c := filepath.Join(t.TempDir(), "snapshot"), newKnowledge()
+			putNamespace(c, "known")
+			k := newTestKeeper(path, c)
+			now := time.Now()
+			k.of.Confirmed = func() time.Time { return now }
+			k.keep()
+			row.harm(t, path)
+			before, _ := os.Stat(path + ".precious") // only one row has it
+			now = now.Add(2 * dateEvery)
+			k.keep() // finds that the file is not its own
+			k.keep() // and writes its own
+			if got, want := readBack(t, path), c.facts(); !slices.Equal(got, want) || !modTime(t, path).Equal(now) {
+				t.Errorf("the file has %q of %v, want %q of %v", got, modTime(t, path), want, now)
+			}
+			if stat, err := os.Lstat(path); err != nil || !stat.Mode().IsRegular() {
+				t.Errorf("%v, %v: want a regular file", stat, err)
+			}
+			if before != nil && !modTime(t, path+".precious").Equal(before.ModTime()) {
+				t.Error("what the link leads to has another time now")
+			}
+		})
+	}
+}
+
+// TestSnapshotOfTheFutureIsNotServed: its age is not known.
+func TestSnapshotOfTheFutureIsNotServed(t *testing.T) {
+	for age, served := range map[time.Duration]bool{-20 * 365 * 24 * time.Hour: false, -2 * maxAhead: false, -maxAhead / 2: true, time.Hour: true} {
+		path := filepath.Join(t.TempDir(), "snapshot")
+		newTestKeeper(path, smallKnowledge()).keep()
+		setAge(t, path, age)
+		k := newTestKeeper(path, newKnowledge())
+		if k.Load(); k.Serves() != served {
+			t.Errorf("confirmed %v ago: served is %v, want %v", age, !served, served)
+		}
+	}
+}
+
+// TestSnapshotOfManySlices reads back a Service of more slices than the library takes by itself.
+func TestSnapshotOfManySlices(t *testing.T) {
+	const size = 131_073
+	path, c := filepath.Join(t.TempDir(), "snapshot"), newKnowledge()
+	for i := range size {
+		c.Indexes[0].PutSlice(&model.Slice{Key: model.KeyOf("n", fmt.Sprint("s", i)), Service: "web"})
+	}
+	newTestKeeper(path, c).keep()
+	k := newTestKeeper(path, newKnowledge())
+	if k.Load(); !k.Serves() || k.of.Indexes[0].Counts().Slices != size {
+		t.Errorf("%d slices are read back, want %d", k.of.Indexes[0].Counts().Slices, size)
+	}
 }
