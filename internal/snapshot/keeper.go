@@ -52,7 +52,7 @@ type Keeper struct {
 	upToDate bool        // the file holds what was held as of written
 	written  uint64      // the version then
 	file     fs.FileInfo // of the file that was written then: another one is not ours to date
-	failure  string // why it cannot be written, as logged last
+	failure  string      // why it cannot be written, as logged last
 
 	ctx     context.Context // ends with Stop
 	cancel  context.CancelFunc
