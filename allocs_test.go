@@ -80,11 +80,11 @@ func TestAllocs(t *testing.T) {
 		{"a pod: the octets of its address; the record", "udp", "web-0017.web.n.svc.cluster.local. A", 3, 308},
 		{"a ClusterIP: the same", "udp", "vip.n.svc.cluster.local. A", 3, 308},
 		{"a Service: the octets of the addresses; the records; the section", "udp", "web.n.svc.cluster.local. A", 4, 6800},
-		{"over TCP: the same", "tcp", "web.n.svc.cluster.local. A", 4, 87000},
+		{"over TCP: the same; the timer for clients that do not read", "tcp", "web.n.svc.cluster.local. A", 6, 87000},
 		// From the index the ports, their numbers, the targets and their addresses; then the Service's name, the text of the
 		// targets' names, and these; the records of the answer, and the section; those of the additional section, and that.
 		{"SRV", "udp", "_http._tcp.web.n.svc.cluster.local. SRV", 12, 9000},
-		{"SRV over TCP: the same", "tcp", "_http._tcp.web.n.svc.cluster.local. SRV", 12, 330000},
+		{"SRV over TCP: the same; the timer", "tcp", "_http._tcp.web.n.svc.cluster.local. SRV", 14, 330000},
 		{"a PTR: the pointer; the target's name; the record", "udp", "17.0.0.10.in-addr.arpa. PTR", 4, 416},
 		{"no data: the SOA; the text; the extended error", "udp", "web.n.svc.cluster.local. AAAA", 4, 512},
 		{"no name: the same", "udp", "nobody.n.svc.cluster.local. A", 4, 512},

@@ -37,6 +37,11 @@ func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 			h.chaseOutside(ctx, w, r, &hop, m)
 			return
 		}
+		if !h.answers(hop.authority) {
+			m.Rcode = dns.RcodeServerFailure
+			h.explainTarget(r, &hop, m, " is not known yet")
+			return
+		}
 		hop.Parse(m.cname, hop.zone, hop.grammar)
 		q = &hop
 		m.outcome, m.cname = index.NameError, ""

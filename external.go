@@ -205,7 +205,7 @@ func (h *Headless) ExternalServices(zone string, headless bool) ([]msg.Service, 
 // plugin: k8s_external does not refuse a transfer then, and a serial older than those of this time
 // (until 2038, RFC 1982) keeps a secondary server from taking the zone for an empty one.
 func (h *Headless) ExternalSerial(string) uint32 {
-	if !h.isSynced() {
+	if !h.listing.IsKnown() {
 		return 0
 	}
 	return h.index.ExternalSerial()

@@ -110,7 +110,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		return dns.RcodeRefused, nil
 	}
 	q.Parse(name, q.zone, q.grammar)
-	if !h.Ready() {
+	if !h.answers(q.authority) {
 		if q.Kind == qname.ReverseName && isPublic(q.Prefix) && h.falls(name) {
 			h.tally.add(w, answerPassed, index.NoReason)
 			return h.next(ctx, w, r)
@@ -118,7 +118,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		h.tally.add(w, answerFailure, index.NoReason)
 		return notReadyReply(w, r)
 	}
-	stale := !h.isSynced()
+	stale := !h.isSynced(q.authority)
 	q.offset = headerSize + nameSize(q.name) + 4
 	q.end, q.client, q.tcp = room(w, r), index.ClientOf(clientAddr(w)), protoOf(w) == protoTCP
 	if stale && r.IsEdns0() != nil {
@@ -136,7 +136,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	case h.passes(&q, m, name):
 		h.tally.add(w, answerPassed, index.NoReason)
 		if m.outcome == index.NonTerminal {
-			w = &ancestorWriter{w, h.soa(&q, h.denialTTL())}
+			w = &ancestorWriter{w, h.soa(&q, h.denialTTL(q.authority))}
 		}
 		return h.next(ctx, w, r)
 	case m.cname != "":
@@ -273,7 +273,7 @@ func (h *Headless) finish(r *dns.Msg, q *question, m *reply, cnames int) {
 		m.Rcode = dns.RcodeNameError
 	}
 	if len(m.Answer) == cnames && !m.Truncated {
-		m.Ns = append(m.Ns, h.soa(q, h.denialTTL()))
+		m.Ns = append(m.Ns, h.soa(q, h.denialTTL(q.authority)))
 		h.explain(r, q, m)
 	}
 }
@@ -331,7 +331,7 @@ var notPublic = []netip.Prefix{
 
 // soa returns the SOA of q's zone.
 func (h *Headless) soa(q *question, ttl uint32) dns.RR {
-	return soaRR(q.apex(), ttl, q.authority, h.indexOf(q.authority).Serial(), h.denialTTL())
+	return soaRR(q.apex(), ttl, q.authority, h.indexOf(q.authority).Serial(), h.denialTTL(q.authority))
 }
 
 // resolve adds to m what we hold for q.

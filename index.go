@@ -114,11 +114,23 @@ func sinksOf(x *index.Index) (
 
 // Ready implements ready.Readiness.
 func (k *knowledge) Ready() bool {
-	return k.isSynced() || k.keeper != nil && k.keeper.Serves()
+	return k.listing.IsKnown() || k.isRestored()
 }
 
-// isSynced reports whether the cluster has been listed. If not, and k is ready, a snapshot stands in.
-func (k *knowledge) isSynced() bool { return k.listing.IsComplete() }
+// isRestored reports whether a snapshot stands in for what has not been listed.
+func (k *knowledge) isRestored() bool { return k.keeper != nil && k.keeper.Serves() }
+
+// isSynced reports whether all that a needs has been listed: what is imported from other clusters is
+// for multicluster zones alone.
+func (k *knowledge) isSynced(a *authority) bool {
+	if a.grammar == qname.Multicluster {
+		return k.listing.IsComplete()
+	}
+	return k.listing.IsKnown()
+}
+
+// answers reports whether queries for names in a can be answered.
+func (k *knowledge) answers(a *authority) bool { return k.isSynced(a) || k.isRestored() }
 
 // indexOf returns the index that answers for a.
 func (k *knowledge) indexOf(a *authority) *index.Index {
@@ -202,7 +214,7 @@ func (h *Headless) newKeeper(root string) *snapshot.Keeper {
 	cfg.Path = filepath.Clean(inFolder(root, cfg.Path))
 	k := snapshot.NewKeeper(cfg, snapshot.Subject{
 		Knowledge: snapshot.Knowledge{Indexes: h.indexes(), Pods: h.pods}, Configuration: h.fingerprint, Cluster: h.converter.ClusterUID,
-		IsSynced: h.isSynced, Confirmed: h.clock.Confirmed, IsShared: h.sharesSnapshot, Log: log,
+		IsSynced: h.listing.IsComplete, Confirmed: h.clock.Confirmed, IsShared: h.sharesSnapshot, Log: log,
 	})
 	h.listing.OnList = k.Listed
 	return k

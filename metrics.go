@@ -74,7 +74,7 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	resources := make(map[string]*resourceState)
 	endpoints := map[string][model.NumStates]int{model.UnservedKind: {}}
 	for _, h := range c.plugins() {
-		if !h.isSynced() && h.Ready() {
+		if !h.listing.IsComplete() && h.isRestored() {
 			served = 1
 		}
 		if h.keeper != nil {

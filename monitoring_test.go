@@ -82,7 +82,7 @@ func exportedMetrics(t *testing.T) map[string]map[string]map[string]bool {
 		"\nmulticluster clusterset.local\npods verified\nzonal\nsnapshot "+filepath.Join(t.TempDir(), "snapshot")+"\n}\n}\n"+
 		"example.org:0 {\n"+bound+"headless {\nmanifests examples testdata/cluster.yaml\n}\n}")
 	kubetest.Eventually(t, "every server block is synced", func() bool {
-		return !slices.ContainsFunc(running.all(), func(h *Headless) bool { return !h.isSynced() })
+		return !slices.ContainsFunc(running.all(), func(h *Headless) bool { return !h.listing.IsComplete() })
 	})
 	// What is counted only when it happens: a change that is dated, and objects that are left out.
 	dated := kubetest.Triggered(kubetest.Slice("web-b", "web", "10.0.0.2", "web-1"), time.Now().Add(time.Second).Format(time.RFC3339Nano))

@@ -81,9 +81,11 @@ func (h *Headless) start() {
 	select {
 	case <-h.listing.Complete():
 	case <-timeout.C:
-		if !h.Ready() {
-			log.Warningf("starting before the cluster is known: %s not listed yet, answering SERVFAIL",
-				strings.Join(h.listing.Missing(), ", "))
+		if missing := strings.Join(h.listing.Missing(), ", "); !h.Ready() {
+			log.Warningf("starting before the cluster is known: %s not listed yet, answering SERVFAIL", missing)
+		} else if !h.isRestored() {
+			log.Warningf("starting before other clusters are known: %s not listed yet, answering SERVFAIL in %s",
+				missing, strings.Join(h.multicluster, " "))
 		}
 	}
 }

@@ -119,7 +119,7 @@ func writeSnapshot(t testing.TB, s *kubetest.Server, path string, lines ...strin
 	t.Helper()
 	h := snapshotWatcher(t, s, path, lines...)
 	h.start()
-	kubetest.Eventually(t, "the cluster is listed", h.isSynced)
+	kubetest.Eventually(t, "the cluster is listed", h.listing.IsComplete)
 	h.stop()
 	if _, err := os.Stat(path); err != nil {
 		t.Fatal(err)
@@ -140,8 +140,8 @@ func TestSnapshotIsServedWithoutTheAPIServer(t *testing.T) {
 	t.Cleanup(second.stop)
 	t.Cleanup(release)
 	checkWeb(t, second)
-	if !second.Ready() || second.isSynced() {
-		t.Errorf("ready %v, synced %v, want ready from the snapshot", second.Ready(), second.isSynced())
+	if !second.Ready() || second.listing.IsComplete() {
+		t.Errorf("ready %v, synced %v, want ready from the snapshot", second.Ready(), second.listing.IsComplete())
 	}
 	checkSnapshotMetrics(t, second, 1)
 	for _, c := range []struct {
@@ -168,7 +168,7 @@ func TestSnapshotIsServedWithoutTheAPIServer(t *testing.T) {
 		}
 	}
 	release()
-	kubetest.Eventually(t, "the cluster is listed", second.isSynced)
+	kubetest.Eventually(t, "the cluster is listed", second.listing.IsComplete)
 	m := ask(t, second, "web-0.web.ns.svc.cluster.local. A", func(r *dns.Msg) { r.SetEdns0(1232, false) })
 	if code := extendedError(m); code != -1 || m.Answer[0].Header().Ttl != 30 {
 		t.Errorf("after the list: extended error %d, %s", code, m.Answer[0])
@@ -305,7 +305,7 @@ func TestSnapshotOfAnotherClusterIsNotServedForLong(t *testing.T) { // not paral
 			first := snapshotWatcher(t, apiOf(row.before), path)
 			first.api.Endpoint = api.URL // for the fingerprint: both clusters are reached in the same way
 			first.start()
-			kubetest.Eventually(t, "the cluster is listed", first.isSynced)
+			kubetest.Eventually(t, "the cluster is listed", first.listing.IsComplete)
 			first.stop()
 
 			releaseNamespaces, releaseOthers := api.Hold(kube.Namespaces), api.Hold(kube.Services, kube.Slices)
@@ -329,7 +329,7 @@ func TestSnapshotOfAnotherClusterIsNotServedForLong(t *testing.T) { // not paral
 				t.Errorf("got %s, served %v", got, row.served)
 			}
 			releaseOthers()
-			kubetest.Eventually(t, "the cluster is listed", second.isSynced)
+			kubetest.Eventually(t, "the cluster is listed", second.listing.IsComplete)
 			checkWeb(t, second)
 		})
 	}
@@ -386,7 +386,7 @@ func TestSnapshotThatIsRefusedIsNotServed(t *testing.T) {
 			t.Errorf("%s: web A: %s, want SERVFAIL", c.name, got)
 		}
 		release()
-		kubetest.Eventually(t, "the cluster is listed", h.isSynced)
+		kubetest.Eventually(t, "the cluster is listed", h.listing.IsComplete)
 		checkWeb(t, h)
 	}
 }
@@ -406,14 +406,14 @@ func TestSnapshotGivesWayToLists(t *testing.T) {
 		h.start()
 		stop := hammer(t, h)
 		for _, i := range order {
-			if h.isSynced() {
+			if h.listing.IsComplete() {
 				t.Errorf("synced before %s are listed", everyResource[i])
 			}
 			releases[i]()
 			kubetest.Eventually(t, everyResource[i]+" are listed", func() bool { return !slices.Contains(h.listing.Missing(), everyResource[i]) })
 		}
 		stop()
-		if !h.isSynced() {
+		if !h.listing.IsComplete() {
 			t.Error("not synced after all lists")
 		}
 		h.stop()

@@ -26,17 +26,17 @@ func capped(rrs []dns.RR, ttl uint32) []dns.RR {
 	return rrs
 }
 
-// denialTTL returns how long a denial may be kept.
-func (h *Headless) denialTTL() uint32 {
-	if h.isSynced() {
+// denialTTL returns how long a denial in a may be kept.
+func (h *Headless) denialTTL(a *authority) uint32 {
+	if h.isSynced(a) {
 		return h.negativeTTL
 	}
 	return 0
 }
 
-// lasting returns how long something may be kept whose time to live is ttl.
+// lasting returns how long something of the cluster's own may be kept whose time to live is ttl.
 func (h *Headless) lasting(ttl uint32) uint32 {
-	if h.isSynced() {
+	if h.listing.IsKnown() {
 		return ttl
 	}
 	return min(ttl, staleTTL)

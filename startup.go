@@ -12,7 +12,7 @@ func (h *Headless) announce() {
 	log.Infof("with %s", strings.Join(h.summary(), ", "))
 	began := time.Now()
 	synced := func() { log.Infof("synced after %v: %s", time.Since(began).Round(time.Millisecond), h.inventory()) }
-	if h.isSynced() {
+	if h.listing.IsComplete() {
 		synced()
 	} else {
 		h.listing.OnComplete = synced

@@ -16,10 +16,10 @@ import (
 // current. Names made from a query, below pod, are left out. While the cluster is not known no zone
 // is ours to transfer.
 func (h *Headless) Transfer(zone string, serial uint32) (<-chan []dns.RR, error) {
-	if !h.isSynced() || !slices.Contains(h.zones, zone) {
+	a := h.authority(zone)
+	if !slices.Contains(h.zones, zone) || !h.isSynced(a) {
 		return nil, transfer.ErrNotAuthoritative
 	}
-	a := h.authority(zone)
 	current := h.indexOf(a).Serial()
 	if serial != 0 && int32(serial-current) >= 0 { //nolint:gosec // RFC 1982
 		ch := make(chan []dns.RR, 1)

@@ -10,13 +10,14 @@ import (
 )
 
 // Listing knows which of some resources have been listed. It is complete once all of them have been,
-// and stays complete.
+// and stays complete. Before that the cluster is known, once all but those of other clusters have been.
 type Listing struct {
 	OnList     func() // called before a resource counts as listed; set before the first is
 	OnComplete func() // called once it is complete; set before that
 
 	complete   chan struct{} // closed once it is
 	isComplete atomic.Bool
+	isKnown    atomic.Bool
 	mu         sync.Mutex // guards waiting
 	waiting    map[string]bool
 }
@@ -39,11 +40,17 @@ func (l *Listing) Complete() <-chan struct{} { return l.complete }
 // IsComplete reports whether l is complete. It is cheap.
 func (l *Listing) IsComplete() bool { return l.isComplete.Load() }
 
+// IsKnown reports whether all has been listed but, perhaps, what is imported from other clusters. It is cheap.
+func (l *Listing) IsKnown() bool { return l.isKnown.Load() }
+
 // Listed notes that a resource has been listed.
 func (l *Listing) Listed(resource string) {
 	l.OnList()
 	l.mu.Lock()
 	delete(l.waiting, resource)
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(l.waiting)), isOfThisCluster) {
+		l.isKnown.Store(true)
+	}
 	completes := len(l.waiting) == 0 && !l.isComplete.Load()
 	if completes {
 		l.isComplete.Store(true)
@@ -54,6 +61,9 @@ func (l *Listing) Listed(resource string) {
 		l.OnComplete()
 	}
 }
+
+// isOfThisCluster reports whether a resource says something of the cluster's own Services.
+func isOfThisCluster(resource string) bool { return resource != Imports && resource != Imported }
 
 // Missing returns the resources not listed yet, sorted.
 func (l *Listing) Missing() []string {
