@@ -28,7 +28,7 @@ func (cfg *config) authorities() []authority {
 	for _, zone := range cfg.zones {
 		a := authority{zone: zone, nsZone: zone, grammar: cfg.grammarOf(zone)}
 		if isReverse(zone) {
-			a.nsZone = cmp.Or(append([]string{cfg.primary}, cfg.multicluster...)...)
+			a.nsZone = (&Stanza{config: cfg}).Primary()
 			if p, ok := qname.ParseReverse(zone); ok && p.IsSingleIP() {
 				a.addr = p
 			}

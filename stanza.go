@@ -1,6 +1,7 @@
 package headless
 
 import (
+	"cmp"
 	"bytes"
 	"slices"
 
@@ -58,8 +59,11 @@ func (s *Stanza) Zones() []string { return s.config.zones }
 // ZoneOf returns the longest of the zones that a lower-case FQDN is in, or "".
 func (s *Stanza) ZoneOf(name string) string { return plugin.Zones(s.config.zones).Matches(name) }
 
-// Primary returns the zone of the cluster's own Services: the first that is not a reverse zone.
-func (s *Stanza) Primary() string { return s.config.primary }
+// Primary returns the zone of the cluster's own Services, the first that is neither a reverse nor a
+// multicluster zone, or else the first multicluster zone.
+func (s *Stanza) Primary() string {
+	return cmp.Or(append([]string{s.config.primary}, s.config.multicluster...)...)
+}
 
 // Multicluster reports whether zone, one of Zones, is one of ServiceImports.
 func (s *Stanza) Multicluster(zone string) bool { return slices.Contains(s.config.multicluster, zone) }

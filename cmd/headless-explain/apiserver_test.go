@@ -97,7 +97,7 @@ func TestServiceImportsAreListed(t *testing.T) {
 	if err := os.WriteFile(corefile, []byte("cluster.local clusterset.local in-addr.arpa {\n headless {\n multicluster clusterset.local\n }\n}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const noImports = "SERVFAIL for all names of all zones: the server waits for ServiceImports, which the API server does not have"
+	const noImports = "SERVFAIL for all names of the multicluster zones: the server waits for ServiceImports, which the API server does not have"
 	for _, row := range []struct {
 		name, word, forbidden string
 		status                int
@@ -111,12 +111,10 @@ func TestServiceImportsAreListed(t *testing.T) {
 		{"a Service", "web.default", "", statusResolves, "", ""},
 		{"a Service, while ServiceImports may not be listed", "web.default", "serviceimports", statusResolves, "", ""},
 		{"no such API", "db.default.svc.clusterset.local", "absent", statusDoesNot, "no-imports", noImports},
-		{"no such API, for a Service", "web.default", "absent", statusDoesNot, "no-imports", noImports},
-		{"no such API, for a Service that is not there", "nope.default", "absent", statusDoesNot, "no-imports", noImports},
-		{"no such API, for a Namespace that is not there", "web.nowhere.svc.cluster.local", "absent", statusDoesNot, "no-imports", noImports},
-		{"no such API, for a name of no form", "a.b.cluster.local", "absent", statusDoesNot, "no-imports", noImports},
-		{"no such API, for an address", "10.96.0.7", "absent", statusDoesNot, "no-imports", noImports},
-		{"no such API, for a name that the resolver also asks others for", "www.example.org", "absent", statusUnknown, "no-imports", noImports},
+		{"no such API, for a name of no form", "a.b.clusterset.local", "absent", statusDoesNot, "no-imports", noImports},
+		{"no such API, for a Service", "web.default", "absent", statusResolves, "", ""},
+		{"no such API, for a Service that is not there", "nope.default", "absent", statusDoesNot, "no-service", "Namespace default has no Service nope"},
+		{"no such API, for an address", "10.96.0.7", "absent", statusResolves, "", ""},
 		{"no such API, for a name of others", "www.example.org.", "absent", statusUnknown, "outside-zones", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {

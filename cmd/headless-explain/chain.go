@@ -47,7 +47,7 @@ func (q *inquiry) chain() []link {
 		name.State = open
 	}
 	links := []link{name}
-	if q.s.waits { // what lies between does not matter
+	if q.s.waitsFor(q.fqdn) { // what lies between does not matter
 		return append(links, q.links()...)
 	}
 	if q.isService() || q.Kind == qname.PodName || q.Kind == qname.PodsName {

@@ -109,9 +109,9 @@ func explain(s *server, c *cluster, q *question) *report {
 	default:
 		r.Verdict = doesNot
 	}
-	if s.waits && about.Zone != "" {
+	if s.waitsFor(about.fqdn) {
 		r.Causes = one("no-imports", "install the CustomResourceDefinition of ServiceImports, or in the Corefile: take out multicluster",
-			"SERVFAIL for all names of all zones: the server waits for ServiceImports, which the API server does not have")
+			"SERVFAIL for all names of the multicluster zones: the server waits for ServiceImports, which the API server does not have")
 		return r
 	}
 	switch {

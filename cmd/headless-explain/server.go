@@ -21,8 +21,8 @@ type server struct {
 	all    *headless.Headless // one from which the stanza hides nothing: it tells what there is
 	// resolver is the host and port of the name server to ask for names outside the zones, or "".
 	resolver string
-	// waits says that it waits for ServiceImports, which the API server does not have: until it has listed them it answers nothing.
-	waits bool
+	// noImports says that the API server does not have ServiceImports: until it has, nothing in a multicluster zone is answered.
+	noImports bool
 }
 
 // newServer returns the server that a stanza describes. The port of resolver is 53 if it has none.
@@ -33,8 +33,13 @@ func newServer(stanza *headless.Stanza, c *cluster, resolver string) *server {
 	s := &server{
 		stanza: stanza, plugin: stanza.Offline(c.objects), all: stanza.Unfiltered().Offline(c.objects), resolver: resolver,
 	}
-	s.waits = c.noImports && s.hasImports()
+	s.noImports = c.noImports
 	return s
+}
+
+// waitsFor reports whether the server waits for ServiceImports before it answers for an FQDN.
+func (s *server) waitsFor(fqdn string) bool {
+	return s.noImports && s.stanza.Multicluster(s.stanza.ZoneOf(dns.CanonicalName(fqdn)))
 }
 
 // hasImports reports whether there is a zone of ServiceImports.
@@ -99,10 +104,14 @@ type answer struct {
 // ask asks the plugin for an FQDN, over TCP so that the answer is whole, and with EDNS so that a denial says why.
 func (s *server) ask(fqdn string, qtype uint16) answer {
 	a := answer{Name: fqdn, Type: dns.TypeToString[qtype], Rcode: servfail}
-	if s.waits {
+	if s.waitsFor(fqdn) {
 		return a
 	}
 	a.read(s.plugin.Reply(fqdn, qtype), qtype)
+	if slices.ContainsFunc(a.cnames, s.waitsFor) {
+		a.Rcode, a.Resolves = servfail, false
+		return a
+	}
 	if len(a.cnames) == 0 || a.Resolves || !slices.Contains(addressTypes, qtype) { // of other types the CNAME is the whole answer
 		return a
 	}
