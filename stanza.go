@@ -1,8 +1,8 @@
 package headless
 
 import (
-	"cmp"
 	"bytes"
+	"cmp"
 	"slices"
 
 	"github.com/coredns-headless/headless/internal/kube"
