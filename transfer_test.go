@@ -102,7 +102,7 @@ func TestTransferOfACurrentZoneIsItsSOA(t *testing.T) {
 		name   string
 		serial uint32
 		whole  bool
-	}{{"current", soa.Serial, false}, {"newer", soa.Serial + 1, false}, {"older", soa.Serial - 1, true}} {
+	}{{"current", soa.Serial, false}, {"newer", soa.Serial + 1, false}, {"older", soa.Serial - 1, true}, {"older in RFC 1982's order", soa.Serial + 1<<31 + 1, true}} {
 		r := new(dns.Msg)
 		r.SetIxfr("cluster.local.", c.serial, soa.Ns, soa.Mbox)
 		m := s.exchange(t, "tcp", r)
