@@ -172,6 +172,24 @@ func TestTransfersThatNobodyReads(t *testing.T) {
 	})
 }
 
+// TestTransferThatIsReadSlowlyEnds: also when its client never stalls.
+func TestTransferThatIsReadSlowlyEnds(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		h := newTestHeadless(t, "")
+		h.index = podsIndex(100)
+		began := time.Now()
+		ch, err := h.Transfer("cluster.local.", 0)
+		fatal.If(t, err)
+		for range ch {
+			time.Sleep(stallTime - time.Second)
+		}
+		if got := time.Since(began); got < maxTransferTime || got > maxTransferTime+stallTime {
+			t.Errorf("got the end after %v, want it after %v", got, maxTransferTime)
+		}
+		time.Sleep(2 * momentTime)
+	})
+}
+
 // TestTransferIsOfOneContent: two transfers within a second, with a change between them, have one serial and one content; the
 // change is in the next one.
 func TestTransferIsOfOneContent(t *testing.T) {

@@ -1083,6 +1083,37 @@ func TestIndexTakes65535TopologyZones(t *testing.T) {
 	}
 }
 
+// TestLabelsThatFitExactly: an endpoint is called by its name, or else by its address, as long as there is room for that.
+func TestLabelsThatFitExactly(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		room int // for the labels of the endpoint
+		want string
+	}{
+		{"a-longer-one", 13, "[a-longer-one]"},
+		{"a-longer-one", 12, "[10-0-0-0]"},
+		{"a-longer-one", 9, "[10-0-0-0]"},
+		{"a-longer-one", 8, "[]"},
+		{"a-longer-one.c", 15, "[a-longer-one.c]"},
+		{"a-longer-one.c", 14, "[10-0-0-0.c]"},
+		{"a-longer-one.c", 11, "[10-0-0-0.c]"},
+		{"a-longer-one.c", 10, "[]"},
+	} {
+		x := bigIndex(0)
+		sl := modeltest.BigSlice(0, 1, model.Ready)
+		sl.Endpoints[0].Name = c.name
+		x.PutSlice(sl)
+		q := &qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web"}
+		got := []string{}
+		for _, target := range x.Lookup(q, WantSRV, Part{Limit: 9, Room: len("web.n.") + c.room}).Targets {
+			got = append(got, string(target.Append(nil)))
+		}
+		if fmt.Sprint(got) != c.want {
+			t.Errorf("%s in %d octets: got %v, want %s", c.name, c.room, got, c.want)
+		}
+	}
+}
+
 func TestSortedPorts(t *testing.T) {
 	a, b := model.PortOf("a", "tcp", 1), model.PortOf("a", "udp", 1)
 	if got := model.SortedPorts([]model.Port{b, a, b}); !slices.Equal(got, []model.Port{a, b}) {
