@@ -12,6 +12,7 @@ import (
 	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	recorder "github.com/coredns/coredns/plugin/pkg/dnstest"
 	"github.com/coredns/coredns/plugin/pkg/edns"
@@ -357,10 +358,20 @@ func TestCNAMEs(t *testing.T) {
 		{"a target that cannot be resolved", &dns.Msg{MsgHdr: dns.MsgHdr{Rcode: dns.RcodeServerFailure}}, nil, dns.RcodeServerFailure},
 		{"a lookup that fails", nil, context.DeadlineExceeded, dns.RcodeServerFailure},
 		{"a target that nobody here answers for", &dns.Msg{MsgHdr: dns.MsgHdr{Rcode: dns.RcodeRefused}}, nil, noError},
+		{"an answer that is cut", &dns.Msg{MsgHdr: dns.MsgHdr{Truncated: true}}, nil, noError},
 	} {
 		h.upstream = fixed{c.reply, c.err}
-		if m := ask(t, h, "ext.default.svc.cluster.local. A"); m.Rcode != c.want || len(m.Answer) != 1 {
-			t.Errorf("%s: got\n%v\nwant %s and the CNAME", c.name, m, dns.RcodeToString[c.want])
+		cut := c.reply != nil && c.reply.Truncated
+		if m := ask(t, h, "ext.default.svc.cluster.local. A"); m.Rcode != c.want || len(m.Answer) != 1 || m.Truncated != cut {
+			t.Errorf("%s: got\n%v\nwant %s, tc %v, and the CNAME", c.name, m, dns.RcodeToString[c.want], cut)
+		}
+	}
+	h.upstream = outside{}
+	for loop, want := range map[int]int{7: noError, 8: dns.RcodeServerFailure} {
+		rec := recorder.NewRecorder(&test.ResponseWriter{})
+		_, err := h.ServeDNS(context.WithValue(t.Context(), dnsserver.LoopKey{}, loop), rec, dnstest.Question("ext.default.svc.cluster.local. A", 0))
+		if fatal.If(t, err); rec.Msg.Rcode != want {
+			t.Errorf("after %d rounds of the server: got %s, want %s", loop, dns.RcodeToString[rec.Msg.Rcode], dns.RcodeToString[want])
 		}
 	}
 }
@@ -800,6 +811,38 @@ func TestSizes(t *testing.T) {
 		m.Truncate(c.limit)
 		if after := fmt.Sprint(m.Truncated, len(m.Answer), len(m.Extra)); after != before {
 			t.Errorf("%s tcp %v size %d: the server cuts %s to %s", c.question, c.tcp, c.size, before, after)
+		}
+	}
+}
+
+// TestTheLastRecordFitsExactly: a buffer of as many octets as the records take holds all of them, and one of an octet less
+// all but one.
+func TestTheLastRecordFitsExactly(t *testing.T) {
+	const size = 50
+	h := newTestHeadless(t, "")
+	h.index = podsIndex(size)
+	for i := range size {
+		key := model.Key{Namespace: "n", Name: fmt.Sprint("peers-", 100+i)}
+		h.index.PutService(&model.Service{Key: key, Kind: model.Headless})
+		h.index.PutSlice(&model.Slice{Key: key, Service: key.Name, Endpoints: []model.Endpoint{{Addr: netip.MustParseAddr("10.1.0.1"), State: model.Ready}}})
+	}
+	for _, c := range []struct {
+		question                 string
+		room, less               int // beside what the whole answer takes
+		answer, extra, lessExtra int
+	}{
+		{"web.n.svc.cluster.local. A", 0, size - 1, size, 0, 0},
+		{"1.0.1.10.in-addr.arpa. PTR", 19 * (size - 1), size - 1, size, 0, 0}, // no target's zone is taken to be compressed
+		{"web.n.svc.cluster.local. SRV", 0, size, size, size, size - 1},
+		{"web.n.svc.cluster.local. SRV", -16 * size, size - 1, size, 0, 3}, // no room for an address; three are smaller than a target
+	} {
+		_, whole := askSized(t, h, c.question, false, 4096)
+		whole += c.room
+		for octets, want := range map[int][2]int{whole: {c.answer, c.extra}, whole - 1: {c.less, c.lessExtra}} {
+			m, _ := askSized(t, h, c.question, false, uint16(octets))
+			if got := [2]int{len(m.Answer), len(m.Extra) - 1}; got != want || m.Truncated != (want[0] < size) { // one is the OPT record
+				t.Errorf("%s in %d octets: got %d records, tc %v, want %d", c.question, octets, got, m.Truncated, want)
+			}
 		}
 	}
 }

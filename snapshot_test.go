@@ -249,6 +249,21 @@ func TestStaleAnswersLeaveTheRecordsOfOthersAlone(t *testing.T) {
 	}
 }
 
+// TestStaleAnswersLeaveRoomForSayingSo: a large set is cut before the extended error makes the reply too long.
+func TestStaleAnswersLeaveRoomForSayingSo(t *testing.T) {
+	h := newTestHeadless(t, "")
+	h.index = podsIndex(5000)
+	answersFromItsSnapshot(t, h)
+	for _, question := range []string{"web.n.svc.cluster.local. A", "web.n.svc.cluster.local. SRV"} {
+		for tcp, limit := range map[bool]int{false: 1232, true: dns.MaxMsgSize} {
+			m, octets := askSized(t, h, question, tcp, 1232)
+			if octets > limit || m.Truncated == tcp || len(m.Answer) == 0 {
+				t.Errorf("%s tcp %v: got %d octets, tc %v, %d records, want at most %d octets", question, tcp, octets, m.Truncated, len(m.Answer), limit)
+			}
+		}
+	}
+}
+
 // extendedError returns the code of m's extended error, or -1.
 func extendedError(m *dns.Msg) int {
 	if opt := m.IsEdns0(); opt != nil {
@@ -262,22 +277,37 @@ func extendedError(m *dns.Msg) int {
 }
 
 func TestSnapshotIsOfTheConfigurationThatShapesIt(t *testing.T) {
-	fingerprint := func(lines ...string) string {
-		return watcher(t, append(lines, "endpoint http://127.0.0.1:1")...).fingerprint()
+	fingerprint := func(line string) string {
+		cfg, err := stanzaConfig("headless cluster.local clusterset.local {\n" + line + "\n}")
+		fatal.If(t, err)
+		h, _ := newWithoutSource(cfg)
+		return h.fingerprint()
+	}
+	known := map[string]bool{"manifests": true} // which cannot stand beside a snapshot
+	seen := map[string]string{fingerprint(""): "no option"}
+	for _, line := range []string{
+		"zonal", "endpoint_pod_names", "pods verified", "pods insecure", "noendpoints", "endpoints headless", "labels app=web", "namespace_labels app=web",
+		"namespaces ns", "namespaces ns other", "multicluster clusterset.local", "endpoint http://127.0.0.1:1", "kubeconfig file", "kubeconfig file context",
+	} {
+		known[strings.Fields(line)[0]] = true
+		got := fingerprint(line)
+		if other, ok := seen[got]; ok {
+			t.Errorf("%s: got the fingerprint of %s, want another, for it shapes what is kept", line, other)
+		}
+		seen[got] = line
 	}
 	for _, line := range []string{
-		"zonal", "endpoint_pod_names", "pods verified", "noendpoints", "endpoints headless", "labels app=web", "namespace_labels app=web",
-		"namespaces ns",
+		"ttl 30", "headless_ttl 30", "negative_ttl 3", "hostnames all", "hold 0s", "fallthrough", "ignore empty_service", "snapshot file", "no_explain",
+		"apiserver_qps 5", "apiserver_burst 5", "apiserver_max_inflight 5", "startup_timeout 1s", "tls cert key ca",
 	} {
-		if fingerprint(line) == fingerprint() {
-			t.Errorf("%s: what is kept depends on it, and the fingerprint does not", line)
+		known[strings.Fields(line)[0]] = true
+		if other := seen[fingerprint(line)]; other != "no option" {
+			t.Errorf("%s: got another fingerprint, want that of no option, for it does not shape what is kept", line)
 		}
 	}
-	for _, line := range []string{
-		"ttl 30", "hostnames all", "hold 0s", "fallthrough", "ignore empty_service", "apiserver_qps 5", "snapshot file", "no_explain",
-	} {
-		if fingerprint(line) != fingerprint() {
-			t.Errorf("%s: the fingerprint depends on it, and what is kept does not", line)
+	for name := range options {
+		if !known[name] {
+			t.Errorf("%s: got no row here, want one", name)
 		}
 	}
 }

@@ -102,7 +102,7 @@ func TestTransferOfACurrentZoneIsItsSOA(t *testing.T) {
 		name   string
 		serial uint32
 		whole  bool
-	}{{"current", soa.Serial, false}, {"newer", soa.Serial + 1, false}, {"older", soa.Serial - 1, true}} {
+	}{{"current", soa.Serial, false}, {"newer", soa.Serial + 1, false}, {"older", soa.Serial - 1, true}, {"older in RFC 1982's order", soa.Serial + 1<<31 + 1, true}} {
 		r := new(dns.Msg)
 		r.SetIxfr("cluster.local.", c.serial, soa.Ns, soa.Mbox)
 		m := s.exchange(t, "tcp", r)
@@ -169,6 +169,24 @@ func TestTransfersThatNobodyReads(t *testing.T) {
 			t.Errorf("after %v: %d moments, want one", stallTime+momentTime, h.moments.kept)
 		}
 		time.Sleep(stallTime + momentTime)
+	})
+}
+
+// TestTransferThatIsReadSlowlyEnds: also when its client never stalls.
+func TestTransferThatIsReadSlowlyEnds(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		h := newTestHeadless(t, "")
+		h.index = podsIndex(100)
+		began := time.Now()
+		ch, err := h.Transfer("cluster.local.", 0)
+		fatal.If(t, err)
+		for range ch {
+			time.Sleep(stallTime - time.Second)
+		}
+		if got := time.Since(began); got < maxTransferTime || got > maxTransferTime+stallTime {
+			t.Errorf("got the end after %v, want it after %v", got, maxTransferTime)
+		}
+		time.Sleep(2 * momentTime)
 	})
 }
 

@@ -891,10 +891,14 @@ func TestIndexSerialGrowsWithVisibleChangesOnly(t *testing.T) {
 			x.DropNamespace(model.Key{Name: "new"})
 		}, 1<<31 - 1},
 		{"and goes on from there", func() {
-			x.soaSerial.number.Store(1<<32 - 1)
+			x.soaSerial.number.Store(1<<32 - 100)
 			clock = time.Unix(1<<32+7, 0)
 			x.PutNamespace(&model.Namespace{Key: model.Key{Name: "new"}})
 		}, 7},
+		{"a clock of before is behind it", func() {
+			clock = time.Unix(1<<32-100, 0)
+			x.DropNamespace(model.Key{Name: "new"})
+		}, 8},
 	} {
 		step.do()
 		if got := x.Serial(); got != step.want {
@@ -951,12 +955,18 @@ func TestOneSerialIsOneContent(t *testing.T) {
 
 // TestSerialFollowsThatOfTheProcessBefore: whatever the clock says.
 func TestSerialFollowsThatOfTheProcessBefore(t *testing.T) {
-	for _, ahead := range []uint32{0, 1, 1000, 1<<32 - 1000} {
-		x := bigIndex(1)
-		was := x.Serial()
-		x.Follow(was+ahead, was+ahead)
-		if want := max(was, was+ahead+1); ahead < 1<<31 && x.Serial() != want || ahead > 1<<31 && x.Serial() != was {
-			t.Errorf("%d behind one that was %d ahead", x.Serial()-was, ahead)
+	for _, was := range []uint32{2_000_000_000, 1<<32 - 500, 500} {
+		for _, ahead := range []int32{0, 1, 1000, -1, -1000} {
+			x := bigIndex(1)
+			x.now = func() time.Time { return x.soaSerial.stepped } // no step is due
+			x.soaSerial.number.Store(was)
+			other, want := was+uint32(ahead), was
+			if ahead >= 0 {
+				want = other + 1
+			}
+			if x.Follow(other, other); x.Serial() != want {
+				t.Errorf("serial %d behind %d: got %d, want %d", was, other, x.Serial(), want)
+			}
 		}
 	}
 }
@@ -1039,6 +1049,67 @@ func TestIndexNameservers(t *testing.T) {
 		}
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// TestIndexNameserversAreNotHidden: where empty Services have no names, one without ready endpoints names no server.
+func TestIndexNameserversAreNotHidden(t *testing.T) {
+	ip := netip.MustParseAddr("10.96.0.10")
+	for hides, want := range map[bool]int{true: 0, false: 1} {
+		x := New(model.HostnamesReady, hides, 0)
+		x.PutNamespace(&model.Namespace{Key: model.Key{Name: "n"}})
+		x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "dns"}, ClusterIPs: []netip.Addr{ip}})
+		if got := x.Nameservers(nil, []netip.Addr{ip}, 0); len(got) != want {
+			t.Errorf("empty Services are hidden: %v: got %v, want %d", hides, got, want)
+		}
+	}
+}
+
+// TestIndexTakes65535TopologyZones: endpoints of further ones are in none, and those of the others where they were.
+func TestIndexTakes65535TopologyZones(t *testing.T) {
+	x := bigIndex(0)
+	for i := range 1<<16 - 2 {
+		x.topologyID(fmt.Sprint("zone-", i))
+	}
+	sl := modeltest.BigSlice(0, 3, model.Ready)
+	sl.Endpoints[1].Topology, sl.Endpoints[2].Topology = "the-last", "one-too-many"
+	x.PutSlice(sl)
+	for zone, want := range map[string]int{"the-last": 1, "one-too-many": 0} {
+		q := qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web", Scope: qname.Pin, Topology: zone}
+		if got := x.Lookup(&q, WantA, Part{Limit: 9}).Total; got != want {
+			t.Errorf("%s: got %d addresses, want %d", zone, got, want)
+		}
+	}
+}
+
+// TestLabelsThatFitExactly: an endpoint is called by its name, or else by its address, as long as there is room for that.
+func TestLabelsThatFitExactly(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		room int // for the labels of the endpoint
+		want string
+	}{
+		{"a-longer-one", 13, "[a-longer-one]"},
+		{"a-longer-one", 12, "[10-0-0-0]"},
+		{"a-longer-one", 9, "[10-0-0-0]"},
+		{"a-longer-one", 8, "[]"},
+		{"a-longer-one.c", 15, "[a-longer-one.c]"},
+		{"a-longer-one.c", 14, "[10-0-0-0.c]"},
+		{"a-longer-one.c", 11, "[10-0-0-0.c]"},
+		{"a-longer-one.c", 10, "[]"},
+	} {
+		x := bigIndex(0)
+		sl := modeltest.BigSlice(0, 1, model.Ready)
+		sl.Endpoints[0].Name = c.name
+		x.PutSlice(sl)
+		q := &qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web"}
+		got := []string{}
+		for _, target := range x.Lookup(q, WantSRV, Part{Limit: 9, Room: len("web.n.") + c.room}).Targets {
+			got = append(got, string(target.Append(nil)))
+		}
+		if fmt.Sprint(got) != c.want {
+			t.Errorf("%s in %d octets: got %v, want %s", c.name, c.room, got, c.want)
 		}
 	}
 }

@@ -172,6 +172,47 @@ func TestPartsAreEven(t *testing.T) {
 	}
 }
 
+// TestPartsOfZonesAndExternalNames: they begin at the client's place, too.
+func TestPartsOfZonesAndExternalNames(t *testing.T) {
+	const size = 20
+	x := bigIndex(0)
+	sl := modeltest.BigSlice(0, size, model.Ready)
+	for i := range sl.Endpoints {
+		sl.Endpoints[i].Topology = "a"
+	}
+	x.PutSlice(sl)
+	q := &qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web"}
+	zonal := &qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web", Scope: qname.Pin, Topology: "a"}
+	external := func(w Want, p Part) string { return x.LookupExternal(q, true, w, p).Hosts[0].Addr.String() }
+	for what, first := range map[string]func(Part) string{
+		"SRV of a zone": func(p Part) string { return x.Lookup(zonal, WantSRV, p).Targets[0].Name },
+		"external SRV":  func(p Part) string { return external(WantSRV, p) },
+		"external A":    func(p Part) string { return external(WantA, p) },
+	} {
+		seen := make(map[string]bool)
+		for _, client := range manyClients(1000, clientAt) {
+			p := Part{Limit: 1, Client: ClientOf(client)}
+			got := first(p)
+			if again := first(p); again != got {
+				t.Errorf("%s: %v got %s, then %s, want the same", what, client, got, again)
+			}
+			seen[got] = true
+		}
+		if len(seen) != size {
+			t.Errorf("%s: got %d different records for 1,000 clients, want %d", what, len(seen), size)
+		}
+	}
+	for limit, want := range map[int]int{size: size, 3: 3} { // all of them, or the client's part
+		first := make(map[string]bool)
+		for range 1000 {
+			first[external(WantA, Part{Limit: limit, Client: 1 << 63})] = true
+		}
+		if len(first) != want {
+			t.Errorf("external A, %d of %d: got %d addresses first, want %d", limit, size, len(first), want)
+		}
+	}
+}
+
 func manyClients(n int, at func(int) netip.Addr) (clients []netip.Addr) {
 	for i := range n {
 		clients = append(clients, at(i))

@@ -66,3 +66,27 @@ func TestTableHoldsWhatWasAddedAndNotRemoved(t *testing.T) {
 		}
 	}
 }
+
+// TestTablesAndListsShrink: what is not used any more goes back.
+func TestTablesAndListsShrink(t *testing.T) {
+	table := newItems()
+	for k := range 10000 {
+		table.add(&item{key: k})
+	}
+	for k := range 9999 {
+		table.remove(table.first(k))
+	}
+	if got := cap(table.chains); got > 256 {
+		t.Errorf("a table of one that had 10,000: got room for %d chains, want 256 at most", got)
+	}
+	for _, c := range []struct{ room, left, most int }{
+		{10, 0, 0},
+		{1000, 0, 0},
+		{1000, 249, 300},
+		{1000, 250, 1000},
+	} {
+		if got := cap(shrink(make([]byte, c.left, c.room))); got > c.most {
+			t.Errorf("a list of %d with room for %d: got room for %d, want %d at most", c.left, c.room, got, c.most)
+		}
+	}
+}

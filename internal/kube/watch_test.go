@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -224,6 +227,26 @@ func TestStopLeavesNothing(t *testing.T) { // not parallel: it counts goroutines
 				_ = conn.Close()
 			}
 		})
+	}
+}
+
+// TestConnectionThatComesAfterStopIsClosed: a dialer need not heed that it was cancelled.
+func TestConnectionThatComesAfterStopIsClosed(t *testing.T) {
+	t.Parallel()
+	ours, theirs := net.Pipe()
+	var c *cluster
+	c, err := newCluster(&kube.Options{Endpoint: "http://127.0.0.1:1", Dial: func(context.Context, string, string) (net.Conn, error) {
+		c.server.Stop()
+		return ours, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.server.Dial(t.Context(), "tcp", "127.0.0.1:1"); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got error %v, want %v", err, context.Canceled)
+	}
+	if _, err := theirs.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the connection: got error %v, want %v", err, io.EOF)
 	}
 }
 
