@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/hostile"
@@ -30,6 +31,7 @@ import (
 	"github.com/coredns/coredns/plugin"
 	_ "github.com/coredns/coredns/plugin/bufsize"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/coredns/coredns/plugin/test"
 	_ "github.com/coredns/coredns/plugin/timeouts"
 	"github.com/miekg/dns"
 )
@@ -382,4 +384,31 @@ func TestBufsizeLimitsReplies(t *testing.T) {
 			t.Errorf("%s: %d octets, %v, want almost 1232", question, len(reply), err)
 		}
 	}
+}
+
+// unread is a TCP client that does not read: a write waits until the connection is closed.
+type unread struct {
+	test.ResponseWriter
+	closed chan struct{}
+}
+
+func (u *unread) WriteMsg(*dns.Msg) error {
+	<-u.closed
+	return net.ErrClosed
+}
+
+func (u *unread) Close() error {
+	close(u.closed)
+	return nil
+}
+
+// TestClientThatDoesNotReadIsCutOff: over TCP, after a time and not before.
+func TestClientThatDoesNotReadIsCutOff(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		h, began := newTestHeadless(t, ""), time.Now()
+		w := &unread{test.ResponseWriter{TCP: true}, make(chan struct{})}
+		if _, err := h.ServeDNS(t.Context(), w, dnstest.Question("web.default.svc.cluster.local. A", 0)); err != nil || time.Since(began) != stallTime {
+			t.Errorf("%v, after %v, want %v", err, time.Since(began), stallTime)
+		}
+	})
 }

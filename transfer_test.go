@@ -132,6 +132,16 @@ func TestTransfersThatNobodyReads(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		h := newTestHeadless(t, "")
 		h.index = podsIndex(100)
+		kept := func() int {
+			h.moments.mu.Lock()
+			defer h.moments.mu.Unlock()
+			return h.moments.kept
+		}
+		running := func() int {
+			h.moments.mu.Lock()
+			defer h.moments.mu.Unlock()
+			return h.moments.transfers
+		}
 		begin := func() bool {
 			_, err := h.Transfer("cluster.local.", 0)
 			synctest.Wait()
@@ -142,31 +152,31 @@ func TestTransfersThatNobodyReads(t *testing.T) {
 			h.index.PutNamespace(&model.Namespace{Key: model.Key{Name: fmt.Sprint("another-", i)}})
 		}
 		for i := range maxTransfers {
-			if !begin() || h.moments.kept != 1 {
-				t.Fatalf("transfer %d of one content: %d moments", i, h.moments.kept)
+			if !begin() || kept() != 1 {
+				t.Fatalf("transfer %d of one content: %d moments", i, kept())
 			}
 		}
 		if begin() {
-			t.Errorf("%d transfers run, want %d at most", h.moments.transfers, maxTransfers)
+			t.Errorf("%d transfers run, want %d at most", running(), maxTransfers)
 		}
 		time.Sleep(stallTime + momentTime)
 		synctest.Wait()
-		if h.moments.transfers != 0 || h.moments.kept != 0 {
-			t.Errorf("%v later: %d transfers, %d moments", stallTime+momentTime, h.moments.transfers, h.moments.kept)
+		if running() != 0 || kept() != 0 {
+			t.Errorf("%v later: %d transfers, %d moments", stallTime+momentTime, running(), kept())
 		}
 		for i := range maxMoments {
 			change(i)
-			if !begin() || h.moments.kept != i+1 {
-				t.Errorf("content %d: %d moments", i, h.moments.kept)
+			if !begin() || kept() != i+1 {
+				t.Errorf("content %d: %d moments", i, kept())
 			}
 		}
 		change(maxMoments)
-		if begin() || h.moments.kept != maxMoments {
-			t.Errorf("one more content: %d moments, want %d", h.moments.kept, maxMoments)
+		if begin() || kept() != maxMoments {
+			t.Errorf("one more content: %d moments, want %d", kept(), maxMoments)
 		}
 		time.Sleep(stallTime + momentTime)
-		if !begin() || h.moments.kept != 1 {
-			t.Errorf("after %v: %d moments, want one", stallTime+momentTime, h.moments.kept)
+		if !begin() || kept() != 1 {
+			t.Errorf("after %v: %d moments, want one", stallTime+momentTime, kept())
 		}
 		time.Sleep(stallTime + momentTime)
 	})
@@ -221,6 +231,8 @@ func TestTransferIsOfOneContent(t *testing.T) {
 		}
 		time.Sleep(2 * momentTime)
 		synctest.Wait()
+		h.moments.mu.Lock()
+		defer h.moments.mu.Unlock()
 		if h.moments.kept != 0 {
 			t.Errorf("%d moments are kept", h.moments.kept)
 		}
