@@ -26,7 +26,8 @@ func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 		if q.qtype != dns.TypeA && q.qtype != dns.TypeAAAA {
 			return
 		}
-		hop := question{authority: h.authority(m.cname), name: m.cname, qtype: q.qtype, client: q.client, tcp: q.tcp, growth: q.growth}
+		hop := question{authority: h.authority(m.cname), name: m.cname, qtype: q.qtype}
+		hop.client, hop.tcp, hop.growth = q.client, q.tcp, q.growth
 		hop.offset, hop.end = q.offset+pointerSize+fixedSize+nameSize(m.cname), q.end
 		if slices.Contains(seen, m.cname) {
 			h.explainTarget(r, &hop, m, " leads to itself")

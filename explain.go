@@ -241,6 +241,8 @@ func (h *Headless) deny(d *index.Denial, q *question, o index.Outcome) {
 		d.Reason = index.ReasonSyntax
 	case q.Kind == qname.PodsName || q.Kind == qname.PodName:
 		d.Reason = h.denyPod(q)
+	case q.Kind == qname.ReverseName && h.primary == "":
+		d.Reason = index.ReasonReverse
 	case q.Kind == qname.NamespaceName || q.Kind == qname.ServiceName || q.Kind == qname.ReverseName:
 		h.indexOf(q.authority).Deny(d, &q.Name)
 	default:
@@ -306,7 +308,7 @@ func describe(l *line, q *question, d *index.Denial, c *config) {
 	case index.ReasonPod:
 		describePod(l, q, c)
 	case index.ReasonReverse:
-		describeReverse(l, q, d)
+		describeReverse(l, q, d, c)
 	case index.ReasonNonTerminal:
 		if q.Kind == qname.NamespaceName {
 			l.add("namespace ").name(q.Namespace).add(" has no records of its own, its Services have: SERVICE.").name(q.Namespace).add(".svc")
@@ -463,8 +465,10 @@ func describePod(l *line, q *question, c *config) {
 }
 
 // describeReverse says whose addresses have names.
-func describeReverse(l *line, q *question, d *index.Denial) {
+func describeReverse(l *line, q *question, d *index.Denial, c *config) {
 	switch {
+	case c.primary == "":
+		l.add("addresses have no names here, for there is no zone of the cluster's own Services")
 	case !q.Prefix.IsSingleIP():
 		l.add("no Service and no ready endpoint that is served here has an address in ").add(q.Prefix.String())
 	case d.Seen:

@@ -136,7 +136,7 @@ func (h *Headless) externalReverse(name string, qtype uint16) ([]msg.Service, in
 // the DNS service as seen from outside, each once, or those that the server listens on if it is no
 // Service. The caller sets the times to live.
 func (h *Headless) ExternalAddress(state request.Request, headless bool) []dns.RR {
-	hosts, ok := h.index.ExternalNameservers(h.local, h.bound, headless)
+	hosts, ok := h.index.ExternalNameservers(h.endpointAddrs(), h.bound, headless)
 	if !ok {
 		for _, addr := range h.local {
 			hosts = append(hosts, index.ExternalHost{Addr: addr})

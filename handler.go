@@ -111,7 +111,10 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	}
 	q.Parse(name, q.zone, q.grammar)
 	if !h.answers(q.authority) {
-		if q.Kind == qname.ReverseName && isPublic(q.Prefix) && h.falls(name) {
+		if q.Kind == qname.Apex && q.qtype == dns.TypePTR {
+			q.Prefix = q.addr // of a reverse zone of one address
+		}
+		if q.Prefix.IsValid() && isPublic(q.Prefix) && h.falls(name) {
 			h.tally.add(w, answerPassed, index.NoReason)
 			return h.next(ctx, w, r)
 		}
@@ -170,8 +173,8 @@ func clientAddr(w dns.ResponseWriter) netip.Addr {
 	return netip.Addr{}
 }
 
-// next hands the query to the next plugin. If there is none to answer the target of a CNAME it says so
-// by REFUSED, as a server does without a plugin for a zone: that is no failure.
+// next hands the query to the next plugin. Where no plugin answers for the target of a CNAME, it returns
+// REFUSED, as a server without the zone does: that is no failure.
 func (h *Headless) next(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	rcode, err := plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
 	if err != nil && ctx.Value(chasing{}) != nil && strings.HasSuffix(err.Error(), "no next plugin found") {
@@ -394,11 +397,7 @@ type namedServer struct {
 // the DNS Services by their own, or else ns.dns with the addresses that the server listens on. In a
 // multicluster zone Services have other names, so it is ns.dns there too.
 func (h *Headless) nameservers(a *authority) []namedServer {
-	local := h.local
-	if h.selection.HeadlessOnly {
-		local = nil // the endpoints of a DNS Service with a ClusterIP are not known
-	}
-	services := h.index.Nameservers(local, h.bound, a.nsRoom)
+	services := h.index.Nameservers(h.endpointAddrs(), h.bound, a.nsRoom)
 	if len(services) == 0 {
 		return []namedServer{{a.mname, h.local}}
 	}
@@ -416,6 +415,15 @@ func (h *Headless) nameservers(a *authority) []namedServer {
 		servers = append(servers, namedServer{s.FQDN(a.nsZone), s.Addrs})
 	}
 	return servers
+}
+
+// endpointAddrs returns the addresses that DNS Services may have as endpoints. With endpoints headless
+// those of one with a ClusterIP are not known, so it is not found by them.
+func (h *Headless) endpointAddrs() []netip.Addr {
+	if h.selection.HeadlessOnly {
+		return nil
+	}
+	return h.local
 }
 
 // resolveNS answers for ns.dns, the SOA's MNAME: it has the addresses of all name servers.
@@ -459,7 +467,7 @@ func (h *Headless) resolveReverse(q *question, m *reply) {
 	}
 	v := h.index.Lookup(&q.Name, index.WantNothing, index.Part{Room: q.nsRoom})
 	m.outcome, m.ttl = v.Outcome, h.ttlOf(&v)
-	h.tally.overlong.Add(uint64(v.Overlong)) //nolint:gosec // it is not negative
+	h.tally.addOverlong(v.Overlong)
 	if q.qtype == dns.TypePTR {
 		before := len(m.Answer)
 		m.Answer = appendPTRs(m.Answer, q, m.ttl, v.Pointers, h.primary)
@@ -488,7 +496,7 @@ func (h *Headless) resolveService(q *question, m *reply) {
 		m.Answer = appendAddressRRs(m.Answer, q.name, m.ttl, v.Addrs, w.Family())
 	}
 	m.cut(q, len(m.Answer)-before, v.Total)
-	h.tally.overlong.Add(uint64(v.Overlong)) //nolint:gosec // it is not negative
+	h.tally.addOverlong(v.Overlong)
 }
 
 // cut notes in m that of the total records of q's set it has n. Over UDP the client may ask again over

@@ -91,7 +91,7 @@ func (m *moment) transferForward(a *authority, yield func([]dns.RR) bool) bool {
 			continue // of no cluster, so it has no name here
 		}
 		if !isName(name) {
-			m.tally.overlong.Add(1)
+			m.tally.addOverlong(1)
 			continue
 		}
 		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypeCNAME} {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/hostile"
+	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/miekg/dns"
 )
 
@@ -41,6 +43,20 @@ func TestReverseZoneOfOneAddress(t *testing.T) {
 		h.Next = behind(nxName, &asked)
 		if ask(t, h, question); asked != passes {
 			t.Errorf("%s: passed on: %v, want %v", question, asked, passes)
+		}
+	}
+}
+
+// TestReverseZoneOfOnePublicAddressBeforeTheListing: what falls through goes to the next plugin at once, as other public
+// reverse names do.
+func TestReverseZoneOfOnePublicAddressBeforeTheListing(t *testing.T) {
+	for question, passes := range map[string]bool{
+		"8.8.8.8.in-addr.arpa. PTR": true, "8.8.8.8.in-addr.arpa. SOA": false, "1.0.0.10.in-addr.arpa. PTR": false, "cluster.local. PTR": false,
+	} {
+		h, asked := newTestHeadlessFrom(t, "headless cluster.local 8.8.8.8/32 10.0.0.1/32 {\nmanifests testdata/cluster.yaml\nfallthrough\n}"), false
+		h.listing, h.Next = kube.NewListing(kube.Services), behind(noError, &asked)
+		if m := ask(t, h, question); asked != passes || !passes && m.Rcode != dns.RcodeServerFailure {
+			t.Errorf("%s: passed on: %v, want %v; got %v", question, asked, passes, m)
 		}
 	}
 }
@@ -83,6 +99,12 @@ func TestPrimaryZone(t *testing.T) {
 			wantPTR, rcode = []string{"1.0.96.10.in-addr.arpa. 5 IN PTR vip.default.svc.cluster.local."}, noError
 		}
 		checkRows(t, h, []row{{c.zones, "1.0.96.10.in-addr.arpa. PTR", rcode, wantPTR, nil}})
+		if !c.pointers {
+			m := ask(t, h, "1.0.96.10.in-addr.arpa. PTR", func(r *dns.Msg) { r.SetEdns0(1232, false) })
+			if said := hostile.ExtendedErrors(m); len(said) != 1 || !strings.Contains(said[0].ExtraText, "no zone of the cluster's own Services") {
+				t.Errorf("%s: said %v, want that there is no such zone", c.zones, said)
+			}
+		}
 		var transferred []dns.RR
 		ch, err := h.Transfer("10.in-addr.arpa.", 0)
 		if err != nil {

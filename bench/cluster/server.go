@@ -78,7 +78,7 @@ func (c Cluster) Handler(streamless bool) http.Handler {
 			}
 		}
 		at := time.Now()
-		_ = json.NewEncoder(w).Encode(at) // the client is gone; there is nobody to tell
+		_ = json.NewEncoder(w).Encode(at) // the client is gone
 	})
 	return mux
 }

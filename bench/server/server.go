@@ -64,5 +64,5 @@ func serveRuntime(w http.ResponseWriter, r *http.Request) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(Runtime{m.HeapAlloc, m.TotalAlloc}) // the client is gone; there is nobody to tell
+	_ = json.NewEncoder(w).Encode(Runtime{m.HeapAlloc, m.TotalAlloc}) // the client is gone
 }

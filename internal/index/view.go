@@ -588,7 +588,7 @@ func (p Pointer) compare(o Pointer) int {
 
 // Nameservers returns the names of the DNS Services, sorted, for a headless one those of its
 // endpoints. They are the Services that have one of the local addresses as a ready endpoint or, if
-// there is none, one of the bound addresses as ClusterIP: where kube-proxy gives all ClusterIPs to
+// no Service has, one of the bound addresses as ClusterIP: where kube-proxy gives all ClusterIPs to
 // the machine (IPVS), an address that is not bound by its name says nothing. room is Part.Room.
 func (x *Index) Nameservers(local, bound []netip.Addr, room int) []Nameserver {
 	x.mu.RLock()

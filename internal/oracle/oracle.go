@@ -473,7 +473,7 @@ func (m *Model) nameservers(zone string) []nameserver {
 	return servers
 }
 
-// dnsServices returns the Services that have a local address as a ready endpoint or, if there is none, as ClusterIP.
+// dnsServices returns the Services that have a local address as a ready endpoint or, if no Service has, as ClusterIP.
 func (m *Model) dnsServices() []types.NamespacedName {
 	isLocal := func(addr netip.Addr) bool { return slices.Contains(m.Local, addr) }
 	with := func(has func(*service) bool) (keys []types.NamespacedName) {
