@@ -371,18 +371,20 @@ func decodeMetadata(m []byte, metadata *metav1.ObjectMeta) error {
 	return r.err
 }
 
-// isRead reports whether entry, of a map, has the key of a label or an annotation that is read.
+// isRead reports whether entry, of a map, has the key of a label or an annotation that is read. Of
+// several keys the last counts.
 func isRead(entry []byte) bool {
+	var key []byte
 	r := wireReader{rest: entry}
 	for r.next() {
-		if r.number != entryKey {
-			continue
+		if r.number == entryKey {
+			key = r.value
 		}
-		switch string(r.value) {
-		case discoveryv1.LabelServiceName, mcsv1alpha1.LabelServiceName, mcsv1alpha1.LabelSourceCluster,
-			HostnamesAnnotation, corev1.EndpointsLastChangeTriggerTime, metav1.InitialEventsAnnotationKey:
-			return true
-		}
+	}
+	switch string(key) {
+	case discoveryv1.LabelServiceName, mcsv1alpha1.LabelServiceName, mcsv1alpha1.LabelSourceCluster,
+		HostnamesAnnotation, corev1.EndpointsLastChangeTriggerTime, metav1.InitialEventsAnnotationKey:
+		return true
 	}
 	return false
 }

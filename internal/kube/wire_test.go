@@ -177,6 +177,8 @@ func FuzzWireSlice(f *testing.F) {
 	// An Endpoint that has its target three times, and in the first of them the name twice: the
 	// last name counts.
 	f.Add([]byte("\x12\x14\x0a\x0210" + "\x22\x08\x1a\x01x\x1a\x03pod" + "\x22\x02\x0a\x00" + "\x22\x00"))
+	// An annotation that has its key twice: the last counts, which is not one that is read.
+	f.Add([]byte("\x0a\x2b" + "\x62\x29" + "\x0a\x24coredns-headless.github.io/hostnames" + "\x0a\x01a"))
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		want, got := new(discoveryv1.EndpointSlice), new(wireSlice)
 		wantErr, err := want.Unmarshal(sent), got.Unmarshal(sent)
