@@ -1,7 +1,6 @@
 package index
 
 import (
-	"slices"
 	"time"
 
 	"github.com/coredns-headless/headless/internal/model"
@@ -17,6 +16,9 @@ type holds struct {
 	timer  *time.Timer   // runs while the queue is not empty
 	counts HoldCounts
 }
+
+// holdPortion is how many holds may end in one change: some tenths of a millisecond.
+const holdPortion = 256
 
 // hold is what one change took away.
 type hold struct {
@@ -102,20 +104,24 @@ func (c *change) endHold(e *endpoint, why HoldEnd) {
 	c.holds.counts.Ended[why]++
 }
 
-// endHolds ends the hold of each endpoint that h still holds, and settles them.
-func (c *change) endHolds(h *hold, why HoldEnd) {
-	if h.endpoints == nil {
-		return // h has ended before
+// endHolds ends the hold of each endpoint that held, the slice of a hold, still lists, and settles
+// them. It returns how many these are.
+func (c *change) endHolds(held *slice, why HoldEnd) int {
+	if held.endpoints == nil {
+		return 0 // it has ended before
 	}
-	for _, e := range h.endpoints {
-		if e.in.slice == &h.slice {
+	n := 0
+	for _, e := range held.endpoints {
+		if e.in.slice == held {
 			c.endHold(e, why)
 			c.touched = append(c.touched, e)
+			n++
 		}
 	}
-	h.endpoints = nil
-	h.unlink()
-	c.settle(h.svc)
+	held.endpoints = nil
+	held.unlink()
+	c.settle(held.svc)
+	return n
 }
 
 // supersede ends the holds that e, a new endpoint, makes implausible: its hostname has a new
@@ -147,23 +153,39 @@ func (c *change) supersede(e *endpoint) {
 
 // orphanHolds ends the holds of svc, which is gone.
 func (c *change) orphanHolds(svc *service) {
-	for _, h := range c.holds.queue {
-		if h.svc == svc {
-			c.endHolds(h, holdOrphaned)
+	for sl := svc.slices; sl != nil; {
+		next := sl.sibling
+		if sl.isHeld() {
+			c.endHolds(sl, holdOrphaned)
 		}
+		sl = next
 	}
 }
 
 // expireHolds ends the holds whose time is over. The timer calls it, without the lock.
 func (x *Index) expireHolds() {
+	for x.expireSomeHolds() {
+	}
+}
+
+// expireSomeHolds ends holds whose time is over, of about holdPortion endpoints, so that queries need
+// not wait for all of them. It reports whether there are more.
+func (x *Index) expireSomeHolds() bool {
 	c := x.begin()
 	defer c.commit()
 	now, n := time.Now(), 0
-	for ; n < len(x.holds.queue) && !x.holds.queue[n].until.After(now); n++ {
-		c.endHolds(x.holds.queue[n], holdExpired)
+	for ended := 0; ended < holdPortion && n < len(x.holds.queue) && !x.holds.queue[n].until.After(now); n++ {
+		ended += c.endHolds(&x.holds.queue[n].slice, holdExpired)
 	}
-	x.holds.queue = slices.Delete(x.holds.queue, 0, n)
-	if len(x.holds.queue) > 0 {
-		x.holds.timer.Reset(x.holds.queue[0].until.Sub(now))
+	clear(x.holds.queue[:n])
+	x.holds.queue = x.holds.queue[n:]
+	if len(x.holds.queue) == 0 {
+		return false
 	}
+	wait := x.holds.queue[0].until.Sub(now)
+	if wait <= 0 {
+		return true
+	}
+	x.holds.timer.Reset(wait)
+	return false
 }

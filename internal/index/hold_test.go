@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns-headless/headless/internal/qname"
@@ -135,7 +136,36 @@ func TestIndexHolds(t *testing.T) {
 	}
 }
 
-func podAddr(pod int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(pod)}) }
+// TestHoldsEndInPortions ends many holds at once, as after the process was stopped for a while.
+func TestHoldsEndInPortions(t *testing.T) {
+	const n, hold = 10 * holdPortion, 5 * time.Second
+	bubble.Test(t, func(t *testing.T) {
+		x := New(model.HostnamesReady, false, hold)
+		modeltest.PutWeb(x)
+		keys := make([]model.Key, n)
+		for i := range keys {
+			keys[i] = model.Key{Namespace: "n", Name: fmt.Sprint("slice-", i)}
+			x.PutSlice(&model.Slice{Key: keys[i], Service: "web", Endpoints: []model.Endpoint{
+				{Addr: podAddr(i), Name: fmt.Sprint("web-", i), State: model.Ready},
+			}})
+		}
+		for _, key := range keys {
+			x.DropSlice(key)
+		}
+		held, changes := x.Holding().Now, x.changes.Load()
+		time.Sleep(hold)
+		synctest.Wait()
+		if ended := x.Holding().Ended[holdExpired]; held != n || ended != n {
+			t.Errorf("of %d endpoints %d were held, and %d are no more", n, held, ended)
+		}
+		if portions := x.changes.Load() - changes; portions != n/holdPortion {
+			t.Errorf("they ended in %d changes, want %d", portions, n/holdPortion)
+		}
+		fatal.If(t, x.Check())
+	})
+}
+
+func podAddr(pod int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(pod >> 8), byte(pod)}) }
 
 // checkPods checks that the pods, and no others, answer to their names, with their ports and PTRs,
 // and to that of Service web.

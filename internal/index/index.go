@@ -148,6 +148,9 @@ type slice struct {
 // id returns the key of sl, which is in the namespace of its Service.
 func (sl *slice) id() model.Key { return model.Key{Namespace: sl.svc.ns.name, Name: sl.name} }
 
+// isHeld reports whether sl is one that only we know: the slice of a hold.
+func (sl *slice) isHeld() bool { return sl.name == "" }
+
 // Octets is an address, IPv4-mapped if it is an IPv4 address.
 type Octets [16]byte
 
