@@ -244,7 +244,7 @@ func (h *Headless) deny(d *index.Denial, q *question, o index.Outcome) {
 	case q.Kind == qname.ReverseName && h.primary == "":
 		d.Reason = index.ReasonReverse
 	case q.Kind == qname.NamespaceName || q.Kind == qname.ServiceName || q.Kind == qname.ReverseName:
-		h.indexOf(q.authority).Deny(d, &q.Name)
+		h.indexOf(q.authority).Deny(d, &q.Name, q.nsRoom)
 	default:
 		d.Reason = index.ReasonNonTerminal
 	}
@@ -471,6 +471,8 @@ func describeReverse(l *line, q *question, d *index.Denial, c *config) {
 		l.add("addresses have no names here, for there is no zone of the cluster's own Services")
 	case !q.Prefix.IsSingleIP():
 		l.add("no Service and no ready endpoint that is served here has an address in ").add(q.Prefix.String())
+	case d.Overlong:
+		l.add("what has the address ").add(q.Prefix.Addr().String()).add(" has a name of more than 255 octets")
 	case d.Seen:
 		l.add("the endpoint that has the address ").add(q.Prefix.Addr().String()).add(" is not ready")
 	default:

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/hostile"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
 	_ "github.com/coredns/coredns/plugin/nsid"
@@ -52,6 +53,14 @@ func TestNamesThatAreTooLong(t *testing.T) {
 			}
 		}
 		checkEveryRecord(t, h)
+		for n := range 6 {
+			// Of the index alone, each endpoint owns its address: what is not told has a name that is too long.
+			m, _ := askSized(t, h, fmt.Sprintf("%d.0.77.10.in-addr.arpa. PTR", n), true, 1232)
+			errs := hostile.ExtendedErrors(m)
+			if len(m.Answer) == 0 && (len(errs) != 1 || !strings.HasSuffix(errs[0].ExtraText, "has a name of more than 255 octets")) {
+				t.Errorf("%s: no PTR of endpoint %d, because %v", zone, n, errs)
+			}
+		}
 	}
 }
 

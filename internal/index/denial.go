@@ -83,8 +83,9 @@ type Denial struct {
 	// Names are those of some ready endpoints, with ReasonHostname. A name that is not "" stands
 	// without its address.
 	Names Nearest[model.Label]
-	// Seen says, with ReasonReverse, that an endpoint that is not ready has the address.
-	Seen bool
+	// Seen says, with ReasonReverse, that an endpoint that is not ready has the address, and Overlong
+	// that what owns it has only names that are too long to be sent.
+	Seen, Overlong bool
 }
 
 // Nearest holds the few of many things whose names are most like a label, the most like first. Of
@@ -139,13 +140,13 @@ func likeness(a, b string) int {
 
 // Deny says in d, which is empty, why Lookup finds no name for q that owns a record. q.Kind is
 // qname.NamespaceName, qname.ServiceName or qname.ReverseName. It costs what the lookup does, and a
-// little that does not depend on what x holds.
-func (x *Index) Deny(d *Denial, q *qname.Name) {
+// little that does not depend on what x holds. room is Part.Room.
+func (x *Index) Deny(d *Denial, q *qname.Name, room int) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	switch {
 	case q.Kind == qname.ReverseName:
-		x.denyReverse(d, q)
+		x.denyReverse(d, q, room)
 	case !x.exposed(q.Namespace):
 		d.Reason = ReasonNamespace
 	case q.Kind == qname.NamespaceName:
@@ -165,7 +166,7 @@ func (x *Index) Deny(d *Denial, q *qname.Name) {
 }
 
 // denyReverse says why a reverse name does not own a record.
-func (x *Index) denyReverse(d *Denial, q *qname.Name) {
+func (x *Index) denyReverse(d *Denial, q *qname.Name, room int) {
 	d.Reason = ReasonReverse
 	if !q.Prefix.IsSingleIP() {
 		if x.reverse[q.Prefix] > 0 {
@@ -174,7 +175,12 @@ func (x *Index) denyReverse(d *Denial, q *qname.Name) {
 		return
 	}
 	if x.owners(q.Prefix.Addr()) > 0 {
-		d.Reason = ReasonChanged
+		var v View
+		x.lookupReverse(&v, q.Prefix, room)
+		if d.Overlong = v.Outcome != Found && v.Overlong > 0; !d.Overlong {
+			d.Reason = ReasonChanged
+		}
+		return
 	}
 	for e := x.byAddr.first(q.Prefix.Addr().As16()); e != nil && !d.Seen; e = x.byAddr.after(e) {
 		d.Seen = e.svc.claimsEndpoints()

@@ -56,13 +56,13 @@ func TestSuggestionsCostTheSameWhateverTheSize(t *testing.T) {
 			q := qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web", Hostname: asked.hostname}
 			q.Addr, _ = model.ParseDashed(asked.hostname)
 			d := Denial{Suggest: true}
-			x.Deny(&d, &q)
+			x.Deny(&d, &q, 0)
 			if d.Reason != ReasonHostname || d.Names.N != MaxNear || !d.Names.More || d.Names.All()[0].Name != asked.want {
 				t.Errorf("of %d: %s: reason %v, near it %v, want %s first", size, asked.hostname, d.Reason, d.Names.All(), asked.want)
 			}
 		}
 		d := Denial{Suggest: true}
-		x.Deny(&d, &qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web", Port: "x", Proto: "tcp"})
+		x.Deny(&d, &qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web", Port: "x", Proto: "tcp"}, 0)
 		if want := (model.PortLabels{Name: "http", Proto: "tcp"}); d.Reason != ReasonPort || len(d.Ports.All()) != 1 || d.Ports.All()[0] != want {
 			t.Errorf("of %d: reason %v, ports %v, want %v", size, d.Reason, d.Ports.All(), want)
 		}
@@ -121,7 +121,7 @@ func checkEndpoints(t *testing.T, x *Index, key model.Key) {
 		}
 	}
 	d := Denial{}
-	x.Deny(&d, &qname.Name{Kind: qname.ServiceName, Namespace: key.Namespace, Service: key.Name, Hostname: "nobody"})
+	x.Deny(&d, &qname.Name{Kind: qname.ServiceName, Namespace: key.Namespace, Service: key.Name, Hostname: "nobody"}, 0)
 	if d.Reason == ReasonHostname && d.States != states {
 		t.Errorf("got endpoints of the states %v, want %v", states, d.States)
 	}
@@ -157,7 +157,7 @@ func TestPortsOfANameAreThoseOfAllItsEndpoints(t *testing.T) {
 		d := Denial{Suggest: true}
 		x.Deny(&d, &qname.Name{
 			Kind: qname.ServiceName, Namespace: "n", Service: "web", Hostname: "web-0", Port: "grpc", Proto: "tcp",
-		})
+		}, 0)
 		if got := d.Ports.All(); len(got) != 1 || got[0].Name != "http" {
 			t.Errorf("%s first: the ports %v, want http", order[0].Name, got)
 		}

@@ -537,7 +537,11 @@ func (x *Index) lookupReverse(v *View, p netip.Prefix, room int) {
 		return
 	}
 	for _, svc := range x.clusterIPs[p.Addr()] {
-		if svc.ownsIPs && svc.spare(room) >= 0 {
+		switch {
+		case !svc.ownsIPs:
+		case svc.spare(room) < 0:
+			v.Overlong++
+		default:
 			v.Pointers = append(v.Pointers, svc.pointer(model.Label{}, 0))
 		}
 	}
@@ -547,7 +551,7 @@ func (x *Index) lookupReverse(v *View, p netip.Prefix, room int) {
 				continue
 			}
 			label, ok := e.fitting(e.svc.spare(room))
-			if label.Name != e.name {
+			if !ok || label.Name != e.name {
 				v.Overlong++
 			}
 			if ok {
