@@ -159,7 +159,7 @@ func TestHostileObjects(t *testing.T) { // not parallel: it reads counters
 	}{
 		{"a Service with as many ports as are taken", svc(servicePorts(kube.MaxPorts)), "", "_p999._tcp.x SRV", "NOERROR 0 100 1000 x.ns.svc.cluster.local."},
 		{"a Service with 10,000 ports", svc(servicePorts(10_000)), "services limit 1", "_p1000._tcp.x SRV", "NXDOMAIN"},
-		{"the first of them", svc(servicePorts(10_000)), "services limit 1", "_p999._tcp.x SRV", "NOERROR 0 100 1000 x.ns.svc.cluster.local."},
+		{"the first of more ports", svc(servicePorts(kube.MaxPorts + 1)), "services limit 1", "_p999._tcp.x SRV", "NOERROR 0 100 1000 x.ns.svc.cluster.local."},
 		{"a Service with 10,001 ClusterIPs", svc(func(o S) { o.Spec.ClusterIPs = slices.Repeat([]string{"10.96.0.9"}, kube.MaxAddresses+1) }), "services limit 1", "x A", "NOERROR 10.96.0.9"},
 		{"a Service with 20,000 external IPs", svc(func(o S) { o.Spec.ExternalIPs = slices.Repeat([]string{"192.0.2.1"}, 2*kube.MaxAddresses) }), "services limit 1", "x A", "NOERROR 10.96.0.9"},
 		{"a Service with 10,001 load balancers", svc(func(o S) {
@@ -193,7 +193,12 @@ func TestHostileObjects(t *testing.T) { // not parallel: it reads counters
 		{"a slice with 20,000 endpoints", slice(endpoints(2*kube.MaxAddresses, func(i int, e *discoveryv1.Endpoint) {
 			e.Addresses, e.Hostname = []string{fmt.Sprintf("10.%d.%d.%d", 100+i>>16, i>>8&255, i&255)}, new(fmt.Sprint("h", i))
 		})), "endpointslices limit 1", "h9999.y A", "NOERROR 10.100.39.15"},
-		{"what stands behind", slice(endpoints(kube.MaxAddresses+1, func(i int, e *discoveryv1.Endpoint) { e.Hostname = new(fmt.Sprint("h", i)) })), "endpointslices limit 1", "h10000.y A", "NXDOMAIN"},
+		{"what stands behind", slice(endpoints(kube.MaxAddresses+1, func(i int, e *discoveryv1.Endpoint) {
+			e.Addresses[0] = "10.0.0.9" // one will do
+			if i >= kube.MaxAddresses {
+				e.Hostname = new("h")
+			}
+		})), "endpointslices limit 1", "h.y A", "NXDOMAIN"},
 		{"a slice with 1,001 ports", slice(func(o E) {
 			o.Ports = nil
 			for i := range kube.MaxPorts + 1 {
