@@ -3,9 +3,11 @@ package headless
 import (
 	"time"
 
+	"github.com/coredns-headless/headless/internal/buildinfo"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // newDesc describes a metric of the plugin, which keeps its name whatever the plugin is called.
@@ -29,7 +31,14 @@ type stateCollector struct {
 	dated     *prometheus.Desc
 }
 
-func init() { prometheus.MustRegister(newStateCollector(running.all)) }
+func init() {
+	prometheus.MustRegister(newStateCollector(running.all))
+	v := buildinfo.Get()
+	promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "coredns_headless_build_info",
+		Help: "1, with the version and the commit of headless, and the versions of CoreDNS and Go.",
+	}, []string{"version", "revision", "coredns", "goversion"}).WithLabelValues(v.Version, v.Revision, v.CoreDNS, v.Go).Set(1)
+}
 
 func newStateCollector(plugins func() []*Headless) *stateCollector {
 	return &stateCollector{

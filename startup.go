@@ -4,10 +4,16 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/coredns-headless/headless/internal/buildinfo"
 )
 
-// announce logs what h is about to serve and, when the cluster is known, how much that is.
+// announce logs what h is about to serve and, when the cluster is known, how much that is. The first
+// that starts says which version it is.
 func (h *Headless) announce() {
+	if len(running.all()) == 0 {
+		log.Info(buildinfo.Get())
+	}
 	log.Infof("serving %s from %s", strings.Join(h.zones, " "), h.source)
 	log.Infof("with %s", strings.Join(h.summary(), ", "))
 	began := time.Now()

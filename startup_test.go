@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/buildinfo"
 	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/kubetest"
@@ -69,7 +70,7 @@ func TestStartIsLogged(t *testing.T) { // not parallel: it captures the log
 			h := newTestHeadlessFrom(t, c.stanza)
 			h.start()
 			defer h.stop()
-			want := strings.Join(c.want, "\n") + "\n"
+			want := buildinfo.Get().String() + "\n" + strings.Join(c.want, "\n") + "\n"
 			kubetest.Eventually(t, "all is logged:\n"+want, func() bool {
 				return regexp.MustCompile(`after [0-9.]+m?s:`).ReplaceAllString(ownLines(logged), "after #:") == want
 			})

@@ -5,6 +5,7 @@ package main
 import (
 	"slices"
 
+	"github.com/coredns-headless/headless/internal/buildinfo"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/coremain"
 )
@@ -20,4 +21,9 @@ func directives(stock []string) []string {
 	return slices.Insert(slices.Clone(stock), slices.Index(stock, "kubernetes"), name)
 }
 
-func main() { coremain.Run() }
+func main() {
+	// Where CoreDNS shows its commit, in its version and its log, this program shows which headless it has.
+	v := buildinfo.Get()
+	coremain.GitCommit = "headless " + v.Version + ", revision " + v.Revision
+	coremain.Run()
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"debug/buildinfo"
 	"debug/elf"
 	"fmt"
 	"net"
@@ -47,6 +48,14 @@ func TestVariantAnswers(t *testing.T) {
 		if got := slices.Contains(strings.Fields(string(plugins)), plugin); got != want {
 			t.Errorf("the plugin %s is there: %v, want %v", plugin, got, want)
 		}
+	}
+
+	version, err := exec.CommandContext(t.Context(), binary, "-version").Output()
+	fatal.If(t, err)
+	info, err := buildinfo.ReadFile(binary)
+	fatal.If(t, err)
+	if want := ", headless " + info.Main.Version + ", revision "; !bytes.Contains(version, []byte(want)) {
+		t.Errorf("got the version %s, want one with %q", version, want)
 	}
 
 	examples, err := filepath.Abs("../../examples")

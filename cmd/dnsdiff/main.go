@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/coredns-headless/headless/internal/buildinfo"
 )
 
 // What the process exits with.
@@ -34,6 +36,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parseOptions(args)
 	if errors.Is(err, flag.ErrHelp) {
 		_, err := io.WriteString(stdout, help)
+		return statusOf(logger, statusSame, err)
+	}
+	if err == nil && o.version {
+		_, err := fmt.Fprintln(stdout, buildinfo.Get())
 		return statusOf(logger, statusSame, err)
 	}
 	if err != nil {

@@ -74,6 +74,7 @@ What is a difference, and how to report it:
   -o FORMAT           text (the default) or json
   -examples N         of each cause, at most; default: 5; 0: all
   -progress DURATION  between lines on stderr; default: 10s; 0: none
+  -version            print the version, and nothing else
 
 Exit status: 0 there are no unexpected differences, 1 there are, 2 the servers
 could not be compared, or not all names were asked for, or not all that differs
@@ -111,6 +112,7 @@ type options struct {
 	output       string // "text" or "json"
 	examples     int    // 0: all
 	progress     time.Duration
+	version      bool
 }
 
 // list is a flag.Value that takes words separated by commas, and may be given more than once.
@@ -163,8 +165,9 @@ func parseOptions(args []string) (*options, error) {
 	f.StringVar(&o.output, "o", "text", "")
 	f.IntVar(&o.examples, "examples", 5, "")
 	f.DurationVar(&o.progress, "progress", 10*time.Second, "")
-	if err := f.Parse(args); err != nil {
-		return nil, err
+	f.BoolVar(&o.version, "version", false, "")
+	if err := f.Parse(args); err != nil || o.version {
+		return o, err
 	}
 	given := make(map[string]bool)
 	f.Visit(func(f *flag.Flag) { given[f.Name] = true })

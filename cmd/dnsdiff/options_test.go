@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/coredns-headless/headless/internal/buildinfo"
 )
 
 func TestOptionsAreRefusedWithAReason(t *testing.T) {
@@ -72,6 +74,14 @@ func TestOptionsSayWhatToDo(t *testing.T) {
 	}
 }
 
+func TestVersion(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	status := run(t.Context(), []string{"--version"}, &stdout, &stderr)
+	if want := buildinfo.Get().String() + "\n"; status != statusSame || stderr.Len() > 0 || stdout.String() != want {
+		t.Errorf("got status %d, %q and %q, want %d and %q", status, stdout.String(), stderr.String(), statusSame, want)
+	}
+}
+
 // TestHelpNamesEveryOption holds the help page against the options.
 func TestHelpNamesEveryOption(t *testing.T) {
 	var stdout, stderr bytes.Buffer
@@ -80,7 +90,7 @@ func TestHelpNamesEveryOption(t *testing.T) {
 	}
 	for _, name := range []string{
 		"old", "new", "kubeconfig", "context", "manifests", "namespaces", "zones", "multicluster", "pods", "endpoints", "zonal", "net", "bufsize", "rate", "concurrency",
-		"timeout", "retries", "again", "wait", "repeat", "duration", "seed", "ttl", "strict", "o", "examples", "progress",
+		"timeout", "retries", "again", "wait", "repeat", "duration", "seed", "ttl", "strict", "o", "examples", "progress", "version",
 	} {
 		if !strings.Contains(help, "\n  -"+name+" ") && !strings.Contains(help, " -"+name+" SERVER") {
 			t.Errorf("got no -%s on the help page", name)

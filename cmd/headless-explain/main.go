@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless"
+	"github.com/coredns-headless/headless/internal/buildinfo"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/listing"
 	"github.com/coredns-headless/headless/internal/manifests"
@@ -53,6 +54,7 @@ How the server and the program that asks are set up:
 What is printed:
 
     -o text|json       text by default; in JSON, the id of a cause is stable
+    -version           the version of this program, and nothing else
 
 The exit status is 0 when the name resolves, 1 when it does not, and 2 when that could not be told: the
 flags are wrong, the API server does not answer a request within 30 s, or the name leads out of the
@@ -83,6 +85,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		_, _ = io.WriteString(stdout, help) // it is too late to say what failed
 		return statusResolves
 	}
+	if err == nil && o.version {
+		_, _ = fmt.Fprintln(stdout, buildinfo.Get())
+		return statusResolves
+	}
 	var r *report
 	if err == nil {
 		r, err = o.explain(ctx, stdin)
@@ -104,6 +110,7 @@ type options struct {
 	manifests               []string
 	corefile, zone          string
 	resolver, format        string
+	version                 bool
 }
 
 var errUsage = errors.New("expected [FLAGS] NAME [TYPE]; -h is a page of help")
@@ -125,6 +132,7 @@ func parseOptions(args []string) (*options, error) {
 	fs.IntVar(&o.ndots, "ndots", 5, "")
 	fs.StringVar(&o.resolver, "resolver", "", "")
 	fs.StringVar(&o.format, "o", "text", "")
+	fs.BoolVar(&o.version, "version", false, "")
 	var words []string
 	for {
 		if err := fs.Parse(args); err != nil {
@@ -136,6 +144,8 @@ func parseOptions(args []string) (*options, error) {
 		words, args = append(words, args[0]), args[1:]
 	}
 	switch {
+	case o.version:
+		return o, nil
 	case len(words) < 1 || len(words) > 2:
 		return nil, errUsage
 	case len(o.manifests) > 0 && o.kubeconfig+o.kubecontext != "":

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/coredns-headless/headless/internal/buildinfo"
 )
 
 // root is the folder of the repository.
@@ -185,6 +187,13 @@ func TestFlagsMayStandAnywhere(t *testing.T) {
 	}
 	if o.word != "web" || o.from != "shop" || o.ndots != 2 || !slices.Equal(o.types, []uint16{33}) {
 		t.Errorf("got %+v, want the SRV records of web, asked from shop with ndots 2", o)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	status, stdout, stderr := runs(t, "--version")
+	if want := buildinfo.Get().String() + "\n"; status != statusResolves || stderr != "" || stdout != want {
+		t.Errorf("got status %d, %q and the error %q, want 0 and %q", status, stdout, stderr, want)
 	}
 }
 
