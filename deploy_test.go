@@ -103,10 +103,10 @@ func TestDeployedRightsAreThoseNeeded(t *testing.T) {
 	}
 }
 
-func TestReadmeShowsTheExampleOfAnOverlay(t *testing.T) {
-	blocks := fencedBlocks(readmeSection(t, "Deploying"), "yaml")
+func TestDocumentsShowTheExampleOfAnOverlay(t *testing.T) {
+	blocks := fencedBlocks(readDocument(t, "docs/deploying.md"), "yaml")
 	if want := readDocument(t, "deploy/example/kustomization.yaml"); !slices.Contains(blocks, want) {
-		t.Errorf("got the blocks %q in README.md, want %q among them", blocks, want)
+		t.Errorf("got the blocks %q in docs/deploying.md, want %q among them", blocks, want)
 	}
 }
 

@@ -330,7 +330,7 @@ func FuzzPacket(f *testing.F) {
 	})
 }
 
-// TestAmplification measures how much longer than a query over UDP its reply can be, which README tells. The worst is a large
+// TestAmplification measures how much longer than a query over UDP its reply can be, which docs/scale.md tells. The worst is a large
 // Service with the shortest of names.
 func TestAmplification(t *testing.T) {
 	t.Parallel()
@@ -373,7 +373,7 @@ func TestAmplification(t *testing.T) {
 	}
 }
 
-// TestBufsizeLimitsReplies: the bufsize plugin, which README recommends, does what it is recommended for.
+// TestBufsizeLimitsReplies: the bufsize plugin, which docs/scale.md recommends, does what it is recommended for.
 func TestBufsizeLimitsReplies(t *testing.T) {
 	s := startServer(t, "cluster.local:0 {\n"+bound+"bufsize 1232\nheadless {\nmanifests "+bigManifest(t, 5000)+"\n}\n}")
 	for _, question := range []string{"web.default.svc.cluster.local. A", "web.default.svc.cluster.local. SRV", "_http._tcp.web.default.svc.cluster.local. SRV"} {

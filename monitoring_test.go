@@ -259,9 +259,9 @@ func TestDashboardIsOne(t *testing.T) {
 	}
 }
 
-// TestAlertsAreWhole: each alert says what it is, how bad, and what to do; stands in README; and has a test in which it fires.
+// TestAlertsAreWhole: each alert says what it is, how bad, and what to do; stands in docs/monitoring.md; and has a test in which it fires.
 func TestAlertsAreWhole(t *testing.T) {
-	tests, section := readDocument(t, "deploy/prometheus/alerts_test.yaml"), readmeSection(t, "Monitoring")
+	tests, section := readDocument(t, "deploy/prometheus/alerts_test.yaml"), readDocument(t, "docs/monitoring.md")
 	for _, group := range readAlerts(t).Groups {
 		for _, rule := range group.Rules {
 			for _, name := range []string{"summary", "description", "runbook"} {
@@ -276,7 +276,7 @@ func TestAlertsAreWhole(t *testing.T) {
 				t.Errorf("%s: got no test in which it fires", rule.Alert)
 			}
 			if !strings.Contains(section, "`"+rule.Alert+"`") {
-				t.Errorf("%s: README does not name it", rule.Alert)
+				t.Errorf("%s: docs/monitoring.md does not name it", rule.Alert)
 			}
 		}
 	}

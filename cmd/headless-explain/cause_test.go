@@ -566,13 +566,13 @@ func TestFurtherCausesFollowTheMostProbable(t *testing.T) {
 	}
 }
 
-// TestReadmeNamesEveryCause holds the list of causes in README.md against the source, for programs that read their ids.
-func TestReadmeNamesEveryCause(t *testing.T) {
+// TestDocumentsNameEveryCause holds the list of causes in docs/explain.md against the source, for programs that read their ids.
+func TestDocumentsNameEveryCause(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	page, err := os.ReadFile(filepath.Join(root, "docs/explain.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -593,8 +593,8 @@ func TestReadmeNamesEveryCause(t *testing.T) {
 		t.Errorf("got %d causes in the source, want at least 40", len(ids))
 	}
 	for id := range ids {
-		if !strings.Contains(string(readme), "`"+id+"`") {
-			t.Errorf("got no cause `%s` in README.md", id)
+		if !strings.Contains(string(page), "`"+id+"`") {
+			t.Errorf("got no cause `%s` in docs/explain.md", id)
 		}
 	}
 }

@@ -220,15 +220,15 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	}
 }
 
-// TestTranscriptsInReadmeAreReal runs the commands of README.md.
-func TestTranscriptsInReadmeAreReal(t *testing.T) {
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+// TestDocumentedTranscriptsAreReal runs the commands of docs/explain.md.
+func TestDocumentedTranscriptsAreReal(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(root, "docs/explain.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	transcripts := regexp.MustCompile(`(?ms)^\$ go run \./cmd/headless-explain ([^\n]*)\n(.*?)^~~~$`).FindAllSubmatch(readme, -1)
+	transcripts := regexp.MustCompile(`(?ms)^\$ go run \./cmd/headless-explain ([^\n]*)\n(.*?)^~~~$`).FindAllSubmatch(page, -1)
 	if len(transcripts) == 0 {
-		t.Error("got no transcript in README.md")
+		t.Error("got no transcript in docs/explain.md")
 	}
 	for _, match := range transcripts {
 		if _, got, _ := runs(t, strings.Fields(string(match[1]))...); got != string(match[2]) {

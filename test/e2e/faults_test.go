@@ -53,11 +53,11 @@ type fault struct {
 	ends func(*faultsRun)
 	// undo takes back what is left after what has changed is seen.
 	undo func(*faultsRun)
-	// bound is what README promises: how long after the end a change may go unseen.
+	// bound is what docs/failures.md promises: how long after the end a change may go unseen.
 	bound time.Duration
 }
 
-// The bounds that README has.
+// The bounds that docs/failures.md has.
 const (
 	soon      = 5 * time.Second  // after the return of the API server, or of a right
 	restored  = 15 * time.Second // after the return of one that was restored
@@ -326,7 +326,7 @@ func (r *faultsRun) inject(f fault) {
 	r.change()
 	n.next = max(n.next, r.await())
 	if f.relists {
-		time.Sleep(worthwhile + time.Second) // README promises nothing to outages that come sooner
+		time.Sleep(worthwhile + time.Second) // docs/failures.md promises nothing to outages that come sooner
 	}
 }
 

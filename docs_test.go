@@ -3,7 +3,9 @@ package headless
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"maps"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -63,21 +65,30 @@ func readDocument(t *testing.T, name string) string {
 	return string(filetest.Read(t, name))
 }
 
-var readmeFence = regexp.MustCompile("(?ms)^(?:~~~|```) ?(\\w*)\n(.*?)^(?:~~~|```)$")
-
-// readmeBlocks returns the fenced blocks of README in one language.
-func readmeBlocks(t *testing.T, language string) []string {
+// documents are the pages of Markdown that this repository has.
+func documents(t *testing.T) []string {
 	t.Helper()
-	blocks := fencedBlocks(readDocument(t, "README.md"), language)
-	if len(blocks) == 0 {
-		t.Fatalf("README.md: got no block in language %q", language)
+	var names []string
+	fatal.If(t, filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() && (name == ".git" || name == "bin") {
+			return fs.SkipDir
+		}
+		if filepath.Ext(name) == ".md" {
+			names = append(names, name)
+		}
+		return err
+	}))
+	if !slices.Contains(names, "README.md") || !slices.Contains(names, "docs/options.md") {
+		t.Fatalf("got the documents %q", names)
 	}
-	return blocks
+	return names
 }
+
+var fence = regexp.MustCompile("(?ms)^ *(?:~~~|```) ?(\\w*)\n(.*?)^ *(?:~~~|```)$")
 
 // fencedBlocks returns the fenced blocks of text in one language.
 func fencedBlocks(text, language string) (blocks []string) {
-	for _, match := range readmeFence.FindAllStringSubmatch(text, -1) {
+	for _, match := range fence.FindAllStringSubmatch(text, -1) {
 		if match[1] == language {
 			blocks = append(blocks, match[2])
 		}
@@ -94,12 +105,12 @@ func matches(expr, text string) []string {
 	return groups
 }
 
-// readmeSection returns a section of README.
-func readmeSection(t *testing.T, title string) string {
+// documentSection returns a section of a document.
+func documentSection(t *testing.T, name, title string) string {
 	t.Helper()
-	_, text, ok := strings.Cut(readDocument(t, "README.md"), "\n## "+title+"\n")
+	_, text, ok := strings.Cut(readDocument(t, name), "\n## "+title+"\n")
 	if !ok {
-		t.Fatalf("README.md: got no section %q", title)
+		t.Fatalf("%s: got no section %q", name, title)
 	}
 	text, _, _ = strings.Cut(text, "\n## ")
 	return text
@@ -108,8 +119,13 @@ func readmeSection(t *testing.T, title string) string {
 func TestDocumentedCorefilesAreValid(t *testing.T) {
 	registerDirective()
 	corefiles := make(map[string]string)
-	for i, block := range readmeBlocks(t, "corefile") {
-		corefiles[fmt.Sprintf("README.md block %d", i+1)] = block
+	for _, document := range documents(t) {
+		for i, block := range fencedBlocks(readDocument(t, document), "corefile") {
+			corefiles[fmt.Sprintf("%s block %d", document, i+1)] = block
+		}
+	}
+	if len(corefiles) < 10 {
+		t.Fatalf("got %d Corefiles in the documents", len(corefiles))
 	}
 	example := readDocument(t, "Corefile.example")
 	corefiles["Corefile.example"] = example
@@ -183,10 +199,10 @@ func withoutCluster(t *testing.T, corefile string) []byte {
 	return decoded
 }
 
-func TestReadmeHasTheSectionsOfAManPageInOrder(t *testing.T) {
-	at := -1
+func TestOptionsHaveTheSectionsOfAManPageInOrder(t *testing.T) {
+	page, at := readDocument(t, "docs/options.md"), -1
 	for _, title := range []string{"Name", "Description", "Syntax", "Metrics", "Ready", "Examples", "Bugs", "See Also"} {
-		i := strings.Index(readDocument(t, "README.md"), "\n## "+title+"\n")
+		i := strings.Index(page, "\n## "+title+"\n")
 		if i <= at {
 			t.Errorf("got section %q at %d, want it behind %d", title, i, at)
 		}
@@ -194,8 +210,8 @@ func TestReadmeHasTheSectionsOfAManPageInOrder(t *testing.T) {
 	}
 }
 
-func TestReadmeNamesEveryOption(t *testing.T) {
-	section := readmeSection(t, "Syntax")
+func TestDocumentsNameEveryOption(t *testing.T) {
+	section := documentSection(t, "docs/options.md", "Syntax")
 	want := slices.Sorted(maps.Keys(options))
 
 	summary := matches(`(?m)^    (\w+)`, section)
@@ -217,7 +233,7 @@ func TestReadmeNamesEveryOption(t *testing.T) {
 	}
 }
 
-func TestReadmeNamesEveryMetric(t *testing.T) {
+func TestDocumentsNameEveryMetric(t *testing.T) {
 	descs := make(chan *prometheus.Desc)
 	go func() {
 		defer close(descs)
@@ -233,7 +249,7 @@ func TestReadmeNamesEveryMetric(t *testing.T) {
 	slices.Sort(want)
 
 	var got []string
-	for _, match := range regexp.MustCompile("(?m)^\\* `(coredns_headless_\\w+)(\\{[^}]*\\})?`").FindAllStringSubmatch(readmeSection(t, "Metrics"), -1) {
+	for _, match := range regexp.MustCompile("(?m)^\\* `(coredns_headless_\\w+)(\\{[^}]*\\})?`").FindAllStringSubmatch(documentSection(t, "docs/monitoring.md", "Metrics"), -1) {
 		labels := match[2]
 		if labels == "" {
 			labels = "{}"
@@ -242,12 +258,12 @@ func TestReadmeNamesEveryMetric(t *testing.T) {
 	}
 	slices.Sort(got)
 	if len(want) == 0 || !slices.Equal(got, want) {
-		t.Errorf("got the metrics %q in README.md, want %q", got, want)
+		t.Errorf("got the metrics %q in docs/monitoring.md, want %q", got, want)
 	}
 }
 
-func TestReadmeExplainsLabels(t *testing.T) {
-	section := readmeSection(t, "Metrics")
+func TestDocumentsExplainLabels(t *testing.T) {
+	section := documentSection(t, "docs/monitoring.md", "Metrics")
 	texts := slices.Clone(answerTexts[:])
 	for r := index.NoReason + 1; int(r) < index.NumReasons; r++ {
 		texts = append(texts, r.String())
@@ -258,15 +274,15 @@ func TestReadmeExplainsLabels(t *testing.T) {
 	}
 	for _, text := range texts {
 		if !strings.Contains(section, "* `"+text+"`: ") {
-			t.Errorf("got no line for %q in README.md", text)
+			t.Errorf("got no line for %q in docs/monitoring.md", text)
 		}
 	}
 }
 
 func TestDocumentedRoleIsTheDeployedOneWithAllComponents(t *testing.T) {
-	blocks := fencedBlocks(readmeSection(t, "RBAC"), "yaml")
+	blocks := fencedBlocks(documentSection(t, "docs/deploying.md", "RBAC"), "yaml")
 	if len(blocks) != 1 {
-		t.Fatalf("README.md: got %d roles, want one", len(blocks))
+		t.Fatalf("docs/deploying.md: got %d roles, want one", len(blocks))
 	}
 	var role rbacv1.ClusterRole
 	fatal.If(t, yaml.UnmarshalStrict([]byte(blocks[0]), &role))
@@ -284,7 +300,7 @@ func TestDocumentedRoleIsTheDeployedOneWithAllComponents(t *testing.T) {
 func TestDocumentedRightsAreThoseNeeded(t *testing.T) {
 	t.Parallel()
 	words := func(cell string) []string { return matches("`([^`]+)`", cell) }
-	rows := regexp.MustCompile(`(?m)^\| (.*) \| (.*) \|$`).FindAllStringSubmatch(readmeSection(t, "RBAC"), -1)
+	rows := regexp.MustCompile(`(?m)^\| (.*) \| (.*) \|$`).FindAllStringSubmatch(documentSection(t, "docs/deploying.md", "RBAC"), -1)
 	if len(rows) < 3 {
 		t.Fatalf("got %d rows, want a table", len(rows))
 	}
