@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -114,6 +115,42 @@ func documentSection(t *testing.T, name, title string) string {
 	}
 	text, _, _ = strings.Cut(text, "\n## ")
 	return text
+}
+
+// TestLinksLeadToWhatIsThere: a link of a document leads to a file of this repository, and to a heading of it, or out of it.
+func TestLinksLeadToWhatIsThere(t *testing.T) {
+	checked := 0
+	for _, document := range documents(t) {
+		text := fence.ReplaceAllString(readDocument(t, document), "")
+		for _, link := range matches(`(?:\]\(|\]: |(?:src|href)=")([^)"\s]+)`, text) {
+			if strings.Contains(link, "://") {
+				continue
+			}
+			checked++
+			name, anchor, _ := strings.Cut(link, "#")
+			if name = filepath.Join(filepath.Dir(document), name); strings.HasPrefix(link, "#") {
+				name = document
+			}
+			if _, err := os.Stat(name); err != nil {
+				t.Errorf("%s: %q leads nowhere: %v", document, link, err)
+			} else if anchor != "" && !slices.Contains(anchors(readDocument(t, name)), anchor) {
+				t.Errorf("%s: %q leads to no heading of %s", document, link, name)
+			}
+		}
+	}
+	if checked < 30 {
+		t.Errorf("got %d links in the documents", checked)
+	}
+}
+
+// anchors returns what GitHub calls the headings of a document.
+func anchors(text string) []string {
+	var anchors []string
+	for _, heading := range matches(`(?m)^#+ (.*)$`, fence.ReplaceAllString(text, "")) {
+		anchor := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading), "")
+		anchors = append(anchors, strings.ReplaceAll(anchor, " ", "-"))
+	}
+	return anchors
 }
 
 func TestDocumentedCorefilesAreValid(t *testing.T) {
