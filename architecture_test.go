@@ -93,6 +93,30 @@ func TestDevelopersPagesNameWhatIsThere(t *testing.T) {
 	}
 }
 
+// TestDocumentsNameTestsThatAreThere: what the documents call a test is one, and in the table of the specification so is each row.
+func TestDocumentsNameTestsThatAreThere(t *testing.T) {
+	out, err := exec.Command("git", "grep", "-hoE", `^func Test\w+`, "--", "*_test.go").Output()
+	if err != nil {
+		t.Skipf("git grep: %v", err) // a copy without its history
+	}
+	for _, document := range documents(t) {
+		for _, name := range matches("`(Test\\w+)`", readDocument(t, document)) {
+			if !strings.Contains(string(out), "func "+name+"\n") {
+				t.Errorf("%s names %s, which is not there", document, name)
+			}
+		}
+	}
+	rows := matches(`"([^"]+)"`, documentSection(t, "docs/behaviour.md", "The specification"))
+	if len(rows) < 15 {
+		t.Errorf("docs/behaviour.md: got %d rows of tests", len(rows))
+	}
+	for _, row := range rows {
+		if !strings.Contains(readDocument(t, "handler_test.go"), `{"`+row+`", "`) {
+			t.Errorf("docs/behaviour.md: handler_test.go has no row %q", row)
+		}
+	}
+}
+
 // TestContributingListsTheTargets: each target that make help lists has an item in CONTRIBUTING.md, and each item a target.
 func TestContributingListsTheTargets(t *testing.T) {
 	want := matches(`(?m)^([a-z0-9]+):.*## `, readDocument(t, "Makefile"))

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -236,6 +238,62 @@ func withoutCluster(t *testing.T, corefile string) []byte {
 	return decoded
 }
 
+// TestReadmeIsShort: it is read by who does not know yet whether to read on.
+func TestReadmeIsShort(t *testing.T) {
+	page := readDocument(t, "README.md")
+	if lines := strings.Count(page, "\n"); lines > 350 || len(page) > 15_000 {
+		t.Errorf("got %d lines and %d octets, want 350 and 15,000 at most: move something to docs", lines, len(page))
+	}
+}
+
+// TestReadmeHasTheFiguresOfTheBenchmarks compares them with the last run of make bench, within a fifth.
+func TestReadmeHasTheFiguresOfTheBenchmarks(t *testing.T) {
+	for _, tt := range []struct {
+		line, heading, stock, ours string
+		stockColumn, oursColumn    int
+	}{
+		{"Service of 5,000, A over UDP", "Queries: server CPU", "Service of 5,000 (A, UDP)", "Service of 5,000 (A, UDP)", 2, 6},
+		{"SRV of 1,000, over UDP", "Queries: server CPU", "SRV of 1,000 (UDP)", "SRV of 1,000 (UDP)", 2, 6},
+		{
+			"start with 100,000 endpoints, first answer after", "Start",
+			"10,000 Services, 100,000 endpoints, streamed, kubernetes", "10,000 Services, 100,000 endpoints, streamed, headless", 2, 2,
+		},
+		{
+			"and the memory that it takes", "Start",
+			"10,000 Services, 100,000 endpoints, streamed, kubernetes", "10,000 Services, 100,000 endpoints, streamed, headless", 5, 5,
+		},
+	} {
+		cells := regexp.MustCompile(`(?m)^\| `+tt.line+` \| ([\d,]+) [^|]*\| ([\d,]+) `).FindStringSubmatch(readDocument(t, "README.md"))
+		if cells == nil {
+			t.Errorf("README.md has no row %q with two figures", tt.line)
+			continue
+		}
+		for i, measured := range []float64{benchmark(t, tt.heading, tt.stock, tt.stockColumn), benchmark(t, tt.heading, tt.ours, tt.oursColumn)} {
+			figure, err := strconv.ParseFloat(strings.ReplaceAll(cells[i+1], ",", ""), 64)
+			fatal.If(t, err)
+			if math.Abs(figure-measured) > measured/5 {
+				t.Errorf("%s: got %v in README.md, want %v", tt.line, figure, measured)
+			}
+		}
+	}
+}
+
+// TestIndexListsEveryPage: docs/README.md leads to each page in docs, which begins with its title and what it is for.
+func TestIndexListsEveryPage(t *testing.T) {
+	index := readDocument(t, "docs/README.md")
+	for _, document := range documents(t) {
+		if filepath.Dir(document) != "docs" {
+			continue
+		}
+		if name := filepath.Base(document); name != "README.md" && !strings.Contains(index, "]("+name+")") {
+			t.Errorf("docs/README.md does not lead to %s", name)
+		}
+		if !regexp.MustCompile(`^# .+\n\n\w`).MatchString(readDocument(t, document)) {
+			t.Errorf("%s does not begin with a title and a sentence", document)
+		}
+	}
+}
+
 func TestOptionsHaveTheSectionsOfAManPageInOrder(t *testing.T) {
 	page, at := readDocument(t, "docs/options.md"), -1
 	for _, title := range []string{"Name", "Description", "Syntax", "Metrics", "Ready", "Examples", "Bugs", "See Also"} {
@@ -267,6 +325,19 @@ func TestDocumentsNameEveryOption(t *testing.T) {
 	slices.Sort(described)
 	if !slices.Equal(described, want) {
 		t.Errorf("got a description of %q, want one of %q", described, want)
+	}
+
+	table := documentSection(t, "README.md", "Options")
+	listed, bold := matches("(?m)^\\| (?:\\*\\*)?`(\\w+)`", table), matches("(?m)^\\| \\*\\*`(\\w+)`", table)
+	slices.Sort(listed)
+	slices.Sort(bold)
+	if !slices.Equal(listed, want) {
+		t.Errorf("got the options %q in README.md, want %q", listed, want)
+	}
+
+	rows := matches(`(?m)^\| (.*) \| new \|$`, documentSection(t, "docs/migrating.md", "Replacing *kubernetes*"))
+	if isNew := matches("`(\\w+)`", strings.Join(rows, "")); !slices.Equal(bold, isNew) {
+		t.Errorf("got the options %q in bold in README.md, and %q as new in docs/migrating.md", bold, isNew)
 	}
 }
 
