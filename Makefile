@@ -66,6 +66,11 @@ fmt: ## format the code as lint wants it
 picture: ## draw docs/rooms.svg, the packages and who imports whom, from the code
 	$(GO) run ./.ci/rooms >docs/rooms.svg
 
+.PHONY: man
+man: ## make bin/headless.7, the manual page, of docs/options.md and docs/records.md
+	@mkdir -p $(BIN)
+	$(GO) -C docs/man run . .. >$(BIN)/headless.7
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	$(call each,GO=$(GO) FUZZTIME=$(FUZZTIME) $(CURDIR)/.ci/fuzz)

@@ -263,7 +263,7 @@ func TestReadmeHasTheFiguresOfTheBenchmarks(t *testing.T) {
 			"10,000 Services, 100,000 endpoints, streamed, kubernetes", "10,000 Services, 100,000 endpoints, streamed, headless", 5, 5,
 		},
 	} {
-		cells := regexp.MustCompile(`(?m)^\| `+tt.line+` \| ([\d,]+) [^|]*\| ([\d,]+) `).FindStringSubmatch(readDocument(t, "README.md"))
+		cells := regexp.MustCompile(`(?m)^\| ` + tt.line + ` \| ([\d,]+) [^|]*\| ([\d,]+) `).FindStringSubmatch(readDocument(t, "README.md"))
 		if cells == nil {
 			t.Errorf("README.md has no row %q with two figures", tt.line)
 			continue
