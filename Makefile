@@ -69,7 +69,7 @@ picture: ## draw docs/rooms.svg, the packages and who imports whom, from the cod
 .PHONY: man
 man: ## make bin/headless.7, the manual page, of docs/options.md and docs/records.md
 	@mkdir -p $(BIN)
-	$(GO) -C docs/man run . .. >$(BIN)/headless.7
+	$(GO) -C docs run ./man >$(BIN)/headless.7
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)

@@ -5,12 +5,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"regexp"
 	"strings"
 
+	"github.com/coredns-headless/headless/docs"
 	"github.com/cpuguy83/go-md2man/v2/md2man"
 )
 
@@ -18,28 +18,23 @@ import (
 const repository = "https://github.com/coredns-headless/headless/blob/main"
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "man: expected the folder of the documents, and nothing else")
-		os.Exit(2)
+	page, err := page()
+	if err == nil {
+		_, err = os.Stdout.Write(page)
 	}
-	page, err := page(os.DirFS(os.Args[1]))
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "man: %s: %v\n", os.Args[1], err)
-		os.Exit(1)
-	}
-	if _, err := os.Stdout.Write(page); err != nil {
 		fmt.Fprintln(os.Stderr, "man:", err)
 		os.Exit(1)
 	}
 }
 
 // page returns the manual page in roff: the sections of options.md, and those of records.md before the examples.
-func page(docs fs.FS) ([]byte, error) {
-	options, err := sections(docs, "options.md")
+func page() ([]byte, error) {
+	options, err := sections("options.md")
 	if err != nil {
 		return nil, err
 	}
-	records, err := sections(docs, "records.md")
+	records, err := sections("records.md")
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +54,8 @@ var (
 )
 
 // sections returns the sections of a document, as a manual page has them: headings in capitals, and links that are whole.
-func sections(docs fs.FS, name string) (string, error) {
-	text, err := fs.ReadFile(docs, name)
+func sections(name string) (string, error) {
+	text, err := docs.Pages.ReadFile(name)
 	if err != nil {
 		return "", err
 	}

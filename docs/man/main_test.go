@@ -1,20 +1,18 @@
 package main
 
 import (
-	"io/fs"
-	"os"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-)
 
-var docs = os.DirFS("..")
+	"github.com/coredns-headless/headless/docs"
+)
 
 func render(t *testing.T) string {
 	t.Helper()
-	roff, err := page(docs)
+	roff, err := page()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +44,7 @@ func TestPageHasTheFormOfAPlugins(t *testing.T) {
 // TestPageHasAllThatItIsMadeOf: each option and each Corefile of the documents is in the page, and nothing of their markup.
 func TestPageHasAllThatItIsMadeOf(t *testing.T) {
 	roff := render(t)
-	options, err := fs.ReadFile(docs, "options.md")
+	options, err := docs.Pages.ReadFile("options.md")
 	if err != nil {
 		t.Fatal(err)
 	}

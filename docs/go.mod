@@ -1,5 +1,5 @@
 // The program that makes the manual page. The plugin's own go.mod has no use for what it imports.
-module github.com/coredns-headless/headless/docs/man
+module github.com/coredns-headless/headless/docs
 
 go 1.26.0
 
