@@ -1,7 +1,9 @@
 package headless
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -9,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/qname"
@@ -20,6 +23,8 @@ import (
 
 // config is a stanza of a Corefile.
 type config struct {
+	places map[string]string // where options stand, alone and with an argument, and "", the stanza: the file and the line
+
 	zones   []string // lower-case FQDNs
 	primary string   // the first of them that is neither a reverse nor a multicluster zone, or ""
 
@@ -73,7 +78,10 @@ type option struct {
 var errExpected = errors.New("not what is expected")
 
 var options = map[string]option{
-	"endpoint": {1, -1, "a URL", func(cfg *config, args []string) error {
+	"endpoint": {1, -1, "a URL of http or https", func(cfg *config, args []string) error {
+		if scheme, _, ok := strings.Cut(args[0], "://"); ok && scheme != "http" && scheme != "https" {
+			return errExpected
+		}
 		if len(args) > 1 {
 			log.Warningf("only the first endpoint is used: %s", kube.WithoutUserinfo(args[0]))
 		}
@@ -236,9 +244,11 @@ func parseStanza(c *caddy.Controller) (*config, error) {
 		ttl:            defaultTTL,
 		headlessTTL:    unsetTTL,
 		negativeTTL:    unsetTTL,
+		places:         make(map[string]string),
 	}
 	seen := false
 	for c.Next() {
+		cfg.placed("", c)
 		if seen {
 			return nil, c.Errf("%s may stand only once in a server block", pluginName)
 		}
@@ -270,6 +280,9 @@ func parseStanza(c *caddy.Controller) (*config, error) {
 func (cfg *config) parseZones(c *caddy.Controller) error {
 	args := c.RemainingArgs()
 	for _, arg := range args {
+		if strings.ContainsAny(arg, "{}") {
+			return c.Errf("expected a zone, got %q; { and } have to be the last words of their lines", arg)
+		}
 		if len(plugin.Host(arg).NormalizeExact()) == 0 {
 			return c.Errf("expected a zone, got %q", arg)
 		}
@@ -296,11 +309,24 @@ func (cfg *config) parseOption(c *caddy.Controller) error {
 	name := c.Val()
 	o, ok := options[name]
 	if !ok {
-		return c.Errf("unknown option %q, expected one of %s", name,
-			strings.Join(slices.Sorted(maps.Keys(options)), ", "))
+		names := slices.Sorted(maps.Keys(options))
+		alike := slices.MaxFunc(names, func(a, b string) int {
+			return cmp.Compare(index.Likeness(a, name), index.Likeness(b, name))
+		})
+		if index.Likeness(alike, name) > 0 {
+			return c.Errf("unknown option %q, did you mean %s? expected one of %s", name, alike, strings.Join(names, ", "))
+		}
+		return c.Errf("unknown option %q, expected one of %s", name, strings.Join(names, ", "))
 	}
 	args := c.RemainingArgs()
-	got := strings.Join(args, " ")
+	if slices.Contains(args, "}") {
+		return c.Errf("%s: expected } on a line of its own", name)
+	}
+	cfg.placed(name, c)
+	for _, arg := range args {
+		cfg.placed(name+" "+arg, c)
+	}
+	got := kube.WithoutUserinfo(strings.Join(args, " "))
 	if len(args) > o.max && slices.Contains(lax, name) {
 		log.Warningf("%s: ignoring %q", name, args[o.max:])
 		args = args[:o.max]
@@ -315,6 +341,16 @@ func (cfg *config) parseOption(c *caddy.Controller) error {
 		return c.Errf("%s: expected %s, got %q: %v", name, o.expected, got, err)
 	}
 	return nil
+}
+
+// placed notes that an option stands where c is.
+func (cfg *config) placed(option string, c *caddy.Controller) {
+	cfg.places[option] = fmt.Sprintf("%s:%d", c.File(), c.Line())
+}
+
+// at returns err, of an option or of the stanza, with its place.
+func (cfg *config) at(option string, err error) error {
+	return fmt.Errorf("%s - %w", cfg.places[option], err)
 }
 
 // check refuses options that contradict each other.

@@ -2,8 +2,10 @@ package headless
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -45,17 +47,27 @@ type knowledge struct {
 func newHeadless(cfg *config, root string) (*Headless, error) {
 	h, feeds := newWithoutSource(cfg)
 	h.keeper = h.newKeeper(root)
-	var err error
+	option, err := "manifests", error(nil)
 	if len(cfg.manifests) > 0 {
 		var paths []string
-		for _, path := range cfg.manifests {
-			paths = append(paths, inFolder(root, path))
+		for _, given := range cfg.manifests {
+			path := inFolder(root, given)
+			if _, err := os.Stat(path); err != nil {
+				return nil, cfg.at("manifests "+given, fmt.Errorf("manifests: %w, expected a file or a folder", err))
+			}
+			paths = append(paths, path)
 		}
 		h.source, err = manifests.New(paths, feeds, log)
 	} else {
 		h.source, err = kube.NewServer(&cfg.api, userAgent, feeds, log)
+		if wrong := (*kube.OptionError)(nil); errors.As(err, &wrong) {
+			option = wrong.Option
+		}
 	}
-	return h, err
+	if err != nil {
+		return nil, cfg.at(option, err)
+	}
+	return h, nil
 }
 
 // userAgent is what we say of ourselves to an API server.

@@ -2,6 +2,7 @@ package headless
 
 import (
 	"encoding/json"
+	"net"
 	"runtime"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/kubetest"
+	"github.com/coredns-headless/headless/internal/logtest"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	_ "github.com/coredns/coredns/plugin/acl"
@@ -270,6 +272,26 @@ func goroutines(most int) (int, string) {
 	}
 	buf := make([]byte, 1<<20)
 	return runtime.NumGoroutine(), string(buf[:runtime.Stack(buf, true)])
+}
+
+// TestAnotherServerOnThePortIsNoticed: at the start, and not by a reload, which finds the own one.
+func TestAnotherServerOnThePortIsNoticed(t *testing.T) { // not parallel: it captures the log
+	logged := logtest.Capture(t)
+	addr := dnstest.FreeAddr(t)
+	host, port, err := net.SplitHostPort(addr)
+	fatal.If(t, err)
+	c := "cluster.local:" + port + " example.org:" + port + " {\nbind " + host + "\nheadless {\nmanifests testdata/cluster.yaml\n}\n}"
+	first := startServer(t, c)
+	first.instance, err = first.instance.Restart(corefile(c))
+	fatal.If(t, err)
+	warning := "another server has the address " + addr
+	if got := ownLines(logged); strings.Contains(got, warning) {
+		t.Errorf("the only server logs\n%s", got)
+	}
+	startServer(t, c)
+	if got := ownLines(logged); strings.Count(got, warning) != 1 {
+		t.Errorf("the second server logs\n%s\nwant once %q", got, warning)
+	}
 }
 
 func TestReloadsLeaveNothingBehind(t *testing.T) {

@@ -1,17 +1,20 @@
 package headless
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/coredns/coredns/plugin/pkg/transport"
 )
 
 var log = clog.NewWithPlugin(pluginName)
@@ -35,6 +38,12 @@ func setup(c *caddy.Controller) error {
 		}
 		c.Set(snapshotKey(h.keeper.Path()), true)
 	}
+	c.OnFirstStartup(func() error {
+		if cfg := dnsserver.GetConfig(c); cfg.Transport == transport.DNS {
+			warnOfOtherServers(cfg.ListenHosts, cfg.Port)
+		}
+		return nil
+	})
 	c.OnStartup(func() error {
 		hosts := dnsserver.GetConfig(c).ListenHosts
 		h.local, h.bound = boundAddrs(hosts), namedAddrs(hosts)
@@ -56,6 +65,23 @@ func setup(c *caddy.Controller) error {
 	})
 	addStandIn(dnsserver.GetConfig(c), h)
 	return nil
+}
+
+// warnOfOtherServers warns of servers that have a port already, of which CoreDNS says nothing: it
+// shares ports (SO_REUSEPORT), and each server gets some of the queries.
+func warnOfOtherServers(hosts []string, port string) {
+	if len(hosts) == 0 {
+		hosts = []string{""}
+	}
+	for _, host := range hosts {
+		addr := net.JoinHostPort(host, port)
+		conn, err := net.ListenPacket("udp", addr)
+		if err == nil {
+			_ = conn.Close() // nothing was sent
+		} else if errors.Is(err, syscall.EADDRINUSE) {
+			log.Warningf("another server has the address %s: each of the two gets some of the queries", addr)
+		}
+	}
 }
 
 // snapshotKey is the key of what Caddy stores for those who want to write to a file.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns-headless/headless/internal/snapshot"
@@ -143,6 +144,10 @@ var stanzaBad = []struct {
 }{
 	{"an unknown option", "frobnicate 1", "2", []string{`"frobnicate"`, "endpoint_pod_names", "ttl"}},
 	{"an option in upper case", "TTL 5", "2", []string{`"TTL"`, "ttl"}},
+	{"one that is nearly one", "manifest a", "2", []string{`unknown option "manifest", did you mean manifests?`}},
+	{"one that is like none", "xyz", "2", []string{`unknown option "xyz", expected one of`}},
+	{"an endpoint of another scheme", "endpoint htps://user:hunter2@a", "2", []string{`endpoint: expected a URL of http or https, got "htps://a"`}},
+	{"all on one line", "manifests a }", "2", []string{"manifests: expected } on a line of its own"}},
 	{"an unknown option further down", "ttl 5;pods insecure;what", "4", []string{`"what"`}},
 	{"endpoint without a URL", "endpoint", "2", []string{"endpoint: ", "a URL", `got ""`}},
 	{"tls with two files", "tls a b", "2", []string{"tls: ", "three files", `got "a b"`}},
@@ -229,6 +234,7 @@ func TestStanzaIsAccepted(t *testing.T) {
 		want := stanzaDefaults()
 		o.set(want)
 		got, err := stanzaConfig(o.text())
+		want.places = got.places // not part of what it means
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s:\n%s\ngot  %+v, %v\nwant %+v", o.name, o.text(), got, err, want)
 		}
@@ -318,6 +324,7 @@ func TestStanzaZonesAreRefused(t *testing.T) {
 		keys         []string
 		want         string
 	}{
+		{"a brace that is not the last word", "headless cluster.local {ttl 5\n}", nil, `Testfile:1 - Error during parsing: expected a zone, got "{ttl"; { and } have to be the last words of their lines`},
 		{"a zone that is no name", "headless a..b", nil, `Testfile:1 - Error during parsing: expected a zone, got "a..b"`},
 		{"a zone that is no name behind one that is", "headless cluster.local a..b {\nttl 5\n}", nil, `Testfile:1 - Error during parsing: expected a zone, got "a..b"`},
 		{"a zone that is too long", "headless " + strings.Repeat("a.", 128), nil, "Testfile:1 - Error during parsing: expected a zone, got"},
@@ -365,17 +372,28 @@ func TestStanzaOfKubernetes(t *testing.T) {
 		want := stanzaDefaults()
 		want.zones, want.primary = []string{"coredns.local."}, "coredns.local."
 		c.set(want)
-		if got, err := stanzaConfig(c.stanza); err != nil || !reflect.DeepEqual(got, want) {
+		got, err := stanzaConfig(c.stanza)
+		want.places = got.places
+		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s:\n%s\ngot  %+v, %v\nwant %+v", c.name, c.stanza, got, err, want)
 		}
 	}
 }
 
 func TestSetupErrorsNameThePlugin(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	dir := t.TempDir()
+	kubeconfig := kubetest.WriteKubeconfig(t, "http://127.0.0.1:1", "{}", "{}")
 	for _, c := range []struct{ name, stanza, want string }{
 		{"a mistake in the stanza", "headless cluster.local {\nttl x\n}", "plugin/" + pluginName + ": Testfile:2 - Error during parsing: ttl: "},
-		{"a manifest that is not there", "headless cluster.local {\nmanifests " + filepath.Join(dir, "none") + "\n}", "plugin/" + pluginName + ": manifests: "},
+		{"a manifest that is not there", "headless cluster.local {\nmanifests " + filepath.Join(dir, "none") + "\n}", "plugin/" + pluginName + ": Testfile:2 - manifests: stat "},
+		{"no API server to ask", "\nheadless cluster.local", "plugin/" + pluginName + ": Testfile:2 - no API server to ask, for this is no Pod of a cluster: " +
+			"KUBERNETES_SERVICE_HOST is not set; expected one of the options endpoint, kubeconfig and manifests"},
+		{"a kubeconfig that is not there", "headless cluster.local {\n\nkubeconfig " + filepath.Join(dir, "none") + "\n}", "plugin/" + pluginName + ": Testfile:3 - kubeconfig: stat "},
+		{"a context that is not there", "headless cluster.local {\nkubeconfig " + kubeconfig + " nowhere\n}", "plugin/" + pluginName + ": Testfile:2 - kubeconfig: " + kubeconfig +
+			` has no context "nowhere", expected one of c`},
+		{"a certificate that is not there", "headless cluster.local {\nendpoint https://127.0.0.1:1\ntls " + strings.Repeat(filepath.Join(dir, "none ")+" ", 3) + "\n}", "plugin/" + pluginName + ": Testfile:3 - tls: stat "},
+		{"an endpoint that is none", "headless cluster.local {\nttl 5\nendpoint http://127.0.0.1:x\n}", "plugin/" + pluginName + ": Testfile:3 - endpoint: "},
 	} {
 		if err := setup(newController(c.stanza)); err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s:\n%s\n%v, want %s", c.name, c.stanza, err, c.want)

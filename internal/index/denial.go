@@ -123,9 +123,9 @@ func (n *Nearest[T]) offer(t T, likeness int) {
 	}
 }
 
-// likeness returns how much a and b are alike: it grows with the octets at their starts and ends
+// Likeness returns how much a and b are alike: it grows with the octets at their starts and ends
 // that are the same.
-func likeness(a, b string) int {
+func Likeness(a, b string) int {
 	short := min(len(a), len(b))
 	start := 0
 	for start < short && a[start] == b[start] {
@@ -272,7 +272,7 @@ func (d *Denial) suggestPorts(ports []model.Port, q *qname.Name) {
 			d.Unnamed = true
 			continue
 		}
-		like := likeness(p.Name(), q.Port)
+		like := Likeness(p.Name(), q.Port)
 		if p.Proto() == q.Proto {
 			like++
 		}
@@ -293,7 +293,7 @@ func (x *Index) suggestNames(near *Nearest[model.Label], svc *service, q *qname.
 	}
 	likelyNames := neighbours(q.Hostname, svc.name)
 	for i, name := range likelyNames {
-		like := likeness(name, q.Hostname)
+		like := Likeness(name, q.Hostname)
 		if i < likely {
 			like = len(q.Hostname)
 		}
@@ -306,7 +306,7 @@ func (x *Index) suggestNames(near *Nearest[model.Label], svc *service, q *qname.
 		if stem := strings.TrimRight(first, "0123456789"); stem != first {
 			for number := range MaxNear {
 				if name := stem + strconv.Itoa(number); x.hasReady(hostKey{svc, name}) {
-					near.offer(model.Label{Name: name}, likeness(name, q.Hostname))
+					near.offer(model.Label{Name: name}, Likeness(name, q.Hostname))
 				}
 			}
 		}
@@ -323,7 +323,7 @@ func (x *Index) suggestNames(near *Nearest[model.Label], svc *service, q *qname.
 			if name == "" {
 				name = string(model.AppendDashed(room[:0], e.addr()))
 			}
-			near.offer(e.ownLabel(), likeness(name, q.Hostname))
+			near.offer(e.ownLabel(), Likeness(name, q.Hostname))
 		}
 	}
 }

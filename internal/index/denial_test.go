@@ -27,7 +27,7 @@ func TestNearest(t *testing.T) {
 	} {
 		var n Nearest[string]
 		for _, o := range c.offers {
-			n.offer(o, likeness(o, c.label))
+			n.offer(o, Likeness(o, c.label))
 		}
 		if !slices.Equal(n.All(), c.want) || n.More != c.more {
 			t.Errorf("%s: %q and more %v, want %q and %v", c.name, n.All(), n.More, c.want, c.more)

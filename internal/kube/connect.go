@@ -6,9 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"os"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -47,13 +51,49 @@ var userinfo = regexp.MustCompile(`//[^/\s]*@`)
 // WithoutUserinfo returns text without the user and the password of a URL in it.
 func WithoutUserinfo(text string) string { return userinfo.ReplaceAllString(text, "//") }
 
+// OptionError is what is wrong with an option of a stanza, or with a stanza without one: then Option
+// is "".
+type OptionError struct {
+	Option, text string
+}
+
+func (e *OptionError) Error() string { return strings.TrimPrefix(e.Option+": ", ": ") + e.text }
+
+// wrong returns an OptionError for err, of the option that says which API server to ask.
+func (o *Options) wrong(err error) error {
+	e := &OptionError{text: WithoutUserinfo(err.Error())}
+	switch {
+	case o.Kubeconfig != "":
+		e.Option = "kubeconfig"
+	case o.Endpoint != "":
+		e.Option = "endpoint"
+	}
+	return e
+}
+
+// load returns the address of the API server and the credentials.
 func (o *Options) load() (*rest.Config, error) {
 	switch {
 	case o.Kubeconfig != "":
 		rules := &clientcmd.ClientConfigLoadingRules{ExplicitPath: o.Kubeconfig}
-		overrides := &clientcmd.ConfigOverrides{CurrentContext: o.Context}
-		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+		config, err := rules.Load()
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := config.Contexts[o.Context]; !ok && o.Context != "" {
+			return nil, fmt.Errorf("%s has no context %q, expected one of %s", o.Kubeconfig, o.Context,
+				strings.Join(slices.Sorted(maps.Keys(config.Contexts)), ", "))
+		}
+		return clientcmd.NewDefaultClientConfig(*config, &clientcmd.ConfigOverrides{CurrentContext: o.Context}).ClientConfig()
 	case o.Endpoint != "":
+		for _, file := range []string{o.CertFile, o.KeyFile, o.CAFile} {
+			if file == "" {
+				continue
+			}
+			if _, err := os.Stat(file); err != nil {
+				return nil, &OptionError{"tls", err.Error()}
+			}
+		}
 		overrides := &clientcmd.ConfigOverrides{
 			ClusterInfo: clientcmdapi.Cluster{Server: o.Endpoint, CertificateAuthority: o.CAFile},
 			AuthInfo:    clientcmdapi.AuthInfo{ClientCertificate: o.CertFile, ClientKey: o.KeyFile},
@@ -61,7 +101,12 @@ func (o *Options) load() (*rest.Config, error) {
 		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
 			&clientcmd.ClientConfigLoadingRules{}, overrides).ClientConfig()
 	}
-	return rest.InClusterConfig()
+	rc, err := rest.InClusterConfig()
+	if errors.Is(err, rest.ErrNotInCluster) {
+		err = errors.New("no API server to ask, for this is no Pod of a cluster: KUBERNETES_SERVICE_HOST is not set; " +
+			"expected one of the options endpoint, kubeconfig and manifests")
+	}
+	return rc, err
 }
 
 // newRESTClient returns a client for one group of the API. It follows no redirects, for they

@@ -263,5 +263,5 @@ func (l *listWatch) fail(ctx context.Context, verb string, began time.Time, err 
 	}
 	seconds, _ := apierrors.SuggestsClientDelay(err)
 	l.failed.came(began, time.Duration(seconds)*time.Second)
-	l.outage.failure(verb+" "+l.resource, err, l.advice(why))
+	l.outage.failure(verb+" "+l.resource, why, err, l.advice(why))
 }

@@ -3,32 +3,34 @@ package kube
 import (
 	"errors"
 	"net/url"
+	"slices"
 	"time"
 
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 )
 
-// outage is the time in which a resource cannot be listed or watched. It logs what goes wrong, once
-// a minute at most.
+// outage is the time in which a resource cannot be listed or watched. It logs what goes wrong, each
+// kind of failure once a minute at most.
 type outage struct {
 	log    clog.P
-	since  time.Time // of the first failure; zero: the resource is watched
-	logged time.Time
+	since  time.Time            // of the first failure; zero: the resource is watched
+	logged [len(ends)]time.Time // by the ending, when it was logged last
 }
 
 // isOn reports whether there has been a failure since the resource was watched.
 func (o *outage) isOn() bool { return !o.since.IsZero() }
 
-// failure notes that act failed with err. advice says what to do about it, or is "".
-func (o *outage) failure(act string, err error, advice string) {
+// failure notes that act failed with err, which is a case of why. advice says what to do about it, or
+// is "".
+func (o *outage) failure(act string, why ending, err error, advice string) {
 	now := time.Now()
 	if !o.isOn() {
 		o.since = now
 	}
-	if now.Sub(o.logged) < time.Minute {
+	if now.Sub(o.logged[why]) < time.Minute {
 		return
 	}
-	o.logged = now
+	o.logged[why] = now
 	if request := (*url.Error)(nil); errors.As(err, &request) {
 		err = request.Err // without the URL
 	}
@@ -40,7 +42,8 @@ func (o *outage) failure(act string, err error, advice string) {
 
 // end notes that the resource is watched again.
 func (o *outage) end(resource string) {
-	if o.isOn() && !o.logged.Before(o.since) {
+	wasLogged := func(at time.Time) bool { return !at.Before(o.since) }
+	if o.isOn() && slices.ContainsFunc(o.logged[:], wasLogged) {
 		o.log.Infof("watching %s again, after %v", resource, time.Since(o.since).Round(time.Second))
 	}
 	o.since = time.Time{}

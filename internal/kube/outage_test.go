@@ -558,6 +558,29 @@ func TestRightsComeAndGo(t *testing.T) { // not parallel: it captures the log
 	})
 }
 
+// TestNewReasonIsLoggedAtOnce: each reason is, and again after a minute.
+func TestNewReasonIsLoggedAtOnce(t *testing.T) { // not parallel: it captures the log
+	logged := logtest.Capture(t)
+	bubble.Test(t, func(t *testing.T) {
+		n, s := kubetest.NewNetwork(t, true)
+		watching(t, over(n))
+		const turn = 10 * time.Second
+		count := func(reason string) int { return strings.Count(logged.String(), "cannot list services: "+reason) }
+		for i := range 4 { // 40 s in all
+			s.Refuse([]int{http.StatusForbidden, http.StatusUnauthorized}[i%2])
+			s.End()
+			time.Sleep(turn)
+		}
+		if forbidden, unauthorized := count("Forbidden"), count("the server has asked for"); forbidden != 1 || unauthorized != 1 {
+			t.Errorf("within a minute %d lines of one reason and %d of another, want one of each:\n%s", forbidden, unauthorized, logged)
+		}
+		time.Sleep(time.Minute)
+		if n := count("the server has asked for"); n != 2 {
+			t.Errorf("%d lines of the reason that lasts after a minute more, want 2:\n%s", n, logged)
+		}
+	})
+}
+
 func TestTokenFileIsReadAgain(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		n, s := kubetest.NewNetwork(t, true)

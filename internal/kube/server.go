@@ -79,11 +79,14 @@ type Server struct {
 func NewServer(o *Options, userAgent string, feeds *Feeds, log clog.P) (*Server, error) {
 	rc, err := o.clientConfig(userAgent)
 	if err != nil {
-		return nil, fmt.Errorf("cannot configure the Kubernetes client: %s", WithoutUserinfo(err.Error()))
+		if wrong := (*OptionError)(nil); errors.As(err, &wrong) {
+			return nil, err
+		}
+		return nil, o.wrong(err)
 	}
 	server, _, err := rest.DefaultServerUrlFor(rc)
 	if err != nil {
-		return nil, fmt.Errorf("cannot configure the Kubernetes client: %w", err)
+		return nil, o.wrong(err)
 	}
 	a := &Server{
 		url: server.Scheme + "://" + server.Host, access: o.access(),
