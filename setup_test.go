@@ -384,6 +384,7 @@ func TestSetupErrorsNameThePlugin(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	dir := t.TempDir()
 	kubeconfig := kubetest.WriteKubeconfig(t, "http://127.0.0.1:1", "{}", "{}")
+	contextless := filetest.Temp(t, "contextless", "{apiVersion: v1, kind: Config, contexts: [{name: b, context: {}}, {name: a, context: {}}]}")
 	for _, c := range []struct{ name, stanza, want string }{
 		{"a mistake in the stanza", "headless cluster.local {\nttl x\n}", "plugin/" + pluginName + ": Testfile:2 - Error during parsing: ttl: "},
 		{"a manifest that is not there", "headless cluster.local {\nmanifests " + filepath.Join(dir, "none") + "\n}", "plugin/" + pluginName + ": Testfile:2 - manifests: stat "},
@@ -391,7 +392,8 @@ func TestSetupErrorsNameThePlugin(t *testing.T) {
 			"KUBERNETES_SERVICE_HOST is not set; expected one of the options endpoint, kubeconfig and manifests"},
 		{"a kubeconfig that is not there", "headless cluster.local {\n\nkubeconfig " + filepath.Join(dir, "none") + "\n}", "plugin/" + pluginName + ": Testfile:3 - kubeconfig: stat "},
 		{"a context that is not there", "headless cluster.local {\nkubeconfig " + kubeconfig + " nowhere\n}", "plugin/" + pluginName + ": Testfile:2 - kubeconfig: " + kubeconfig +
-			` has no context "nowhere", expected one of c`},
+			` has no context "nowhere", expected one of c behind it`},
+		{"no context is current", "headless cluster.local {\nkubeconfig " + contextless + "\n}", "plugin/" + pluginName + ": Testfile:2 - kubeconfig: " + contextless + ` has no context "", expected one of a, b behind it`},
 		{"a certificate that is not there", "headless cluster.local {\nendpoint https://127.0.0.1:1\ntls " + strings.Repeat(filepath.Join(dir, "none ")+" ", 3) + "\n}", "plugin/" + pluginName + ": Testfile:3 - tls: stat "},
 		{"an endpoint that is none", "headless cluster.local {\nttl 5\nendpoint http://127.0.0.1:x\n}", "plugin/" + pluginName + ": Testfile:3 - endpoint: "},
 	} {

@@ -80,8 +80,9 @@ func (o *Options) load() (*rest.Config, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, ok := config.Contexts[o.Context]; !ok && o.Context != "" {
-			return nil, fmt.Errorf("%s has no context %q, expected one of %s", o.Kubeconfig, o.Context,
+		name := cmp.Or(o.Context, config.CurrentContext)
+		if _, ok := config.Contexts[name]; !ok && (o.Context != "" || len(config.Contexts) > 0) {
+			return nil, fmt.Errorf("%s has no context %q, expected one of %s behind it", o.Kubeconfig, name,
 				strings.Join(slices.Sorted(maps.Keys(config.Contexts)), ", "))
 		}
 		return clientcmd.NewDefaultClientConfig(*config, &clientcmd.ConfigOverrides{CurrentContext: o.Context}).ClientConfig()
