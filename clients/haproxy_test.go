@@ -1,0 +1,250 @@
+package clients
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/kubetest"
+	"github.com/miekg/dns"
+)
+
+// balancer hands queries over UDP to servers, to each in turn for each name, as a cluster does that has several replicas.
+type balancer struct {
+	servers []string
+	mu      sync.Mutex // guards the field below
+	asked   map[string]int
+}
+
+// startBalancer starts one at port 53 of addr, in front of the servers. It has their client's address, as a kube-proxy has.
+func startBalancer(t *testing.T, addr string, servers ...string) *balancer {
+	t.Helper()
+	b := &balancer{servers: servers, asked: make(map[string]int)}
+	conn, err := net.ListenPacket("udp", addr+":53")
+	fatal.If(t, err)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			query := make([]byte, dns.MaxMsgSize)
+			n, client, err := conn.ReadFrom(query)
+			if err != nil {
+				return // the end of the test
+			}
+			serving.Go(func() {
+				if reply, err := b.forward(query[:n], client); err == nil { // else the client asks again
+					_, _ = conn.WriteTo(reply, client)
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = conn.Close() // it ends the reading
+		serving.Wait()
+	})
+	return b
+}
+
+func (b *balancer) forward(query []byte, client net.Addr) ([]byte, error) {
+	m := new(dns.Msg)
+	if err := m.Unpack(query); err != nil {
+		return nil, err
+	}
+	from := net.UDPAddrFromAddrPort(netip.AddrPortFrom(client.(*net.UDPAddr).AddrPort().Addr(), 0))
+	b.mu.Lock()
+	server := b.servers[b.asked[m.Question[0].Name]%len(b.servers)]
+	b.mu.Unlock()
+	dialer := net.Dialer{LocalAddr: from}
+	conn, err := dialer.Dial("udp", server+":53")
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(query); err != nil {
+		return nil, err
+	}
+	reply := make([]byte, dns.MaxMsgSize)
+	n, err := conn.Read(reply)
+	b.mu.Lock()
+	b.asked[m.Question[0].Name]++
+	b.mu.Unlock()
+	return reply[:n], err
+}
+
+// answers returns how often a name was answered.
+func (b *balancer) answers(name string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.asked[name]
+}
+
+// proxy is a HAProxy with a backend for each of some Services, of the same name.
+type proxy struct {
+	*program
+	socket string
+}
+
+// startProxy starts one that asks a name server, which is written as HAProxy does, for the SRV records of the Services each half second. Each
+// backend has room for so many servers.
+func startProxy(t *testing.T, path, nameserver string, servers int, services ...*service) proxy {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "socket")
+	var config strings.Builder
+	fmt.Fprintf(&config, `global
+    log stdout format raw local0 info
+    stats socket %s
+defaults
+    log global
+    timeout connect 1s
+    timeout client 1s
+    timeout server 1s
+resolvers cluster
+    nameserver %s
+    timeout resolve 500ms
+    timeout retry 500ms
+`, socket, nameserver)
+	for _, s := range services {
+		fmt.Fprintf(&config, "backend %s\n    server-template pod %d %s resolvers cluster resolve-prefer ipv4 init-addr none\n",
+			s.name, servers, strings.TrimSuffix(s.srvName(), "."))
+	}
+	return proxy{start(t, path, "-f", write(t, "haproxy.cfg", config.String())), socket}
+}
+
+// maintained returns how often a server of a Service was put into maintenance.
+func (p proxy) maintained(s *service) int {
+	n := 0
+	for _, line := range p.printed("Server "+s.name+"/", " for maintenance ") {
+		if strings.HasPrefix(line, "Server ") { // warnings repeat what the log says
+			n++
+		}
+	}
+	return n
+}
+
+// up returns the addresses of a Service's servers that are in use, sorted as text.
+func (p proxy) up(t *testing.T, s *service) []string {
+	t.Helper()
+	conn, err := net.Dial("unix", p.socket)
+	fatal.If(t, err)
+	defer func() { _ = conn.Close() }() // all is read
+	_, err = fmt.Fprintln(conn, "show servers state", s.name)
+	fatal.If(t, err)
+	out, err := io.ReadAll(conn)
+	fatal.If(t, err)
+	var addrs []string
+	for line := range strings.Lines(string(out)) {
+		const addr, state, running = 4, 5, "2"
+		if fields := strings.Fields(line); len(fields) > state && fields[state] == running {
+			addrs = append(addrs, fields[addr])
+		}
+	}
+	slices.Sort(addrs)
+	return addrs
+}
+
+// TestHAProxyKeepsItsServers: what HAProxy gets of a set of SRV records with its default payload is the same each time, from two servers
+// that know the cluster by different histories. A pod that comes or goes costs one other pod its place at most.
+func TestHAProxyKeepsItsServers(t *testing.T) {
+	const (
+		balancerAddr = "127.0.0.12"
+		still        = 20 * time.Second
+		rounds       = 5
+		payload      = 512
+	)
+	path := installed(t, "haproxy", "haproxy")
+	api := kubetest.NewServer(t)
+	api.Put(kubetest.Namespace("ns"))
+	startHeadless(t, api, dnsAddr)
+	var services []*service
+	for _, n := range []int{10, 100, 1000} {
+		// The first server sees twice as many pods, of which every other one goes, and some come and go besides. The second server
+		// lists what is left.
+		s := newService(api, fmt.Sprint("web", n), n, 2*n)
+		s.waitUntilKnown(t, dnsAddr)
+		for at := range n {
+			s.remove(at)
+		}
+		for at := range n / 5 {
+			s.remove(2 * at)
+			s.scaleUp()
+		}
+		services = append(services, s)
+	}
+	startHeadless(t, api, secondAddr)
+	b := startBalancer(t, balancerAddr, dnsAddr, secondAddr)
+	// settle waits until both servers know the pods, and HAProxy has asked each of them twice since.
+	settle := func() {
+		t.Helper()
+		for _, s := range services {
+			s.waitUntilKnown(t, dnsAddr)
+			s.waitUntilKnown(t, secondAddr)
+		}
+		for _, s := range services {
+			enough := b.answers(s.srvName()) + 5 // one of them may be on its way
+			kubetest.Eventually(t, "HAProxy asks for "+s.name, func() bool { return b.answers(s.srvName()) >= enough })
+		}
+	}
+	for _, s := range services {
+		s.waitUntilKnown(t, dnsAddr)
+		s.waitUntilKnown(t, secondAddr)
+	}
+	p := startProxy(t, path, "dns "+balancerAddr+":53", 20, services...)
+	check := func() {
+		t.Helper()
+		for _, s := range services {
+			want := s.srvsIn(room(s.srvName(), payload))
+			kubetest.Eventually(t, fmt.Sprintf("%d servers of %s", want, s.name), func() bool {
+				up := p.up(t, s)
+				return len(up) == want && !slices.ContainsFunc(up, func(addr string) bool { return !slices.Contains(s.addrs(), addr) })
+			})
+		}
+	}
+	settle()
+	check()
+	time.Sleep(still) // it is the time in which nothing may happen
+	for _, s := range services {
+		n := p.maintained(s)
+		t.Logf("%s: %d of %d servers, asked %d times; put into maintenance while nothing changed: %d",
+			s.name, len(p.up(t, s)), len(s.pods()), b.answers(s.srvName()), n)
+		if n > 0 {
+			t.Errorf("%s: HAProxy put %d servers into maintenance, want none", s.name, n)
+		}
+	}
+	total := make(map[*service][2]int)
+	for round := range rounds {
+		for i, event := range []func(s *service){
+			func(s *service) { s.scaleUp() },
+			func(s *service) { s.remove(round * len(s.pods()) / rounds) },
+		} {
+			before := make(map[*service]int)
+			for _, s := range services {
+				before[s] = p.maintained(s)
+				event(s)
+			}
+			settle()
+			check()
+			for _, s := range services {
+				n := p.maintained(s) - before[s]
+				sum := total[s]
+				sum[i] += n
+				total[s] = sum
+				if n > 1 {
+					t.Errorf("%s: HAProxy put %d servers into maintenance for one pod, want one at most", s.name, n)
+				}
+			}
+		}
+	}
+	for _, s := range services {
+		t.Logf("%s: put into maintenance for %d pods that came %d, for %d that went %d", s.name, rounds, total[s][0], rounds, total[s][1])
+	}
+}

@@ -1,0 +1,133 @@
+package clients
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/kubetest"
+	"github.com/miekg/dns"
+)
+
+// installed returns the path of a program, and skips the test if it is not installed. pkg is Debian's package that has it.
+func installed(t *testing.T, name, pkg string) string {
+	t.Helper()
+	if noWorld != nil {
+		t.Skipf("this machine allows no network namespace: %v", noWorld)
+	}
+	for _, file := range []string{name, "/usr/sbin/" + name, "/usr/local/sbin/" + name} { // a user's PATH may lack them
+		if path, err := exec.LookPath(file); err == nil {
+			return path
+		}
+	}
+	t.Skipf("%s is not installed: it is in Debian's package %s", name, pkg)
+	return ""
+}
+
+// program is one that runs beside the test, and ends with it.
+type program struct {
+	mu    sync.Mutex // guards the field below
+	lines []string   // what it has printed
+}
+
+// start starts a program in a folder of its own, which dir returns files of.
+func start(t *testing.T, path string, args ...string) *program {
+	t.Helper()
+	p, name := new(program), filepath.Base(path)
+	r, w := io.Pipe()
+	cmd := exec.Command(path, args...)
+	cmd.Stdout, cmd.Stderr = w, w
+	cmd.Dir = t.TempDir()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	fatal.If(t, cmd.Start())
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for lines := bufio.NewScanner(r); lines.Scan(); {
+			p.mu.Lock()
+			p.lines = append(p.lines, lines.Text())
+			p.mu.Unlock()
+		}
+	})
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		var err error
+		select {
+		case err = <-ended:
+			t.Errorf("%s has ended: %v", name, err)
+		default:
+			_ = cmd.Process.Signal(syscall.SIGTERM) // it may be ending
+			select {
+			case <-ended:
+			case <-time.After(10 * time.Second):
+				_ = cmd.Process.Kill()
+				<-ended
+			}
+		}
+		_ = w.Close() // a pipe's cannot fail
+		reading.Wait()
+		if t.Failed() {
+			last := p.printed()
+			t.Logf("the end of what %s has printed:\n%s", name, strings.Join(last[max(0, len(last)-40):], "\n"))
+		}
+	})
+	return p
+}
+
+// printed returns the lines that p has printed and that contain all of the words.
+func (p *program) printed(words ...string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var found []string
+	for _, line := range p.lines {
+		if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+// write writes a file for a program and returns its path.
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	fatal.If(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+// startCoreDNS starts a CoreDNS with one server block, at port 53 of addr, and waits until it knows its first zone.
+func startCoreDNS(t *testing.T, addr, zones string, plugins ...string) {
+	t.Helper()
+	corefile := fmt.Sprintf("%s {\n    bind %s\n    errors\n    %s\n}\n", zones, addr, strings.Join(plugins, "\n    "))
+	start(t, *corednsProgram, "-conf", write(t, "Corefile", corefile))
+	zone, _, _ := strings.Cut(zones, " ")
+	waitForZone(t, addr, dns.Fqdn(zone))
+}
+
+// waitForZone waits until the server at addr gives the SOA record of a zone over both networks.
+func waitForZone(t *testing.T, addr, zone string) {
+	t.Helper()
+	for _, network := range []string{"udp", "tcp"} {
+		kubetest.Eventually(t, fmt.Sprintf("SOA of %s from %s over %s", zone, addr, network), func() bool {
+			m, err := dnstest.Exchange(t.Context(), network, addr+":53", dnstest.Query(zone, dns.TypeSOA, 1232))
+			return err == nil && m.Rcode == dns.RcodeSuccess && len(m.Answer) > 0
+		})
+	}
+}
+
+// startHeadless starts one that has the cluster of api.
+func startHeadless(t *testing.T, api *kubetest.Server, addr string) {
+	t.Helper()
+	startCoreDNS(t, addr, "cluster.local in-addr.arpa ip6.arpa", "headless {\n        endpoint "+api.URL+"\n    }")
+}
