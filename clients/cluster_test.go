@@ -1,8 +1,8 @@
 package clients
 
 import (
-	"cmp"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -122,11 +122,20 @@ const (
 // room returns how many octets the answer to a question about name may have in a message.
 func room(name string, message int) int { return message - headerSize - len(name) - 1 - 4 - optSize }
 
-// srvsIn returns how many SRV records of s fit so many octets. The names of pods are equally long, and are not compressed (RFC 2782).
-func (s *service) srvsIn(octets int) int {
+// srvSize returns the size of an SRV record of s. The names of pods are equally long, and are not compressed (RFC 2782).
+func (s *service) srvSize() int {
 	const priorityWeightPort = 6
 	target := s.pods()[0].hostname + "." + s.name + suffix
-	return octets / (pointerSize + fixedSize + priorityWeightPort + len(target) + 1)
+	return pointerSize + fixedSize + priorityWeightPort + len(target) + 1
 }
 
-var _ = cmp.Or[int]
+// addrSize is the size of an A record.
+const addrSize = pointerSize + fixedSize + net.IPv4len
+
+// inLargest returns how many records of a size and of one name there are in the largest message, at least and at most: with and without the
+// options that a client may send and a server add.
+func inLargest(name string, size int) (least, most int) {
+	const options = 200
+	all := room(name, dns.MaxMsgSize)
+	return (all - options) / size, (all + optSize) / size
+}

@@ -117,7 +117,12 @@ resolvers cluster
 		fmt.Fprintf(&config, "backend %s\n    server-template pod %d %s resolvers cluster resolve-prefer ipv4 init-addr none\n",
 			s.name, servers, strings.TrimSuffix(s.srvName(), "."))
 	}
-	return proxy{start(t, path, "-f", write(t, "haproxy.cfg", config.String())), socket}
+	p := proxy{start(t, path, "-f", write(t, "haproxy.cfg", config.String())), socket}
+	kubetest.Eventually(t, socket, func() bool {
+		conn, err := net.Dial("unix", socket)
+		return err == nil && conn.Close() == nil
+	})
+	return p
 }
 
 // maintained returns how often a server of a Service was put into maintenance.
@@ -182,27 +187,26 @@ func TestHAProxyKeepsItsServers(t *testing.T) {
 	}
 	startHeadless(t, api, secondAddr)
 	b := startBalancer(t, balancerAddr, dnsAddr, secondAddr)
-	// settle waits until both servers know the pods, and HAProxy has asked each of them twice since.
-	settle := func() {
+	waitUntilKnown := func() {
 		t.Helper()
 		for _, s := range services {
 			s.waitUntilKnown(t, dnsAddr)
 			s.waitUntilKnown(t, secondAddr)
 		}
-		for _, s := range services {
-			enough := b.answers(s.srvName()) + 5 // one of them may be on its way
-			kubetest.Eventually(t, "HAProxy asks for "+s.name, func() bool { return b.answers(s.srvName()) >= enough })
-		}
 	}
-	for _, s := range services {
-		s.waitUntilKnown(t, dnsAddr)
-		s.waitUntilKnown(t, secondAddr)
-	}
+	waitUntilKnown()
 	p := startProxy(t, path, "dns "+balancerAddr+":53", 20, services...)
-	check := func() {
+	// settle waits until both servers know the pods, HAProxy has asked each of them twice since, and uses as many of the pods as fit.
+	settle := func() {
 		t.Helper()
+		waitUntilKnown()
+		enough := make(map[*service]int)
 		for _, s := range services {
-			want := s.srvsIn(room(s.srvName(), payload))
+			enough[s] = b.answers(s.srvName()) + 5 // one of them may be on its way
+		}
+		for _, s := range services {
+			kubetest.Eventually(t, "HAProxy asks for "+s.name, func() bool { return b.answers(s.srvName()) >= enough[s] })
+			want := room(s.srvName(), payload) / s.srvSize()
 			kubetest.Eventually(t, fmt.Sprintf("%d servers of %s", want, s.name), func() bool {
 				up := p.up(t, s)
 				return len(up) == want && !slices.ContainsFunc(up, func(addr string) bool { return !slices.Contains(s.addrs(), addr) })
@@ -210,7 +214,6 @@ func TestHAProxyKeepsItsServers(t *testing.T) {
 		}
 	}
 	settle()
-	check()
 	time.Sleep(still) // it is the time in which nothing may happen
 	for _, s := range services {
 		n := p.maintained(s)
@@ -232,7 +235,6 @@ func TestHAProxyKeepsItsServers(t *testing.T) {
 				event(s)
 			}
 			settle()
-			check()
 			for _, s := range services {
 				n := p.maintained(s) - before[s]
 				sum := total[s]
@@ -246,5 +248,24 @@ func TestHAProxyKeepsItsServers(t *testing.T) {
 	}
 	for _, s := range services {
 		t.Logf("%s: put into maintenance for %d pods that came %d, for %d that went %d", s.name, rounds, total[s][0], rounds, total[s][1])
+	}
+}
+
+// TestHAProxyUsesWhatFits: of a set that is larger than any message HAProxy gets the part that fits, and keeps it.
+func TestHAProxyUsesWhatFits(t *testing.T) {
+	const still = 5 * time.Second
+	path := installed(t, "haproxy", "haproxy")
+	api := kubetest.NewServer(t)
+	api.Put(kubetest.Namespace("ns"))
+	s := newService(api, "large", 1000, 5000)
+	startHeadless(t, api, dnsAddr)
+	p := startProxy(t, path, fmt.Sprintf("dns tcp@%s:53\n    accepted_payload_size 65535", dnsAddr), 2000, s)
+	least, most := inLargest(s.srvName(), s.srvSize())
+	kubetest.Eventually(t, fmt.Sprintf("%d servers", least), func() bool { return len(p.up(t, s)) >= least })
+	time.Sleep(still) // it is the time in which nothing may happen
+	up, n := len(p.up(t, s)), p.maintained(s)
+	t.Logf("%d of %d servers; put into maintenance while nothing changed: %d", up, len(s.pods()), n)
+	if up < least || up > most || n > 0 {
+		t.Errorf("HAProxy uses %d servers and put %d into maintenance, want %d to %d and none", up, n, least, most)
 	}
 }

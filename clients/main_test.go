@@ -98,3 +98,11 @@ func furnish() error {
 	}
 	return nil
 }
+
+// needWorld skips a test where there is no world for it.
+func needWorld(t *testing.T) {
+	t.Helper()
+	if noWorld != nil {
+		t.Skipf("this machine allows no network namespace: %v", noWorld)
+	}
+}
