@@ -1,0 +1,85 @@
+package clients
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/kubetest"
+)
+
+// prometheusURL is where the only Prometheus is.
+const prometheusURL = "http://127.0.0.1:9090"
+
+// targets returns the addresses of the targets that Prometheus has of each job, or nothing while it does not answer.
+func targets(t *testing.T) map[string]map[string]bool {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, prometheusURL+"/api/v1/targets?state=active", nil)
+	fatal.If(t, err)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = resp.Body.Close() }() // it was only read
+	var body struct {
+		Data struct {
+			ActiveTargets []struct {
+				DiscoveredLabels map[string]string
+			}
+		}
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+		return nil
+	}
+	byJob := make(map[string]map[string]bool)
+	for _, target := range body.Data.ActiveTargets {
+		job := target.DiscoveredLabels["job"]
+		if byJob[job] == nil {
+			byJob[job] = make(map[string]bool)
+		}
+		byJob[job][target.DiscoveredLabels["__address__"]] = true
+	}
+	return byJob
+}
+
+// TestPrometheusFindsItsTargets: by SRV records it gets all pods of a Service, or of one that is larger than any message the part that fits.
+func TestPrometheusFindsItsTargets(t *testing.T) {
+	path := installed(t, "prometheus", "prometheus")
+	api := kubetest.NewServer(t)
+	api.Put(kubetest.Namespace("ns"))
+	whole, large := newService(api, "whole", 1000, 1000), newService(api, "large", 1000, 5000)
+	startHeadless(t, api, dnsAddr)
+	config := "scrape_configs:\n"
+	for _, s := range []*service{whole, large} {
+		config += fmt.Sprintf("- job_name: %s\n  scrape_interval: 1h\n  dns_sd_configs:\n  - names: [%s]\n    refresh_interval: 1s\n", s.name, s.srvName())
+	}
+	start(t, path, "--config.file="+write(t, "prometheus.yml", config), "--storage.tsdb.path="+t.TempDir(),
+		"--web.listen-address="+strings.TrimPrefix(prometheusURL, "http://"))
+	least, most := inLargest(large.srvName(), large.srvSize())
+	for _, row := range []struct {
+		*service
+		least, most int
+	}{{whole, 1000, 1000}, {large, least, most}} {
+		known := make(map[string]bool)
+		for _, p := range row.pods() {
+			known[p.hostname+"."+row.name+suffix] = true
+		}
+		var found map[string]bool
+		kubetest.Eventually(t, "targets of "+row.name, func() bool {
+			found = targets(t)[row.name]
+			return len(found) >= row.least
+		})
+		t.Logf("%s: %d targets of %d pods", row.name, len(found), len(known))
+		if len(found) > row.most {
+			t.Errorf("%s: %d targets, want %d to %d", row.name, len(found), row.least, row.most)
+		}
+		for target := range found {
+			if name, isPort := strings.CutSuffix(target, ":80"); !isPort || !known[strings.TrimSuffix(name, ".")+"."] {
+				t.Errorf("%s: the target %s is no pod's", row.name, target)
+			}
+		}
+	}
+}
