@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -67,6 +68,9 @@ const (
 // v6Pods are addresses of pods that programs can listen at.
 var v6Pods = []string{"fd00:10:244::1", "fd00:10:244::2", "fd00:10:244::3"}
 
+// resolverAddrs are where resolvers listen. BIND wants such addresses to be those of an interface.
+var resolverAddrs = []string{"127.0.1.1", "127.0.1.2", "127.0.1.3", "127.0.1.4"}
+
 // furnish makes the world: the loopback, its addresses, and /etc/resolv.conf.
 func furnish() error {
 	loopback, err := netlink.LinkByName("lo")
@@ -76,8 +80,8 @@ func furnish() error {
 	if err := netlink.LinkSetUp(loopback); err != nil {
 		return fmt.Errorf("the loopback: %w", err)
 	}
-	for _, text := range v6Pods {
-		addr := &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(text), Mask: net.CIDRMask(128, 128)}}
+	for _, text := range slices.Concat(v6Pods, resolverAddrs) {
+		addr := &netlink.Addr{IPNet: netlink.NewIPNet(net.ParseIP(text))}
 		if err := netlink.AddrAdd(loopback, addr); err != nil {
 			return fmt.Errorf("the address %s: %w", text, err)
 		}
