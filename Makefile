@@ -1,5 +1,5 @@
 # `make help` lists the targets. Each of them covers every module of this repository, but that tests which need programs built and
-# take minutes are targets of their own: programs, and e2e for those of ./test.
+# take minutes are targets of their own: programs, e2e for those of ./test, and clients for those of ./clients.
 
 GO            ?= go
 FUZZTIME      ?= 10s
@@ -12,7 +12,7 @@ PLATFORMS     ?= linux/amd64 linux/arm64
 BIN           ?= bin
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-MODULES := $(shell find . -name go.mod -not -path '*/testdata/*' -not -path './test/*' -exec dirname {} \; | sort)
+MODULES := $(shell find . -name go.mod -not -path '*/testdata/*' -not -path './test/*' -not -path './clients/*' -exec dirname {} \; | sort)
 
 # in runs a command in each of some folders and stops at the first that fails; each does in the folder of every module.
 in = @set -e; for module in $(1); do echo "-- $$module: $(2)"; (cd "$$module" && $(2)); done
@@ -55,7 +55,7 @@ programs: ## build CoreDNS and Prometheus' promtool and test with them (the firs
 
 .PHONY: lint
 lint: ## run golangci-lint as .golangci.yml says
-	$(call in,$(MODULES) test,$(GOLANGCI_LINT) run -c $(CURDIR)/.golangci.yml ./...)
+	$(call in,$(MODULES) test clients,$(GOLANGCI_LINT) run -c $(CURDIR)/.golangci.yml ./...)
 	$(GOLANGCI_LINT) run ./.ci/ask ./.ci/rooms
 
 .PHONY: fmt
@@ -82,6 +82,10 @@ soak: ## inject faults of all kinds into a server for DURATION (5m) and judge ea
 .PHONY: e2e
 e2e: bin/cluster bin/coredns ## test against a Kubernetes control plane, next to kubernetes (minutes; needs Linux)
 	cd test && $(GO) test -count 1 -timeout 0 -v ./... $(E2E)
+
+.PHONY: clients
+clients: bin/coredns ## test with HAProxy, Unbound, BIND and Prometheus, as far as they are installed, and memberlist (minutes; needs Linux)
+	cd clients && $(GO) test -race -count 1 -timeout $(TIMEOUT) -v ./...
 
 .PHONY: sandbox
 sandbox: bin/cluster bin/coredns ## start a Kubernetes control plane on loopback and a DNS server on 127.0.0.1:1053 for it

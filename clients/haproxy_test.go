@@ -66,7 +66,7 @@ func (b *balancer) forward(query []byte, client net.Addr) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // all is said
 	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ resolvers cluster
 			s.name, servers, strings.TrimSuffix(s.srvName(), "."))
 	}
 	p := proxy{start(t, path, "-f", write(t, "haproxy.cfg", config.String())), socket}
-	kubetest.Eventually(t, socket, func() bool {
+	p.eventually(t, socket, func() bool {
 		conn, err := net.Dial("unix", socket)
 		return err == nil && conn.Close() == nil
 	})
@@ -205,9 +205,9 @@ func TestHAProxyKeepsItsServers(t *testing.T) {
 			enough[s] = b.answers(s.srvName()) + 5 // one of them may be on its way
 		}
 		for _, s := range services {
-			kubetest.Eventually(t, "HAProxy asks for "+s.name, func() bool { return b.answers(s.srvName()) >= enough[s] })
+			p.eventually(t, "HAProxy asks for "+s.name, func() bool { return b.answers(s.srvName()) >= enough[s] })
 			want := room(s.srvName(), payload) / s.srvSize()
-			kubetest.Eventually(t, fmt.Sprintf("%d servers of %s", want, s.name), func() bool {
+			p.eventually(t, fmt.Sprintf("%d servers of %s", want, s.name), func() bool {
 				up := p.up(t, s)
 				return len(up) == want && !slices.ContainsFunc(up, func(addr string) bool { return !slices.Contains(s.addrs(), addr) })
 			})
@@ -261,7 +261,7 @@ func TestHAProxyUsesWhatFits(t *testing.T) {
 	startHeadless(t, api, dnsAddr)
 	p := startProxy(t, path, fmt.Sprintf("dns tcp@%s:53\n    accepted_payload_size 65535", dnsAddr), 2000, s)
 	least, most := inLargest(s.srvName(), s.srvSize())
-	kubetest.Eventually(t, fmt.Sprintf("%d servers", least), func() bool { return len(p.up(t, s)) >= least })
+	p.eventually(t, fmt.Sprintf("%d servers", least), func() bool { return len(p.up(t, s)) >= least })
 	time.Sleep(still) // it is the time in which nothing may happen
 	up, n := len(p.up(t, s)), p.maintained(s)
 	t.Logf("%d of %d servers; put into maintenance while nothing changed: %d", up, len(s.pods()), n)

@@ -35,52 +35,67 @@ func installed(t *testing.T, name, pkg string) string {
 
 // program is one that runs beside the test, and ends with it.
 type program struct {
+	name  string
+	ended chan struct{} // closed when it has ended
+
 	mu    sync.Mutex // guards the field below
 	lines []string   // what it has printed
 }
 
-// start starts a program in a folder of its own, which dir returns files of.
+// start starts a program in a folder of its own.
 func start(t *testing.T, path string, args ...string) *program {
 	t.Helper()
-	p, name := new(program), filepath.Base(path)
+	p := &program{name: filepath.Base(path), ended: make(chan struct{})}
 	r, w := io.Pipe()
 	cmd := exec.Command(path, args...)
-	cmd.Stdout, cmd.Stderr = w, w
-	cmd.Dir = t.TempDir()
+	cmd.Stdout, cmd.Stderr, cmd.Dir = w, w, t.TempDir()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	fatal.If(t, cmd.Start())
-	var reading sync.WaitGroup
-	reading.Go(func() {
+	var running sync.WaitGroup
+	running.Go(func() {
 		for lines := bufio.NewScanner(r); lines.Scan(); {
 			p.mu.Lock()
 			p.lines = append(p.lines, lines.Text())
 			p.mu.Unlock()
 		}
 	})
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	running.Go(func() {
+		_ = cmd.Wait() // it says itself why it ends
+		_ = w.Close()  // a pipe's cannot fail
+		close(p.ended)
+	})
 	t.Cleanup(func() {
-		var err error
 		select {
-		case err = <-ended:
-			t.Errorf("%s has ended: %v", name, err)
+		case <-p.ended:
+			t.Errorf("%s has ended before its test", p.name)
 		default:
-			_ = cmd.Process.Signal(syscall.SIGTERM) // it may be ending
-			select {
-			case <-ended:
-			case <-time.After(10 * time.Second):
-				_ = cmd.Process.Kill()
-				<-ended
-			}
 		}
-		_ = w.Close() // a pipe's cannot fail
-		reading.Wait()
+		_ = cmd.Process.Signal(syscall.SIGTERM) // an error says that it has ended
+		select {
+		case <-p.ended:
+		case <-time.After(10 * time.Second):
+			_ = cmd.Process.Kill()
+		}
+		running.Wait()
 		if t.Failed() {
 			last := p.printed()
-			t.Logf("the end of what %s has printed:\n%s", name, strings.Join(last[max(0, len(last)-40):], "\n"))
+			t.Logf("the end of what %s has printed:\n%s", p.name, strings.Join(last[max(0, len(last)-40):], "\n"))
 		}
 	})
 	return p
+}
+
+// eventually waits until ok. It fails the test when that takes too long, or the program ends.
+func (p *program) eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	kubetest.Eventually(t, what, func() bool {
+		select {
+		case <-p.ended:
+			t.Fatalf("%s has ended before this: %s", p.name, what)
+		default:
+		}
+		return ok()
+	})
 }
 
 // printed returns the lines that p has printed and that contain all of the words.
@@ -104,20 +119,11 @@ func write(t *testing.T, name, text string) string {
 	return path
 }
 
-// startCoreDNS starts a CoreDNS with one server block, at port 53 of addr, and waits until it knows its first zone.
-func startCoreDNS(t *testing.T, addr, zones string, plugins ...string) {
-	t.Helper()
-	corefile := fmt.Sprintf("%s {\n    bind %s\n    errors\n    %s\n}\n", zones, addr, strings.Join(plugins, "\n    "))
-	start(t, *corednsProgram, "-conf", write(t, "Corefile", corefile))
-	zone, _, _ := strings.Cut(zones, " ")
-	waitForZone(t, addr, dns.Fqdn(zone))
-}
-
-// waitForZone waits until the server at addr gives the SOA record of a zone over both networks.
-func waitForZone(t *testing.T, addr, zone string) {
+// waitForZone waits until p, at addr, gives the SOA record of a zone over both networks.
+func (p *program) waitForZone(t *testing.T, addr, zone string) {
 	t.Helper()
 	for _, network := range []string{"udp", "tcp"} {
-		kubetest.Eventually(t, fmt.Sprintf("SOA of %s from %s over %s", zone, addr, network), func() bool {
+		p.eventually(t, fmt.Sprintf("the SOA of %s from %s over %s", zone, addr, network), func() bool {
 			m, err := dnstest.Exchange(t.Context(), network, addr+":53", dnstest.Query(zone, dns.TypeSOA, 1232))
 			return err == nil && m.Rcode == dns.RcodeSuccess && len(m.Answer) > 0
 		})
@@ -128,8 +134,9 @@ func waitForZone(t *testing.T, addr, zone string) {
 // SOA record of the whole one.
 var zones = []string{"cluster.local.", "10.in-addr.arpa.", "d.f.ip6.arpa."}
 
-// startHeadless starts one that has the cluster of api.
+// startHeadless starts a CoreDNS for the cluster of api, at port 53 of addr, and waits until it knows the cluster.
 func startHeadless(t *testing.T, api *kubetest.Server, addr string) {
 	t.Helper()
-	startCoreDNS(t, addr, strings.Join(zones, " "), "headless {\n        endpoint "+api.URL+"\n    }")
+	corefile := fmt.Sprintf("%s {\n    bind %s\n    errors\n    headless {\n        endpoint %s\n    }\n}\n", strings.Join(zones, " "), addr, api.URL)
+	start(t, *corednsProgram, "-conf", write(t, "Corefile", corefile)).waitForZone(t, addr, zones[0])
 }

@@ -56,7 +56,7 @@ func TestPrometheusFindsItsTargets(t *testing.T) {
 	for _, s := range []*service{whole, large} {
 		config += fmt.Sprintf("- job_name: %s\n  scrape_interval: 1h\n  dns_sd_configs:\n  - names: [%s]\n    refresh_interval: 1s\n", s.name, s.srvName())
 	}
-	start(t, path, "--config.file="+write(t, "prometheus.yml", config), "--storage.tsdb.path="+t.TempDir(),
+	p := start(t, path, "--config.file="+write(t, "prometheus.yml", config), "--storage.tsdb.path="+t.TempDir(),
 		"--web.listen-address="+strings.TrimPrefix(prometheusURL, "http://"))
 	least, most := inLargest(large.srvName(), large.srvSize())
 	for _, row := range []struct {
@@ -68,7 +68,7 @@ func TestPrometheusFindsItsTargets(t *testing.T) {
 			known[p.hostname+"."+row.name+suffix] = true
 		}
 		var found map[string]bool
-		kubetest.Eventually(t, "targets of "+row.name, func() bool {
+		p.eventually(t, "targets of "+row.name, func() bool {
 			found = targets(t)[row.name]
 			return len(found) >= row.least
 		})

@@ -65,8 +65,7 @@ func startUnbound(t *testing.T, addr string, key *dns.DNSKEY, kind string) {
 		fmt.Fprintf(&config, "%s-zone:\n  name: %s\n  %[1]s-addr: %[3]s\n", kind, zone, dnsAddr)
 	}
 	config.WriteString("remote-control:\n  control-enable: no\n")
-	start(t, path, "-d", "-p", "-c", write(t, "unbound.conf", config.String()))
-	waitForZone(t, addr, ".")
+	start(t, path, "-d", "-p", "-c", write(t, "unbound.conf", config.String())).waitForZone(t, addr, ".")
 }
 
 // startBIND starts a BIND; kind is the kind of its zones.
@@ -86,8 +85,7 @@ zone "." { type hint; file "%s"; };
 	for _, zone := range zones {
 		fmt.Fprintf(&config, "zone \"%s\" { %s { %s; }; };\n", zone, kind, dnsAddr)
 	}
-	start(t, path, "-g", "-c", write(t, "named.conf", config.String()))
-	waitForZone(t, addr, ".")
+	start(t, path, "-g", "-c", write(t, "named.conf", config.String())).waitForZone(t, addr, ".")
 }
 
 // eachResolver runs a test with each resolver that is installed, in front of a server for the cluster of api.
