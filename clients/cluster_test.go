@@ -132,8 +132,8 @@ func (s *service) srvSize() int {
 // addrSize is the size of an A record.
 const addrSize = pointerSize + fixedSize + net.IPv4len
 
-// inLargest returns how many records of a size and of one name there are in the largest message, at least and at most: with and without the
-// options that a client may send and a server add.
+// inLargest returns how many records of a size and of one name there are in the largest message, at least and at
+// most: with and without the options that a client may send and a server add.
 func inLargest(name string, size int) (least, most int) {
 	const options = 200
 	all := room(name, dns.MaxMsgSize)

@@ -94,8 +94,8 @@ type proxy struct {
 	socket string
 }
 
-// startProxy starts one that asks a name server, which is written as HAProxy does, for the SRV records of the Services each half second. Each
-// backend has room for so many servers.
+// startProxy starts one that asks a name server, which is written as HAProxy does, for the SRV records of the
+// Services each half second. Each backend has room for so many servers.
 func startProxy(t *testing.T, path, nameserver string, servers int, services ...*service) proxy {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "socket")
@@ -157,13 +157,30 @@ func (p proxy) up(t *testing.T, s *service) []string {
 	return addrs
 }
 
-// TestHAProxyKeepsItsServers: what HAProxy gets of a set of SRV records with its default payload is the same each time, from two servers
-// that know the cluster by different histories. A pod that comes or goes costs one other pod its place at most.
+// agedService returns a Service with n pods, of which the server at addr has seen more: n others went, and then a
+// fifth of the rest, for which new ones came.
+func agedService(t *testing.T, api *kubetest.Server, addr string, n int) *service {
+	t.Helper()
+	s := newService(api, fmt.Sprint("web", n), n, 2*n)
+	s.waitUntilKnown(t, addr)
+	for at := range n {
+		s.remove(at)
+	}
+	for at := range n / 5 {
+		s.remove(2 * at)
+		s.scaleUp()
+	}
+	return s
+}
+
+// TestHAProxyKeepsItsServers: what HAProxy gets of a set of SRV records with its default payload is the same each
+// time, from two servers that know the cluster by different histories. A pod that comes or goes costs one other pod
+// its place at most.
 func TestHAProxyKeepsItsServers(t *testing.T) {
 	const (
 		balancerAddr = "127.0.0.12"
 		still        = 20 * time.Second
-		rounds       = 5
+		events       = 10
 		payload      = 512
 	)
 	path := installed(t, "haproxy", "haproxy")
@@ -172,20 +189,9 @@ func TestHAProxyKeepsItsServers(t *testing.T) {
 	startHeadless(t, api, dnsAddr)
 	var services []*service
 	for _, n := range []int{10, 100, 1000} {
-		// The first server sees twice as many pods, of which every other one goes, and some come and go besides. The second server
-		// lists what is left.
-		s := newService(api, fmt.Sprint("web", n), n, 2*n)
-		s.waitUntilKnown(t, dnsAddr)
-		for at := range n {
-			s.remove(at)
-		}
-		for at := range n / 5 {
-			s.remove(2 * at)
-			s.scaleUp()
-		}
-		services = append(services, s)
+		services = append(services, agedService(t, api, dnsAddr, n))
 	}
-	startHeadless(t, api, secondAddr)
+	startHeadless(t, api, secondAddr) // which lists what is left
 	b := startBalancer(t, balancerAddr, dnsAddr, secondAddr)
 	waitUntilKnown := func() {
 		t.Helper()
@@ -196,7 +202,8 @@ func TestHAProxyKeepsItsServers(t *testing.T) {
 	}
 	waitUntilKnown()
 	p := startProxy(t, path, "dns "+balancerAddr+":53", 20, services...)
-	// settle waits until both servers know the pods, HAProxy has asked each of them twice since, and uses as many of the pods as fit.
+	// settle waits until both servers know the pods, HAProxy has asked each of them twice since, and uses as many of
+	// the pods as fit.
 	settle := func() {
 		t.Helper()
 		waitUntilKnown()
@@ -209,7 +216,8 @@ func TestHAProxyKeepsItsServers(t *testing.T) {
 			want := room(s.srvName(), payload) / s.srvSize()
 			p.eventually(t, fmt.Sprintf("%d servers of %s", want, s.name), func() bool {
 				up := p.up(t, s)
-				return len(up) == want && !slices.ContainsFunc(up, func(addr string) bool { return !slices.Contains(s.addrs(), addr) })
+				gone := func(addr string) bool { return !slices.Contains(s.addrs(), addr) }
+				return len(up) == want && !slices.ContainsFunc(up, gone)
 			})
 		}
 	}
@@ -223,31 +231,28 @@ func TestHAProxyKeepsItsServers(t *testing.T) {
 			t.Errorf("%s: HAProxy put %d servers into maintenance, want none", s.name, n)
 		}
 	}
-	total := make(map[*service][2]int)
-	for round := range rounds {
-		for i, event := range []func(s *service){
-			func(s *service) { s.scaleUp() },
-			func(s *service) { s.remove(round * len(s.pods()) / rounds) },
-		} {
-			before := make(map[*service]int)
-			for _, s := range services {
-				before[s] = p.maintained(s)
-				event(s)
+	first, before := make(map[*service]int), make(map[*service]int)
+	for _, s := range services {
+		first[s] = p.maintained(s)
+	}
+	for event := range events {
+		for _, s := range services {
+			before[s] = p.maintained(s)
+			if event%2 == 0 {
+				s.scaleUp()
+			} else {
+				s.remove(event * len(s.pods()) / events)
 			}
-			settle()
-			for _, s := range services {
-				n := p.maintained(s) - before[s]
-				sum := total[s]
-				sum[i] += n
-				total[s] = sum
-				if n > 1 {
-					t.Errorf("%s: HAProxy put %d servers into maintenance for one pod, want one at most", s.name, n)
-				}
+		}
+		settle()
+		for _, s := range services {
+			if n := p.maintained(s) - before[s]; n > 1 {
+				t.Errorf("%s: HAProxy put %d servers into maintenance for one pod, want one at most", s.name, n)
 			}
 		}
 	}
 	for _, s := range services {
-		t.Logf("%s: put into maintenance for %d pods that came %d, for %d that went %d", s.name, rounds, total[s][0], rounds, total[s][1])
+		t.Logf("%s: put into maintenance for %d pods that came or went, one at a time: %d", s.name, events, p.maintained(s)-first[s])
 	}
 }
 

@@ -23,8 +23,9 @@ const inside = "HEADLESS_TEST_CLIENTS_INSIDE"
 // noWorld says why this process has no network of its own, in which case every test is skipped.
 var noWorld error
 
-// TestMain runs the tests in another process, which has a network and a /etc/resolv.conf of its own: there is only its loopback, so
-// that nothing that a resolver asks leaves it, and port 53 may be used. That needs no rights where the kernel has user namespaces.
+// TestMain runs the tests in another process, which has a network and a /etc/resolv.conf of its own: there is only
+// its loopback, so that nothing that a resolver asks leaves it, and port 53 may be used. That needs no rights where
+// the kernel has user namespaces.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	var err error

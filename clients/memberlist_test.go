@@ -2,11 +2,11 @@ package clients
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kubetest"
@@ -22,8 +22,9 @@ const memberPort = 7946
 func startMember(t *testing.T, addr string) *memberlist.Memberlist {
 	t.Helper()
 	c := memberlist.DefaultLocalConfig()
-	c.Name, c.BindAddr, c.AdvertiseAddr, c.BindPort, c.AdvertisePort, c.LogOutput = addr, addr, addr, memberPort, memberPort, io.Discard
-	c.TCPTimeout = 10 * time.Second
+	c.Name, c.BindAddr, c.AdvertiseAddr = addr, addr, addr
+	c.BindPort, c.AdvertisePort = memberPort, memberPort
+	c.LogOutput = io.Discard
 	m, err := memberlist.Create(c)
 	fatal.If(t, err)
 	t.Cleanup(func() {
@@ -34,17 +35,17 @@ func startMember(t *testing.T, addr string) *memberlist.Memberlist {
 	return m
 }
 
-// TestMemberlistJoinsEveryMember: it asks for ANY first and, if addresses come, for nothing else. So ANY must not hide one family of a
-// dual-stack Service whose pods listen on the other one only.
+// TestMemberlistJoinsEveryMember: it asks for ANY first and, if addresses come, for nothing else. So ANY must not
+// hide one family of a dual-stack Service whose pods listen on the other one only.
 func TestMemberlistJoinsEveryMember(t *testing.T) {
 	needWorld(t)
 	api := kubetest.NewServer(t)
 	api.Put(kubetest.Namespace("ns"), kubetest.Service("peers", "None"))
 	four, six := kubetest.EmptySlice("peers-4", "peers"), kubetest.EmptySlice("peers-6", "peers")
 	six.AddressType = discoveryv1.AddressTypeIPv6
-	for _, p := range []struct{ four, six string }{{"127.7.0.1", v6Pods[0]}, {"127.7.0.2", v6Pods[1]}, {"127.7.0.3", v6Pods[2]}} {
-		four.Endpoints = append(four.Endpoints, discoveryv1.Endpoint{Addresses: []string{p.four}})
-		six.Endpoints = append(six.Endpoints, discoveryv1.Endpoint{Addresses: []string{p.six}})
+	for i, addr := range v6Pods {
+		four.Endpoints = append(four.Endpoints, discoveryv1.Endpoint{Addresses: []string{fmt.Sprint("127.7.0.", i+1)}})
+		six.Endpoints = append(six.Endpoints, discoveryv1.Endpoint{Addresses: []string{addr}})
 	}
 	api.Put(four, six)
 	startHeadless(t, api, dnsAddr)

@@ -130,13 +130,20 @@ func (p *program) waitForZone(t *testing.T, addr, zone string) {
 	}
 }
 
-// zones are those that the cluster's server has, and that resolvers ask it for. A BIND that forwards part of a zone takes no denial with the
-// SOA record of the whole one.
+// zones are those that the cluster's server has, and that resolvers ask it for. A BIND that forwards part of a zone
+// takes no denial with the SOA record of the whole one.
 var zones = []string{"cluster.local.", "10.in-addr.arpa.", "d.f.ip6.arpa."}
 
 // startHeadless starts a CoreDNS for the cluster of api, at port 53 of addr, and waits until it knows the cluster.
 func startHeadless(t *testing.T, api *kubetest.Server, addr string) {
 	t.Helper()
-	corefile := fmt.Sprintf("%s {\n    bind %s\n    errors\n    headless {\n        endpoint %s\n    }\n}\n", strings.Join(zones, " "), addr, api.URL)
+	corefile := fmt.Sprintf(`%s {
+    bind %s
+    errors
+    headless {
+        endpoint %s
+    }
+}
+`, strings.Join(zones, " "), addr, api.URL)
 	start(t, *corednsProgram, "-conf", write(t, "Corefile", corefile)).waitForZone(t, addr, zones[0])
 }

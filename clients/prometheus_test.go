@@ -45,16 +45,22 @@ func targets(t *testing.T) map[string]map[string]bool {
 	return byJob
 }
 
-// TestPrometheusFindsItsTargets: by SRV records it gets all pods of a Service, or of one that is larger than any message the part that fits.
+// TestPrometheusFindsItsTargets: by SRV records it gets all pods of a Service, or of one that is larger than any
+// message the part that fits.
 func TestPrometheusFindsItsTargets(t *testing.T) {
 	path := installed(t, "prometheus", "prometheus")
 	api := kubetest.NewServer(t)
 	api.Put(kubetest.Namespace("ns"))
-	whole, large := newService(api, "whole", 1000, 1000), newService(api, "large", 1000, 5000)
+	whole, large := newService(api, "thousand", 1000, 1000), newService(api, "large", 1000, 5000)
 	startHeadless(t, api, dnsAddr)
 	config := "scrape_configs:\n"
 	for _, s := range []*service{whole, large} {
-		config += fmt.Sprintf("- job_name: %s\n  scrape_interval: 1h\n  dns_sd_configs:\n  - names: [%s]\n    refresh_interval: 1s\n", s.name, s.srvName())
+		config += fmt.Sprintf(`- job_name: %s
+  scrape_interval: 1h
+  dns_sd_configs:
+  - names: [%s]
+    refresh_interval: 1s
+`, s.name, s.srvName())
 	}
 	p := start(t, path, "--config.file="+write(t, "prometheus.yml", config), "--storage.tsdb.path="+t.TempDir(),
 		"--web.listen-address="+strings.TrimPrefix(prometheusURL, "http://"))

@@ -37,8 +37,8 @@ func startRoot(t *testing.T) *dns.DNSKEY {
 	t.Helper()
 	const zoneKeyAndEntryPoint, protocol, bits = 257, 3, 256
 	key := &dns.DNSKEY{
-		Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 300}, Flags: zoneKeyAndEntryPoint, Protocol: protocol,
-		Algorithm: dns.ECDSAP256SHA256,
+		Hdr:   dns.RR_Header{Name: ".", Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 300},
+		Flags: zoneKeyAndEntryPoint, Protocol: protocol, Algorithm: dns.ECDSAP256SHA256,
 	}
 	private, err := key.Generate(bits)
 	fatal.If(t, err)
@@ -60,7 +60,8 @@ func startRoot(t *testing.T) *dns.DNSKEY {
 	return key
 }
 
-// newRoot returns a server of records, and of the NSEC records between their names (RFC 4034 section 4), which are not signed yet.
+// newRoot returns a server of records, and of the NSEC records between their names (RFC 4034 section 4), which are
+// not signed yet.
 func newRoot(rrs []dns.RR) *root {
 	r := &root{sets: make(map[string]map[uint16][]dns.RR)}
 	for _, rr := range rrs {
