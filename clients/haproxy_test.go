@@ -252,7 +252,8 @@ func TestHAProxyKeepsItsServers(t *testing.T) {
 		}
 	}
 	for _, s := range services {
-		t.Logf("%s: put into maintenance for %d pods that came or went, one at a time: %d", s.name, events, p.maintained(s)-first[s])
+		t.Logf("%s: put into maintenance for %d pods that came or went, one at a time: %d",
+			s.name, events, p.maintained(s)-first[s])
 	}
 }
 

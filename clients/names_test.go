@@ -32,7 +32,8 @@ func variedObjects() []runtime.Object {
 	return []runtime.Object{
 		kubetest.Namespace("ns"), kubetest.Namespace("empty"),
 		service("web", "None"), sliceOf("web", v4, "10.0.0.1 web-0", "10.0.0.2 web-1", "10.0.0.3"),
-		service("dual", "None"), sliceOf("dual", v4, "10.0.0.11 dual-0", "10.0.0.12 dual-1"), sliceOf("dual", v6, "fd00::11 dual-0", "fd00::12 dual-1"),
+		service("dual", "None"), sliceOf("dual", v4, "10.0.0.11 dual-0", "10.0.0.12 dual-1"),
+		sliceOf("dual", v6, "fd00::11 dual-0", "fd00::12 dual-1"),
 		service("six", "None"), sliceOf("six", v6, "fd00::21 six-0", "fd00::22"),
 		service("down", "None"), sliceOf("down", v4, "10.0.0.30 down-0 unready"),
 		service("half", "None"), sliceOf("half", v4, "10.0.0.31 half-0 unready", "10.0.0.32 half-1"),
