@@ -18,7 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// prober does what the pods of Kubernetes' own DNS tests do, test/e2e/network/dns.go and dns_common.go of v1.36: it asks for names
+// prober does what the pods of Kubernetes' own DNS tests do, test/e2e/network/dns.go and dns_common.go of v1.37: it asks for names
 // as "dig +search" does, over UDP and TCP: by this program, and by dig itself and "getent hosts" if programs can have a resolv.conf of
 // their own here.
 type prober struct {

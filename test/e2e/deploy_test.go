@@ -71,7 +71,7 @@ func testDeploy(t *testing.T, c *cluster.Cluster) {
 	})
 }
 
-// kubeadmService returns the Service of the cluster's DNS as kubeadm v1.36 makes it.
+// kubeadmService returns the Service of the cluster's DNS as kubeadm v1.37 makes it.
 func kubeadmService() *corev1.Service {
 	port := func(name string, protocol corev1.Protocol, number int32) corev1.ServicePort {
 		return corev1.ServicePort{Name: name, Protocol: protocol, Port: number, TargetPort: intstr.FromInt32(number)}
