@@ -25,7 +25,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+	mcsv1beta1 "sigs.k8s.io/mcs-api/pkg/apis/v1beta1"
 )
 
 // fed returns a plugin with every option that keeps more of an object, and the stores that feed it.
@@ -56,7 +56,7 @@ func feed(t testing.TB, s cache.TransformingStore, obj any) {
 
 // feedOf returns the store of what is like obj.
 func feedOf(feeds *kube.Feeds, obj apiruntime.Object) cache.TransformingStore {
-	if es, ok := obj.(*discoveryv1.EndpointSlice); ok && es.Labels[mcsv1alpha1.LabelServiceName] != "" {
+	if es, ok := obj.(*discoveryv1.EndpointSlice); ok && es.Labels[mcsv1beta1.LabelServiceName] != "" {
 		return feeds.Store(kube.Imported)
 	}
 	return feeds.Store(kube.ResourceOf(obj))
@@ -241,9 +241,9 @@ func TestHostileObjects(t *testing.T) { // not parallel: it reads counters
 		{"a Pod with 10,001 addresses", &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"}, Status: corev1.PodStatus{PodIPs: slices.Repeat([]corev1.PodIP{{IP: "10.0.0.9"}}, kube.MaxAddresses+1)},
 		}, "pods limit 1", "10-0-0-9.ns.pod.cluster.local. A", "NOERROR 10.0.0.9"},
-		{"a ServiceImport that is nothing", &mcsv1alpha1.ServiceImport{}, "services name 1", "y A", "NXDOMAIN"},
+		{"a ServiceImport that is nothing", &mcsv1beta1.ServiceImport{}, "services name 1", "y A", "NXDOMAIN"},
 		{"a slice of an import with a cluster that is no label", slice(func(o E) {
-			o.Labels = map[string]string{mcsv1alpha1.LabelServiceName: "y", mcsv1alpha1.LabelSourceCluster: "a.b"}
+			o.Labels = map[string]string{mcsv1beta1.LabelServiceName: "y", mcsv1beta1.LabelSourceCluster: "a.b"}
 		}), "endpointslices name 1", "y A", "NXDOMAIN"},
 		{"a Namespace that is nothing", &corev1.Namespace{}, "", "y A", "NXDOMAIN"},
 		{"a Namespace that is long", kubetest.Namespace(long), "", "y A", "NXDOMAIN"},

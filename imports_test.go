@@ -10,7 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+	mcsv1beta1 "sigs.k8s.io/mcs-api/pkg/apis/v1beta1"
 )
 
 // TestMissingImportsHoldUpNoOtherZone: where the API server has no ServiceImports, the multicluster zones wait for them, and
@@ -21,8 +21,8 @@ func TestMissingImportsHoldUpNoOtherZone(t *testing.T) {
 	api.Put(kubetest.Namespace("ns"), kubetest.Service("web", "10.96.0.7"), &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "alias"},
 		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "far.ns.svc.clusterset.local"},
-	}, &mcsv1alpha1.ServiceImport{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "far"}, Spec: mcsv1alpha1.ServiceImportSpec{Type: mcsv1alpha1.ClusterSetIP, IPs: []string{"10.112.0.7"}},
+	}, &mcsv1beta1.ServiceImport{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "far"}, Spec: mcsv1beta1.ServiceImportSpec{Type: mcsv1beta1.ClusterSetIP, IPs: []string{"10.112.0.7"}},
 	})
 	api.Lack(kube.Imports)
 	h := newTestHeadlessFrom(t, "headless clusterset.local cluster.local in-addr.arpa {\nmulticluster clusterset.local\nendpoint "+api.URL+"\nstartup_timeout 0s\n}")

@@ -19,7 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+	mcsv1beta1 "sigs.k8s.io/mcs-api/pkg/apis/v1beta1"
 )
 
 func TestWatchNeverDeniesWhatStays(t *testing.T) {
@@ -239,7 +239,8 @@ func TestMalformedObjectsAreSkippedAndCounted(t *testing.T) { // not parallel: i
 }
 
 // requested returns what a plugin with these lines in its stanza lists and watches: the resources with their label and field
-// selectors, sorted. It fails the test if one of them is not listed or not watched, or if there is any other request.
+// selectors, sorted. It fails the test if one of them is not listed or not watched, or if there is any other request than for
+// the versions of ServiceImports.
 func requested(t *testing.T, lines string) []string {
 	t.Helper()
 	s := kubetest.NewWebServer(t)
@@ -248,10 +249,20 @@ func requested(t *testing.T, lines string) []string {
 	if !h.Ready() {
 		t.Fatalf("not ready after start, without %q", h.listing.Missing())
 	}
+	seen := func() []kubetest.Request {
+		return slices.DeleteFunc(s.Seen(""), func(r kubetest.Request) bool { return r.Resource == kubetest.Discovery })
+	}
 	// Each is asked for a streamed list, a list and a watch.
-	kubetest.Eventually(t, "everything is watched", func() bool { return len(s.Seen("")) == 3*len(h.clock) })
+	kubetest.Eventually(t, "everything is watched", func() bool { return len(seen()) == 3*len(h.clock) })
+	want := 0
+	if h.imports != nil {
+		want = 1
+	}
+	if got := len(s.Seen(kubetest.Discovery)); got != want {
+		t.Errorf("got %d requests for the versions that there are, want %d", got, want)
+	}
 	verbs := make(map[string][]string)
-	for _, r := range s.Seen("") {
+	for _, r := range seen() {
 		what := strings.Join(strings.Fields(r.Resource+" "+r.Selector+" "+r.Fields), " ")
 		verbs[what] = append(verbs[what], r.Verb)
 	}
@@ -406,11 +417,11 @@ func TestWatchOfPodsAndImports(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "db-0", Namespace: "default", Labels: db},
 		Status:     corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: "10.0.0.1"}, {IP: "garbage"}}},
 	})
-	s.Put(&mcsv1alpha1.ServiceImport{
-		ObjectMeta: metav1.ObjectMeta{Name: "db", Namespace: "default"}, Spec: mcsv1alpha1.ServiceImportSpec{Type: mcsv1alpha1.Headless},
+	s.Put(&mcsv1beta1.ServiceImport{
+		ObjectMeta: metav1.ObjectMeta{Name: "db", Namespace: "default"}, Spec: mcsv1beta1.ServiceImportSpec{Type: mcsv1beta1.Headless},
 	})
 	imported := kubetest.BigSlice(0, 1)
-	imported.Labels = map[string]string{"app": "db", mcsv1alpha1.LabelServiceName: "db", mcsv1alpha1.LabelSourceCluster: "east"}
+	imported.Labels = map[string]string{"app": "db", mcsv1beta1.LabelServiceName: "db", mcsv1beta1.LabelSourceCluster: "east"}
 	s.Put(imported)
 	answers := func(question string) func() bool {
 		return func() bool { return len(ask(t, h, question).Answer) == 1 }

@@ -54,7 +54,6 @@ const (
 	namespacesPath = "/api/v1/namespaces"
 	servicesPath   = "/api/v1/services"
 	slicesPath     = "/apis/discovery.k8s.io/v1/endpointslices"
-	importsPath    = "/apis/multicluster.x-k8s.io/v1alpha1/serviceimports"
 )
 
 // startAPI starts an API server that lists the objects of manifests, and in whose watches nothing happens. It has all Namespaces that

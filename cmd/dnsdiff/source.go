@@ -18,7 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+	mcsv1beta1 "sigs.k8s.io/mcs-api/pkg/apis/v1beta1"
 )
 
 // source is where a cluster is read from.
@@ -111,7 +111,7 @@ func (s *source) service(ctx context.Context, key serviceKey) (*cluster, error) 
 	}
 	resource, label := kube.Services, discoveryv1.LabelServiceName
 	if key.imported {
-		resource, label = kube.Imports, mcsv1alpha1.LabelServiceName
+		resource, label = kube.Imports, mcsv1beta1.LabelServiceName
 	}
 	if err := s.client.Each(ctx, resource, key.namespace, listing.Named(key.name), take); err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func (b *builder) add(obj runtime.Object) {
 		b.namespaces[obj.Name] = true
 	case *corev1.Service:
 		b.addService(serviceOf(obj))
-	case *mcsv1alpha1.ServiceImport:
+	case *mcsv1beta1.ServiceImport:
 		b.addService(importOf(obj))
 	case *discoveryv1.EndpointSlice:
 		b.addSlice(obj)
@@ -179,9 +179,9 @@ func serviceOf(svc *corev1.Service) *service {
 }
 
 // importOf returns what we keep of si: it is a Service of the multicluster zones.
-func importOf(si *mcsv1alpha1.ServiceImport) *service {
+func importOf(si *mcsv1beta1.ServiceImport) *service {
 	svc := &corev1.Service{ObjectMeta: si.ObjectMeta, Spec: corev1.ServiceSpec{ClusterIPs: si.Spec.IPs}}
-	if si.Spec.Type == mcsv1alpha1.Headless {
+	if si.Spec.Type == mcsv1beta1.Headless {
 		svc.Spec.ClusterIPs = []string{corev1.ClusterIPNone}
 	}
 	for _, p := range si.Spec.Ports {
@@ -203,9 +203,9 @@ func portOf(name, proto string) port {
 // addSlice adds the endpoints of es, to a Service or a ServiceImport or both.
 func (b *builder) addSlice(es *discoveryv1.EndpointSlice) {
 	b.addEndpoints(serviceKey{namespaceOf(es), es.Labels[discoveryv1.LabelServiceName], false}, "", es)
-	cluster := strings.ToLower(es.Labels[mcsv1alpha1.LabelSourceCluster])
+	cluster := strings.ToLower(es.Labels[mcsv1beta1.LabelSourceCluster])
 	if len(validation.IsDNS1123Label(cluster)) == 0 {
-		b.addEndpoints(serviceKey{namespaceOf(es), es.Labels[mcsv1alpha1.LabelServiceName], true}, cluster, es)
+		b.addEndpoints(serviceKey{namespaceOf(es), es.Labels[mcsv1beta1.LabelServiceName], true}, cluster, es)
 	}
 }
 

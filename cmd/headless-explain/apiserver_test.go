@@ -139,14 +139,18 @@ func TestServiceImportsAreListed(t *testing.T) {
 				t.Errorf("got %s, the causes %+v, the steps %+v, the notes %q; want SERVFAIL, one cause, name and answer, no note",
 					r.Answers.outcome(), r.Causes, r.Chain, r.Notes)
 			}
-			const imports = "list /apis/multicluster.x-k8s.io/v1alpha1/"
+			const imports = "list /apis/multicluster.x-k8s.io/"
 			asked := slices.DeleteFunc(requests(s), func(request string) bool { return !strings.HasPrefix(request, imports) })
-			want := imports + "serviceimports?limit=1"
+			what := "/serviceimports?limit=1"
 			if before, ok := strings.CutSuffix(row.word, ".svc.clusterset.local"); ok {
-				want = imports + "namespaces/" + before[strings.LastIndexByte(before, '.')+1:] + "/serviceimports"
+				what = "/namespaces/" + before[strings.LastIndexByte(before, '.')+1:] + "/serviceimports"
 			}
-			if !slices.Equal(asked, []string{want}) {
-				t.Errorf("got the requests %q for ServiceImports, want %s", asked, want)
+			want := []string{imports + "v1beta1" + what}
+			if row.forbidden == "absent" {
+				want = append(want, imports+"v1alpha1"+what)
+			}
+			if !slices.Equal(asked, want) {
+				t.Errorf("got the requests %q for ServiceImports, want %q", asked, want)
 			}
 		})
 	}

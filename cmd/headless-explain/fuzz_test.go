@@ -18,7 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+	mcsv1beta1 "sigs.k8s.io/mcs-api/pkg/apis/v1beta1"
 )
 
 // reasonsOf says behind which reasons of the server a cause may be. What is in none of the zones has no reason, and what a CNAME leads
@@ -177,7 +177,7 @@ func (d dice) objects() []runtime.Object {
 		es := &discoveryv1.EndpointSlice{ObjectMeta: d.meta(fmt.Sprint("slice-", i)), AddressType: discoveryv1.AddressType(d.of("IPv4", "IPv4", "IPv4", "IPv6", "IPv6", "FQDN"))}
 		es.Labels[discoveryv1.LabelServiceName] = d.of(worldServices...)
 		if d.in(3) {
-			es.Labels[mcsv1alpha1.LabelServiceName], es.Labels[mcsv1alpha1.LabelSourceCluster] = "web", "east"
+			es.Labels[mcsv1beta1.LabelServiceName], es.Labels[mcsv1beta1.LabelSourceCluster] = "web", "east"
 		}
 		if d.in(2) {
 			es.Labels[corev1.IsHeadlessService] = ""
@@ -207,7 +207,7 @@ func (d dice) objects() []runtime.Object {
 		objects = append(objects, &appsv1.StatefulSet{ObjectMeta: d.meta("web"), Spec: appsv1.StatefulSetSpec{ServiceName: d.of("web", "web", "db", ""), Replicas: new(int32(d.IntN(3)))}})
 	}
 	if d.in(2) {
-		objects = append(objects, &mcsv1alpha1.ServiceImport{ObjectMeta: d.meta("web"), Spec: mcsv1alpha1.ServiceImportSpec{Type: mcsv1alpha1.Headless}})
+		objects = append(objects, &mcsv1beta1.ServiceImport{ObjectMeta: d.meta("web"), Spec: mcsv1beta1.ServiceImportSpec{Type: mcsv1beta1.Headless}})
 	}
 	return objects
 }

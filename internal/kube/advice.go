@@ -29,7 +29,7 @@ func (o *Options) access() access {
 
 // advice returns what to do about why, for which a request failed, or "".
 func (l *listWatch) advice(why ending) string {
-	gv, path := l.client.APIVersion(), watched[l.resource].path
+	gv, path := l.versions.client().APIVersion(), watched[l.resource].path
 	switch why {
 	case forbidden:
 		what := path

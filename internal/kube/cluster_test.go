@@ -28,33 +28,46 @@ type cluster struct {
 	objects map[string]string
 }
 
-// newCluster returns a cluster whose Server is not started.
-func newCluster(o *kube.Options) (*cluster, error) {
+// newCluster returns a cluster whose Server is not started, of the resources of everyResource and others.
+func newCluster(o *kube.Options, others ...string) (*cluster, error) {
 	c := &cluster{objects: make(map[string]string)}
-	c.Feeds = kube.NewFeeds(&kube.Converter{}, kube.Selection{}, &kube.Sinks{
+	sinks := &kube.Sinks{
 		Namespaces: sink(c, kube.Namespaces, func(*model.Namespace) string { return "is there" }),
-		Services: sink(c, kube.Services, func(o *model.Service) string {
-			text := o.MetricKind() + portsText(o.Ports)
-			for _, ip := range o.ClusterIPs {
-				text += " " + ip.String()
-			}
-			return text
-		}),
-		Slices: sink(c, kube.Slices, func(o *model.Slice) string {
-			text := o.Service + portsText(o.Ports)
-			for _, e := range o.Endpoints {
-				text += fmt.Sprint(" ", e.Name, " ", e.Addr)
-			}
-			return text
-		}),
+		Services:   sink(c, kube.Services, serviceText),
+		Slices:     sink(c, kube.Slices, sliceText),
 		Kind: func(key model.Key) string {
 			kind, _, _ := strings.Cut(c.has(nameOf(kube.Services, key)), " ")
 			return cmp.Or(kind, model.UnservedKind)
 		},
-	})
+	}
+	for _, resource := range others {
+		switch resource {
+		case kube.Imports:
+			sinks.Imports = sink(c, resource, serviceText)
+		case kube.Imported:
+			sinks.Imported = sink(c, resource, sliceText)
+		}
+	}
+	c.Feeds = kube.NewFeeds(&kube.Converter{}, kube.Selection{}, sinks)
 	var err error
 	c.server, err = kube.NewServer(o, "", c.Feeds, clog.NewWithPlugin("headless"))
 	return c, err
+}
+
+func serviceText(o *model.Service) string {
+	text := o.MetricKind() + portsText(o.Ports)
+	for _, ip := range o.ClusterIPs {
+		text += " " + ip.String()
+	}
+	return text
+}
+
+func sliceText(o *model.Slice) string {
+	text := o.Service + portsText(o.Ports)
+	for _, e := range o.Endpoints {
+		text += fmt.Sprint(" ", e.Name, " ", e.Addr)
+	}
+	return text
 }
 
 func portsText(ports []model.Port) (text string) {
@@ -97,9 +110,9 @@ func (c *cluster) has(name string) string {
 }
 
 // started returns a cluster of the objects on the server of o. Its Server stops with the test.
-func started(t testing.TB, o *kube.Options) *cluster {
+func started(t testing.TB, o *kube.Options, others ...string) *cluster {
 	t.Helper()
-	c, err := newCluster(o)
+	c, err := newCluster(o, others...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+	mcsv1beta1 "sigs.k8s.io/mcs-api/pkg/apis/v1beta1"
 )
 
 // HostnamesAnnotation overrides the hostnames option for one Service.
@@ -122,10 +122,10 @@ func (c *Converter) service(svc *corev1.Service) (spec *model.Service, ok bool) 
 
 // serviceImport converts a ServiceImport: it is a Service of the multicluster zones. ok is false
 // for one that is not served.
-func (c *Converter) serviceImport(si *mcsv1alpha1.ServiceImport) (spec *model.Service, ok bool) {
+func (c *Converter) serviceImport(si *mcsv1beta1.ServiceImport) (spec *model.Service, ok bool) {
 	svc := &corev1.Service{ObjectMeta: si.ObjectMeta}
 	svc.Spec.ClusterIPs = si.Spec.IPs
-	if si.Spec.Type == mcsv1alpha1.Headless {
+	if si.Spec.Type == mcsv1beta1.Headless {
 		svc.Spec.ClusterIPs = []string{corev1.ClusterIPNone}
 	}
 	for _, p := range si.Spec.Ports {
@@ -196,8 +196,8 @@ func (c *Converter) slice(es *wireSlice) (spec *model.Slice, ok bool) {
 // and have no names, so no SRV records either. ok is false for one that is not served, also one that
 // belongs to no ServiceImport.
 func (c *Converter) importedSlice(es *wireSlice) (spec *model.Slice, ok bool) {
-	service, cluster := es.Labels[mcsv1alpha1.LabelServiceName],
-		strings.ToLower(es.Labels[mcsv1alpha1.LabelSourceCluster])
+	service, cluster := es.Labels[mcsv1beta1.LabelServiceName],
+		strings.ToLower(es.Labels[mcsv1beta1.LabelSourceCluster])
 	if !c.serves(es.Namespace) || service == "" {
 		return nil, false
 	}
@@ -229,7 +229,7 @@ func (c *Converter) sliceOf(es *wireSlice, service string) (spec *model.Slice, o
 	spec = &model.Slice{Key: model.KeyOf(es.Namespace, es.Name)}
 	switch {
 	case service == "":
-		if es.Labels[mcsv1alpha1.LabelServiceName] == "" {
+		if es.Labels[mcsv1beta1.LabelServiceName] == "" {
 			c.report(Slices, noService)
 		}
 		return spec, true

@@ -35,7 +35,7 @@ func TestAdvice(t *testing.T) {
 		{Slices, pod, forbidden, "the ServiceAccount needs list and watch on endpointslices in discovery.k8s.io"},
 		{Pods, pod, forbidden, "the ServiceAccount needs list and watch on pods"},
 		{Pods, endpoint, forbidden, "its user needs list and watch on pods"},
-		{Imports, pod, notFound, "it does not serve serviceimports in multicluster.x-k8s.io/v1alpha1: is the CustomResourceDefinition there?"},
+		{Imports, pod, notFound, "it does not serve serviceimports in multicluster.x-k8s.io/v1beta1: is the CustomResourceDefinition there?"},
 		{Pods, pod, apierrors.NewUnauthorized(""), "check the credentials in /var/run/secrets/kubernetes.io/serviceaccount"},
 		{Pods, endpoint, &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, "check the CA certificate in the option tls, and the address in the option endpoint"},
 		{Pods, pod, &net.OpError{Op: "dial", Err: context.DeadlineExceeded}, "check routes, firewalls and network policies, and the address in KUBERNETES_SERVICE_HOST"},

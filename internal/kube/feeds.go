@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+	mcsv1beta1 "sigs.k8s.io/mcs-api/pkg/apis/v1beta1"
 )
 
 // Sink takes what is kept of the objects of one resource.
@@ -79,7 +79,7 @@ func NewFeeds(c *Converter, selection Selection, sinks *Sinks) *Feeds {
 		brought: newProgramming(sinks.Kind, c.report).put,
 	})
 	addStore(f, &store[*corev1.Pod, *model.Pod]{resource: Pods, convert: c.pod, sink: sinks.Pods})
-	addStore(f, &store[*mcsv1alpha1.ServiceImport, *model.Service]{
+	addStore(f, &store[*mcsv1beta1.ServiceImport, *model.Service]{
 		resource: Imports, convert: c.serviceImport, sink: sinks.Imports,
 	})
 	addStore(f, &store[*wireSlice, *model.Slice]{
@@ -235,7 +235,7 @@ func ResourceOf(obj runtime.Object) string {
 		return Slices
 	case *corev1.Pod:
 		return Pods
-	case *mcsv1alpha1.ServiceImport:
+	case *mcsv1beta1.ServiceImport:
 		return Imports
 	}
 	return ""

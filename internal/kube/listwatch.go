@@ -21,7 +21,7 @@ import (
 // watch where that is possible.
 type listWatch struct {
 	resource string
-	client   rest.Interface
+	versions *versions
 	tap      *tap
 	labels   Selector
 	access   access
@@ -46,7 +46,7 @@ func newListWatch(resource string, rc *rest.Config, transport http.RoundTripper)
 		watchRestarts.WithLabelValues(resource, end) // it is there before one ends
 	}
 	var err error
-	l.client, err = newRESTClient(rc, l.tap, watched[resource].group)
+	l.versions, err = newVersions(rc, l.tap, watched[resource].versions)
 	return l, err
 }
 
@@ -77,6 +77,7 @@ func (l *listWatch) list(ctx context.Context, o metav1.ListOptions) (runtime.Obj
 		if err := waitFor(ctx, &l.failed, &l.lists); err != nil {
 			return nil, err
 		}
+		l.versions.choose(ctx, watched[l.resource].path)
 	}
 	began := time.Now()
 	list, err := l.request(o).Do(ctx).Get()
@@ -87,6 +88,7 @@ func (l *listWatch) list(ctx context.Context, o metav1.ListOptions) (runtime.Obj
 	case err != nil:
 		l.fail(ctx, "list", began, err)
 	case isFirst:
+		l.settle()
 		l.failed.restart()
 		l.lists.came(began, 0)
 		l.watches.restart() // what follows a list is spaced as lists are
@@ -116,9 +118,11 @@ func (l *listWatch) watch(ctx context.Context, o metav1.ListOptions) (apiwatch.I
 		if err := waitFor(ctx, &l.failed, successes); err != nil {
 			return nil, err
 		}
+		l.versions.choose(ctx, watched[l.resource].path)
 		began := time.Now()
 		w, err := l.open(ctx, o)
 		if err == nil {
+			l.settle()
 			l.failed.restart()
 			successes.came(began, 0)
 			l.outage.end(l.resource)
@@ -250,7 +254,7 @@ func (l *listWatch) request(o metav1.ListOptions) *rest.Request {
 	if o.FieldSelector == "" {
 		o.FieldSelector = watched[l.resource].fields
 	}
-	return l.client.Get().Resource(watched[l.resource].path).
+	return l.versions.client().Get().Resource(watched[l.resource].path).
 		VersionedParams(&o, metav1.ParameterCodec).MaxRetries(0)
 }
 
@@ -264,4 +268,15 @@ func (l *listWatch) fail(ctx context.Context, verb string, began time.Time, err 
 	seconds, _ := apierrors.SuggestsClientDelay(err)
 	l.failed.came(began, time.Duration(seconds)*time.Second)
 	l.outage.failure(verb+" "+l.resource, why, err, l.advice(why))
+	if why == absent {
+		l.versions.miss()
+	}
+}
+
+// settle notes that a list was answered, or a watch has begun.
+func (l *listWatch) settle() {
+	if doubt := l.versions.settle(); doubt != nil {
+		l.outage.log.Warningf("%s are watched in %s, and the API server does not say whether it has a better version: %v",
+			l.resource, l.versions.client().APIVersion(), withoutURL(doubt))
+	}
 }

@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+	mcsv1beta1 "sigs.k8s.io/mcs-api/pkg/apis/v1beta1"
 )
 
 // Options say which API server to ask, as whom, and how much at once. Without Kubeconfig and
@@ -53,7 +53,7 @@ func (s Selection) Of(resource string) Selector {
 	case resource == Imports:
 		return labels.Everything()
 	case resource == Imported:
-		return with(s.Labels, mcsv1alpha1.LabelServiceName)
+		return with(s.Labels, mcsv1beta1.LabelServiceName)
 	case resource == Slices && s.NoEndpoints:
 		return labels.Nothing()
 	case resource == Slices && s.HeadlessOnly:

@@ -31,13 +31,18 @@ func (o *outage) failure(act string, why ending, err error, advice string) {
 		return
 	}
 	o.logged[why] = now
-	if request := (*url.Error)(nil); errors.As(err, &request) {
-		err = request.Err // without the URL
-	}
 	if advice != "" {
 		advice = "; " + advice
 	}
-	o.log.Warningf("cannot %s: %v%s", act, err, advice)
+	o.log.Warningf("cannot %s: %v%s", act, withoutURL(err), advice)
+}
+
+// withoutURL returns err, or what it says of a URL.
+func withoutURL(err error) error {
+	if request := (*url.Error)(nil); errors.As(err, &request) {
+		return request.Err
+	}
+	return err
 }
 
 // end notes that the resource is watched again.

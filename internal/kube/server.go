@@ -25,7 +25,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/connrotation"
 	"k8s.io/klog/v2"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+	mcsv1beta1 "sigs.k8s.io/mcs-api/pkg/apis/v1beta1"
 )
 
 // The resources, by the names that RBAC and metrics use.
@@ -44,21 +44,23 @@ var Resources = []string{Namespaces, Services, Slices, Pods, Imports, Imported}
 
 // watched says where the objects of a resource are, and what they are.
 var watched = map[string]struct {
-	group  schema.GroupVersion
-	path   string // in the URL
-	fields string // a field selector
-	object runtime.Object
+	versions []schema.GroupVersion // in order of preference
+	path     string                // in the URL
+	fields   string                // a field selector
+	object   runtime.Object
 }{
-	Namespaces: {corev1.SchemeGroupVersion, "namespaces", "", &corev1.Namespace{}},
-	Services:   {corev1.SchemeGroupVersion, "services", "", &wireService{}},
-	Slices:     {discoveryv1.SchemeGroupVersion, "endpointslices", "", &wireSlice{}},
-	Pods:       {corev1.SchemeGroupVersion, "pods", runningPods, &corev1.Pod{}},
-	Imports: {
-		schema.GroupVersion(mcsv1alpha1.GroupVersion), "serviceimports", "",
-		&mcsv1alpha1.ServiceImport{},
-	},
-	Imported: {discoveryv1.SchemeGroupVersion, "endpointslices", "", &wireSlice{}},
+	Namespaces: {coreVersions, "namespaces", "", &corev1.Namespace{}},
+	Services:   {coreVersions, "services", "", &wireService{}},
+	Slices:     {sliceVersions, "endpointslices", "", &wireSlice{}},
+	Pods:       {coreVersions, "pods", runningPods, &corev1.Pod{}},
+	Imports:    {ImportVersions, "serviceimports", "", &mcsv1beta1.ServiceImport{}},
+	Imported:   {sliceVersions, "endpointslices", "", &wireSlice{}},
 }
+
+var (
+	coreVersions  = []schema.GroupVersion{corev1.SchemeGroupVersion}
+	sliceVersions = []schema.GroupVersion{discoveryv1.SchemeGroupVersion}
+)
 
 // runningPods selects the Pods that have, or will have, an address of their own.
 const runningPods = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown"

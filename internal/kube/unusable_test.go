@@ -10,7 +10,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+	mcsv1beta1 "sigs.k8s.io/mcs-api/pkg/apis/v1beta1"
 )
 
 // keeping returns a sink that keeps specs in a map.
@@ -43,7 +43,7 @@ func TestChangeThatMakesAnObjectUnusable(t *testing.T) {
 		return es
 	}
 	ofImport := func(service, cluster string) *discoveryv1.EndpointSlice {
-		return sliceWith(map[string]string{mcsv1alpha1.LabelServiceName: service, mcsv1alpha1.LabelSourceCluster: cluster})
+		return sliceWith(map[string]string{mcsv1beta1.LabelServiceName: service, mcsv1beta1.LabelSourceCluster: cluster})
 	}
 	pod := func(phase corev1.PodPhase) *corev1.Pod {
 		return &corev1.Pod{ObjectMeta: meta, Status: corev1.PodStatus{Phase: phase, PodIPs: []corev1.PodIP{{IP: "10.0.0.1"}}}}

@@ -82,7 +82,7 @@ func TestWatchServesWhatTheAPIServerHas(t *testing.T) {
 			for _, resource := range everyResource {
 				got := s.Seen(resource)
 				for i := range got {
-					got[i].Resource, got[i].URL, got[i].From, got[i].At = "", "", "", time.Time{}
+					got[i].Resource, got[i].Version, got[i].URL, got[i].From, got[i].At = "", "", "", "", time.Time{}
 				}
 				if !slices.Equal(got, tt.requests) {
 					t.Errorf("%s: got requests %+v, want %+v", resource, got, tt.requests)

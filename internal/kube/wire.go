@@ -14,14 +14,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+	mcsv1beta1 "sigs.k8s.io/mcs-api/pkg/apis/v1beta1"
 )
 
 // wireScheme knows what the API server sends: Services and EndpointSlices as the types below.
 var wireScheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()
-	utilruntime.Must(mcsv1alpha1.Install(s))
+	InstallImports(s)
 	core, discovery := corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion
 	s.AddKnownTypes(core, &corev1.Namespace{}, &corev1.NamespaceList{}, &corev1.Pod{}, &corev1.PodList{})
 	s.AddKnownTypeWithName(core.WithKind("Service"), &wireService{})
@@ -382,7 +381,7 @@ func isRead(entry []byte) bool {
 		}
 	}
 	switch string(key) {
-	case discoveryv1.LabelServiceName, mcsv1alpha1.LabelServiceName, mcsv1alpha1.LabelSourceCluster,
+	case discoveryv1.LabelServiceName, mcsv1beta1.LabelServiceName, mcsv1beta1.LabelSourceCluster,
 		HostnamesAnnotation, corev1.EndpointsLastChangeTriggerTime, metav1.InitialEventsAnnotationKey:
 		return true
 	}

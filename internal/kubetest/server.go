@@ -33,7 +33,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/scheme"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+	mcsv1beta1 "sigs.k8s.io/mcs-api/pkg/apis/v1beta1"
 )
 
 // Server is an API server for tests: get, list and watch of the resources that we read, over HTTP on the loopback, from
@@ -42,7 +42,7 @@ import (
 //   - Put, Keep and Delete change objects. Each change has its own resource version and can be watched from any older one, until
 //     Compact forgets it.
 //   - Bookmark and Inject put something else on the watches that run; End, Fail and Cut end them.
-//   - Hold, Refuse, Forbid, Lack, Intercept, RefuseStreams and UseJSON change how requests are answered.
+//   - Hold, Refuse, Forbid, Lack, ServeImports, Intercept, RefuseStreams and UseJSON change how requests are answered.
 //   - Seen, Syncs and Load say what was requested.
 type Server struct {
 	URL      string
@@ -53,6 +53,7 @@ type Server struct {
 	mu        sync.Mutex // guards the fields below
 	noStreams bool
 	json      bool
+	imports   []string // the versions of ServiceImports
 	status    int
 	forbidden []string
 	absent    string
@@ -81,17 +82,18 @@ type change struct {
 	version  int
 	old, new Object // old is nil when the object was added, new when it was deleted
 
-	// frames are the events about it, made once for all watches, by type and media type. Guarded by Server.mu.
+	// frames are the events about it, made once for all watches, by type, media type and version. Guarded by Server.mu.
 	frames map[string][]byte
 }
 
 // Request is a request that the server got.
 type Request struct {
 	Resource  string
+	Version   string // of the API, as in discovery.k8s.io/v1
 	Namespace string // "" for all
 	Name      string // of a get
 	URL       string
-	Verb      string // list, get or watch; "list of none" for one that no object matches; else the method and URL
+	Verb      string // list, get, watch or discover; "list of none" for one that no object matches; else the method and URL
 	Selector  string
 	Fields    string // the field selector
 	From      string // the resource version
@@ -107,14 +109,17 @@ var Kinds = map[string]schema.GroupVersionKind{
 	"statefulsets":   appsv1.SchemeGroupVersion.WithKind("StatefulSet"),
 	"endpointslices": discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
 	"pods":           corev1.SchemeGroupVersion.WithKind("Pod"),
-	"serviceimports": mcsv1alpha1.SchemeGroupVersion.WithKind("ServiceImport"),
+	"serviceimports": mcsv1beta1.SchemeGroupVersion.WithKind("ServiceImport"),
 }
+
+// Discovery is the resource, for Seen, Hold and Forbid, of requests for what resources there are in a version of the API.
+const Discovery = "discovery"
 
 // Scheme knows the kinds. It is large, so it is made when it is asked for first: a program may have this package and no Server.
 var Scheme = sync.OnceValue(func() *runtime.Scheme {
 	known := runtime.NewScheme()
 	utilruntime.Must(scheme.AddToScheme(known))
-	utilruntime.Must(mcsv1alpha1.Install(known))
+	utilruntime.Must(mcsv1beta1.Install(known))
 	return known
 })
 
@@ -153,6 +158,7 @@ func New() *Server {
 	s := &Server{
 		gates:   make(map[string]chan struct{}),
 		version: 100,
+		imports: []string{"v1beta1", "v1alpha1"},
 		objects: make(map[string]map[model.Key]*change),
 		lists:   make(map[string][]byte),
 		watches: make(map[*Watch]bool),
@@ -356,6 +362,20 @@ func (s *Server) Lack(resource string) {
 	s.absent = resource
 }
 
+// ServeImports makes the server one that has ServiceImports in some versions, and ends their watches, as an API server does when the
+// CustomResourceDefinition changes.
+func (s *Server) ServeImports(versions ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.imports = versions
+	for w := range s.watches {
+		if w.asked.Resource == "serviceimports" {
+			w.ended = true
+			w.tell()
+		}
+	}
+}
+
 // Interceptor answers a request, or has the Server do it.
 type Interceptor func(w http.ResponseWriter, r *http.Request, server http.HandlerFunc)
 
@@ -481,11 +501,13 @@ func NewRequest(r *http.Request) *Request {
 	var options metav1.ListOptions
 	err := scheme.ParameterCodec.DecodeParameters(r.URL.Query(), corev1.SchemeGroupVersion, &options)
 	req := &Request{
-		Resource: resource, Namespace: namespace, Name: name, URL: r.URL.String(), Verb: "list", Selector: options.LabelSelector, Fields: options.FieldSelector,
+		Resource: resource, Version: group, Namespace: namespace, Name: name, URL: r.URL.String(), Verb: "list", Selector: options.LabelSelector, Fields: options.FieldSelector,
 		From: options.ResourceVersion, At: time.Now(),
 	}
 	switch {
-	case err != nil || Kinds[resource].GroupVersion().String() != group || r.Method != http.MethodGet:
+	case resource == Discovery && r.Method == http.MethodGet:
+		req.Verb = "discover"
+	case err != nil || !isKnown(resource, group) || r.Method != http.MethodGet:
 		req.Verb = r.Method + " " + r.URL.String()
 	case name != "":
 		req.Verb = "get"
@@ -499,6 +521,12 @@ func NewRequest(r *http.Request) *Request {
 	return req
 }
 
+// isKnown reports whether an API server may have a resource in a version of the API.
+func isKnown(resource, version string) bool {
+	kind := Kinds[resource].GroupVersion()
+	return kind.String() == version || kind.Group == mcsv1beta1.GroupName && strings.HasPrefix(version, kind.Group+"/")
+}
+
 // parsePath returns what the path of a request names: a group and its version, and a resource, perhaps in one namespace, and perhaps
 // one object of it.
 func parsePath(path string) (group, namespace, resource, name string) {
@@ -507,8 +535,11 @@ func parsePath(path string) (group, namespace, resource, name string) {
 	if parts[0] == "apis" {
 		after = 3
 	}
-	if len(parts) <= after {
+	if len(parts) < after {
 		return "", "", "", ""
+	}
+	if len(parts) == after {
+		return strings.Join(parts[1:], "/"), "", Discovery, ""
 	}
 	group, parts = strings.Join(parts[1:after], "/"), parts[after:]
 	if len(parts) > 2 && parts[0] == "namespaces" {
@@ -524,13 +555,32 @@ func (s *Server) refusal(r *Request) int {
 		return s.status
 	case slices.Contains(s.forbidden, r.Resource) || slices.Contains(s.forbidden, r.Resource+"/"+r.Namespace):
 		return http.StatusForbidden
-	case !slices.Contains([]string{"list", "list of none", "get", "watch"}, r.Verb) || r.Resource == s.absent ||
+	case r.Verb == "discover":
+		if len(s.resources(r.Version)) == 0 {
+			return http.StatusNotFound
+		}
+	case !slices.Contains([]string{"list", "list of none", "get", "watch"}, r.Verb) || !slices.Contains(s.resources(r.Version), r.Resource) ||
 		r.Verb == "get" && s.objects[r.Resource][r.key()] == nil:
 		return http.StatusNotFound
 	case r.Streamed && s.noStreams:
 		return http.StatusUnprocessableEntity // reason Invalid
 	}
 	return 0
+}
+
+// resources returns the resources that the server has in a version of the API. s.mu is held.
+func (s *Server) resources(version string) (names []string) {
+	for name, kind := range Kinds {
+		_, short, _ := strings.Cut(version, "/")
+		has := kind.GroupVersion().String() == version
+		if name == "serviceimports" {
+			has = isKnown(name, version) && slices.Contains(s.imports, short)
+		}
+		if has && name != s.absent {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // negotiate returns the encoding for a client that accepts these media types. s.mu is held.
@@ -555,6 +605,18 @@ func matches(r *Request, obj Object) bool {
 // key returns the key of the object that r gets.
 func (r *Request) key() model.Key { return model.Key{Namespace: r.Namespace, Name: r.Name} }
 
+// versioned returns obj in the version of the API that r asks for. All versions of a kind have the same fields.
+func (r *Request) versioned(obj runtime.Object) runtime.Object {
+	kind := obj.GetObjectKind().GroupVersionKind()
+	if kind.Group != mcsv1beta1.GroupName || kind.GroupVersion().String() == r.Version {
+		return obj
+	}
+	obj = obj.DeepCopyObject()
+	_, kind.Version, _ = strings.Cut(r.Version, "/")
+	obj.GetObjectKind().SetGroupVersionKind(kind)
+	return obj
+}
+
 // forbid writes that requests for a resource are not permitted, in the words of an API server.
 func forbid(w http.ResponseWriter, resource string) {
 	said := metav1.Status{
@@ -568,8 +630,16 @@ func forbid(w http.ResponseWriter, resource string) {
 
 // body returns the list or the object that r asks for. s.mu is held.
 func (s *Server) body(r *Request, codec runtime.SerializerInfo) []byte {
-	if r.Verb == "get" {
-		return Encoded(codec.Serializer, s.objects[r.Resource][r.key()].new)
+	switch r.Verb {
+	case "discover":
+		list := &metav1.APIResourceList{GroupVersion: r.Version}
+		for _, name := range s.resources(r.Version) {
+			list.APIResources = append(list.APIResources, metav1.APIResource{Name: name, Kind: Kinds[name].Kind})
+		}
+		list.SetGroupVersionKind(schema.GroupVersionKind{Version: "v1", Kind: "APIResourceList"})
+		return Encoded(codec.Serializer, list)
+	case "get":
+		return Encoded(codec.Serializer, r.versioned(s.objects[r.Resource][r.key()].new))
 	}
 	if list := s.lists[r.URL+codec.MediaType]; list != nil {
 		return list
@@ -583,14 +653,14 @@ func (s *Server) body(r *Request, codec runtime.SerializerInfo) []byte {
 	var items []runtime.Object
 	for _, c := range s.objects[r.Resource] {
 		if matches(r, c.new) && r.Verb == "list" {
-			items = append(items, c.new)
+			items = append(items, r.versioned(c.new))
 		}
 	}
 	if err := meta.SetList(list, items); err != nil {
 		panic(err) // s.objects is wrong
 	}
 	list.(metav1.ListInterface).SetResourceVersion(strconv.Itoa(s.version)) // every list is one
-	body := Encoded(codec.Serializer, Typed(list))
+	body := Encoded(codec.Serializer, r.versioned(Typed(list)))
 	s.lists[r.URL+codec.MediaType] = body
 	return body
 }
@@ -684,14 +754,14 @@ func (w *Watch) change(c *change) []byte {
 
 // event returns an event of some type about a change.
 func (w *Watch) event(eventType apiwatch.EventType, c *change) []byte {
-	key := string(eventType) + w.codec.MediaType
+	key := string(eventType) + w.codec.MediaType + w.asked.Version
 	if c.frames[key] == nil {
 		obj := c.new
 		if eventType == apiwatch.Deleted {
 			obj = c.old.DeepCopyObject().(Object) // a copy is of the same type
 			obj.SetResourceVersion(strconv.Itoa(c.version))
 		}
-		c.frames[key] = w.RawEvent(eventType, Encoded(w.codec.Serializer, obj))
+		c.frames[key] = w.RawEvent(eventType, Encoded(w.codec.Serializer, w.asked.versioned(obj)))
 	}
 	return c.frames[key]
 }
@@ -710,7 +780,7 @@ func (w *Watch) bookmark(version int, annotations map[string]string) []byte {
 
 // Event returns an event of obj, which may be of any kind.
 func (w *Watch) Event(eventType apiwatch.EventType, obj runtime.Object) []byte {
-	return w.RawEvent(eventType, Encoded(w.codec.Serializer, Typed(obj.DeepCopyObject())))
+	return w.RawEvent(eventType, Encoded(w.codec.Serializer, w.asked.versioned(Typed(obj.DeepCopyObject()))))
 }
 
 // RawEvent returns an event with an object that may be anything.

@@ -9,16 +9,17 @@ import (
 
 	"github.com/coredns-headless/headless/internal/kube"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/pager"
-	mcsclient "sigs.k8s.io/mcs-api/pkg/client/clientset/versioned/typed/apis/v1alpha1"
 )
 
 // StatefulSets is a resource that the plugin does not use. The others are Namespaces, Services, Slices, Pods and Imports of package
@@ -27,9 +28,9 @@ const StatefulSets = "statefulsets"
 
 // Client asks an API server for objects of these resources.
 type Client struct {
-	Host      string // with the user and the password, if the kubeconfig has them there
-	Namespace string // of the kubeconfig's context
-	resources map[string]rest.Interface
+	Host      string                      // with the user and the password, if the kubeconfig has them there
+	Namespace string                      // of the kubeconfig's context
+	resources map[string][]rest.Interface // for each version of the API, in order of preference
 }
 
 // New returns the client for the API server that a kubeconfig file and a context of it lead to, or else the current one. Without a
@@ -49,33 +50,56 @@ func New(kubeconfig, kubecontext, userAgent string, timeout time.Duration) (*Cli
 	rc.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	namespace, _, err := config.Namespace()
 	client, coreErr := kubernetes.NewForConfig(rc)
-	mcs, mcsErr := mcsclient.NewForConfig(rc)
-	if err := errors.Join(err, coreErr, mcsErr); err != nil {
+	imports, importsErr := importClients(rc)
+	if err := errors.Join(err, coreErr, importsErr); err != nil {
 		return nil, err
 	}
-	core := client.CoreV1().RESTClient()
-	return &Client{rc.Host, namespace, map[string]rest.Interface{
+	core := []rest.Interface{client.CoreV1().RESTClient()}
+	return &Client{rc.Host, namespace, map[string][]rest.Interface{
 		kube.Namespaces: core, kube.Services: core, kube.Pods: core,
-		kube.Slices:  client.DiscoveryV1().RESTClient(),
-		StatefulSets: client.AppsV1().RESTClient(),
-		kube.Imports: mcs.RESTClient(),
+		kube.Slices:  {client.DiscoveryV1().RESTClient()},
+		StatefulSets: {client.AppsV1().RESTClient()},
+		kube.Imports: imports,
 	}}, nil
+}
+
+// importClients returns the clients for ServiceImports.
+func importClients(rc *rest.Config) (clients []rest.Interface, err error) {
+	known := runtime.NewScheme()
+	kube.InstallImports(known)
+	for _, version := range kube.ImportVersions {
+		config := *rc
+		config.APIPath, config.GroupVersion = "/apis", &version
+		config.NegotiatedSerializer = serializer.NewCodecFactory(known).WithoutConversion()
+		client, err := rest.RESTClientFor(&config)
+		if err != nil {
+			return nil, err
+		}
+		clients = append(clients, client)
+	}
+	return clients, nil
 }
 
 // Get gets an object that is in no namespace.
 func (c *Client) Get(ctx context.Context, resource, name string) (runtime.Object, error) {
-	return c.resources[resource].Get().Resource(resource).Name(name).Do(ctx).Get()
+	return c.resources[resource][0].Get().Resource(resource).Name(name).Do(ctx).Get()
 }
 
-// List lists a resource, in a namespace unless that is "".
+// List lists a resource, in a namespace unless that is "", in the best version that the API server has.
 func (c *Client) List(
 	ctx context.Context, resource, namespace string, o metav1.ListOptions,
-) (runtime.Object, error) {
-	return c.resources[resource].Get().
-		NamespaceIfScoped(namespace, namespace != metav1.NamespaceAll).Resource(resource).
-		SpecificallyVersionedParams(&o, scheme.ParameterCodec, schema.GroupVersion{Version: "v1"}).
-		Timeout(0). // that of the client holds, and is nothing to tell the server
-		Do(ctx).Get()
+) (list runtime.Object, err error) {
+	for _, client := range c.resources[resource] {
+		list, err = client.Get().
+			NamespaceIfScoped(namespace, namespace != metav1.NamespaceAll).Resource(resource).
+			SpecificallyVersionedParams(&o, scheme.ParameterCodec, schema.GroupVersion{Version: "v1"}).
+			Timeout(0). // that of the client holds, and is nothing to tell the server
+			Do(ctx).Get()
+		if !apierrors.IsNotFound(err) {
+			break
+		}
+	}
+	return list, err
 }
 
 // Each calls take with each object of a list, which comes page by page.
@@ -86,7 +110,7 @@ func (c *Client) Each(
 		return c.List(ctx, resource, namespace, o)
 	}
 	if err := pager.New(page).EachListItem(ctx, o, take); err != nil {
-		group := c.resources[resource].APIVersion().Group
+		group := c.resources[resource][0].APIVersion().Group
 		return fmt.Errorf("cannot list %s: %w", schema.GroupResource{Group: group, Resource: resource}, err)
 	}
 	return nil

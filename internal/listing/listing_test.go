@@ -23,13 +23,15 @@ func TestRequestsMayTakeTheTimeout(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for resource, client := range c.resources {
-			rc, ok := client.(*rest.RESTClient)
-			if !ok {
-				t.Fatalf("%s: got a %T, want a REST client", resource, client)
-			}
-			if got := rc.Client.Timeout; got != want {
-				t.Errorf("%s: got the timeout %s, want %s", resource, got, want)
+		for resource, clients := range c.resources {
+			for _, client := range clients {
+				rc, ok := client.(*rest.RESTClient)
+				if !ok {
+					t.Fatalf("%s: got a %T, want a REST client", resource, client)
+				}
+				if got := rc.Client.Timeout; got != want {
+					t.Errorf("%s: got the timeout %s, want %s", resource, got, want)
+				}
 			}
 		}
 	}

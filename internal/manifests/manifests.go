@@ -35,7 +35,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+	mcsv1beta1 "sigs.k8s.io/mcs-api/pkg/apis/v1beta1"
 )
 
 const (
@@ -309,7 +309,7 @@ func sorted(feeds *kube.Feeds, objects []Object) map[string][]metav1.Object {
 		}
 		implied[o.GetNamespace()] = true
 		add(resource, o)
-		if o.GetLabels()[mcsv1alpha1.LabelServiceName] != "" && resource == kube.Slices &&
+		if o.GetLabels()[mcsv1beta1.LabelServiceName] != "" && resource == kube.Slices &&
 			feeds.Takes(kube.Imported) {
 			add(kube.Imported, o)
 		}
@@ -400,7 +400,7 @@ func (e *itemError) Unwrap() error { return e.err }
 var manifestDecoder = sync.OnceValue(func() runtime.Decoder {
 	known := runtime.NewScheme()
 	utilruntime.Must(scheme.AddToScheme(known))
-	utilruntime.Must(mcsv1alpha1.Install(known))
+	kube.InstallImports(known)
 	return serializer.NewCodecFactory(known).UniversalDeserializer()
 })
 
