@@ -1,6 +1,7 @@
 package headless
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/hostile"
@@ -58,4 +59,48 @@ func TestMissingImportsHoldUpNoOtherZone(t *testing.T) {
 	kubetest.Eventually(t, "the imports are there", func() bool {
 		return ask(t, h, "far.ns.svc.clusterset.local. A").Rcode == noError && ask(t, h, "alias.ns.svc.cluster.local. A").Rcode == noError
 	})
+}
+
+// TestImportsWithoutSlicesHoldUpNoZone: a multicluster zone answers without the EndpointSlices of ServiceImports where none of these
+// has any, and waits for them as soon as one may have some.
+func TestImportsWithoutSlicesHoldUpNoZone(t *testing.T) {
+	t.Parallel()
+	imported := func(name string, ips ...string) *mcsv1beta1.ServiceImport {
+		si := &mcsv1beta1.ServiceImport{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Spec: mcsv1beta1.ServiceImportSpec{Type: mcsv1beta1.ClusterSetIP, IPs: ips},
+			Status: mcsv1beta1.ServiceImportStatus{EndpointSliceObjects: mcsv1beta1.EndpointSliceObjectsAbsent},
+		}
+		if len(ips) == 0 {
+			si.Spec.Type = mcsv1beta1.Headless
+		}
+		return si
+	}
+	api := kubetest.NewServer(t)
+	slice := kubetest.Slice("pods-east", "", "10.20.0.1", "pod-0")
+	slice.Labels = map[string]string{mcsv1beta1.LabelServiceName: "pods", mcsv1beta1.LabelSourceCluster: "east"}
+	api.Put(kubetest.Namespace("ns"), imported("far", "10.112.0.7"), imported("pods"), slice)
+	api.Intercept(func(w http.ResponseWriter, r *http.Request, server http.HandlerFunc) {
+		if kubetest.NewRequest(r).Selector == mcsv1beta1.LabelServiceName {
+			http.Error(w, "", http.StatusServiceUnavailable)
+			return
+		}
+		server(w, r)
+	})
+	h := newTestHeadlessFrom(t, "headless clusterset.local cluster.local {\nmulticluster clusterset.local\nendpoint "+api.URL+"\nstartup_timeout 0s\n}")
+	h.start()
+	t.Cleanup(h.stop)
+	answers := func(name string, want int) {
+		t.Helper()
+		kubetest.Eventually(t, name+" is "+dns.RcodeToString[want], func() bool { return ask(t, h, name+".ns.svc.clusterset.local. A").Rcode == want })
+	}
+	answers("far", noError)
+	answers("pods", nxName)
+	mayHave := imported("pods")
+	mayHave.Status.EndpointSliceObjects = mcsv1beta1.EndpointSliceObjectsPresent
+	api.Put(mayHave)
+	answers("pods", dns.RcodeServerFailure)
+	answers("far", dns.RcodeServerFailure)
+	api.Intercept(nil)
+	answers("pods", noError)
+	answers("pod-0.east.pods", noError)
 }

@@ -136,7 +136,7 @@ func (k *knowledge) isRestored() bool { return k.keeper != nil && k.keeper.Serve
 // for multicluster zones alone.
 func (k *knowledge) isSynced(a *authority) bool {
 	if a.grammar == qname.Multicluster {
-		return k.listing.IsComplete()
+		return k.listing.IsSettled()
 	}
 	return k.listing.IsKnown()
 }

@@ -122,7 +122,7 @@ func (c *Converter) service(svc *corev1.Service) (spec *model.Service, ok bool) 
 
 // serviceImport converts a ServiceImport: it is a Service of the multicluster zones. ok is false
 // for one that is not served.
-func (c *Converter) serviceImport(si *mcsv1beta1.ServiceImport) (spec *model.Service, ok bool) {
+func (c *Converter) serviceImport(si *mcsv1beta1.ServiceImport) (spec *importSpec, ok bool) {
 	svc := &corev1.Service{ObjectMeta: si.ObjectMeta}
 	svc.Spec.ClusterIPs = si.Spec.IPs
 	if si.Spec.Type == mcsv1beta1.Headless {
@@ -132,7 +132,8 @@ func (c *Converter) serviceImport(si *mcsv1beta1.ServiceImport) (spec *model.Ser
 		svc.Spec.Ports = append(svc.Spec.Ports,
 			corev1.ServicePort{Name: p.Name, Protocol: p.Protocol, Port: p.Port})
 	}
-	return c.service(svc)
+	service, ok := c.service(svc)
+	return &importSpec{service, si.Status.EndpointSliceObjects == mcsv1beta1.EndpointSliceObjectsAbsent}, ok
 }
 
 // external returns what svc is reached at from outside the cluster, or nil.

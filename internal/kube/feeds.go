@@ -79,8 +79,8 @@ func NewFeeds(c *Converter, selection Selection, sinks *Sinks) *Feeds {
 		brought: newProgramming(sinks.Kind, c.report).put,
 	})
 	addStore(f, &store[*corev1.Pod, *model.Pod]{resource: Pods, convert: c.pod, sink: sinks.Pods})
-	addStore(f, &store[*mcsv1beta1.ServiceImport, *model.Service]{
-		resource: Imports, convert: c.serviceImport, sink: sinks.Imports,
+	addStore(f, &store[*mcsv1beta1.ServiceImport, *importSpec]{
+		resource: Imports, convert: c.serviceImport, sink: importSink(sinks.Imports, f),
 	})
 	addStore(f, &store[*wireSlice, *model.Slice]{
 		resource: Imported, adapt: wireSliceOf, convert: c.importedSlice, sink: sinks.Imported,

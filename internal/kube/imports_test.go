@@ -167,3 +167,57 @@ func TestUpgradeOfImportsLosesNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestImportsWithoutSlicesWaitForNone: where each ServiceImport says that it has no EndpointSlices, these are not waited for.
+func TestImportsWithoutSlicesWaitForNone(t *testing.T) {
+	t.Parallel()
+	with := func(name string, said mcsv1beta1.EndpointSliceObjectsStatus) *mcsv1beta1.ServiceImport {
+		return kubetest.Changed(serviceImport(name, ""), func(si *mcsv1beta1.ServiceImport) { si.Status.EndpointSliceObjects = said })
+	}
+	const absent, present = mcsv1beta1.EndpointSliceObjectsAbsent, mcsv1beta1.EndpointSliceObjectsPresent
+	for _, isStreamed := range []bool{true, false} {
+		s := kubetest.NewWebServer(t)
+		if !isStreamed {
+			s.RefuseStreams()
+		}
+		s.Put(with("a", absent), with("b", absent))
+		s.Intercept(func(w http.ResponseWriter, r *http.Request, server http.HandlerFunc) {
+			if kubetest.NewRequest(r).Selector != "" { // of imported slices
+				http.Error(w, "", http.StatusServiceUnavailable)
+				return
+			}
+			server(w, r)
+		})
+		c := started(t, at(s), kube.Imports, kube.Imported)
+		settled := func(want bool, after string) {
+			t.Helper()
+			kubetest.Eventually(t, after, func() bool { return c.Listing.IsSettled() == want })
+		}
+		settled(true, "two without slices")
+		s.Put(with("b", ""))
+		settled(false, "one says nothing")
+		s.Put(with("b", absent), with("c", present))
+		settled(false, "one has slices")
+		s.Delete(with("c", ""))
+		settled(true, "it is deleted")
+		s.Put(with("d", present))
+		settled(false, "another one has slices")
+		s.Compact()
+		s.Refuse(http.StatusServiceUnavailable)
+		s.Cut()
+		s.Delete(with("d", ""))
+		s.Compact()
+		s.Refuse(0)
+		settled(true, "it is not listed any more")
+		if c.Listing.IsComplete() {
+			t.Error("complete, without the slices")
+		}
+		s.Put(with("e", ""))
+		settled(false, "a third one says nothing")
+		s.Intercept(nil)
+		settled(true, "the slices are listed")
+		s.Put(with("f", present))
+		eventuallyHas(t, c, "serviceimports ns/f", "headless_without_selector sql:5432")
+		settled(true, "the slices were listed before")
+	}
+}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/coredns-headless/headless/internal/model"
 )
 
 // Listing knows which of some resources have been listed. It is complete once all of them have been,
@@ -18,15 +20,17 @@ type Listing struct {
 	complete   chan struct{} // closed once it is
 	isComplete atomic.Bool
 	isKnown    atomic.Bool
-	mu         sync.Mutex // guards waiting
+	isSettled  atomic.Bool
+	mu         sync.Mutex // guards the fields below
 	waiting    map[string]bool
+	awaited    map[model.Key]bool // the ServiceImports that EndpointSlices may come for
 }
 
 // NewListing returns a Listing of resources, none of which has been listed yet.
 func NewListing(resources ...string) *Listing {
 	l := &Listing{
 		OnList: func() {}, OnComplete: func() {}, complete: make(chan struct{}),
-		waiting: make(map[string]bool),
+		waiting: make(map[string]bool), awaited: make(map[model.Key]bool),
 	}
 	for _, r := range resources {
 		l.waiting[r] = true
@@ -43,6 +47,36 @@ func (l *Listing) IsComplete() bool { return l.isComplete.Load() }
 // IsKnown reports whether all has been listed but, perhaps, what is imported from other clusters. It is cheap.
 func (l *Listing) IsKnown() bool { return l.isKnown.Load() }
 
+// IsSettled reports whether all is known of the ServiceImports that there are: l is complete, or lacks the EndpointSlices of
+// ServiceImports, while each of these says that it has none. It is cheap.
+func (l *Listing) IsSettled() bool { return l.isSettled.Load() }
+
+// await notes whether EndpointSlices may come for a ServiceImport.
+func (l *Listing) await(key model.Key, may bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if may {
+		l.awaited[key] = true
+	} else {
+		delete(l.awaited, key)
+	}
+	l.settle()
+}
+
+// awaitOnly notes that there are no ServiceImports but those listed.
+func (l *Listing) awaitOnly(listed map[model.Key]bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.awaited, func(key model.Key, _ bool) bool { return !listed[key] })
+	l.settle()
+}
+
+// settle works out isSettled. l.mu is held.
+func (l *Listing) settle() {
+	onlyImported := len(l.waiting) == 1 && l.waiting[Imported]
+	l.isSettled.Store(len(l.waiting) == 0 || onlyImported && len(l.awaited) == 0)
+}
+
 // Listed notes that a resource has been listed.
 func (l *Listing) Listed(resource string) {
 	l.OnList()
@@ -51,6 +85,7 @@ func (l *Listing) Listed(resource string) {
 	if !slices.ContainsFunc(slices.Collect(maps.Keys(l.waiting)), isOfThisCluster) {
 		l.isKnown.Store(true)
 	}
+	l.settle()
 	completes := len(l.waiting) == 0 && !l.isComplete.Load()
 	if completes {
 		l.isComplete.Store(true)
