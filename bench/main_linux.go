@@ -16,6 +16,7 @@ import (
 	"github.com/coredns-headless/headless/bench/cluster"
 	"github.com/coredns-headless/headless/bench/matrix"
 	"github.com/coredns-headless/headless/bench/server"
+	"github.com/coredns-headless/headless/internal/kubetest"
 )
 
 // commands are what bench can do; each gets the arguments behind its name.
@@ -50,6 +51,7 @@ func runAPIServer(args []string) error {
 	flags := flag.NewFlagSet("apiserver", flag.ExitOnError)
 	groups := flags.String("cluster", "[]", "the `groups` of Services, as a JSON list of cluster.Group")
 	streamless := flags.Bool("streamless", false, "refuse streamed lists")
+	plain := flags.Bool("plain", false, "compress nothing")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -60,7 +62,14 @@ func runAPIServer(args []string) error {
 	if err != nil {
 		return err
 	}
-	s := &http.Server{Handler: c.Handler(*streamless), ReadHeaderTimeout: time.Second}
+	var options []func(*kubetest.Server)
+	if *streamless {
+		options = append(options, (*kubetest.Server).RefuseStreams)
+	}
+	if *plain {
+		options = append(options, (*kubetest.Server).UsePlain)
+	}
+	s := &http.Server{Handler: c.Handler(options...), ReadHeaderTimeout: time.Second}
 	fmt.Printf("listening on http://%s\n", l.Addr())
 	return s.Serve(l)
 }

@@ -34,11 +34,11 @@ const (
 )
 
 // Handler returns an API server with the cluster. POST /change makes a Change, given in JSON, and is answered with the time when it
-// was written for the watches. A streamless one refuses streamed lists, as a server without WatchList.
-func (c Cluster) Handler(streamless bool) http.Handler {
+// was written for the watches. The server is made what the older ones are that options describe.
+func (c Cluster) Handler(options ...func(*kubetest.Server)) http.Handler {
 	api := kubetest.New()
-	if streamless {
-		api.RefuseStreams()
+	for _, option := range options {
+		option(api)
 	}
 	services := c.Services()
 	held := make([][]*discoveryv1.EndpointSlice, len(services)) // by Service: what is there now, replaced and never modified

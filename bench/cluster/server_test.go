@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/kubetest"
+
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,9 +19,9 @@ import (
 )
 
 // serve starts an API server with two endpoints in one slice, and returns its URL and a client.
-func serve(t *testing.T, streamless bool) (string, *kubernetes.Clientset) {
+func serve(t *testing.T, options ...func(*kubetest.Server)) (string, *kubernetes.Clientset) {
 	t.Helper()
-	web := httptest.NewServer(Cluster{{Name: "api", Endpoints: 9, IPv4: true}, {Name: "web", Endpoints: 2, Headless: true, IPv4: true}}.Handler(streamless))
+	web := httptest.NewServer(Cluster{{Name: "api", Endpoints: 9, IPv4: true}, {Name: "web", Endpoints: 2, Headless: true, IPv4: true}}.Handler(options...))
 	t.Cleanup(web.Close)
 	client, err := kubernetes.NewForConfig(&rest.Config{Host: web.URL})
 	if err != nil {
@@ -29,7 +31,7 @@ func serve(t *testing.T, streamless bool) (string, *kubernetes.Clientset) {
 }
 
 func TestChanges(t *testing.T) {
-	url, client := serve(t, false)
+	url, client := serve(t)
 	for _, row := range []struct {
 		change, want string
 	}{
@@ -75,7 +77,7 @@ func TestChanges(t *testing.T) {
 }
 
 func TestStreamlessServerRefusesStreams(t *testing.T) {
-	_, client := serve(t, true)
+	_, client := serve(t, (*kubetest.Server).RefuseStreams)
 	stream := metav1.ListOptions{SendInitialEvents: new(true), ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan, AllowWatchBookmarks: true}
 	if _, err := client.DiscoveryV1().EndpointSlices("").Watch(t.Context(), stream); !apierrors.IsInvalid(err) {
 		t.Errorf("got %v, want the server's refusal", err)

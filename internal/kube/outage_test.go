@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -285,7 +286,7 @@ func TestServerThatEndsWatches(t *testing.T) {
 				cancel()
 				rec := httptest.NewRecorder()
 				stub(rec, r.WithContext(ctx))
-				w.Header().Set("Content-Type", rec.Header().Get("Content-Type"))
+				maps.Copy(w.Header(), rec.Header())
 				_, _ = w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
 				_ = http.NewResponseController(w).Flush()
 				select {

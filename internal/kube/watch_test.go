@@ -44,8 +44,9 @@ func TestWatchServesWhatTheAPIServerHas(t *testing.T) {
 		setup    []func(*kubetest.Server)
 		requests []kubetest.Request // for each resource; the resource itself and versions are left out
 	}{
-		{"streamed", nil, []kubetest.Request{{Verb: "watch", Streamed: true, MediaType: protobuf}}},
-		{"streamed as JSON", []func(*kubetest.Server){(*kubetest.Server).UseJSON}, []kubetest.Request{{Verb: "watch", Streamed: true, MediaType: json}}},
+		{"streamed", nil, []kubetest.Request{{Verb: "watch", Streamed: true, MediaType: protobuf, Zipped: true}}},
+		{"streamed, not compressed", []func(*kubetest.Server){(*kubetest.Server).UsePlain}, []kubetest.Request{{Verb: "watch", Streamed: true, MediaType: protobuf}}},
+		{"streamed as JSON", []func(*kubetest.Server){(*kubetest.Server).UseJSON}, []kubetest.Request{{Verb: "watch", Streamed: true, MediaType: json, Zipped: true}}},
 		{
 			"listed",
 			[]func(*kubetest.Server){(*kubetest.Server).RefuseStreams},
@@ -89,6 +90,33 @@ func TestWatchServesWhatTheAPIServerHas(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestLongListsComeCompressed: by a streamed list and by a plain one, and what is watched behind it comes as ever.
+func TestLongListsComeCompressed(t *testing.T) {
+	t.Parallel()
+	for _, isStreamed := range []bool{true, false} {
+		s := kubetest.NewWebServer(t)
+		if !isStreamed {
+			s.RefuseStreams()
+		}
+		const services = 3000
+		for i := range services {
+			s.Keep(kubetest.Service(fmt.Sprint("many-", i), "None"))
+		}
+		c := watching(t, at(s))
+		checkWeb(t, c)
+		for i := range services {
+			if name := fmt.Sprint("services ns/many-", i); c.has(name) == "" {
+				t.Fatalf("streamed %v: no %s", isStreamed, name)
+			}
+		}
+		s.Put(kubetest.Service("new", "10.96.0.2"))
+		eventuallyHas(t, c, "services ns/new", "cluster_ip http:80 10.96.0.2")
+		if !slices.ContainsFunc(s.Seen(kube.Services), func(r kubetest.Request) bool { return r.Zipped && r.Streamed == isStreamed }) {
+			t.Errorf("streamed %v: not compressed", isStreamed)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package kubetest
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -42,7 +43,7 @@ import (
 //   - Put, Keep and Delete change objects. Each change has its own resource version and can be watched from any older one, until
 //     Compact forgets it.
 //   - Bookmark and Inject put something else on the watches that run; End, Fail and Cut end them.
-//   - Hold, Refuse, Forbid, Lack, ServeImports, Intercept, RefuseStreams and UseJSON change how requests are answered.
+//   - Hold, Refuse, Forbid, Lack, ServeImports, Intercept, RefuseStreams, UseJSON and UsePlain change how requests are answered.
 //   - Seen, Syncs and Load say what was requested.
 type Server struct {
 	URL      string
@@ -53,6 +54,7 @@ type Server struct {
 	mu        sync.Mutex // guards the fields below
 	noStreams bool
 	json      bool
+	plain     bool
 	imports   []string // the versions of ServiceImports
 	status    int
 	forbidden []string
@@ -100,6 +102,7 @@ type Request struct {
 	At        time.Time
 	Streamed  bool   // a watch that begins with the objects there are
 	MediaType string // of the answer; "" until it is given, and when it is refused
+	Zipped    bool   // the answer was compressed
 }
 
 // Kinds are the kinds of the resources.
@@ -400,6 +403,13 @@ func (s *Server) UseJSON() {
 	s.json = true
 }
 
+// UsePlain makes the server one that compresses no answer.
+func (s *Server) UsePlain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.plain = true
+}
+
 // Seen returns the requests so far for a resource, for "" those for any.
 func (s *Server) Seen(resource string) []Request {
 	s.mu.Lock()
@@ -483,16 +493,39 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, req *Request) {
 		return
 	}
 	req.MediaType = codec.MediaType
+	compresses := !s.plain && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip")
 	if req.Verb != "watch" {
 		body := s.body(req, codec)
+		req.Zipped = compresses && len(body) > compressible
 		s.mu.Unlock()
 		w.Header().Set("Content-Type", codec.MediaType)
+		if req.Zipped {
+			w.Header().Set("Content-Encoding", "gzip")
+			body = compressed(body)
+		}
 		_, _ = w.Write(body) // the client is gone
 		return
 	}
 	watch := s.watch(req, codec)
+	req.Zipped = compresses && req.Streamed
 	s.mu.Unlock()
 	watch.run(s, w, r)
+}
+
+// compressible is the size of a list, or an object, beyond which an API server compresses it.
+const compressible = 128 << 10
+
+// compressed returns b as an API server compresses it, with the level that takes least time.
+func compressed(b []byte) []byte {
+	var z bytes.Buffer
+	w, err := gzip.NewWriterLevel(&z, gzip.BestSpeed)
+	if err != nil {
+		panic(err) // there is no such level
+	}
+	_, _ = w.Write(b) // a buffer takes everything
+	_ = w.Flush()     // so that a reader has all of it before it asks for more, in a stream that goes on
+	_ = w.Close()
+	return z.Bytes()
 }
 
 // NewRequest returns what r asks for.
@@ -718,11 +751,17 @@ func (w *Watch) run(s *Server, rw http.ResponseWriter, r *http.Request) {
 		delete(s.watches, w)
 	}()
 	rw.Header().Set("Content-Type", w.codec.MediaType+";stream=watch")
+	if w.asked.Zipped {
+		rw.Header().Set("Content-Encoding", "gzip")
+	}
 	for {
 		s.mu.Lock()
 		frames, ended := w.frames, w.ended
 		w.frames = nil
 		s.mu.Unlock()
+		if w.asked.Zipped && len(frames) > 0 { // each time anew, as an API server does from Kubernetes 1.37 on
+			frames = [][]byte{compressed(bytes.Join(frames, nil))}
+		}
 		for _, frame := range frames {
 			if _, err := rw.Write(frame); err != nil {
 				return
