@@ -15,6 +15,7 @@ import (
 	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -97,6 +98,13 @@ func testConformance(t *testing.T, c *cluster.Cluster) {
 			p.createService("1kubernetes", "", nil)
 			p.dig("1kubernetes." + p.namespace + ".svc.cluster.local")
 		}},
+		{"should provide DNS for a service with multiple EndpointSlices and no Endpoints", func(p prober) {
+			p.createService(querierService, "None", nil)
+			p.createSlice(querierService, "http", 80, "1.2.3.4")
+			p.createSlice(querierService, "https", 443, "5.6.7.8")
+			name := querierService + "." + p.namespace + ".svc.cluster.local"
+			p.dig(name, "_http._tcp."+name, "_https._tcp."+name)
+		}},
 		{"should resolve DNS of partial qualified names for services on hostNetwork pods", func(p prober) {
 			p.partialNames(func(pod *corev1.Pod) {
 				pod.Spec.HostNetwork, pod.Spec.DNSPolicy = true, corev1.DNSClusterFirstWithHostNet
@@ -171,6 +179,22 @@ func (p prober) createService(name, clusterIP string, selector map[string]string
 	svc, err := p.cluster.Client.CoreV1().Services(p.namespace).Create(p.t.Context(), svc, metav1.CreateOptions{})
 	fatal.If(p.t, err)
 	return svc
+}
+
+// createSlice creates an EndpointSlice of a Service, with a port and an endpoint.
+func (p prober) createSlice(service, port string, number int32, address string) {
+	p.t.Helper()
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{
+			GenerateName: service + "-",
+			Labels:       map[string]string{discoveryv1.LabelServiceName: service, discoveryv1.LabelManagedBy: "e2e-test"},
+		},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{address}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: &port, Port: &number}},
+	}
+	_, err := p.cluster.Client.DiscoveryV1().EndpointSlices(p.namespace).Create(p.t.Context(), slice, metav1.CreateOptions{})
+	fatal.If(p.t, err)
 }
 
 // createPod creates a pod, and returns it when it has an address. changes are made to it before; any of them may be nil.
