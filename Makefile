@@ -8,6 +8,7 @@ TIMEOUT       ?= 30m
 # Many tests wait for clocks more than they compute.
 PARALLEL      ?= 8
 DURATION      ?= 5m
+PORT          ?= 1053
 PLATFORMS     ?= linux/amd64 linux/arm64
 BIN           ?= bin
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -88,9 +89,9 @@ clients: bin/coredns ## test with HAProxy, Unbound, BIND and Prometheus, as far 
 	cd clients && $(GO) test -race -count 1 -timeout $(TIMEOUT) -v ./...
 
 .PHONY: sandbox
-sandbox: bin/cluster bin/coredns ## start a Kubernetes control plane on loopback and a DNS server on 127.0.0.1:1053 for it
+sandbox: bin/cluster bin/coredns ## start a Kubernetes control plane on loopback and a DNS server on 127.0.0.1:PORT (1053) for it
 	cd test && $(GO) build -o ../bin/sandbox ./cmd/sandbox
-	bin/sandbox
+	bin/sandbox -port $(PORT)
 
 .PHONY: microbench
 microbench: ## run each Go benchmark for BENCHTIME (1s)
@@ -106,6 +107,7 @@ quickbench: bin/bench ## fail if a reply is wrong or the cost grows with the clu
 
 .PHONY: bin/cluster
 bin/cluster:
+	@[ -e $@ ] || echo 'compiling Kubernetes, which takes 10 to 15 minutes on two cores; once, later seconds'
 	cd test && $(GO) build -ldflags '-s -w' -o ../bin/cluster ./cmd/cluster
 
 .PHONY: bin/coredns

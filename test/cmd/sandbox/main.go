@@ -67,7 +67,7 @@ type options struct {
 	port                       int
 }
 
-// sandbox runs one until ctx ends. Its data stays if it fails before, for the logs are there.
+// sandbox runs one until ctx ends. If it fails before, of its data the logs stay.
 func sandbox(ctx context.Context, o options) error {
 	if err := isFree(o.port); err != nil {
 		return err
@@ -76,10 +76,22 @@ func sandbox(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	if err := run(ctx, o, dir); err != nil && ctx.Err() == nil {
-		return err
+	err = run(ctx, o, dir)
+	if ctx.Err() != nil {
+		return os.RemoveAll(dir)
 	}
-	return os.RemoveAll(dir)
+	return errors.Join(err, removeAllBut(dir, "*.log"))
+}
+
+// removeAllBut empties dir, except for the files whose names match a pattern.
+func removeAllBut(dir, pattern string) error {
+	entries, err := os.ReadDir(dir)
+	for _, entry := range entries {
+		if isKept, _ := filepath.Match(pattern, entry.Name()); !isKept {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, entry.Name())))
+		}
+	}
+	return err
 }
 
 // run runs a sandbox with its data in dir until ctx ends.
