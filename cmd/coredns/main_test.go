@@ -55,3 +55,13 @@ func TestDeployedCorefilesUseItsPlugins(t *testing.T) {
 		}
 	}
 }
+
+// TestAbsentPluginIsNamed, with file and line, and the server does not start.
+func TestAbsentPluginIsNamed(t *testing.T) {
+	refuseAbsent()
+	input := caddy.CaddyfileInput{Filepath: "Corefile", Contents: []byte(".:0 {\n errors\n etcd\n}\n"), ServerTypeName: "dns"}
+	err := caddy.ValidateAndExecuteDirectives(input, nil, true)
+	if want := "plugin/etcd: Corefile:3 - Error during parsing: this build of CoreDNS is without the plugin etcd: "; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got the error %v, want %s...", err, want)
+	}
+}

@@ -2,11 +2,5 @@
 
 package main
 
-// The plugins that are left out when headless is called kubernetes: the one whose name it has, and what imports that one.
-import (
-	_ "github.com/coredns/coredns/plugin/k8s_external"
-	_ "github.com/coredns/coredns/plugin/kubernetes"
-)
-
 // name is the directive of headless.
 const name = "headless"
