@@ -11,6 +11,8 @@ DURATION      ?= 5m
 PORT          ?= 1053
 PLATFORMS     ?= linux/amd64 linux/arm64
 BIN           ?= bin
+ACTIONLINT    ?= $(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+GOVULNCHECK   ?= $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 MODULES := $(shell find . -name go.mod -not -path '*/testdata/*' -not -path './test/*' -not -path './clients/*' -exec dirname {} \; | sort)
@@ -45,19 +47,21 @@ variant: ## build the variant named kubernetes and run its tests
 	$(call each,$(GO) build -tags kubernetes ./...)
 	$(call each,$(GO) test -tags kubernetes -parallel $(PARALLEL) -timeout $(TIMEOUT) ./...)
 
-# The tests that `make test` and `make variant` skip: of CoreDNS as it is built for the image and as the variant, and of the alerts
-# with promtool. Their results are not cached, for go test does not know what the programs are made of.
+# The tests that `make test` and `make variant` skip: of what a release holds, of CoreDNS as the variant and as the small build, and
+# of the alerts with promtool. Their results are not cached, for go test does not know what the programs are made of.
 .PHONY: programs
 programs: export HEADLESS_TEST_PROGRAMS = 1
-programs: ## build CoreDNS and Prometheus' promtool and test with them (the first time takes minutes)
+programs: ## build a release and Prometheus' promtool and test with them (the first time takes minutes)
 	cd deploy/prometheus && $(GO) build -tags remove_all_sd -v -o /dev/null tool
-	$(call in,cmd/coredns deploy/prometheus,$(GO) test -race -count 1 -timeout $(TIMEOUT) -v .)
+	$(call in,cmd/coredns deploy/prometheus release,$(GO) test -race -count 1 -timeout $(TIMEOUT) -v .)
 	$(call in,cmd/coredns deploy/prometheus,$(GO) test -tags kubernetes -count 1 -timeout $(TIMEOUT) -v .)
+	$(call in,cmd/coredns,$(GO) test -tags small -count 1 -timeout $(TIMEOUT) -v .)
 
 .PHONY: lint
-lint: ## run golangci-lint as .golangci.yml says
+lint: ## run golangci-lint as .golangci.yml says, and actionlint on .github/workflows
 	$(call in,$(MODULES) test clients,$(GOLANGCI_LINT) run -c $(CURDIR)/.golangci.yml ./...)
 	$(GOLANGCI_LINT) run ./.ci/ask ./.ci/rooms
+	$(ACTIONLINT) -shellcheck= -pyflakes=
 
 .PHONY: fmt
 fmt: ## format the code as lint wants it
@@ -75,6 +79,15 @@ man: ## make bin/headless.7, the manual page, of docs/options.md and docs/record
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	$(call each,GO=$(GO) FUZZTIME=$(FUZZTIME) $(CURDIR)/.ci/fuzz)
+
+.PHONY: kubefuzz
+kubefuzz: FUZZTIME = 3m
+kubefuzz: ## fuzz what reads the API server against Kubernetes' own code, each target for FUZZTIME (3m): before a bump of k8s.io
+	cd internal/kube && GO=$(GO) FUZZTIME=$(FUZZTIME) $(CURDIR)/.ci/fuzz
+
+.PHONY: vulncheck
+vulncheck: ## look for known vulnerabilities with govulncheck, which asks vuln.go.dev
+	$(call each,$(GOVULNCHECK) ./...)
 
 .PHONY: soak
 soak: ## inject faults of all kinds into a server for DURATION (5m) and judge each answer (needs Linux)
@@ -118,8 +131,30 @@ bin/coredns:
 bin/bench:
 	cd bench && $(GO) build -o ../bin/bench .
 
+# Whatever the environment says: a version is noted in each binary, and nothing of this machine.
+RELEASED := GOFLAGS= CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags '-s -w'
+
 .PHONY: binaries
-binaries: ## build CoreDNS for deploy/Containerfile, statically linked, for each of PLATFORMS (linux/amd64 linux/arm64)
+binaries: ## build the commands for each of PLATFORMS, statically linked, and write down which modules are in them
+	rm -rf $(BIN)/build
 	@set -e; for platform in $(PLATFORMS); do \
-		os=$${platform%/*} arch=$${platform#*/} out=$(BIN)/$${platform%/*}-$${platform#*/}/coredns; echo "-- $$out"; \
-		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '-s -w' -o $$out ./cmd/coredns; done
+		os=$${platform%/*} arch=$${platform#*/}; out=$(BIN)/build/$$os-$$arch; echo "-- $$out"; mkdir -p $$out; \
+		GOOS=$$os GOARCH=$$arch $(RELEASED) -o $$out/ ./cmd/...; \
+		if [ $$os = linux ]; then GOOS=$$os GOARCH=$$arch $(RELEASED) -tags small -o $$out/coredns-small ./cmd/coredns; fi; \
+	done
+	@set -e; for binary in $(abspath $(BIN))/build/*/*; do \
+		$(GO) -C release tool cyclonedx-gomod bin -json -std -noserial -notimestamp -output $$binary.cdx.json $$binary; \
+	done
+
+.PHONY: $(BIN)/release
+$(BIN)/release:
+	$(GO) -C release build -o $(abspath $(BIN))/release .
+
+.PHONY: image
+image: binaries $(BIN)/release ## write bin/image.tar and image-small.tar, which container engines load, for each of PLATFORMS
+	$(BIN)/release -bin $(BIN) $(if $(IMAGE),-image $(IMAGE)) image
+
+.PHONY: dist
+dist: PLATFORMS = linux/amd64 linux/arm64 darwin/arm64 windows/amd64
+dist: binaries $(BIN)/release ## write bin/dist, which holds what a release does: the same octets wherever it is made
+	$(BIN)/release -bin $(BIN) $(if $(IMAGE),-image $(IMAGE)) dist

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"debug/buildinfo"
-	"debug/elf"
 	"fmt"
 	"net"
 	"os"
@@ -91,26 +90,6 @@ func TestVariantAnswers(t *testing.T) {
 	}
 	if got := dnstest.Data(m.Answer); !slices.Equal(got, []string{"10.244.1.10"}) {
 		t.Errorf("got %v, want the address 10.244.1.10", m)
-	}
-}
-
-// TestBinaryForTheImageIsStatic builds it for this architecture, as the image, in which nothing else is, needs it.
-func TestBinaryForTheImageIsStatic(t *testing.T) {
-	compiles(t)
-	if _, err := exec.LookPath("make"); err != nil {
-		t.Skip(err)
-	}
-	platform, dir := "linux/"+runtime.GOARCH, t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "make", "-C", "../..", "binaries", "PLATFORMS="+platform, "BIN="+dir).CombinedOutput(); err != nil {
-		t.Fatalf("make: %v\n%s", err, out)
-	}
-	file, err := elf.Open(filepath.Join(dir, strings.ReplaceAll(platform, "/", "-"), "coredns"))
-	fatal.If(t, err)
-	defer func() { _ = file.Close() }() // it was only read
-	for _, p := range file.Progs {
-		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
-			t.Errorf("got a segment %v, want none: there is no dynamic linker", p.Type)
-		}
 	}
 }
 
