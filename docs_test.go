@@ -278,6 +278,25 @@ func TestReadmeHasTheFiguresOfTheBenchmarks(t *testing.T) {
 	}
 }
 
+// TestNewestVersionIsNamedTheSame where a release is announced.
+func TestNewestVersionIsNamedTheSame(t *testing.T) {
+	versions := regexp.MustCompile(`(?m)^## \[(\d.*)\] - (\d{4}-\d\d-\d\d)$`).FindStringSubmatch(readDocument(t, "CHANGELOG.md"))
+	if versions == nil {
+		t.Fatal("CHANGELOG.md has no version")
+	}
+	version, date := versions[1], versions[2]
+	for name, want := range map[string][]string{
+		"artifacthub-pkg.yml": {"version: " + version + "\n", "createdAt: '" + date + "T", "/coredns:v" + version + "\n", "/coredns-small:v" + version + "\n"},
+		"CHANGELOG.md":        {"/compare/v" + version + "...main\n", "\n[" + version + "]: "},
+	} {
+		for _, text := range want {
+			if !strings.Contains(readDocument(t, name), text) {
+				t.Errorf("%s does not have %q, as the newest version in CHANGELOG.md has it", name, text)
+			}
+		}
+	}
+}
+
 // TestIndexListsEveryPage: docs/README.md leads to each page in docs, which begins with its title and what it is for.
 func TestIndexListsEveryPage(t *testing.T) {
 	index := readDocument(t, "docs/README.md")

@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 )
 
-// TestRelease makes what a release holds twice, from the files that are here, in two folders, and runs what is in it.
+// TestRelease makes what a release holds twice, from a copy of the files that are here, in two folders, and runs what is in it.
 func TestRelease(t *testing.T) {
 	if os.Getenv("HEADLESS_TEST_PROGRAMS") == "" {
 		t.Skip("it compiles programs, which can take minutes: run `make programs`, or set HEADLESS_TEST_PROGRAMS=1")
@@ -26,8 +26,17 @@ func TestRelease(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("it runs what is in an image, which is for linux")
 	}
-	first := makeRelease(t, t.TempDir())
-	second := makeRelease(t, filepath.Join(t.TempDir(), "elsewhere"))
+	source := t.TempDir()
+	shell(t, source, `git -C "$OLDPWD" ls-files -z -co --exclude-standard | tar -C "$OLDPWD" -c --null -T - --ignore-failed-read | tar -x
+		git init -q && git add -A && git -c user.name=test -c user.email=test commit -qm release && git tag `+testVersion)
+	var made []string
+	for _, folder := range []string{"here", "else/where"} {
+		dir := filepath.Join(t.TempDir(), folder)
+		shell(t, source, `git clone -q . "`+dir+`"`)
+		shell(t, dir, `make dist PLATFORMS=linux/`+runtime.GOARCH)
+		made = append(made, filepath.Join(dir, "bin", "dist"))
+	}
+	first, second := made[0], made[1]
 	sums, err := os.ReadFile(filepath.Join(first, "SHA256SUMS"))
 	check(t, err)
 	again, err := os.ReadFile(filepath.Join(second, "SHA256SUMS"))
@@ -75,30 +84,18 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-// testVersion is the tag of the repositories that makeRelease makes.
+// testVersion is the tag of what is released.
 const testVersion = "v0.0.1-test"
 
-// makeRelease makes a release for this architecture from a copy of the files that are here, with a history of its own, which
-// dates from the same second each time. It returns the folder of the release.
-func makeRelease(t *testing.T, dir string) string {
+// shell runs lines of Bash in a folder. OLDPWD is the root of this repository.
+func shell(t *testing.T, dir, lines string) {
 	t.Helper()
-	check(t, os.MkdirAll(dir, 0o700))
-	for _, line := range []string{
-		`git -C "$ROOT" ls-files -z -co --exclude-standard | tar -C "$ROOT" -c --null -T - --ignore-failed-read | tar -x`,
-		`git init -q && git add -A && git commit -qm release && git tag ` + testVersion,
-		`make dist PLATFORMS=linux/` + runtime.GOARCH,
-	} {
-		c := command(t, dir, "bash", "-euo", "pipefail", "-c", line)
-		root, err := filepath.Abs("..")
-		check(t, err)
-		date := "2026-01-02T03:04:05Z"
-		c.Env = append(os.Environ(), "ROOT="+root, "GIT_AUTHOR_DATE="+date, "GIT_COMMITTER_DATE="+date, "GIT_CONFIG_GLOBAL=/dev/null",
-			"GIT_AUTHOR_NAME=test", "GIT_AUTHOR_EMAIL=test", "GIT_COMMITTER_NAME=test", "GIT_COMMITTER_EMAIL=test")
-		if out, err := c.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", line, err, out)
-		}
+	root, err := filepath.Abs("..")
+	check(t, err)
+	c := command(t, root, "bash", "-euo", "pipefail", "-c", `cd "$0"`+"\n"+lines, dir)
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", lines, err, out)
 	}
-	return filepath.Join(dir, "bin", "dist")
 }
 
 func command(t *testing.T, dir, name string, args ...string) *exec.Cmd {
