@@ -99,10 +99,7 @@ func gzipped(files []file, modified time.Time) ([]byte, error) {
 		return nil, err
 	}
 	var content bytes.Buffer
-	w, err := gzip.NewWriterLevel(&content, gzip.BestCompression)
-	if err != nil {
-		return nil, err
-	}
+	w := gzip.NewWriter(&content)
 	if _, err := w.Write(archive); err != nil {
 		return nil, err
 	}

@@ -138,7 +138,7 @@ func serverImage(server *binary) (v1.Image, error) {
 		}
 		layer, err := tarball.LayerFromOpener(
 			func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil },
-			tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(gzip.BestCompression), tarball.WithCompressedCaching)
+			tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(gzip.DefaultCompression), tarball.WithCompressedCaching)
 		if err != nil {
 			return nil, err
 		}

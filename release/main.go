@@ -11,7 +11,7 @@ import (
 
 func main() {
 	flag.Usage = func() {
-		fmt.Fprint(flag.CommandLine.Output(), `Usage: release [options] image|dist
+		_, _ = fmt.Fprint(flag.CommandLine.Output(), `Usage: release [options] image|dist
 
 image writes image.tar and image-small.tar, the images of coredns and coredns-small for each linux platform.
 dist writes the folder dist: the images, an archive of the commands for each platform, and SHA256SUMS.

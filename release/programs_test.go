@@ -71,7 +71,7 @@ func TestRelease(t *testing.T) {
 		t.Run("image"+suffix, func(t *testing.T) {
 			_, image := readImage(t, filepath.Join(first, "headless_"+testVersion+"_image"+suffix+".tar"))
 			root := t.TempDir()
-			check(t, os.Chmod(root, 0o755)) //nolint:gosec // the user of the image reads it
+			check(t, os.Chmod(root, 0o755)) // the user of the image reads it
 			unpack := command(t, root, "tar", "-x")
 			unpack.Stdin = mutate.Extract(image)
 			if out, err := unpack.CombinedOutput(); err != nil {
@@ -129,7 +129,7 @@ func answers(t *testing.T, root, suffix string) {
 
 	with := func(stanza string) *exec.Cmd {
 		corefile := fmt.Sprintf(".:%s {\n bind 127.0.0.1\n %s\n}\n", port, stanza)
-		check(t, os.WriteFile(filepath.Join(root, "Corefile"), []byte(corefile), 0o644)) //nolint:gosec // the user of the image reads it
+		check(t, os.WriteFile(filepath.Join(root, "Corefile"), []byte(corefile), 0o644)) // the user of the image reads it
 		server := command(t, root, filepath.Join(root, "coredns"), "-conf", "Corefile")
 		if os.Getuid() == 0 {
 			server.Path, server.Dir = "/coredns", "/"
