@@ -29,7 +29,7 @@ help: ## list the targets
 
 .PHONY: run
 run: ## start a DNS server on 127.0.0.1:1053 that answers from examples
-	$(GO) run -tags small ./cmd/coredns -conf Corefile.example
+	$(GO) run ./cmd/coredns -conf Corefile.example
 
 # vet prints what it compiles, with the race detector as the tests want it. The rest of vet's files have their turn in variant.
 .PHONY: test
