@@ -19,6 +19,7 @@ type authority struct {
 	nsZone       string
 	nsGrammar    qname.Grammar
 	mname, rname string // of its SOA
+	soaNames     []byte // the two in a message
 	room, nsRoom int    // Part.Room of zone and nsZone
 }
 
@@ -35,6 +36,7 @@ func (cfg *config) authorities() []authority {
 		}
 		a.nsGrammar = cfg.grammarOf(a.nsZone)
 		a.mname, a.rname = below("ns.dns", a.nsZone), below("hostmaster", a.nsZone)
+		a.soaNames = append(packedName(a.mname), packedName(a.rname)...)
 		a.room, a.nsRoom = index.RoomIn(nameSize(a.zone)), index.RoomIn(nameSize(a.nsZone))
 		list = append(list, a)
 	}

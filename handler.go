@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coredns-headless/headless/internal/index"
@@ -75,11 +76,20 @@ type reply struct {
 	ttl     uint32       // of that CNAME, or of the name's records
 	left    int32        // records of a set larger than a message that are left out of it
 
+	found *found // what no records are made of yet; nil: nothing
+
 	// few is where the sections of most messages lie: one question, one record or else the SOA, and the OPT record that the server adds.
 	few struct {
 		question          [1]dns.Question
 		answer, ns, extra [1]dns.RR
 	}
+}
+
+// found is what the index holds for a question, of which no records are made yet.
+type found struct {
+	index.View
+	shown int       // records for the answer section that fit in the reply
+	srv   srvLayout // of an SRV set
 }
 
 // newReply returns a reply to r that has no records yet.
@@ -134,7 +144,8 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	}
 
 	m := newReply(r)
-	h.resolve(&q, m)
+	h.find(&q, m)
+	defer m.forget()
 	switch {
 	case h.passes(&q, m, name):
 		h.tally.add(w, answerPassed, index.NoReason)
@@ -151,6 +162,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		addEDE(&m.Msg, r, dns.ExtendedErrorCodeOther, m.partText(q.qtype))
 	}
 	if stale {
+		h.makeRecords(&q, m)
 		markStale(&m.Msg, r)
 	}
 	h.tally.addReply(w, m)
@@ -158,7 +170,10 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		stalled := time.AfterFunc(stallTime, func() { _ = w.Close() }) // which is what is wanted
 		defer stalled.Stop()
 	}
-	_ = w.WriteMsg(&m.Msg) // the client is gone; there is nobody to tell
+	if !h.writeOctets(w, r, &q, m) {
+		h.makeRecords(&q, m)
+		_ = w.WriteMsg(&m.Msg) // the client is gone; there is nobody to tell
+	}
 	return dns.RcodeSuccess, nil
 }
 
@@ -196,7 +211,7 @@ func (h *Headless) passes(q *question, m *reply, name string) bool {
 			return false
 		}
 	case qname.Apex:
-		return q.qtype == dns.TypePTR && q.addr.IsValid() && len(m.Answer) == 0 && h.falls(name)
+		return q.qtype == dns.TypePTR && q.addr.IsValid() && m.answers() == 0 && h.falls(name)
 	}
 	return m.outcome != index.Found && h.falls(name)
 }
@@ -275,7 +290,7 @@ func (h *Headless) finish(r *dns.Msg, q *question, m *reply, cnames int) {
 	if m.outcome == index.NameError {
 		m.Rcode = dns.RcodeNameError
 	}
-	if len(m.Answer) == cnames && !m.Truncated {
+	if m.answers() == cnames && !m.Truncated {
 		m.Ns = append(m.Ns, h.soa(q, h.denialTTL(q.authority)))
 		h.explain(r, q, m)
 	}
@@ -337,8 +352,25 @@ func (h *Headless) soa(q *question, ttl uint32) dns.RR {
 	return soaRR(q.apex(), ttl, q.authority, h.indexOf(q.authority).Serial(), h.denialTTL(q.authority))
 }
 
-// resolve adds to m what we hold for q.
+// answers returns how many records the answer section of m has, or will have.
+func (m *reply) answers() int { return len(m.Answer) + m.shown() }
+
+// shown returns how many of these there are no records of yet.
+func (m *reply) shown() int {
+	if m.found == nil {
+		return 0
+	}
+	return m.found.shown
+}
+
+// resolve adds to m what we hold for q, as records.
 func (h *Headless) resolve(q *question, m *reply) {
+	h.find(q, m)
+	h.makeRecords(q, m)
+}
+
+// find adds to m what we hold for q: what the index holds as found, everything else as records.
+func (h *Headless) find(q *question, m *reply) {
 	m.ttl = h.ttl
 	switch q.Kind {
 	case qname.Absent:
@@ -465,13 +497,12 @@ func (h *Headless) resolveReverse(q *question, m *reply) {
 	if h.primary == "" {
 		return // what a PTR would lead to does not exist
 	}
-	v := h.index.Lookup(&q.Name, index.WantNothing, index.Part{Room: q.nsRoom})
-	m.outcome, m.ttl = v.Outcome, h.ttlOf(&v)
+	v := m.newFound()
+	h.index.LookupInto(&v.View, &q.Name, index.WantNothing, index.Part{Room: q.nsRoom})
+	m.outcome, m.ttl = v.Outcome, h.ttlOf(&v.View)
 	h.tally.addOverlong(v.Overlong)
 	if q.qtype == dns.TypePTR {
-		before := len(m.Answer)
-		m.Answer = appendPTRs(m.Answer, q, m.ttl, v.Pointers, h.primary)
-		m.cut(q, len(m.Answer)-before, len(v.Pointers))
+		m.cut(q, fittingPTRs(q, v.Pointers, h.primary), len(v.Pointers))
 	}
 }
 
@@ -486,23 +517,65 @@ func (h *Headless) resolveService(q *question, m *reply) {
 	case dns.TypeSRV:
 		w, limit = index.WantSRV, left/leastSRVSize(q.Service, q.Namespace, q.zone)
 	}
-	v := h.indexOf(q.authority).Lookup(&q.Name, w, index.Part{Limit: limit, Client: q.client, Room: q.room})
-	m.outcome, m.cname, m.ttl = v.Outcome, v.CNAME, h.ttlOf(&v)
-	before := len(m.Answer)
+	v := m.newFound()
+	h.indexOf(q.authority).LookupInto(&v.View, &q.Name, w, index.Part{Limit: limit, Client: q.client, Room: q.room})
+	m.outcome, m.cname, m.ttl = v.Outcome, v.CNAME, h.ttlOf(&v.View)
+	shown := 0
 	switch {
 	case len(v.Targets) > 0:
-		addSRVs(q, &v, m)
+		v.srv = layOut(q, v.Targets)
+		shown = v.srv.records
 	case len(v.Addrs) > 0:
-		m.Answer = appendAddressRRs(m.Answer, q.name, m.ttl, v.Addrs, w.Family())
+		shown = len(v.Addrs) / w.Family().Size()
 	}
-	m.cut(q, len(m.Answer)-before, v.Total)
+	m.cut(q, shown, v.Total)
 	h.tally.addOverlong(v.Overlong)
+}
+
+// founds are those that no reply has.
+var founds = sync.Pool{New: func() any { return new(found) }}
+
+// newFound returns what m finds, which is nothing yet.
+func (m *reply) newFound() *found {
+	if m.found == nil {
+		m.found = founds.Get().(*found)
+	}
+	m.found.shown, m.found.srv = 0, srvLayout{}
+	return m.found
+}
+
+// forget gives back what m has found.
+func (m *reply) forget() {
+	if m.found != nil {
+		founds.Put(m.found)
+		m.found = nil
+	}
+}
+
+// makeRecords makes the records of what m, the reply to q, has found.
+func (h *Headless) makeRecords(q *question, m *reply) {
+	if v := m.found; m.shown() > 0 {
+		switch q.qtype {
+		case dns.TypeSRV:
+			names := namesOf(v.Targets[:v.srv.targets], qname.ServiceFQDN(q.Service, q.Namespace, q.zone))
+			m.Answer = appendSRVs(m.Answer, q, m.ttl, v, names)
+			m.Extra = append(extraRRs(m.ttl, v, names), m.Extra...)
+		case dns.TypePTR:
+			m.Answer = appendPTRs(m.Answer, q.name, m.ttl, v.Pointers[:v.shown], h.primary)
+		case dns.TypeA:
+			m.Answer = appendAddressRRs(m.Answer, q.name, m.ttl, v.Addrs, model.V4)
+		case dns.TypeAAAA:
+			m.Answer = appendAddressRRs(m.Answer, q.name, m.ttl, v.Addrs, model.V6)
+		}
+	}
+	m.forget()
 }
 
 // cut notes in m that of the total records of q's set it has n. Over UDP the client may ask again over
 // TCP. There nothing larger can be had, and most resolvers take the mark for a fault of the server: so
 // it is the part that fits, without one (behaviour section 7).
 func (m *reply) cut(q *question, n, total int) {
+	m.found.shown = n
 	if n == total {
 		return
 	}
@@ -516,23 +589,13 @@ const maxPartText = 64
 
 // partText says how much of a set of a type there is in m.
 func (m *reply) partText(qtype uint16) string {
-	shown := 0
+	shown := m.shown()
 	for _, rr := range m.Answer {
 		if rr.Header().Rrtype == qtype {
 			shown++
 		}
 	}
 	return fmt.Sprintf("%d of %d records, no message holds more", shown, shown+int(m.left))
-}
-
-// addSRVs adds to m the targets of v, and their addresses.
-func addSRVs(q *question, v *index.View, m *reply) {
-	a := srvAnswer{
-		owner: q.name, ttl: m.ttl, service: qname.ServiceFQDN(q.Service, q.Namespace, q.zone),
-		targets: v.Targets, total: v.Total, size: q.offset, end: q.end, growth: q.growth,
-	}
-	m.Answer = a.appendAnswer(m.Answer)
-	m.Extra = a.appendExtra(m.Extra)
 }
 
 // rrtype returns the type of the address records of family f.

@@ -204,12 +204,16 @@ type wireServer struct {
 	conns chan net.Conn // to be accepted
 }
 
-// newWireServer starts a server for the zones of h. Other names are refused by another plugin behind it.
-func newWireServer(t testing.TB, h *Headless) *wireServer {
+// newWireServer starts a server for the zones of h, with plugins in front of it. Other names are refused by another plugin
+// behind it.
+func newWireServer(t testing.TB, h *Headless, fronts ...plugin.Plugin) *wireServer {
 	t.Helper()
 	config := &dnsserver.Config{
 		Zone: ".", Debug: true, // a panic is not caught
 		ReadTimeout: time.Hour, IdleTimeout: time.Hour, // a fuzzer may leave tcp alone for a while
+	}
+	for _, front := range fronts {
+		config.AddPlugin(front)
 	}
 	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		h.Next = next

@@ -50,6 +50,13 @@ func isName(name string) bool {
 	return err == nil && size <= 255
 }
 
+// packedName returns an FQDN as it is in a message, or what there is room for of one that is too long.
+func packedName(name string) []byte {
+	var room [256]byte
+	size, _ := dns.PackDomainName(name, room[:], 0, nil, false) // zones whose names are too long are refused
+	return room[:size]
+}
+
 // addressSlab holds the A and AAAA records of one reply, so that those of a family are one piece of memory.
 type addressSlab struct {
 	a    []aRecord
@@ -130,116 +137,137 @@ func leastSRVSize(service, namespace, zone string) int {
 	return pointerSize + fixedSize + 6 + nameSize(zone) + len(service) + len(namespace) + len("...svc")
 }
 
-// srvAnswer is an SRV RRset under construction: as many whole records as fit before the end of the
-// message, SRV records first. Its methods are called in the order appendAnswer, appendExtra.
-type srvAnswer struct {
-	owner   string
-	ttl     uint32
-	service string // the FQDN of the Service that all targets are in
-	targets []index.Target
-	total   int // records in the whole RRset
-	size    int // of the message so far
-	end     int // of the message at most
-	growth  growth
-
-	names   []string // of targets
-	records int      // in the answer section
-	shown   int      // targets whose names are in the message
-	near    int      // those of them that a compression pointer can reach
+// srvLayout says what of a set of SRV records, and of the addresses of their targets, there is room for.
+// SRV records come first, and all are whole.
+type srvLayout struct {
+	records int // SRV records
+	targets int // whose names are in the message
+	near    int // those of them that a compression pointer can reach
+	extra   int // addresses
 }
 
-// appendAnswer appends the SRV records.
-func (a *srvAnswer) appendAnswer(rrs []dns.RR) []dns.RR {
-	a.nameTargets()
-	weight := uint16(max(1, 100/max(1, a.total))) //nolint:gosec // at most 100
-	n := 0
-	for i := range a.targets {
-		n += len(a.targets[i].Ports)
-	}
-	slab := make([]dns.SRV, n)
-	rrs = slices.Grow(rrs, n)
-	for i := range a.targets {
-		for _, number := range a.targets[i].Ports {
-			// RFC 2782: the target is not compressed.
-			at := a.size + pointerSize + fixedSize + 6
-			if at+nameSize(a.names[i]) > a.end {
-				return rrs
+// layOut returns the layout of targets in the reply to q.
+func layOut(q *question, targets []index.Target) (l srvLayout) {
+	const fixed = pointerSize + fixedSize + 6
+	service := nameSize(q.zone) + len(q.Service) + len(q.Namespace) + len("..svc.")
+	size := q.offset
+answer:
+	for i := range targets {
+		name := service // RFC 2782: the target is not compressed
+		if label := targets[i].Len(); label > 0 {
+			name += label + len(".")
+		}
+		for range targets[i].Ports {
+			if size+fixed+name > q.end {
+				break answer
 			}
-			if a.shown == i {
-				a.shown++
-				if at < maxPointer {
-					a.near++
+			if l.targets == i {
+				l.targets++
+				if size+fixed < maxPointer {
+					l.near++
 				}
 			}
-			a.size = at + nameSize(a.names[i])
+			size += fixed + name
+			l.records++
+		}
+	}
+	size += q.growth.perRecord * l.records
+	for i := range targets[:l.targets] {
+		owner := pointerSize
+		if label := targets[i].Len(); i >= l.near && label > 0 {
+			owner += label + len(".")
+		}
+		size += q.growth.perSet * min(len(targets[i].Addrs), 2)
+		for _, addr := range targets[i].Addrs {
+			if size += owner + fixedSize + model.FamilyOf(addr).Size() + q.growth.perRecord; size > q.end {
+				return l
+			}
+			l.extra++
+		}
+	}
+	return l
+}
+
+// srvWeight returns the weight of each record of a set of total records.
+func srvWeight(total int) uint16 { return uint16(max(1, 100/max(1, total))) } //nolint:gosec // at most 100
+
+// appendSRVs appends the SRV records of v that there is room for, to targets with names.
+func appendSRVs(rrs []dns.RR, q *question, ttl uint32, v *found, names []string) []dns.RR {
+	slab := make([]dns.SRV, v.shown)
+	rrs = slices.Grow(rrs, v.shown)
+	for i := range names {
+		for _, number := range v.Targets[i].Ports {
+			if len(slab) == 0 {
+				break
+			}
 			r := &slab[0]
-			setHeader(&r.Hdr, a.owner, dns.TypeSRV, a.ttl)
-			r.Weight, r.Port, r.Target = weight, number, a.names[i]
+			setHeader(&r.Hdr, q.name, dns.TypeSRV, ttl)
+			r.Weight, r.Port, r.Target = srvWeight(v.Total), number, names[i]
 			rrs, slab = append(rrs, r), slab[1:]
-			a.records++
 		}
 	}
 	return rrs
 }
 
-// appendExtra appends the addresses of the targets of the SRV records.
-func (a *srvAnswer) appendExtra(rrs []dns.RR) []dns.RR {
+// extraRRs returns the addresses that there is room for, of the targets of v, which have names.
+func extraRRs(ttl uint32, v *found, names []string) []dns.RR {
 	var n [2]int
-	for i := range a.targets[:a.shown] {
-		for _, addr := range a.targets[i].Addrs {
+	for i := range names {
+		for _, addr := range v.Targets[i].Addrs {
 			n[model.FamilyOf(addr)]++
 		}
 	}
 	slab := newAddressSlab(n)
-	rrs = slices.Grow(rrs, n[model.V4]+n[model.V6]+1) // the server adds an OPT record
-	a.size += a.growth.perRecord * a.records
+	rrs := make([]dns.RR, 0, v.srv.extra+1) // there may be an OPT record
 	var octets [16]byte
-	for i := range a.targets[:a.shown] {
-		owner := pointerSize
-		if i >= a.near {
-			owner = len(a.names[i]) - len(a.service) + pointerSize
-		}
-		a.size += a.growth.perSet * min(len(a.targets[i].Addrs), 2)
-		for _, addr := range a.targets[i].Addrs {
-			a.size += owner + fixedSize + model.FamilyOf(addr).Size() + a.growth.perRecord
-			if a.size > a.end {
+	for i := range names {
+		for _, addr := range v.Targets[i].Addrs {
+			if len(rrs) == v.srv.extra {
 				return rrs
 			}
-			rrs = append(rrs, slab.take(a.names[i], a.ttl, model.AppendAddr(octets[:0], addr)))
+			rrs = append(rrs, slab.take(names[i], ttl, model.AppendAddr(octets[:0], addr)))
 		}
 	}
 	return rrs
 }
 
-// nameTargets sets the names of the targets, all of them parts of one string.
-func (a *srvAnswer) nameTargets() {
+// namesOf returns the names of targets of a Service, whose FQDN is service, all of them parts of one
+// string.
+func namesOf(targets []index.Target, service string) []string {
 	size := 0
-	for i := range a.targets {
-		size += a.targets[i].MaxLen() + len(".") + len(a.service)
+	for i := range targets {
+		size += targets[i].Len() + len(".") + len(service)
 	}
 	var text strings.Builder
 	text.Grow(size)
 	var label [64]byte // few are longer
-	a.names = make([]string, len(a.targets))
-	for i := range a.targets {
+	names := make([]string, len(targets))
+	for i := range targets {
 		start := text.Len()
-		if text.Write(a.targets[i].Append(label[:0])); text.Len() > start {
+		if text.Write(targets[i].Append(label[:0])); text.Len() > start {
 			text.WriteByte('.')
 		}
-		text.WriteString(a.service)
-		a.names[i] = text.String()[start:]
+		text.WriteString(service)
+		names[i] = text.String()[start:]
 	}
+	return names
 }
 
-// appendPTRs appends a PTR for each of pointers, as many as fit.
-func appendPTRs(rrs []dns.RR, q *question, ttl uint32, pointers []index.Pointer, zone string) []dns.RR {
+// fittingPTRs returns how many of pointers, to names in zone, fit into the reply to q.
+func fittingPTRs(q *question, pointers []index.Pointer, zone string) int {
 	size := q.offset
-	for _, p := range pointers {
-		target := p.FQDN(zone)
-		if size += pointerSize + fixedSize + nameSize(target); size > q.end {
-			break
+	for i, p := range pointers {
+		if size += pointerSize + fixedSize + nameSize(p.FQDN(zone)); size > q.end {
+			return i
 		}
-		rrs = append(rrs, &dns.PTR{Hdr: header(q.name, dns.TypePTR, ttl), Ptr: target})
+	}
+	return len(pointers)
+}
+
+// appendPTRs appends a PTR for each of pointers, to names in zone.
+func appendPTRs(rrs []dns.RR, owner string, ttl uint32, pointers []index.Pointer, zone string) []dns.RR {
+	for _, p := range pointers {
+		rrs = append(rrs, &dns.PTR{Hdr: header(owner, dns.TypePTR, ttl), Ptr: p.FQDN(zone)})
 	}
 	return rrs
 }

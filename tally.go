@@ -40,7 +40,7 @@ func answerOf(m *reply) answer {
 		return answerTruncated
 	case m.left > 0:
 		return answerPartial
-	case m.reason != index.NoReason || len(m.Answer) == 0:
+	case m.reason != index.NoReason || m.answers() == 0:
 		return answerNoData
 	}
 	return answerData
@@ -90,8 +90,8 @@ func (t *tally) add(w dns.ResponseWriter, a answer, r index.Reason) {
 func (t *tally) addReply(w dns.ResponseWriter, m *reply) {
 	switch a := answerOf(m); a {
 	case answerData, answerTruncated, answerPartial:
-		t.queries[a][protoOf(w)].bySize[sizeClass(len(m.Answer))].Add(1)
-		t.records.Add(uint64(len(m.Answer)))
+		t.queries[a][protoOf(w)].bySize[sizeClass(m.answers())].Add(1)
+		t.records.Add(uint64(m.answers())) //nolint:gosec // not negative
 	default:
 		t.add(w, a, m.reason)
 	}

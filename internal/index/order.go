@@ -123,20 +123,21 @@ func (s addressSet) positions(some addressSet, f model.Family) []int {
 	return at
 }
 
-// window returns a copy of p.Limit addresses at most. All of them begin at a random one; those that
+// appendWindow appends p.Limit addresses at most to w, which is empty. All of them begin at a random one; those that
 // are not all begin at the client's place, and are in random order: whichever it is, each comes
 // first equally often.
-func (s addressSet) window(f model.Family, p Part) []byte {
+func (s addressSet) appendWindow(w []byte, f model.Family, p Part) []byte {
 	n := len(s) / f.Size()
 	if n == 0 {
-		return nil
+		return w
 	}
 	isWhole := p.Limit >= n
 	from := p.from(n)
 	if isWhole {
 		from = rand.IntN(n)
 	}
-	w := make([]byte, min(p.Limit, n)*f.Size())
+	size := min(p.Limit, n) * f.Size()
+	w = slices.Grow(w, size)[:size]
 	copy(w[copy(w, s[from*f.Size():]):], s)
 	if !isWhole {
 		addressSet(w).shuffle(f)

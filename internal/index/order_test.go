@@ -255,7 +255,7 @@ func TestWindowGivesEveryAddressFirstEquallyOften(t *testing.T) {
 		first := make(map[netip.Addr]int)
 		members := make(map[netip.Addr]bool)
 		for range rounds {
-			w := addressSet(set.window(c.f, Part{Limit: c.limit, Client: 1 << 63}))
+			w := addressSet(set.appendWindow(nil, c.f, Part{Limit: c.limit, Client: 1 << 63}))
 			if len(w) != shown*c.f.Size() {
 				t.Fatalf("%s: %d octets, want %d addresses", c.name, len(w), shown)
 			}

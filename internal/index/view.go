@@ -37,7 +37,8 @@ const (
 // Family returns the family of the addresses wanted by WantA and WantAAAA.
 func (w Want) Family() model.Family { return model.Family(w - WantA) }
 
-// View is what a lookup found. It belongs to the caller.
+// View is what a lookup found. It belongs to the caller, who may give it to another one: what it holds
+// is overwritten then.
 type View struct {
 	Outcome  Outcome
 	Headless bool   // the name belongs to a headless Service
@@ -52,6 +53,17 @@ type View struct {
 	Pointers []Pointer
 	// Overlong is how many endpoints are not called by their own names, which are too long in this zone.
 	Overlong int
+
+	targetAddrs []netip.Addr // where those of Targets lie
+}
+
+// reset empties v, and keeps its room.
+func (v *View) reset() {
+	clear(v.Targets) // they hold names
+	clear(v.Pointers)
+	*v = View{
+		Addrs: v.Addrs[:0], Targets: v.Targets[:0], Pointers: v.Pointers[:0], targetAddrs: v.targetAddrs[:0],
+	}
 }
 
 // Target is an SRV target with its ports.
@@ -93,6 +105,13 @@ type ExternalHost struct {
 // Lookup says whether the name that q stands for exists, and copies a part of the records wanted.
 // q.Kind is qname.NamespaceName, qname.ServiceName or qname.ReverseName.
 func (x *Index) Lookup(q *qname.Name, w Want, p Part) (v View) {
+	x.LookupInto(&v, q, w, p)
+	return v
+}
+
+// LookupInto is Lookup into a view that was used before.
+func (x *Index) LookupInto(v *View, q *qname.Name, w Want, p Part) {
+	v.reset()
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	switch q.Kind {
@@ -105,20 +124,19 @@ func (x *Index) Lookup(q *qname.Name, w Want, p Part) (v View) {
 		switch {
 		case svc == nil || !svc.shown:
 		case q.Scope != qname.Everywhere:
-			x.lookupScope(&v, svc, q, w, p)
+			x.lookupScope(v, svc, q, w, p)
 		case q.Hostname != "":
-			x.lookupHostname(&v, svc, q, w, p)
+			x.lookupHostname(v, svc, q, w, p)
 		case svc.spec.Kind == model.ClusterIP:
-			x.lookupClusterIP(&v, svc, q, w, p)
+			x.lookupClusterIP(v, svc, q, w, p)
 		case svc.spec.Kind == model.Headless:
-			x.lookupHeadless(&v, svc, q, w, p)
+			x.lookupHeadless(v, svc, q, w, p)
 		case svc.spec.Target != "" && q.Proto == "":
 			v.Outcome, v.CNAME = Found, svc.spec.Target
 		}
 	case qname.ReverseName:
-		x.lookupReverse(&v, q.Prefix, p.Room)
+		x.lookupReverse(v, q.Prefix, p.Room)
 	}
-	return v
 }
 
 // exposed is HasNamespace for callers that have the lock.
@@ -156,16 +174,14 @@ func (x *Index) lookupClusterIP(v *View, svc *service, q *qname.Name, w Want, p 
 	}
 	switch w {
 	case WantA, WantAAAA:
-		v.Addrs, v.Total = pick(ips, w.Family(), p)
+		v.pick(ips, w.Family(), p)
 	case WantSRV:
-		if numbers := match(svc.spec.Ports, q); len(numbers) > 0 {
-			v.Targets, v.Total = []Target{{Ports: numbers, Addrs: slices.Clone(ips)}}, len(numbers)
-		}
+		v.take(model.Label{}, match(svc.spec.Ports, q), ips)
 	}
 }
 
-// pick returns a part of those of addrs, which are in order, that are of family f, and their number.
-func pick(addrs []netip.Addr, f model.Family, p Part) (window []byte, total int) {
+// pick takes a part of those of addrs, which are in order, that are of family f.
+func (v *View) pick(addrs []netip.Addr, f model.Family, p Part) {
 	var room [64]byte // enough for most
 	set := addressSet(room[:0])
 	for _, addr := range addrs {
@@ -173,7 +189,20 @@ func pick(addrs []netip.Addr, f model.Family, p Part) (window []byte, total int)
 			set = model.AppendAddr(set, addr)
 		}
 	}
-	return set.window(f, p), len(set) / f.Size()
+	v.window(set, f, p)
+}
+
+// window takes a part of set, of family f.
+func (v *View) window(set addressSet, f model.Family, p Part) {
+	v.Addrs, v.Total = set.appendWindow(v.Addrs, f, p), len(set)/f.Size()
+}
+
+// take takes the only target there is, unless it has no port.
+func (v *View) take(label model.Label, ports []uint16, addrs []netip.Addr) {
+	if len(ports) > 0 {
+		v.targetAddrs = append(v.targetAddrs, addrs...)
+		v.Targets, v.Total = append(v.Targets, Target{label, ports, v.targetAddrs}), len(ports)
+	}
 }
 
 // above returns the outcome for a Service's own name when it owns nothing: it exists if the name of
@@ -244,7 +273,7 @@ func (x *Index) lookupHeadless(v *View, svc *service, q *qname.Name, w Want, p P
 	switch w {
 	case WantSRV:
 		if spare := svc.spare(p.Room); x.fitsAll(spare) {
-			v.Targets, v.Total = x.srvTargets(svc, q, p)
+			x.srvTargets(v, svc, q, p)
 		} else {
 			v.Targets, v.Total, v.Overlong = x.fittingTargets(svc, q, p, spare)
 		}
@@ -254,7 +283,7 @@ func (x *Index) lookupHeadless(v *View, svc *service, q *qname.Name, w Want, p P
 		if q.Proto != "" && (groups < len(svc.groups) || svc.mixed > 0) {
 			set = x.portAddresses(svc, q, f)
 		}
-		v.Addrs, v.Total = set.window(f, p), len(set)/f.Size()
+		v.window(set, f, p)
 	}
 }
 
@@ -289,7 +318,7 @@ func (x *Index) lookupScope(v *View, svc *service, q *qname.Name, w Want, p Part
 	case WantSRV:
 		v.Targets, v.Total = pickTargets(targets, p)
 	case WantA, WantAAAA:
-		v.Addrs, v.Total = pick(addrs, w.Family(), p)
+		v.pick(addrs, w.Family(), p)
 	}
 }
 
@@ -333,9 +362,8 @@ func pickTargets(targets []Target, p Part) (picked []Target, total int) {
 	return picked, total
 }
 
-// srvTargets returns targets with up to p.Limit SRV records, from the client's place on, and the
-// number of all records.
-func (x *Index) srvTargets(svc *service, q *qname.Name, p Part) (targets []Target, total int) {
+// srvTargets takes targets with up to p.Limit SRV records, from the client's place on.
+func (x *Index) srvTargets(v *View, svc *service, q *qname.Name, p Part) {
 	type batch struct {
 		targets []*endpoint
 		numbers []uint16
@@ -346,14 +374,14 @@ func (x *Index) srvTargets(svc *service, q *qname.Name, p Part) (targets []Targe
 		if numbers := match(g.ports, q); len(numbers) > 0 {
 			batches = append(batches, batch{targets: g.targets, numbers: numbers})
 			n += len(g.targets)
-			total += len(g.targets) * len(numbers)
+			v.Total += len(g.targets) * len(numbers)
 		}
 	}
 	if n == 0 {
-		return nil, 0
+		return
 	}
-	targets = make([]Target, 0, min(p.Limit, n))
-	addrs := make([]netip.Addr, 0, cap(targets)) // of all targets
+	v.Targets = slices.Grow(v.Targets, min(p.Limit, n))
+	v.targetAddrs = slices.Grow(v.targetAddrs, min(p.Limit, n))
 	from := p.from(n)
 	// Walk all batches from the position from on, then once more for what stands before it.
 	records := 0
@@ -367,17 +395,16 @@ func (x *Index) srvTargets(svc *service, q *qname.Name, p Part) (targets []Targe
 			pos += len(b.targets)
 			for i := lo; i < hi; i++ {
 				if records >= p.Limit {
-					return targets, total
+					return
 				}
-				e, at := b.targets[i], len(addrs)
-				addrs = x.appendReady(addrs, e)
-				targets = append(targets,
-					Target{Label: e.label(), Ports: b.numbers, Addrs: addrs[at:len(addrs):len(addrs)]})
+				e, at := b.targets[i], len(v.targetAddrs)
+				v.targetAddrs = x.appendReady(v.targetAddrs, e)
+				v.Targets = append(v.Targets,
+					Target{e.label(), b.numbers, v.targetAddrs[at:len(v.targetAddrs):len(v.targetAddrs)]})
 				records += len(b.numbers)
 			}
 		}
 	}
-	return targets, total
 }
 
 // appendReady appends the addresses of the ready endpoints that share e's name, in order.
@@ -457,12 +484,9 @@ func (x *Index) lookupHostname(v *View, svc *service, q *qname.Name, w Want, p P
 	}
 	switch {
 	case w == WantSRV:
-		if numbers := match(ports, q); len(numbers) > 0 {
-			v.Targets, v.Total = []Target{{model.Label{Name: q.Hostname}, numbers, slices.Clone(addrs)}},
-				len(numbers)
-		}
+		v.take(model.Label{Name: q.Hostname}, match(ports, q), addrs)
 	case w != WantNothing && q.Proto == "":
-		v.Addrs, v.Total = pick(addrs, w.Family(), p)
+		v.pick(addrs, w.Family(), p)
 	}
 }
 

@@ -18,15 +18,13 @@ func (h Label) Compare(o Label) int {
 	return cmp.Or(strings.Compare(h.Name, o.Name), h.Addr.Compare(o.Addr))
 }
 
-// MaxLen returns the most octets that append appends.
-func (h Label) MaxLen() int {
-	switch {
-	case h.Name != "" || !h.Addr.IsValid():
+// Len returns how many octets Append appends.
+func (h Label) Len() int {
+	if h.Name != "" || !h.Addr.IsValid() {
 		return len(h.Name)
-	case h.Addr.Is4():
-		return len("255-255-255-255")
 	}
-	return MaxDashed
+	var room [MaxDashed]byte
+	return len(AppendDashed(room[:0], h.Addr))
 }
 
 // Append appends the label that h stands for.

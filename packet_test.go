@@ -1,0 +1,233 @@
+package headless
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
+	"github.com/coredns-headless/headless/internal/qname"
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/metrics"
+	"github.com/miekg/dns"
+)
+
+// measured is what the prometheus plugin notes of the last reply, and which way it went.
+type measured struct {
+	rcode, size int
+	plugin      string
+	octets      bool // no message was seen on the way
+}
+
+// meter is a plugin in front of headless that measures as prometheus does. If it hides the writer's
+// type, headless makes records.
+type meter struct {
+	plugin.Handler
+	hides bool
+	last  chan<- measured
+}
+
+func (m meter) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	if ctx.Value(chasing{}) != nil {
+		return plugin.NextOrFailure("meter", m.Handler, ctx, w, r) // of the target of a CNAME
+	}
+	recorder := metrics.NewRecorder(w)
+	w = recorder
+	if m.hides {
+		w = hiding{recorder}
+	}
+	rcode, err := plugin.NextOrFailure("meter", m.Handler, ctx, w, r)
+	m.last <- measured{recorder.Rcode, recorder.Len, recorder.Plugin, recorder.Msg == nil && recorder.Len > 0}
+	return rcode, err
+}
+
+// hiding is a writer of a type that nobody knows.
+type hiding struct{ *metrics.Recorder }
+
+// twins are two servers of one plugin: the first writes octets where it can, the second records.
+type twins struct {
+	servers [2]*wireServer
+	last    [2]chan measured
+}
+
+func newTwins(t testing.TB, h *Headless) *twins {
+	tw := new(twins)
+	for i := range tw.servers {
+		tw.last[i] = make(chan measured, 1)
+		tw.servers[i] = newWireServer(t, h, func(next plugin.Handler) plugin.Handler {
+			return meter{next, i == 1, tw.last[i]}
+		})
+	}
+	return tw
+}
+
+// normal returns what m says, whatever its order and the compression of its names: a set that is not
+// whole begins anywhere, and so does the answer to two queries.
+func normal(m *dns.Msg) string {
+	m.Compress = false
+	sections := []string{m.MsgHdr.String()}
+	for _, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
+		var lines []string
+		for _, rr := range section {
+			if soa, ok := rr.(*dns.SOA); ok {
+				soa.Serial = 0 // a second may have passed
+			}
+			lines = append(lines, rr.String())
+		}
+		slices.Sort(lines)
+		sections = append(sections, strings.Join(lines, "\n"))
+	}
+	return fmt.Sprint(m.Question, strings.Join(sections, "\n\n"))
+}
+
+// compare asks both for r, and returns whether the first one wrote octets.
+func (tw *twins) compare(t testing.TB, network string, r *dns.Msg) bool {
+	t.Helper()
+	packet, err := r.Pack()
+	fatal.If(t, err)
+	var texts [2]string
+	var sizes [2]int
+	for i, server := range tw.servers {
+		conn := server.udp
+		if network == "tcp" {
+			conn = server.tcp
+		}
+		reply, err := conn.Exchange(packet)
+		fatal.If(t, err)
+		m := new(dns.Msg)
+		if err := m.Unpack(reply); err != nil {
+			t.Fatalf("%s over %s: %v\n%x", r.Question[0].Name, network, err, reply)
+		}
+		texts[i], sizes[i] = normal(m), len(reply)
+	}
+	if texts[0] != texts[1] {
+		t.Errorf("%v over %s:\nas octets  %s\nas records %s", r, network, texts[0], texts[1])
+	}
+	if sizes[0] > sizes[1] {
+		t.Errorf("%v over %s: %d octets, as records %d", r.Question[0], network, sizes[0], sizes[1])
+	}
+	one, other := <-tw.last[0], <-tw.last[1]
+	if one.rcode != other.rcode || one.size != other.size || one.plugin != other.plugin {
+		t.Errorf("%v over %s: prometheus measures %+v, of records %+v", r.Question[0], network, one, other)
+	}
+	if other.octets {
+		t.Fatalf("%v: written as octets through a writer of another type", r.Question[0])
+	}
+	return one.octets
+}
+
+// spelled returns name with some of its letters in upper case.
+func spelled(r *rand.Rand, name string) string {
+	b := []byte(name)
+	for i, c := range b {
+		if 'a' <= c && c <= 'z' && r.IntN(2) == 0 {
+			b[i] = c - 'a' + 'A'
+		}
+	}
+	return string(b)
+}
+
+// TestOctetsSayWhatRecordsSay compares the two for every name of some worlds, and names that are nearly those.
+func TestOctetsSayWhatRecordsSay(t *testing.T) {
+	const stanza = "headless cluster.local clusterset.local 10.in-addr.arpa ip6.arpa {\nmulticluster clusterset.local\nzonal\nhostnames serving\n" +
+		"headless_ttl 3\nttl 7\nnegative_ttl 2\n"
+	r := rand.New(rand.NewPCG(16, 0))
+	asked, octets := 0, 0
+	for _, world := range []struct {
+		name string
+		fill func(*Headless)
+	}{
+		{"examples", func(*Headless) {}},
+		{"random", func(h *Headless) {
+			for _, x := range h.indexes() {
+				for _, name := range []string{"a", "b", "c", "default"} {
+					x.PutNamespace(&model.Namespace{Key: model.KeyOf("", name)})
+				}
+				for range 60 {
+					x.PutService(modeltest.RandomService(r))
+				}
+				for range 120 {
+					x.PutSlice(modeltest.RandomSlice(r))
+				}
+			}
+		}},
+		{"long names", func(h *Headless) {
+			long := strings.Repeat("n", 63)
+			for _, x := range h.indexes() {
+				x.PutNamespace(&model.Namespace{Key: model.KeyOf("", long)})
+				x.PutService(&model.Service{Key: model.KeyOf(long, long), Kind: model.Headless})
+				x.PutSlice(&model.Slice{
+					Key: model.KeyOf(long, "s"), Service: long, Ports: []model.Port{model.PortOf(long[:15], "tcp", 80)},
+					Endpoints: []model.Endpoint{
+						{Addr: netip.MustParseAddr("10.1.1.1"), Name: long, State: model.Ready},
+						{Addr: netip.MustParseAddr("10.1.1.2"), Name: long[:40], State: model.Ready},
+						{Addr: netip.MustParseAddr("fd00::2"), Name: long[:40], State: model.Ready},
+					},
+				})
+			}
+		}},
+		{"of 100", func(h *Headless) { h.index = sizedIndex(100) }},
+		{"of 5,000", func(h *Headless) { h.index = sizedIndex(5000) }},
+	} {
+		h := newTestHeadlessFrom(t, stanza+"manifests testdata/cluster.yaml testdata/imports.yaml testdata/states.yaml\n}")
+		world.fill(h)
+		tw := newTwins(t, h)
+		for _, question := range worldQuestions(r, h, 400) {
+			for i, network := range []string{"udp", "udp", "tcp"} {
+				name, qtype, _ := strings.Cut(question, " ")
+				size := [...]uint16{0, 512, 1232, 4096, 65535}[(asked+i)%5]
+				q := dnstest.Query(spelled(r, name), dns.StringToType[qtype], size)
+				q.RecursionDesired, q.CheckingDisabled, q.AuthenticatedData = r.IntN(2) == 0, r.IntN(2) == 0, r.IntN(2) == 0
+				if opt := q.IsEdns0(); opt != nil && r.IntN(2) == 0 {
+					opt.SetDo()
+				}
+				asked++
+				if tw.compare(t, network, q) {
+					octets++
+				}
+			}
+			if t.Failed() {
+				t.Fatalf("in the world %q", world.name)
+			}
+		}
+	}
+	t.Logf("%d questions, %d of them answered with octets", asked, octets)
+	if octets < asked/2 {
+		t.Errorf("of %d answers %d went as octets, want most of them", asked, octets)
+	}
+}
+
+// worldQuestions returns up to n questions "NAME TYPE" of each zone of h, for names that there are and names that are nearly those.
+func worldQuestions(r *rand.Rand, h *Headless, n int) (questions []string) {
+	for i := range h.authorities {
+		a := &h.authorities[i]
+		names := []string{a.zone, "svc." + a.zone, "nobody.svc." + a.zone, "x.y.z." + a.zone}
+		if isReverse(a.zone) {
+			for addr := range h.index.Freeze().Owned() {
+				names = append(names, qname.Reverse(netip.PrefixFrom(addr, addr.BitLen())))
+			}
+		} else {
+			for q := range h.indexOf(a).Freeze().Names() {
+				name := q.FQDN(a.zone)
+				if !isName("nobody." + name) {
+					continue
+				}
+				names = append(names, name, modeltest.PickOne(r, []string{"nobody.", "_http._tcp.", "_tcp.", "_x._tcp.", "a._zone.", "_zone.", "x._prefer_zone."})+name)
+			}
+		}
+		r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+		for _, name := range names[:min(n, len(names))] {
+			if isName(name) {
+				questions = append(questions, name+" "+modeltest.PickOne(r, []string{"A", "A", "AAAA", "SRV", "SRV", "PTR", "TXT", "ANY"}))
+			}
+		}
+	}
+	return questions
+}
