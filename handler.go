@@ -92,9 +92,13 @@ type found struct {
 	srv   srvLayout // of an SRV set
 }
 
+// replies are those that were written as octets, which nobody else has.
+var replies = sync.Pool{New: func() any { return new(reply) }}
+
 // newReply returns a reply to r that has no records yet.
 func newReply(r *dns.Msg) *reply {
-	m := new(reply)
+	m := replies.Get().(*reply)
+	*m = reply{}
 	m.SetReply(&dns.Msg{MsgHdr: r.MsgHdr})
 	m.Authoritative = true
 	m.few.question[0] = r.Question[0]
@@ -145,9 +149,9 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 
 	m := newReply(r)
 	h.find(&q, m)
-	defer m.forget()
 	switch {
 	case h.passes(&q, m, name):
+		m.forget()
 		h.tally.add(w, answerPassed, index.NoReason)
 		if m.outcome == index.NonTerminal {
 			w = &ancestorWriter{w, h.soa(&q, h.denialTTL(q.authority))}
@@ -170,10 +174,13 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		stalled := time.AfterFunc(stallTime, func() { _ = w.Close() }) // which is what is wanted
 		defer stalled.Stop()
 	}
-	if !h.writeOctets(w, r, &q, m) {
-		h.makeRecords(&q, m)
-		_ = w.WriteMsg(&m.Msg) // the client is gone; there is nobody to tell
+	if h.writeOctets(w, r, &q, m) {
+		m.forget()
+		replies.Put(m)
+		return dns.RcodeSuccess, nil
 	}
+	h.makeRecords(&q, m)
+	_ = w.WriteMsg(&m.Msg) // the client is gone; there is nobody to tell
 	return dns.RcodeSuccess, nil
 }
 

@@ -124,7 +124,7 @@ func (p *packet) pointer(at int) { p.uint16(0xc000 | uint16(at)) } //nolint:gose
 
 // header appends h and the numbers of records (RFC 1035 section 4.1.1).
 func (p *packet) header(h *dns.MsgHdr, answers, authorities, additional int) {
-	flags := uint16(h.Opcode&0xf)<<11 | uint16(h.Rcode&0xf) //nolint:gosec // four bits
+	flags := uint16(h.Opcode&0xf)<<11 | uint16(h.Rcode&0xf)
 	for i, is := range [...]bool{
 		h.CheckingDisabled, h.AuthenticatedData, h.Zero, h.RecursionAvailable, h.RecursionDesired,
 		h.Truncated, h.Authoritative,
@@ -216,8 +216,7 @@ func (p *packet) addresses(q *question, ttl uint32, addrs []byte, f model.Family
 // srv appends SRV records, and the addresses of their targets.
 func (p *packet) srv(q *question, ttl uint32, v *found) {
 	targets, weight := v.Targets[:v.srv.targets], srvWeight(v.Total)
-	serviceSize := nameSize(q.zone) + len(q.Service) + len(q.Namespace) + len("..svc.")
-	service := 0 // where the Service's name is
+	service, size := 0, serviceSize(q.Service, q.Namespace, q.zone) // where the Service's name is
 	var room [64]int
 	names := room[:0] // where those of the targets are
 	left := v.shown
@@ -245,7 +244,7 @@ func (p *packet) srv(q *question, ttl uint32, v *found) {
 				p.labels("svc")
 				p.name(q.zone)
 			} else {
-				p.octets = append(p.octets, p.octets[service:service+serviceSize]...)
+				p.octets = append(p.octets, p.octets[service:service+size]...)
 			}
 			p.full += nameSize(q.name) + fixedSize + p.close(at)
 		}
@@ -257,29 +256,24 @@ func (p *packet) srv(q *question, ttl uint32, v *found) {
 				return
 			}
 			left--
-			label := targets[i].Len()
-			switch {
-			case names[i] < maxPointer:
+			own := ownSize(targets[i].Label)
+			if names[i] < maxPointer {
 				p.pointer(names[i])
-			case label == 0:
-				p.pointer(service)
-			default:
-				p.octets = append(p.octets, p.octets[names[i]:names[i]+1+label]...)
+			} else {
+				p.octets = append(p.octets, p.octets[names[i]:names[i]+own]...)
 				p.pointer(service)
 			}
-			if p.address(addr, ttl); label > 0 {
-				p.full += 1 + label
-			}
-			p.full += serviceSize + fixedSize + model.FamilyOf(addr).Size()
+			p.full += own + size + fixedSize + p.address(addr, ttl)
 		}
 	}
 }
 
-// address appends what is behind the owner's name of an A or AAAA record.
-func (p *packet) address(addr netip.Addr, ttl uint32) {
+// address appends what is behind the owner's name of an A or AAAA record, and returns the size of the
+// address.
+func (p *packet) address(addr netip.Addr, ttl uint32) int {
 	at := p.fixed(rrtype(model.FamilyOf(addr)), ttl)
 	p.octets = model.AppendAddr(p.octets, addr)
-	p.close(at)
+	return p.close(at)
 }
 
 // soa appends the SOA record of q's zone, whose names are not compressed.

@@ -1,6 +1,7 @@
 package headless
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -15,7 +16,11 @@ import (
 	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/coredns/coredns/plugin"
+	_ "github.com/coredns/coredns/plugin/dns64"
+	_ "github.com/coredns/coredns/plugin/header"
 	"github.com/coredns/coredns/plugin/metrics"
+	_ "github.com/coredns/coredns/plugin/minimal"
+	_ "github.com/coredns/coredns/plugin/shed"
 	"github.com/miekg/dns"
 )
 
@@ -230,4 +235,51 @@ func worldQuestions(r *rand.Rand, h *Headless, n int) (questions []string) {
 		}
 	}
 	return questions
+}
+
+// TestWhoWantsRecordsGetsThem: what stands between headless and the socket decides how a reply goes, and it is right either way.
+func TestWhoWantsRecordsGetsThem(t *testing.T) {
+	const name = "web-0.web.default.svc.cluster.local."
+	for _, c := range []struct {
+		name, front string
+		octets      bool
+	}{
+		{"nothing", "", true},
+		{"errors", "errors", true},
+		{"errors and prometheus", "errors\nprometheus 127.0.0.1:0", true},
+		{"metadata", "metadata", true},
+		{"acl that lets it pass", "acl {\nallow net 127.0.0.0/8\n}", true},
+		{"bufsize", "bufsize 1232", true},
+		{"rewrite of other names", "rewrite name exact other.example. web.default.svc.cluster.local.", true},
+		{"log", "log", false},
+		{"cache", "cache 30", false},
+		{"loadbalance", "loadbalance", false},
+		{"header", "header {\nresponse set ra\n}", false},
+		{"minimal", "minimal", false},
+		{"dns64", "dns64 {\nallow_ipv4\n}", true}, // it leaves A alone
+		{"nsid that is not asked for", "nsid here", true},
+		{"shed", "shed", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := startServer(t, "cluster.local:0 {\n"+bound+c.front+"\nheadless {\nmanifests testdata/cluster.yaml\n}\n}")
+			for _, network := range []string{"udp", "tcp"} {
+				conn := s.dial(t, network)
+				q := dnstest.Query(name, dns.TypeA, 0)
+				packet, err := q.Pack()
+				fatal.If(t, err)
+				reply, err := conn.Exchange(packet)
+				fatal.If(t, err)
+				m := new(dns.Msg)
+				fatal.If(t, m.Unpack(reply))
+				if got := dnstest.Data(m.Answer); m.Rcode != dns.RcodeSuccess || !m.Response || m.Id != q.Id || !slices.Equal(got, []string{"10.0.0.1"}) {
+					t.Errorf("over %s: got %v", network, m)
+				}
+				// The records of a short message have their names in full.
+				octets := bytes.Contains(reply, []byte{0xc0, headerSize, 0, byte(dns.TypeA)})
+				if want := c.octets || c.name == "shed" && network == "tcp"; octets != want { // shed is for UDP
+					t.Errorf("over %s: the reply was written as octets: %v, want %v\n%x", network, octets, want, reply)
+				}
+			}
+		})
+	}
 }

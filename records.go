@@ -132,9 +132,25 @@ func setHeader(hdr *dns.RR_Header, owner string, rrtype uint16, ttl uint32) {
 // below returns the FQDN of name, relative to zone.
 func below(name, zone string) string { return name + "." + strings.TrimPrefix(zone, ".") }
 
+// serviceSize returns the uncompressed size of the name of a Service in zone.
+func serviceSize(service, namespace, zone string) int {
+	return len(service) + len(namespace) + len("..svc.") + nameSize(zone)
+}
+
+// srvFixed is the size of an SRV record without its target.
+const srvFixed = pointerSize + fixedSize + 6
+
 // leastSRVSize returns the size of the smallest SRV record of a Service in zone.
 func leastSRVSize(service, namespace, zone string) int {
-	return pointerSize + fixedSize + 6 + nameSize(zone) + len(service) + len(namespace) + len("...svc")
+	return srvFixed + serviceSize(service, namespace, zone)
+}
+
+// ownSize returns by how much a label makes the Service's name longer.
+func ownSize(label model.Label) int {
+	if n := label.Len(); n > 0 {
+		return n + len(".")
+	}
+	return 0
 }
 
 // srvLayout says what of a set of SRV records, and of the addresses of their targets, there is room for.
@@ -148,34 +164,30 @@ type srvLayout struct {
 
 // layOut returns the layout of targets in the reply to q.
 func layOut(q *question, targets []index.Target) (l srvLayout) {
-	const fixed = pointerSize + fixedSize + 6
-	service := nameSize(q.zone) + len(q.Service) + len(q.Namespace) + len("..svc.")
+	service := serviceSize(q.Service, q.Namespace, q.zone)
 	size := q.offset
 answer:
 	for i := range targets {
-		name := service // RFC 2782: the target is not compressed
-		if label := targets[i].Len(); label > 0 {
-			name += label + len(".")
-		}
+		name := service + ownSize(targets[i].Label) // RFC 2782: it is not compressed
 		for range targets[i].Ports {
-			if size+fixed+name > q.end {
+			if size+srvFixed+name > q.end {
 				break answer
 			}
 			if l.targets == i {
 				l.targets++
-				if size+fixed < maxPointer {
+				if size+srvFixed < maxPointer {
 					l.near++
 				}
 			}
-			size += fixed + name
+			size += srvFixed + name
 			l.records++
 		}
 	}
 	size += q.growth.perRecord * l.records
 	for i := range targets[:l.targets] {
 		owner := pointerSize
-		if label := targets[i].Len(); i >= l.near && label > 0 {
-			owner += label + len(".")
+		if i >= l.near {
+			owner += ownSize(targets[i].Label)
 		}
 		size += q.growth.perSet * min(len(targets[i].Addrs), 2)
 		for _, addr := range targets[i].Addrs {
@@ -257,7 +269,8 @@ func namesOf(targets []index.Target, service string) []string {
 func fittingPTRs(q *question, pointers []index.Pointer, zone string) int {
 	size := q.offset
 	for i, p := range pointers {
-		if size += pointerSize + fixedSize + nameSize(p.FQDN(zone)); size > q.end {
+		size += pointerSize + fixedSize + ownSize(p.Label) + serviceSize(p.Service, p.Namespace, zone)
+		if size > q.end {
 			return i
 		}
 	}
