@@ -19,7 +19,7 @@ import (
 
 // What the index holds goes to most clients as octets: the packet is made from the view, without
 // records in between. Whoever wants to look at records on the way to the client gets them, see bare.
-// The two give one message, but that a packet always has its names compressed.
+// The two give one message, but for which of its names are compressed.
 
 // packet is a reply as octets, under construction.
 type packet struct {
@@ -45,6 +45,9 @@ func (h *Headless) writeOctets(w dns.ResponseWriter, r *dns.Msg, q *question, m 
 	defer packets.Put(p)
 	p.octets, p.full = p.octets[:0], 0
 	h.pack(p, q, m, opt)
+	if len(m.Ns) > 0 && len(p.octets) > q.end {
+		return false // the names of the SOA record are long; CoreDNS's server compresses them, or leaves it out
+	}
 	if recorder == nil {
 		_, _ = w.Write(p.octets) // the client is gone; there is nobody to tell
 		return true
@@ -63,7 +66,7 @@ func (m *reply) isPlain(q *question) bool {
 		return false
 	}
 	return len(m.Answer) == 0 && len(m.Ns) <= 1 && len(m.Extra) <= 1 && q.qtype != dns.TypeANY &&
-		strings.IndexByte(q.name, '\\') < 0
+		strings.IndexByte(q.name, '\\') < 0 && strings.IndexByte(q.nsZone, '\\') < 0
 }
 
 // plainOPT returns the OPT record of r, if it has one. It returns false if r has anything that asks for
