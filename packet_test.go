@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
@@ -81,8 +82,11 @@ func normal(m *dns.Msg) string {
 	for _, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
 		var lines []string
 		for _, rr := range section {
-			if opt, ok := rr.(*dns.OPT); ok {
-				lines = append(lines, fmt.Sprintf("flags %x", opt.Hdr.Ttl)) // of which its text shows some
+			switch rr := rr.(type) {
+			case *dns.OPT:
+				lines = append(lines, fmt.Sprintf("flags %x", rr.Hdr.Ttl)) // its text shows some of them
+			case *dns.SOA:
+				rr.Serial = 0 // see serialOf
 			}
 			lines = append(lines, rr.String())
 		}
@@ -92,6 +96,16 @@ func normal(m *dns.Msg) string {
 	return fmt.Sprint(m.Question, strings.Join(sections, "\n\n"))
 }
 
+// serialOf returns the serial of the SOA record of m, if there is one.
+func serialOf(m *dns.Msg) uint32 {
+	for _, rr := range slices.Concat(m.Answer, m.Ns) {
+		if soa, ok := rr.(*dns.SOA); ok {
+			return soa.Serial
+		}
+	}
+	return 0
+}
+
 // compare asks both for r, and returns whether the first one wrote octets.
 func (tw *twins) compare(t testing.TB, network string, r *dns.Msg) bool {
 	t.Helper()
@@ -99,6 +113,7 @@ func (tw *twins) compare(t testing.TB, network string, r *dns.Msg) bool {
 	fatal.If(t, err)
 	var texts [2]string
 	var sizes [2]int
+	var serials [2]uint32
 	for i, server := range tw.servers {
 		conn := server.udp
 		if network == "tcp" {
@@ -110,10 +125,14 @@ func (tw *twins) compare(t testing.TB, network string, r *dns.Msg) bool {
 		if err := m.Unpack(reply); err != nil {
 			t.Fatalf("%s over %s: %v\n%x", r.Question[0].Name, network, err, reply)
 		}
-		texts[i], sizes[i] = normal(m), len(reply)
+		serials[i], sizes[i] = serialOf(m), len(reply)
+		texts[i] = normal(m)
 	}
 	if texts[0] != texts[1] {
 		t.Errorf("%v over %s:\nas octets  %s\nas records %s", r, network, texts[0], texts[1])
+	}
+	if later := serials[1] - serials[0]; later > 600 { // seconds may have passed
+		t.Errorf("%v over %s: serial %d, in records %d", r.Question[0], network, serials[0], serials[1])
 	}
 	limit := 0
 	if network == "udp" {
@@ -194,9 +213,6 @@ func TestOctetsSayWhatRecordsSay(t *testing.T) {
 	} {
 		h := newTestHeadlessFrom(t, stanza+"manifests testdata/cluster.yaml testdata/imports.yaml testdata/states.yaml\n}")
 		world.fill(h)
-		for _, x := range h.indexes() {
-			x.Serial() // of the changes so far; there are no others
-		}
 		tw := newTwins(t, h)
 		for _, question := range slices.Concat(worldQuestions(r, h, 400), world.also) {
 			for i, network := range []string{"udp", "udp", "tcp"} {
@@ -297,6 +313,48 @@ func TestOctetsInOddZones(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestOctetsOfManyAtOnce: replies are made in memory that other replies have used, and none shows in another.
+func TestOctetsOfManyAtOnce(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "cluster.local:0 10.in-addr.arpa:0 {\n"+bound+"errors\nprometheus 127.0.0.1:0\nheadless {\nmanifests testdata/cluster.yaml\n}\n}")
+	questions := []string{
+		"web.default.svc.cluster.local. A", "web.default.svc.cluster.local. AAAA", "web.default.svc.cluster.local. SRV",
+		"_http._tcp.web.default.svc.cluster.local. SRV", "web-0.web.default.svc.cluster.local. A", "web-0.web.default.svc.cluster.local. SRV",
+		"nobody.default.svc.cluster.local. A", "x.web.default.svc.cluster.local. SRV", "svc.cluster.local. A", "default.svc.cluster.local. TXT",
+		"1.0.0.10.in-addr.arpa. PTR", "2.0.0.10.in-addr.arpa. PTR", "9.9.9.10.in-addr.arpa. PTR", "cluster.local. NS", "web.default.svc.cluster.local. ANY",
+	}
+	ask := func(conn *dnstest.Conn, question string, size uint16) (string, error) {
+		reply, err := conn.Ask(dnstest.Question(question, size))
+		if err != nil {
+			return "", err
+		}
+		reply.Id = 0
+		return normal(reply), nil
+	}
+	want := make(map[string]string)
+	for _, question := range questions {
+		text, err := ask(s.dial(t, "tcp"), question, 1232)
+		fatal.If(t, err)
+		want[question] = text
+	}
+	var asking sync.WaitGroup
+	for i := range 16 {
+		conn := s.dial(t, []string{"udp", "tcp"}[i%2])
+		asking.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(i), 0))
+			for range 300 {
+				question := questions[r.IntN(len(questions))]
+				text, err := ask(conn, question, 1232)
+				if err != nil || text != want[question] {
+					t.Errorf("%s over %s: %v\n%s\nwant %s", question, conn.Network(), err, text, want[question])
+					return
+				}
+			}
+		})
+	}
+	asking.Wait()
 }
 
 // worldQuestions returns up to n questions "NAME TYPE" of each zone of h, for names that there are and names that are nearly those.
