@@ -65,7 +65,7 @@ func (m *reply) isPlain(q *question) bool {
 	default:
 		return false
 	}
-	return len(m.Answer) == 0 && len(m.Ns) <= 1 && len(m.Extra) <= 1 && q.qtype != dns.TypeANY &&
+	return len(m.Answer) == 0 && len(m.Ns) <= 1 && len(m.Extra) <= 1 &&
 		strings.IndexByte(q.name, '\\') < 0 && strings.IndexByte(q.nsZone, '\\') < 0
 }
 
@@ -328,6 +328,9 @@ func bare(w dns.ResponseWriter) (recorder *metrics.Recorder, ok bool) {
 		case *request.ScrubWriter:
 			return recorder, isSocket(t.ResponseWriter)
 		case *metrics.Recorder:
+			if recorder != nil {
+				return nil, false // each has to be told, and there is never more than one
+			}
 			recorder, w = t, t.ResponseWriter
 		default:
 			v := reflect.ValueOf(w)

@@ -385,6 +385,21 @@ func worldQuestions(r *rand.Rand, h *Headless, n int) (questions []string) {
 	return questions
 }
 
+// TestWritersOfCoreDNSAreKnown: a new version of CoreDNS may have others, and then all replies go as records.
+func TestWritersOfCoreDNSAreKnown(t *testing.T) {
+	if markType == nil {
+		t.Error("the writer that plugin.NextOrFailure makes has no field ResponseWriter any more, see markType")
+	}
+	h := newTestHeadless(t, "")
+	seenSocket.Store(nil)
+	conn := newWireServer(t, h).udp
+	_, err := conn.Ask(dnstest.Query("web-0.web.default.svc.cluster.local.", dns.TypeA, 0))
+	fatal.If(t, err)
+	if seenSocket.Load() == nil {
+		t.Error("the writer of dns.Server, or what the server of CoreDNS puts around it, is not what bare knows")
+	}
+}
+
 // TestWhoWantsRecordsGetsThem: what stands between headless and the socket decides how a reply goes, and it is right either way.
 func TestWhoWantsRecordsGetsThem(t *testing.T) {
 	const name = "web-0.web.default.svc.cluster.local."
