@@ -124,6 +124,9 @@ func TestLinksLeadToWhatIsThere(t *testing.T) {
 	checked := 0
 	for _, document := range documents(t) {
 		text := fence.ReplaceAllString(readDocument(t, document), "")
+		if matches(`(?m)^(<{7}|>{7}) `, text) != nil {
+			t.Errorf("%s has two versions of a paragraph: a merge was not finished", document)
+		}
 		for _, link := range matches(`(?:\]\(|\]: |(?:src|href)=")([^)"\s]+)`, text) {
 			if strings.Contains(link, "://") {
 				continue
