@@ -23,7 +23,9 @@ import (
 
 // config is a stanza of a Corefile.
 type config struct {
-	places map[string]string // where options stand, alone and with an argument, and "", the stanza: the file and the line
+	// places are the file and the line where each option stands, alone and with an argument, and where
+	// the stanza does, "".
+	places map[string]string
 
 	zones   []string // lower-case FQDNs
 	primary string   // the first of them that is neither a reverse nor a multicluster zone, or ""

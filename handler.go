@@ -180,7 +180,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		return dns.RcodeSuccess, nil
 	}
 	h.makeRecords(&q, m)
-	_ = w.WriteMsg(&m.Msg) // the client is gone; there is nobody to tell
+	_ = w.WriteMsg(&m.Msg) // it fails when the client is gone
 	return dns.RcodeSuccess, nil
 }
 
@@ -308,7 +308,7 @@ func notReadyReply(w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	m := new(dns.Msg)
 	m.SetRcode(r, dns.RcodeServerFailure)
 	addEDE(m, r, dns.ExtendedErrorCodeNotReady, "the cluster has not been listed yet")
-	_ = w.WriteMsg(m) // the client is gone; there is nobody to tell
+	_ = w.WriteMsg(m) // it fails when the client is gone
 	return dns.RcodeSuccess, nil
 }
 

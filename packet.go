@@ -49,7 +49,7 @@ func (h *Headless) writeOctets(w dns.ResponseWriter, r *dns.Msg, q *question, m 
 		return false // the names of the SOA record are long; CoreDNS's server compresses them, or leaves it out
 	}
 	if recorder == nil {
-		_, _ = w.Write(p.octets) // the client is gone; there is nobody to tell
+		_, _ = w.Write(p.octets) // it fails when the client is gone
 		return true
 	}
 	size := recorder.Len + m.Len() + p.full
@@ -201,18 +201,15 @@ func (p *packet) close(at int) int {
 
 // addresses appends A or AAAA records of the question's name.
 func (p *packet) addresses(q *question, ttl uint32, addrs []byte, f model.Family) {
+	n, size := len(addrs)/f.Size(), addressRRSize(f)
+	p.full += n * (nameSize(q.name) + fixedSize + f.Size())
 	start := len(p.octets)
 	at := p.record(rrtype(f), ttl)
-	p.octets = append(p.octets, addrs[:f.Size()]...)
-	p.close(at)
-	one := p.octets[start:]
-	n, size := len(addrs)/f.Size(), len(one)
-	p.full += n * (nameSize(q.name) + fixedSize + f.Size())
-	p.octets = append(p.octets, make([]byte, (n-1)*size)...)
-	one, rest := p.octets[start:start+size], p.octets[start+size:]
-	for addrs = addrs[f.Size():]; len(addrs) > 0; addrs, rest = addrs[f.Size():], rest[size:] {
-		copy(rest, one[:size-f.Size()])
-		copy(rest[size-f.Size():], addrs[:f.Size()])
+	binary.BigEndian.PutUint16(p.octets[at-2:], uint16(f.Size())) //nolint:gosec // 4 or 16
+	p.octets = append(p.octets, make([]byte, n*size-(at-start))...)
+	rest := p.octets[start:]
+	for head := rest[:at-start]; len(addrs) > 0; addrs, rest = addrs[f.Size():], rest[size:] {
+		copy(rest[copy(rest, head):], addrs[:f.Size()])
 	}
 }
 

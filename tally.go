@@ -97,8 +97,8 @@ func (t *tally) addReply(w dns.ResponseWriter, m *reply) {
 	}
 }
 
-// addOverlong counts n names that were left out. Most often there are none, and queries on other
-// processors want the counter's cache line.
+// addOverlong counts n names that were left out. Adding 0, as most queries would, is not free: it takes
+// the counter's cache line away from other processors.
 func (t *tally) addOverlong(n int) {
 	if n > 0 {
 		t.overlong.Add(uint64(n))

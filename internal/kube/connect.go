@@ -59,8 +59,11 @@ type OptionError struct {
 
 func (e *OptionError) Error() string { return strings.TrimPrefix(e.Option+": ", ": ") + e.text }
 
-// wrong returns an OptionError for err, of the option that says which API server to ask.
+// wrong returns err as an OptionError: of the option that says which API server to ask, unless it is one.
 func (o *Options) wrong(err error) error {
+	if is := (*OptionError)(nil); errors.As(err, &is) {
+		return is
+	}
 	e := &OptionError{text: WithoutUserinfo(err.Error())}
 	switch {
 	case o.Kubeconfig != "":

@@ -81,9 +81,6 @@ type Server struct {
 func NewServer(o *Options, userAgent string, feeds *Feeds, log clog.P) (*Server, error) {
 	rc, err := o.clientConfig(userAgent)
 	if err != nil {
-		if wrong := (*OptionError)(nil); errors.As(err, &wrong) {
-			return nil, err
-		}
 		return nil, o.wrong(err)
 	}
 	server, _, err := rest.DefaultServerUrlFor(rc)
