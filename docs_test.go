@@ -178,9 +178,7 @@ func TestDocumentedCorefilesAreValid(t *testing.T) {
 	}
 	corefiles["Corefile.example in a cluster"] = strings.ReplaceAll(first+inCluster, "# ", "")
 
-	for _, name := range []string{"deploy/base/Corefile", "deploy/example/Corefile"} {
-		corefiles[name] = readDocument(t, name)
-	}
+	corefiles["deploy/base/Corefile"] = readDocument(t, "deploy/base/Corefile")
 
 	for name, corefile := range corefiles {
 		corefile = renamed(corefile)

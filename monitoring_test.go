@@ -16,10 +16,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
-// alertRules is what Prometheus reads of deploy/prometheus/alerts.yaml.
+// alertRules is the spec of deploy/prometheus/alerts.yaml, which is what Prometheus reads.
 type alertRules struct {
 	Groups []struct {
 		Name  string
@@ -30,10 +31,15 @@ type alertRules struct {
 	}
 }
 
-func readAlerts(t *testing.T) (rules alertRules) {
+func readAlerts(t *testing.T) alertRules {
 	t.Helper()
-	fatal.If(t, yaml.UnmarshalStrict([]byte(readDocument(t, "deploy/prometheus/alerts.yaml")), &rules))
-	return rules
+	var rule struct {
+		metav1.TypeMeta   `json:",inline"`
+		metav1.ObjectMeta `json:"metadata"`
+		Spec              alertRules
+	}
+	fatal.If(t, yaml.UnmarshalStrict([]byte(readDocument(t, "deploy/prometheus/alerts.yaml")), &rule))
+	return rule.Spec
 }
 
 // grafanaDashboard is a part of what Grafana reads of deploy/grafana/headless.json.

@@ -13,8 +13,11 @@ import (
 	"testing"
 	"time"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,6 +28,7 @@ import (
 	psaapi "k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
@@ -33,8 +37,11 @@ import (
 // name is that of all our objects but the Service, and the label app.kubernetes.io/name of these.
 const name = "coredns-headless"
 
-// overlays are the folders that are rendered on their own. The example has all components that have objects.
+// overlays are the folders that are rendered on their own.
 var overlays = []string{"base", "nodelocal", "example"}
+
+// thisCluster is what the example lacks.
+const thisCluster = "zone=cluster.example\nclusterIP=10.43.0.10\n"
 
 // object is what every object of Kubernetes is.
 type object interface {
@@ -42,17 +49,61 @@ type object interface {
 	metav1.Object
 }
 
-// render returns the objects of a folder by kind and name, decoded strictly.
+// adapted returns a copy of this folder in which the example has what it lacks.
+func adapted(t *testing.T) string {
+	t.Helper()
+	folder, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(folder, os.DirFS(".")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "example", "cluster.env"), []byte(thisCluster), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// overlay returns a new folder with a kustomization, in which DEPLOY stands for the path of an adapted copy of this folder.
+func overlay(t *testing.T, text string) string {
+	t.Helper()
+	folder := filepath.Join(adapted(t), "overlay")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	text = strings.ReplaceAll(text, "DEPLOY", "..")
+	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// render returns the objects of one of our folders.
 func render(t *testing.T, folder string) map[string]object {
 	t.Helper()
+	return renderFolder(t, filepath.Join(adapted(t), folder))
+}
+
+// build runs kustomize.
+func build(folder string) (resmap.ResMap, error) {
+	return krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
+}
+
+// renderFolder returns the objects of a folder by kind and name, decoded strictly.
+func renderFolder(t *testing.T, folder string) map[string]object {
+	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, corev1.AddToScheme, policyv1.AddToScheme, rbacv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{
+		appsv1.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme, monitoringv1.AddToScheme, networkingv1.AddToScheme,
+		policyv1.AddToScheme, rbacv1.AddToScheme,
+	} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
 	}
 	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
-	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
+	rendered, err := build(folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,19 +149,19 @@ func workload(t *testing.T, objects map[string]object) (pod corev1.PodTemplateSp
 func TestObjectsAreThoseOfTheKustomization(t *testing.T) {
 	base := []string{
 		"ClusterRole coredns-headless", "ClusterRoleBinding coredns-headless", "ConfigMap coredns-headless",
-		"Deployment coredns-headless", "PodDisruptionBudget coredns-headless", "Service kube-dns", "ServiceAccount coredns-headless",
+		"Deployment coredns-headless", "PodDisruptionBudget coredns-headless", "Service coredns-headless",
+		"ServiceAccount coredns-headless",
 	}
 	for folder, want := range map[string][]string{
 		"base": base,
 		"nodelocal": {
 			"ClusterRole coredns-headless", "ClusterRoleBinding coredns-headless", "ConfigMap coredns-headless",
-			"DaemonSet coredns-headless", "Service kube-dns", "ServiceAccount coredns-headless",
+			"DaemonSet coredns-headless", "Service coredns-headless", "ServiceAccount coredns-headless",
 		},
-		"example": append([]string{
-			"ClusterRole coredns-headless-autoscaler", "ClusterRoleBinding coredns-headless-autoscaler",
-			"ConfigMap coredns-headless-autoscaler", "Deployment coredns-headless-autoscaler", "Role coredns-headless-autoscaler",
-			"RoleBinding coredns-headless-autoscaler", "ServiceAccount coredns-headless-autoscaler",
-		}, base...),
+		"compare": {
+			"ClusterRole dnsdiff", "ClusterRoleBinding dnsdiff", "Job dnsdiff", "ServiceAccount dnsdiff",
+		},
+		"example": append([]string{"Service kube-dns"}, base...),
 	} {
 		slices.Sort(want)
 		if got := slices.Sorted(maps.Keys(render(t, folder))); !slices.Equal(got, want) {
@@ -119,39 +170,98 @@ func TestObjectsAreThoseOfTheKustomization(t *testing.T) {
 	}
 }
 
-// TestComponentsRender renders each component with the base.
-func TestComponentsRender(t *testing.T) {
-	components, err := filepath.Glob("components/*")
+// components are the components, with the objects that each adds to the base and the rules that it adds to its ClusterRole.
+var components = map[string]struct {
+	objects []string
+	rules   int
+}{
+	"components/autoscaler": {objects: []string{
+		"ClusterRole coredns-headless-autoscaler", "ClusterRoleBinding coredns-headless-autoscaler",
+		"ConfigMap coredns-headless-autoscaler", "Deployment coredns-headless-autoscaler", "Role coredns-headless-autoscaler",
+		"RoleBinding coredns-headless-autoscaler", "ServiceAccount coredns-headless-autoscaler",
+	}},
+	"components/multicluster":  {rules: 1},
+	"components/networkpolicy": {objects: []string{"NetworkPolicy coredns-headless"}},
+	"components/pods-verified": {rules: 1},
+	"components/service":       {objects: []string{"Service kube-dns"}},
+	"components/serving":       {},
+	"grafana":                  {objects: []string{"ConfigMap coredns-headless-dashboard"}},
+	"prometheus":               {objects: []string{"PodMonitor coredns-headless", "PrometheusRule coredns-headless"}},
+}
+
+// withComponent renders the base, or nodelocal, with a component.
+func withComponent(t *testing.T, folder, component string) map[string]object {
+	t.Helper()
+	return renderFolder(t, overlay(t, fmt.Sprintf("resources: [DEPLOY/%s]\ncomponents: [DEPLOY/%s]\n", folder, component)))
+}
+
+// TestComponentsAddTheirObjects renders each component with the base.
+func TestComponentsAddTheirObjects(t *testing.T) {
+	found, err := filepath.Glob("components/*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(components) != 3 {
-		t.Errorf("got the components %q, want three", components)
+	if want := slices.Sorted(maps.Keys(components)); !slices.Equal(append(found, "grafana", "prometheus"), want) {
+		t.Errorf("got the components %q and two more, want %q", found, want)
 	}
-	here, err := filepath.Abs(".")
-	if err != nil {
-		t.Fatal(err)
+	base := render(t, "base")
+	for component, want := range components {
+		objects := withComponent(t, "base", component)
+		var added []string
+		for key := range objects {
+			if base[key] == nil {
+				added = append(added, key)
+			}
+		}
+		slices.Sort(added)
+		if !slices.Equal(added, want.objects) || len(objects) != len(base)+len(added) {
+			t.Errorf("%s: got %d objects, %q besides those of the base, want %q", component, len(objects), added, want.objects)
+		}
+		if role := get[*rbacv1.ClusterRole](t, objects, "ClusterRole "+name); len(role.Rules) != 2+want.rules {
+			t.Errorf("%s: got the rules %v, want %d", component, role.Rules, 2+want.rules)
+		}
 	}
-	for _, component := range components {
-		folder, err := filepath.EvalSymlinks(t.TempDir())
-		if err != nil {
+}
+
+// TestNobodyAsksUnlessToldTo: whatever is applied but for the component serving, no Service but our own chooses the pods. With it
+// the Service of the cluster's DNS does, as kubeadm makes it.
+func TestNobodyAsksUnlessToldTo(t *testing.T) {
+	chosen := func(objects map[string]object) bool {
+		pod, _, _ := workload(t, objects)
+		return labels.SelectorFromSet(map[string]string{"k8s-app": "kube-dns"}).Matches(labels.Set(pod.Labels))
+	}
+	for _, folder := range []string{"base", "nodelocal"} {
+		if chosen(render(t, folder)) {
+			t.Errorf("%s: the Service kube-dns chooses its pods, want that it does not", folder)
+		}
+		for component := range components {
+			if got, want := chosen(withComponent(t, folder, component)), component == "components/serving"; got != want {
+				t.Errorf("%s with %s: the Service kube-dns chooses its pods: %v, want %v", folder, component, got, want)
+			}
+		}
+	}
+}
+
+// TestExampleNeedsAZoneAndAnAddress: as it is, and with one of the two, it renders nothing.
+func TestExampleNeedsAZoneAndAnAddress(t *testing.T) {
+	for content, missing := range map[string]string{
+		"":                       "data.zone",
+		"zone=cluster.local\n":   "data.clusterIP",
+		"clusterIP=10.96.0.10\n": "data.zone",
+	} {
+		folder := filepath.Join(adapted(t), "example")
+		if content == "" {
+			text, err := os.ReadFile("example/cluster.env")
+			if err != nil {
+				t.Fatal(err)
+			}
+			content = string(text)
+		}
+		if err := os.WriteFile(filepath.Join(folder, "cluster.env"), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		to, err := filepath.Rel(folder, here)
-		if err != nil {
-			t.Fatal(err)
-		}
-		content := fmt.Sprintf("resources: [%s/base]\ncomponents: [%s/%s]\n", to, to, component)
-		if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		role := get[*rbacv1.ClusterRole](t, render(t, folder), "ClusterRole "+name)
-		want := 3
-		if component == "components/autoscaler" {
-			want = 2
-		}
-		if len(role.Rules) != want {
-			t.Errorf("%s: got the rules %v, want %d", component, role.Rules, want)
+		if rendered, err := build(folder); err == nil || !strings.Contains(err.Error(), missing) {
+			t.Errorf("%q: got %v, %v; want an error that names %s", content, rendered, err, missing)
 		}
 	}
 }
@@ -171,13 +281,13 @@ func TestEveryFileIsReferenced(t *testing.T) {
 		if err := yaml.UnmarshalStrict(content, &k); err != nil {
 			return err
 		}
-		named := append([]string{"kustomization.yaml"}, k.Resources...)
+		named := append([]string{"kustomization.yaml", "alerts_test.yaml"}, k.Resources...)
 		for _, generator := range k.ConfigMapGenerator {
-			named = append(named, generator.FileSources...)
+			named = append(append(named, generator.FileSources...), generator.EnvSources...)
 		}
 		files, err := os.ReadDir(path)
 		for _, file := range files {
-			if !slices.Contains(named, file.Name()) {
+			if isGo := strings.HasPrefix(filepath.Ext(file.Name()), ".go") || strings.HasPrefix(file.Name(), "go."); !isGo && !slices.Contains(named, file.Name()) {
 				t.Errorf("%s: no kustomization names it", filepath.Join(path, file.Name()))
 			}
 		}
@@ -198,8 +308,10 @@ func TestPodsMeetTheRestrictedStandard(t *testing.T) {
 		objects := render(t, folder)
 		pod, _, _ := workload(t, objects)
 		pods := map[string]corev1.PodTemplateSpec{name: pod}
-		if folder == "example" {
-			pods["autoscaler"] = get[*appsv1.Deployment](t, objects, "Deployment "+name+"-autoscaler").Spec.Template
+		if folder == "base" {
+			autoscaled := withComponent(t, folder, "components/autoscaler")
+			pods["autoscaler"] = get[*appsv1.Deployment](t, autoscaled, "Deployment "+name+"-autoscaler").Spec.Template
+			pods["dnsdiff"] = get[*batchv1.Job](t, render(t, "compare"), "Job dnsdiff").Spec.Template
 		}
 		for what, pod := range pods {
 			for _, result := range evaluator.EvaluatePod(level, &pod.ObjectMeta, &pod.Spec) {
@@ -236,25 +348,30 @@ func TestPodMayBindPort53AndNothingElse(t *testing.T) {
 	}
 }
 
-// TestLabelsAreThoseThatReadmePromises: the Service selects the pods, they are told from another CoreDNS's, and no object but the
-// Service is left when those with the label are deleted.
+// TestLabelsAreThoseThatReadmePromises: our Service selects the pods, they are told from another CoreDNS's, and no object but the
+// Service of the cluster's DNS is left when those with the label are deleted.
 func TestLabelsAreThoseThatReadmePromises(t *testing.T) {
+	ours := map[string]string{"app.kubernetes.io/name": name}
 	for _, folder := range overlays {
 		objects := render(t, folder)
 		pod, selector, own := workload(t, objects)
 		if _, ok := own["k8s-app"]; ok {
 			t.Errorf("%s: got the labels %v, want no k8s-app: kubeadm refuses a second Deployment with it", folder, own)
 		}
-		if len(selector.MatchLabels) < 2 || !labels.SelectorFromSet(selector.MatchLabels).Matches(labels.Set(pod.Labels)) {
-			t.Errorf("%s: got the selector %v for the labels %v", folder, selector.MatchLabels, pod.Labels)
+		if !maps.Equal(selector.MatchLabels, ours) || !labels.SelectorFromSet(ours).Matches(labels.Set(pod.Labels)) {
+			t.Errorf("%s: got the selector %v for the labels %v, want %v", folder, selector.MatchLabels, pod.Labels, ours)
 		}
-		service := get[*corev1.Service](t, objects, "Service kube-dns")
-		if want := map[string]string{"k8s-app": "kube-dns"}; !maps.Equal(service.Spec.Selector, want) || pod.Labels["k8s-app"] != "kube-dns" {
-			t.Errorf("%s: the Service selects %v, want %v, which the pods have", folder, service.Spec.Selector, want)
+		if service := get[*corev1.Service](t, objects, "Service "+name); !maps.Equal(service.Spec.Selector, ours) {
+			t.Errorf("%s: the Service selects %v, want %v", folder, service.Spec.Selector, ours)
+		}
+		if service, ok := objects["Service kube-dns"].(*corev1.Service); ok {
+			if want := map[string]string{"k8s-app": "kube-dns"}; !maps.Equal(service.Spec.Selector, want) || pod.Labels["k8s-app"] != "kube-dns" {
+				t.Errorf("%s: the Service kube-dns selects %v, want %v, which the pods have", folder, service.Spec.Selector, want)
+			}
 		}
 		if b, ok := objects["PodDisruptionBudget "+name].(*policyv1.PodDisruptionBudget); ok {
-			if want := map[string]string{"app.kubernetes.io/name": name}; !maps.Equal(b.Spec.Selector.MatchLabels, want) {
-				t.Errorf("%s: the PodDisruptionBudget selects %v, want %v", folder, b.Spec.Selector.MatchLabels, want)
+			if !maps.Equal(b.Spec.Selector.MatchLabels, ours) || b.Spec.MaxUnavailable.Type != intstr.String {
+				t.Errorf("%s: the PodDisruptionBudget has %v of %v, want a share of %v", folder, b.Spec.MaxUnavailable, b.Spec.Selector.MatchLabels, ours)
 			}
 		}
 		for key, o := range objects {
@@ -273,7 +390,7 @@ func TestLabelsAreThoseThatReadmePromises(t *testing.T) {
 }
 
 func TestRightsAreThoseOfThePodsAccount(t *testing.T) {
-	objects := render(t, "example")
+	objects := withComponent(t, "base", "components/autoscaler")
 	for _, account := range []string{name, name + "-autoscaler"} {
 		get[*corev1.ServiceAccount](t, objects, "ServiceAccount "+account)
 		if got := get[*appsv1.Deployment](t, objects, "Deployment "+account).Spec.Template.Spec.ServiceAccountName; got != account {
@@ -320,9 +437,18 @@ func TestPortsAreThoseOfTheCorefile(t *testing.T) {
 				t.Errorf("%s: got the probe %v, want %v", folder, probe.HTTPGet, want)
 			}
 		}
-		for _, p := range get[*corev1.Service](t, objects, "Service kube-dns").Spec.Ports {
-			if p.Port != got[p.Name+"/"+string(p.Protocol)] || p.TargetPort.IntVal != p.Port {
-				t.Errorf("%s: the Service has the port %v, the container %v", folder, p, got)
+		for _, service := range []string{name, "kube-dns"} {
+			if objects["Service "+service] == nil {
+				continue
+			}
+			ports := get[*corev1.Service](t, objects, "Service "+service).Spec.Ports
+			if len(ports) != 3 {
+				t.Errorf("%s: %s has the ports %v, want three", folder, service, ports)
+			}
+			for _, p := range ports {
+				if to := p.TargetPort.String(); p.Port != got[p.Name+"/"+string(p.Protocol)] || to != p.Name && to != fmt.Sprint(p.Port) {
+					t.Errorf("%s: %s has the port %v, the container %v", folder, service, p, got)
+				}
 			}
 		}
 	}
@@ -384,7 +510,7 @@ func TestUpdateNeverTakesAPodBeforeAnotherIsReady(t *testing.T) {
 	if r := d.Spec.Strategy.RollingUpdate; r.MaxUnavailable.IntValue() != 0 || r.MaxSurge.String() != "25%" || *d.Spec.Replicas < 2 {
 		t.Errorf("got %v with %d replicas", r, *d.Spec.Replicas)
 	}
-	if autoscaled := get[*appsv1.Deployment](t, render(t, "example"), "Deployment "+name); autoscaled.Spec.Replicas != nil {
+	if autoscaled := get[*appsv1.Deployment](t, withComponent(t, "base", "components/autoscaler"), "Deployment "+name); autoscaled.Spec.Replicas != nil {
 		t.Errorf("got %d replicas beside an autoscaler, want none", *autoscaled.Spec.Replicas)
 	}
 	objects := render(t, "nodelocal")
@@ -395,7 +521,7 @@ func TestUpdateNeverTakesAPodBeforeAnotherIsReady(t *testing.T) {
 	if want := []corev1.Toleration{{Operator: corev1.TolerationOpExists}}; !slices.Equal(n.Spec.Template.Spec.Tolerations, want) {
 		t.Errorf("got the tolerations %v, want %v: a pod on each node", n.Spec.Template.Spec.Tolerations, want)
 	}
-	if got := get[*corev1.Service](t, objects, "Service kube-dns").Spec.TrafficDistribution; got == nil || *got != corev1.ServiceTrafficDistributionPreferSameNode {
+	if got := get[*corev1.Service](t, objects, "Service "+name).Spec.TrafficDistribution; got == nil || *got != corev1.ServiceTrafficDistributionPreferSameNode {
 		t.Errorf("got the traffic distribution %v, want that clients use the pod on their node", got)
 	}
 }
@@ -418,7 +544,7 @@ func TestReplicasAreSpread(t *testing.T) {
 	}
 }
 
-// TestExampleAdaptsTheBase: the example changes the image, the Corefile, the address and the rights.
+// TestExampleAdaptsTheBase: the example changes the image, the zone and the address, and is asked.
 func TestExampleAdaptsTheBase(t *testing.T) {
 	objects := render(t, "example")
 	pod, _, _ := workload(t, objects)
@@ -428,7 +554,49 @@ func TestExampleAdaptsTheBase(t *testing.T) {
 	if got, want := get[*corev1.Service](t, objects, "Service kube-dns").Spec.ClusterIP, "10.43.0.10"; got != want {
 		t.Errorf("got the address %q, want %q", got, want)
 	}
-	if corefile := get[*corev1.ConfigMap](t, objects, "ConfigMap "+name).Data["Corefile"]; !strings.Contains(corefile, "\ncluster.example ") {
+	base := get[*corev1.ConfigMap](t, render(t, "base"), "ConfigMap "+name).Data["Corefile"]
+	want := strings.Replace(base, "cluster.local ", "cluster.example ", 1)
+	if corefile := get[*corev1.ConfigMap](t, objects, "ConfigMap "+name).Data["Corefile"]; corefile != want || base == want {
 		t.Errorf("got the Corefile\n%s", corefile)
+	}
+	if pod.Labels["k8s-app"] != "kube-dns" {
+		t.Errorf("got the labels %v, want those that are asked", pod.Labels)
+	}
+}
+
+// TestNetworkPolicyHasThePortsOfTheContainer: nothing that is offered is closed, and nothing else is open.
+func TestNetworkPolicyHasThePortsOfTheContainer(t *testing.T) {
+	objects := withComponent(t, "base", "components/networkpolicy")
+	pod, selector, _ := workload(t, objects)
+	policy := get[*networkingv1.NetworkPolicy](t, objects, "NetworkPolicy "+name)
+	if !maps.Equal(policy.Spec.PodSelector.MatchLabels, selector.MatchLabels) || !slices.Equal(policy.Spec.PolicyTypes, []networkingv1.PolicyType{"Ingress"}) {
+		t.Errorf("got %v", policy.Spec)
+	}
+	var got, want []string
+	for _, p := range policy.Spec.Ingress[0].Ports {
+		got = append(got, p.Port.String()+"/"+string(*p.Protocol))
+	}
+	for _, p := range pod.Spec.Containers[0].Ports {
+		want = append(want, p.Name+"/"+string(p.Protocol))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got the ports %q, want %q", got, want)
+	}
+}
+
+// TestMonitorScrapesThePods: by a port that they have.
+func TestMonitorScrapesThePods(t *testing.T) {
+	objects := withComponent(t, "base", "prometheus")
+	pod, selector, _ := workload(t, objects)
+	monitor := get[*monitoringv1.PodMonitor](t, objects, "PodMonitor "+name)
+	if !maps.Equal(monitor.Spec.Selector.MatchLabels, selector.MatchLabels) {
+		t.Errorf("got the selector %v, want %v", monitor.Spec.Selector.MatchLabels, selector.MatchLabels)
+	}
+	port := monitor.Spec.PodMetricsEndpoints[0].Port
+	if !slices.ContainsFunc(pod.Spec.Containers[0].Ports, func(p corev1.ContainerPort) bool { return p.Name == *port && p.ContainerPort == 9153 }) {
+		t.Errorf("got the port %q, want one of %v", *port, pod.Spec.Containers[0].Ports)
+	}
+	if rules := get[*monitoringv1.PrometheusRule](t, objects, "PrometheusRule "+name).Spec.Groups; len(rules) != 1 || len(rules[0].Rules) < 10 {
+		t.Errorf("got the rules %v, want those of the alerts", rules)
 	}
 }

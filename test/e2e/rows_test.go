@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -107,21 +108,16 @@ func startAll(t *testing.T, servers map[string]*coredns.Server) {
 	}
 }
 
-// kustomization returns the folder of a new kustomization. In its text DEPLOY stands for the path of deploy/.
+// kustomization returns the folder of a new kustomization. In its text DEPLOY stands for the path of a copy of deploy/, in which the
+// example has the zone and the address of this cluster.
 func kustomization(t *testing.T, text string) string {
 	t.Helper()
-	dir, err := filepath.EvalSymlinks(t.TempDir())
+	deploy, err := filepath.EvalSymlinks(t.TempDir())
 	fatal.If(t, err)
-	deploy, err := filepath.Abs("../../deploy")
-	fatal.If(t, err)
-	if deploy, err = filepath.EvalSymlinks(deploy); err != nil {
-		t.Fatal(err)
-	}
-	if deploy, err = filepath.Rel(dir, deploy); err != nil {
-		t.Fatal(err)
-	}
-	text = strings.ReplaceAll(text, "DEPLOY", deploy)
-	filetest.Write(t, filepath.Join(dir, "kustomization.yaml"), text)
+	fatal.If(t, os.CopyFS(deploy, os.DirFS("../../deploy")))
+	filetest.Write(t, filepath.Join(deploy, "example", "cluster.env"), "zone=cluster.local\nclusterIP="+cluster.ClusterDNS+"\n")
+	dir := filepath.Join(deploy, "overlay")
+	filetest.Write(t, filepath.Join(dir, "kustomization.yaml"), strings.ReplaceAll(text, "DEPLOY", ".."))
 	return dir
 }
 
