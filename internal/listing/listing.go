@@ -22,9 +22,12 @@ import (
 	"k8s.io/client-go/tools/pager"
 )
 
-// StatefulSets is a resource that the plugin does not use. The others are Namespaces, Services, Slices, Pods and Imports of package
-// kube.
-const StatefulSets = "statefulsets"
+// Resources that the plugin does not use. The others are Namespaces, Services, Slices, Pods and Imports of package kube.
+const (
+	ConfigMaps   = "configmaps"
+	Deployments  = "deployments"
+	StatefulSets = "statefulsets"
+)
 
 // Client asks an API server for objects of these resources.
 type Client struct {
@@ -57,7 +60,9 @@ func New(kubeconfig, kubecontext, userAgent string, timeout time.Duration) (*Cli
 	core := []rest.Interface{client.CoreV1().RESTClient()}
 	return &Client{rc.Host, namespace, map[string][]rest.Interface{
 		kube.Namespaces: core, kube.Services: core, kube.Pods: core,
+		ConfigMaps:   core,
 		kube.Slices:  {client.DiscoveryV1().RESTClient()},
+		Deployments:  {client.AppsV1().RESTClient()},
 		StatefulSets: {client.AppsV1().RESTClient()},
 		kube.Imports: imports,
 	}}, nil

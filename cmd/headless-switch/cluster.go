@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/listing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/kubernetes/scheme"
+)
+
+// requestTimeout is how long one request to the API server may take: somebody waits.
+const requestTimeout = 30 * time.Second
+
+// serving is what serves the DNS of a cluster now.
+type serving struct {
+	service    *corev1.Service
+	deployment *appsv1.Deployment
+	container  *corev1.Container // of the Deployment, the one that runs CoreDNS
+	config     *corev1.ConfigMap // that has the Corefile
+	volume     string            // that the ConfigMap is
+	key        string            // of the Corefile
+	corefile   string
+}
+
+// read reads what serves now.
+func (o *options) read(ctx context.Context, stdin io.Reader) (*serving, error) {
+	objects, err := o.objects(ctx, stdin)
+	if err != nil {
+		return nil, err
+	}
+	s := &serving{}
+	configs := make(map[string]*corev1.ConfigMap)
+	for _, obj := range objects {
+		if m, ok := obj.(metav1.Object); !ok || m.GetNamespace() != o.namespace {
+			continue
+		}
+		switch obj := obj.(type) {
+		case *corev1.Service:
+			if obj.Name == o.serviceName {
+				s.service = obj
+			}
+		case *appsv1.Deployment:
+			if obj.Name == o.deploymentName {
+				s.deployment = obj
+			}
+		case *corev1.ConfigMap:
+			configs[obj.Name] = obj
+		}
+	}
+	switch {
+	case s.service == nil:
+		return nil, fmt.Errorf("found no Service %s/%s; -namespace and -service say which it is", o.namespace, o.serviceName)
+	case len(s.service.Spec.Selector) == 0:
+		return nil, fmt.Errorf("the Service %s/%s selects no pods, so it cannot be led to others", o.namespace, o.serviceName)
+	case s.deployment == nil:
+		return nil, fmt.Errorf("found no Deployment %s/%s; -deployment says which it is", o.namespace, o.deploymentName)
+	}
+	if err := s.findCorefile(configs); err != nil {
+		return nil, fmt.Errorf("the Deployment %s/%s: %w", o.namespace, o.deploymentName, err)
+	}
+	s.corefile = s.config.Data[s.key]
+	if o.corefile != "" {
+		content, err := os.ReadFile(o.corefile)
+		if err != nil {
+			return nil, err
+		}
+		s.corefile = string(content)
+	}
+	return s, nil
+}
+
+// findCorefile finds the file that CoreDNS is started with in the ConfigMaps that its container mounts.
+func (s *serving) findCorefile(configs map[string]*corev1.ConfigMap) error {
+	pod := &s.deployment.Spec.Template.Spec
+	for i := range pod.Containers {
+		c := &pod.Containers[i]
+		file := argument(c.Args, "conf")
+		for _, mount := range c.VolumeMounts {
+			if file == "" || mount.MountPath != path.Dir(file) {
+				continue
+			}
+			for _, volume := range pod.Volumes {
+				if volume.Name != mount.Name || volume.ConfigMap == nil {
+					continue
+				}
+				s.container, s.volume, s.key = c, volume.Name, path.Base(file)
+				for _, item := range volume.ConfigMap.Items {
+					if item.Path == s.key {
+						s.key = item.Key
+						break
+					}
+				}
+				if s.config = configs[volume.ConfigMap.Name]; s.config == nil {
+					return fmt.Errorf("found no ConfigMap %s, which has its Corefile", volume.ConfigMap.Name)
+				}
+				if s.config.Data[s.key] == "" {
+					return fmt.Errorf("the ConfigMap %s has no %s", s.config.Name, s.key)
+				}
+				return nil
+			}
+		}
+	}
+	return errors.New("expected a container with the argument -conf, and a ConfigMap mounted where that points to")
+}
+
+// argument returns the value of an argument, given as "-NAME VALUE" or "-NAME=VALUE", or "".
+func argument(args []string, name string) string {
+	for i, arg := range args {
+		word, value, ok := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		switch {
+		case word != name || !strings.HasPrefix(arg, "-"):
+		case ok:
+			return value
+		case i+1 < len(args):
+			return args[i+1]
+		}
+	}
+	return ""
+}
+
+// objects returns the objects to look among.
+func (o *options) objects(ctx context.Context, stdin io.Reader) (objects []runtime.Object, err error) {
+	switch o.manifests {
+	case "":
+		return o.list(ctx)
+	case "-":
+		return decode("the input", stdin)
+	}
+	content, err := os.ReadFile(o.manifests)
+	if err != nil {
+		return nil, err
+	}
+	return decode(o.manifests, bytes.NewReader(content))
+}
+
+// list asks the API server for the objects.
+func (o *options) list(ctx context.Context) (objects []runtime.Object, err error) {
+	client, err := listing.New(o.kubeconfig, o.kubecontext, "headless-switch", requestTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("expected a cluster, by -kubeconfig or as kubectl finds it, or -manifests: %w", err)
+	}
+	take := func(obj runtime.Object) error {
+		objects = append(objects, obj)
+		return nil
+	}
+	err = errors.Join(
+		client.Each(ctx, kube.Services, o.namespace, listing.Named(o.serviceName), take),
+		client.Each(ctx, listing.Deployments, o.namespace, listing.Named(o.deploymentName), take),
+		client.Each(ctx, listing.ConfigMaps, o.namespace, metav1.ListOptions{}, take))
+	return objects, err
+}
+
+// decode returns the objects in a stream of YAML documents, and those in lists. Kinds that it does not know are left out.
+func decode(name string, r io.Reader) (objects []runtime.Object, err error) {
+	documents := utilyaml.NewYAMLReader(bufio.NewReader(r))
+	decoder := scheme.Codecs.UniversalDeserializer()
+	for {
+		document, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			return objects, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		obj, _, err := decoder.Decode(document, nil, nil)
+		switch {
+		case runtime.IsNotRegisteredError(err) || runtime.IsMissingKind(err):
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		list, ok := obj.(*corev1.List)
+		if !ok {
+			objects = append(objects, obj)
+			continue
+		}
+		for _, item := range list.Items {
+			obj, _, err := decoder.Decode(item.Raw, nil, nil)
+			if err != nil && !runtime.IsNotRegisteredError(err) {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			} else if err == nil {
+				objects = append(objects, obj)
+			}
+		}
+	}
+}
