@@ -17,6 +17,8 @@ import (
 	"github.com/coredns-headless/headless/bench/matrix"
 	"github.com/coredns-headless/headless/bench/server"
 	"github.com/coredns-headless/headless/internal/kubetest"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // commands are what bench can do; each gets the arguments behind its name.
@@ -24,6 +26,7 @@ var commands = map[string]func(args []string) error{
 	"apiserver": runAPIServer,
 	"server":    runServer,
 	"matrix":    runMatrix,
+	"drill":     runDrill,
 }
 
 const usage = `usage: bench COMMAND [FLAGS]
@@ -31,6 +34,7 @@ const usage = `usage: bench COMMAND [FLAGS]
   apiserver  an API server with a synthetic cluster
   server     CoreDNS with the plugins that are compared
   matrix     all comparisons, with their targets
+  drill      a large cluster in a container's memory: a start, a restart of the API server, and SIGTERM
 
 bench COMMAND -h lists the flags of a command.
 `
@@ -52,13 +56,15 @@ func runAPIServer(args []string) error {
 	groups := flags.String("cluster", "[]", "the `groups` of Services, as a JSON list of cluster.Group")
 	streamless := flags.Bool("streamless", false, "refuse streamed lists")
 	plain := flags.Bool("plain", false, "compress nothing")
+	restarted := flags.Bool("restarted", false, "have forgotten what the server that was here before knew")
+	address := flags.String("address", "127.0.0.1:0", "the `address` and the port to listen on")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if err := json.Unmarshal([]byte(*groups), &c); err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", *address)
 	if err != nil {
 		return err
 	}
@@ -68,6 +74,9 @@ func runAPIServer(args []string) error {
 	}
 	if *plain {
 		options = append(options, (*kubetest.Server).UsePlain)
+	}
+	if *restarted { // at a version that the server before has not had
+		options = append(options, func(api *kubetest.Server) { api.Keep(cluster.NamespaceObject(metav1.NamespaceDefault)) })
 	}
 	s := &http.Server{Handler: c.Handler(options...), ReadHeaderTimeout: time.Second}
 	fmt.Printf("listening on http://%s\n", l.Addr())
@@ -96,4 +105,17 @@ func runMatrix(args []string) error {
 	}
 	o.Parts = strings.FieldsFunc(*parts, func(r rune) bool { return r == ',' })
 	return matrix.Run(o, os.Stdout)
+}
+
+func runDrill(args []string) error {
+	o := matrix.DrillOptions{Progress: log.New(os.Stderr, "bench: ", 0).Printf}
+	flags := flag.NewFlagSet("drill", flag.ExitOnError)
+	limit := flags.Int64("limit", 170, "the memory of the server's container, in `MiB`")
+	gogc := flags.String("gogc", "100,200,400", "the `values` of GOGC for headless, with commas between")
+	flags.BoolVar(&o.Streamless, "streamless", false, "the API server refuses streamed lists")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	o.Limit, o.GOGC = *limit<<20, strings.Split(*gogc, ",")
+	return matrix.Drill(o, os.Stdout)
 }

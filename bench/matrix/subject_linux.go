@@ -77,7 +77,10 @@ func (l *lab) file(write func(io.Writer) error) (string, error) {
 }
 
 // serve starts a server with a Corefile, in which ADDRESS and PORT stand for those of DNS and FREE for any other port.
-func (l *lab) serve(name, corefile string) (*subject, error) {
+func (l *lab) serve(name, corefile string) (*subject, error) { return l.serveWith(nil, name, corefile) }
+
+// serveWith starts a server with some variables of the environment besides those of this process.
+func (l *lab) serveWith(environment []string, name, corefile string) (*subject, error) {
 	port, err := l.port()
 	if err != nil {
 		return nil, err
@@ -97,7 +100,7 @@ func (l *lab) serve(name, corefile string) (*subject, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := proc.Start(l.serverCore, "server", "-conf", path)
+	p, err := proc.StartWith(environment, l.serverCore, "server", "-conf", path)
 	if err != nil {
 		return nil, err
 	}

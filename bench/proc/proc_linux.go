@@ -73,12 +73,16 @@ type Process struct {
 }
 
 // Start starts this program with other arguments, and on one core.
-func Start(core int, args ...string) (*Process, error) {
+func Start(core int, args ...string) (*Process, error) { return StartWith(nil, core, args...) }
+
+// StartWith starts it with some variables of the environment, given as NAME=VALUE, besides those of this process.
+func StartWith(environment []string, core int, args ...string) (*Process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	p := &Process{cmd: exec.Command(self, args...), exited: make(chan struct{})} //nolint:gosec // it is this program
+	p.cmd.Env = append(os.Environ(), environment...)
 	p.output.grown = make(chan struct{})
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -112,6 +116,9 @@ func (p *Process) Stop() {
 	_ = p.cmd.Process.Kill() // an error says that it has ended
 	<-p.exited
 }
+
+// Terminate asks the process to end, by SIGTERM, and does not wait for it.
+func (p *Process) Terminate() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 
 // Exited is closed when the process has ended.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
