@@ -78,9 +78,9 @@ func rewrite(text string) (*corefile, error) {
 	}
 	switch {
 	case answered:
-		return nil, errors.New("Corefile: headless answers already")
+		return nil, errors.New("headless answers already in its Corefile")
 	case found == 0:
-		return nil, errors.New("Corefile: expected a server block with kubernetes in it")
+		return nil, errors.New("expected a server block with kubernetes in its Corefile")
 	}
 	c.text = strings.Join(lines, "\n")
 	if c.stanzas, err = headless.ParseStanzas(name, []byte(alone(c.text))); err != nil {

@@ -228,8 +228,8 @@ func TestErrors(t *testing.T) {
 		want            string
 	}{
 		{"an option that is none", strings.Replace(all, "pods insecure", "pods insecure\n             resync 5m", 1), nil, "ConfigMap kube-system/coredns: Corefile:9"},
-		{"no kubernetes", strings.Replace(all, "          kubernetes cluster.local ", "          file x ", 1), nil, "Corefile: expected a server block with kubernetes in it"},
-		{"headless already", strings.Replace(all, "          kubernetes ", "          headless ", 1), nil, "Corefile: headless answers already"},
+		{"no kubernetes", strings.Replace(all, "          kubernetes cluster.local ", "          file x ", 1), nil, "expected a server block with kubernetes in its Corefile"},
+		{"headless already", strings.Replace(all, "          kubernetes ", "          headless ", 1), nil, "headless answers already in its Corefile"},
 		{"no Corefile", strings.Replace(all, "    Corefile: |", "    Other: |", 1), nil, "the ConfigMap coredns has no Corefile"},
 		{"no -conf", strings.Replace(all, "args: [-conf, /etc/coredns/Corefile]", "args: []", 1), nil, "expected a container with the argument -conf"},
 		{"no Service", all, []string{"-service", "dns"}, "found no Service kube-system/dns; -namespace and -service say which it is"},

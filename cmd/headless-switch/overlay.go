@@ -268,14 +268,15 @@ func (w *overlay) head(name string) string {
 		"compare": "A Job that asks both for every name of the cluster.",
 		"serving": "The same as in beside, and the Service " + w.service.Name + " chooses its pods.",
 	}[name]
-	text := fmt.Sprintf("# %s Written by headless-switch %s.\n", what, buildinfo.Get().Version)
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s Written by headless-switch %s.\n", what, buildinfo.Get().Version)
 	if name == "beside" && len(w.notes) > 0 {
-		text += "#\n# What could not be kept, or has to be known:\n"
+		b.WriteString("#\n# What could not be kept, or has to be known:\n")
 		for _, note := range w.notes {
-			text += "# * " + note + "\n"
+			b.WriteString("# * " + note + "\n")
 		}
 	}
-	return text
+	return b.String()
 }
 
 // versioned returns the entry of an image.

@@ -196,8 +196,9 @@ var (
 func (n *nodes) onLoopback(corefile, pod string, ports []int) string {
 	corefile = headOfBlock.ReplaceAllStringFunc(corefile, func(head string) string {
 		var keys []string
-		for _, key := range strings.Fields(strings.TrimSuffix(head, "{")) {
-			keys = append(keys, fmt.Sprintf("%s:%d", strings.TrimSuffix(key, ":53"), ports[0]))
+		for key := range strings.FieldsSeq(strings.TrimSuffix(head, "{")) {
+			zone, _, _ := strings.Cut(strings.TrimPrefix(key, "dns://"), ":")
+			keys = append(keys, fmt.Sprintf("%s:%d", zone, ports[0]))
 		}
 		return strings.Join(keys, " ") + " {\n    bind 127.0.0.1"
 	})

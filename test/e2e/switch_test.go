@@ -181,6 +181,8 @@ func TestSwitch(t *testing.T) {
 	if len(commands) > 0 {
 		t.Errorf("left are %q", commands)
 	}
+	t.Run("helm", func(t *testing.T) { testHelm(t, c, p) })
+	t.Run("managed", func(t *testing.T) { testManaged(t, c) })
 	after, err := c.Client.AppsV1().Deployments(metav1.NamespaceSystem).Get(t.Context(), "coredns", metav1.GetOptions{})
 	fatal.If(t, err)
 	if after.Generation != before.Generation || after.Status.ReadyReplicas != 2 {
@@ -452,4 +454,102 @@ func runComparison(t *testing.T, c *cluster.Cluster, n *nodes, programs string) 
 	_, err = c.Client.CoreV1().Pods(job.Namespace).Patch(ctx, job.Name, types.StrategicMergePatchType,
 		[]byte(`{"status":{"phase":"Succeeded"}}`), metav1.PatchOptions{}, "status")
 	return errors.Join(err, os.RemoveAll(dir))
+}
+
+// documented returns a fenced block of docs/switching.md that has a text in it.
+func documented(t *testing.T, text string) string {
+	t.Helper()
+	for _, match := range regexp.MustCompile("(?ms)^~~~ \\w+\n(.*?)^~~~$").FindAllStringSubmatch(string(filetest.Read(t, "../../docs/switching.md")), -1) {
+		if strings.Contains(match[1], text) {
+			return match[1]
+		}
+	}
+	t.Fatalf("docs/switching.md: got no block with %q", text)
+	return ""
+}
+
+// testHelm applies what helm makes of deploy/helm/values.yaml, starts its pods, and does the switch and the way back that
+// docs/switching.md has for it.
+func testHelm(t *testing.T, c *cluster.Cluster, p *kubeProxy) {
+	y := newScore(t, "kube-apiserver")
+	y.note = "rendered by helm, applied, started, switched and back"
+	out, err := exec.CommandContext(t.Context(), "go", "run", "-C", "../../deploy/helm", ".", "testdata/chart", "coredns-headless").Output()
+	if err != nil {
+		t.Fatalf("go run: %v", err)
+	}
+	before := p.endpoints(t)
+	ofKubeadm := func() error {
+		if now := p.endpoints(t); !maps.Equal(now, before) {
+			return fmt.Errorf("the endpoints of kube-dns are %v, before that %v", now, before)
+		}
+		return nil
+	}
+	kubectl(t, c, "", "-n", "kube-system", "delete", "deployment,service,configmap", "-l", "app.kubernetes.io/name=coredns-headless") // of the same name
+	objects := strings.Split(string(out), "\n---\n")
+	y.check(dryRun(t, c, objects))
+	y.check(checkRights(t, c, "coredns", append(slices.Clone(watched), "list /pods", "watch /pods"), objects))
+	kubectl(t, c, string(out), "apply", "-f", "-")
+	kubectl(t, c, "", "-n", "kube-system", "patch", "deployment", "coredns-headless", "-p",
+		`{"spec":{"template":{"metadata":{"annotations":{"`+cluster.ReadyAnnotation+`":"false"}}}}}`) // ready when their processes are
+	kubectl(t, c, "", "-n", "kube-system", "rollout", "status", "deployment", "coredns-headless")
+	y.check(ofKubeadm())
+
+	block := documented(t, `"app.kubernetes.io/instance":"coredns-headless"`)
+	there, back, _ := strings.Cut(strings.TrimSpace(block), "\n")
+	kubectl(t, c, "", words(strings.TrimPrefix(there, "kubectl "))...)
+	eventually(t, time.Minute, func(context.Context) error {
+		now := p.endpoints(t)
+		for ip, pod := range now {
+			if !strings.HasPrefix(pod, "coredns-headless-") || before[ip] != "" {
+				return fmt.Errorf("the endpoints of kube-dns are %v", now)
+			}
+		}
+		if len(now) != 2 {
+			return fmt.Errorf("the endpoints of kube-dns are %v, want two", now)
+		}
+		return nil
+	})
+	kubectl(t, c, "", words(strings.TrimPrefix(back, "kubectl "))...)
+	eventually(t, time.Minute, func(context.Context) error { return ofKubeadm() })
+}
+
+// testManaged has the policy of docs/switching.md give a pod another resolver, and leave alone what it is not for.
+func testManaged(t *testing.T, c *cluster.Cluster) {
+	y := newScore(t, "kube-apiserver")
+	y.note = "MutatingAdmissionPolicy"
+	var err error
+	// What the policy cannot do is told here, and not only that nothing is done.
+	apply(t, c, strings.Replace(documented(t, "kind: MutatingAdmissionPolicyBinding"), "failurePolicy: Ignore", "failurePolicy: Fail", 1))
+	apply(t, c, `
+{apiVersion: v1, kind: Namespace, metadata: {name: by-headless, labels: {dns: headless}}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: by-default}}
+`)
+	create := func(namespace string, policy corev1.DNSPolicy) *corev1.Pod {
+		t.Helper()
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "pod-"},
+			Spec:       corev1.PodSpec{DNSPolicy: policy, Containers: []corev1.Container{{Name: "c", Image: "pause"}}},
+		}
+		pod, err := c.Client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
+		fatal.If(t, err)
+		return pod
+	}
+	var given *corev1.PodDNSConfig
+	eventually(t, time.Minute, func(context.Context) error { // the API server takes a moment to know a policy
+		if given = create("by-headless", "").Spec.DNSConfig; given == nil {
+			return errors.New("a pod has no dnsConfig")
+		}
+		return nil
+	})
+	if want := []string{"by-headless.svc.cluster.local", "svc.cluster.local", "cluster.local"}; !slices.Equal(given.Searches, want) ||
+		!slices.Equal(given.Nameservers, []string{"10.96.131.7"}) || len(given.Options) != 1 || *given.Options[0].Value != "5" {
+		y.check(fmt.Errorf("got %v", given))
+	}
+	for _, other := range []*corev1.Pod{create("by-default", ""), create("by-headless", corev1.DNSDefault)} {
+		if other.Spec.DNSConfig != nil {
+			err = errors.Join(err, fmt.Errorf("a pod of %s with %s has %v, want what it had", other.Namespace, other.Spec.DNSPolicy, other.Spec.DNSConfig))
+		}
+	}
+	y.check(err)
 }
