@@ -17,8 +17,6 @@ import (
 	"github.com/coredns-headless/headless/bench/matrix"
 	"github.com/coredns-headless/headless/bench/server"
 	"github.com/coredns-headless/headless/internal/kubetest"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // commands are what bench can do; each gets the arguments behind its name.
@@ -76,7 +74,7 @@ func runAPIServer(args []string) error {
 		options = append(options, (*kubetest.Server).UsePlain)
 	}
 	if *restarted { // at a version that the server before has not had
-		options = append(options, func(api *kubetest.Server) { api.Keep(cluster.NamespaceObject(metav1.NamespaceDefault)) })
+		options = append(options, func(api *kubetest.Server) { api.Keep(cluster.NamespaceObject("default")) })
 	}
 	s := &http.Server{Handler: c.Handler(options...), ReadHeaderTimeout: time.Second}
 	fmt.Printf("listening on http://%s\n", l.Addr())
