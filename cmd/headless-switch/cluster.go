@@ -77,7 +77,7 @@ func (o *options) read(ctx context.Context, stdin io.Reader) (*serving, error) {
 	if o.corefile != "" {
 		content, err := os.ReadFile(o.corefile)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("-corefile: %w", err)
 		}
 		s.corefile = string(content)
 	}
@@ -143,7 +143,7 @@ func (o *options) objects(ctx context.Context, stdin io.Reader) (objects []runti
 	}
 	content, err := os.ReadFile(o.manifests)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("-manifests: %w", err)
 	}
 	return decode(o.manifests, bytes.NewReader(content))
 }
@@ -182,7 +182,7 @@ func decode(name string, r io.Reader) (objects []runtime.Object, err error) {
 		case runtime.IsNotRegisteredError(err) || runtime.IsMissingKind(err):
 			continue
 		case err != nil:
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, fmt.Errorf("%s: expected objects as kubectl get -o yaml prints them: %w", name, err)
 		}
 		list, ok := obj.(*corev1.List)
 		if !ok {

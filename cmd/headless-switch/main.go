@@ -31,7 +31,7 @@ Then it prints what of the running CoreDNS it could not keep, which also stands 
 the commands of the switch and of the way back. It changes nothing in the cluster.
 
     -image IMAGE       of a CoreDNS with headless, such as registry.example.com/coredns:v1.15.0
-    -dnsdiff IMAGE     of dnsdiff; by default named dnsdiff in place of the last word before the tag
+    -dnsdiff IMAGE     of dnsdiff; by default with the tag of -image, and dnsdiff for the last word of its name
     -deploy PATH       the folder deploy of headless, or a URL of it that kustomize takes; deploy by default
 
 What serves now; without -kubeconfig and -manifests it is in the cluster that kubectl talks to:
@@ -96,7 +96,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) 
 		_, err := fmt.Fprintln(stdout, buildinfo.Get())
 		return err
 	case fs.NArg() != 1:
-		return fmt.Errorf("expected [FLAGS] FOLDER, got %q; -h is a page of help", fs.Args())
+		return fmt.Errorf("expected [FLAGS] FOLDER, in this order, got %q; -h is a page of help", fs.Args())
 	case o.manifests != "" && o.kubeconfig+o.kubecontext != "":
 		return errors.New("expected either -manifests or a kubeconfig, got both")
 	}
@@ -105,12 +105,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) 
 	if err != nil {
 		return err
 	}
-	dnsdiff := image
-	dnsdiff.name = image.name[:strings.LastIndex(image.name, "/")+1] + "dnsdiff"
-	if o.dnsdiff != "" {
-		if dnsdiff, err = parseImage("-dnsdiff", o.dnsdiff); err != nil {
-			return err
-		}
+	dnsdiff, err := image.ofDnsdiff(o.dnsdiff)
+	if err != nil {
+		return err
 	}
 	now, err := o.read(ctx, stdin)
 	if err != nil {
@@ -144,4 +141,20 @@ func parseImage(option, text string) (image, error) {
 		return image{}, fmt.Errorf("%s: expected an image with a tag or a digest, such as registry.example.com/coredns:v1.15.0, got %q", option, text)
 	}
 	return image{text[:i], text[i:]}, nil
+}
+
+// ofDnsdiff returns the image of dnsdiff: the one that is asked for, or the one beside that of CoreDNS. A digest says nothing of
+// another image, so that needs a tag.
+func (i image) ofDnsdiff(text string) (image, error) {
+	if text != "" {
+		return parseImage("-dnsdiff", text)
+	}
+	if strings.HasPrefix(i.version, "@") {
+		tagged, err := parseImage("-image", i.name)
+		if err != nil {
+			return image{}, errors.New("-dnsdiff: expected an image, for that of -image has a digest and no tag to go by")
+		}
+		i = tagged
+	}
+	return image{i.name[:strings.LastIndex(i.name, "/")+1] + "dnsdiff", i.version}, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,6 +88,26 @@ func TestKubeadm(t *testing.T) {
 	}
 	if notes := regexp.MustCompile(`(?m)^  \* (.*)$`).FindAllString(page, -1); len(notes) != 1 || !strings.Contains(notes[0], "resources") {
 		t.Errorf("got the notes %q, want one, of the resources", notes)
+	}
+}
+
+// TestImageOfDnsdiff: it has the tag of the other one, and never its digest.
+func TestImageOfDnsdiff(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want map[string]any
+	}{
+		{[]string{"-image", "r.example/dns/coredns:v1@sha256:1"}, map[string]any{"newName": "r.example/dns/dnsdiff", "newTag": "v1"}},
+		{[]string{"-image", "r.example/coredns@sha256:1", "-dnsdiff", "r.example/d@sha256:2"}, map[string]any{"newName": "r.example/d", "digest": "sha256:2"}},
+		{[]string{"-image", "coredns:v1"}, map[string]any{"newName": "dnsdiff", "newTag": "v1"}},
+	} {
+		folder, _, err := switched(t, kubeadm(t), tt.args...)
+		fatal.If(t, err)
+		got := written(t, folder, "compare").Images[0]
+		delete(got, "name")
+		if !maps.Equal(got, tt.want) {
+			t.Errorf("%q: got the image %v of dnsdiff, want %v", tt.args, got, tt.want)
+		}
 	}
 }
 
@@ -237,7 +258,13 @@ func TestErrors(t *testing.T) {
 		{"no selector", strings.Replace(all, "selector: {k8s-app: kube-dns}}", "selector: {}}", 1), nil, "selects no pods"},
 		{"no tag", all, []string{"-image", "registry.example.com:5000/coredns"}, "-image: expected an image with a tag or a digest"},
 		{"no deploy", all, []string{"-deploy", "."}, "-deploy: expected the folder deploy of headless, or a URL of it"},
-		{"no YAML", "a: [", nil, "the input: "},
+		{"no YAML", "a: [", nil, "the input: expected objects as kubectl get -o yaml prints them"},
+		{"a Corefile for manifests", "cluster.local {\n    errors\n}\n", nil, "the input: expected objects as kubectl get -o yaml prints them"},
+		{"no such manifests", all, []string{"-manifests", "nothing"}, "-manifests: open nothing"},
+		{"no such Corefile", all, []string{"-corefile", "nothing"}, "-corefile: open nothing"},
+		{"a Corefile of one's own that is none", all, []string{"-corefile", "main.go"}, "main.go: Corefile:"},
+		{"a digest alone", all, []string{"-image", "a@sha256:1"}, "-dnsdiff: expected an image"},
+		{"flags behind the folder", all, []string{"mine", "-image", "a:b"}, "expected [FLAGS] FOLDER, in this order"},
 		{"two sources", all, []string{"-kubeconfig", "x"}, "expected either -manifests or a kubeconfig, got both"},
 		{"a folder that is there", all, []string{there}, "expected [FLAGS] FOLDER"},
 	} {

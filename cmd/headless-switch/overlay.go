@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,7 +51,8 @@ type operation struct {
 func newOverlay(o *options, now *serving) (*overlay, error) {
 	c, err := rewrite(now.corefile)
 	if err != nil {
-		return nil, fmt.Errorf("ConfigMap %s/%s: %w", now.config.Namespace, now.config.Name, err)
+		where := "ConfigMap " + now.config.Namespace + "/" + now.config.Name
+		return nil, fmt.Errorf("%s: %w", cmp.Or(o.corefile, where), err)
 	}
 	w := &overlay{options: o, serving: now, corefile: c, files: map[string]string{"Corefile": c.text}, notes: c.notes}
 	for key, content := range now.config.Data {

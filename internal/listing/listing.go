@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/coredns-headless/headless/internal/kube"
@@ -44,7 +45,10 @@ func New(kubeconfig, kubecontext, userAgent string, timeout time.Duration) (*Cli
 	overrides := &clientcmd.ConfigOverrides{CurrentContext: kubecontext}
 	config := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides)
 	rc, err := config.ClientConfig()
-	if err != nil {
+	switch {
+	case clientcmd.IsEmptyConfig(err): // whose text advises KUBERNETES_MASTER, which is not read here
+		return nil, fmt.Errorf("found none in %s", strings.Join(rules.GetLoadingPrecedence(), " or "))
+	case err != nil:
 		return nil, err
 	}
 	rc.UserAgent, rc.Timeout = userAgent, timeout

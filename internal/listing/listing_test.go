@@ -12,6 +12,16 @@ import (
 const kubeconfig = `{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: x}}],
 clusters: [{name: x, cluster: {server: "http://127.0.0.1:1"}}]}`
 
+// TestNoClusterIsSaidWithThePlace: the error names the files that were looked for.
+func TestNoClusterIsSaidWithThePlace(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "nothing")
+	t.Setenv("KUBECONFIG", file)
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	if _, err := New("", "", "test", 0); err == nil || err.Error() != "found none in "+file {
+		t.Errorf("got %v, want that none is in %s", err, file)
+	}
+}
+
 // TestRequestsMayTakeTheTimeout holds that each resource's client has the timeout that the caller asks for.
 func TestRequestsMayTakeTheTimeout(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kubeconfig")
