@@ -17,6 +17,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
@@ -158,11 +159,22 @@ func (o *options) list(ctx context.Context) (objects []runtime.Object, err error
 		objects = append(objects, obj)
 		return nil
 	}
-	err = errors.Join(
-		client.Each(ctx, kube.Services, o.namespace, listing.Named(o.serviceName), take),
-		client.Each(ctx, listing.Deployments, o.namespace, listing.Named(o.deploymentName), take),
-		client.Each(ctx, listing.ConfigMaps, o.namespace, metav1.ListOptions{}, take))
-	return objects, err
+	var errs error
+	for _, list := range []struct {
+		resource string
+		options  metav1.ListOptions
+	}{
+		{kube.Services, listing.Named(o.serviceName)},
+		{listing.Deployments, listing.Named(o.deploymentName)},
+		{listing.ConfigMaps, metav1.ListOptions{}},
+	} {
+		err := client.Each(ctx, list.resource, o.namespace, list.options, take)
+		errs = errors.Join(errs, err)
+		if err != nil && !apierrors.IsForbidden(err) { // all rights that are missing are worth a line, an outage is worth one
+			break
+		}
+	}
+	return objects, errs
 }
 
 // decode returns the objects in a stream of YAML documents, and those in lists. Kinds that it does not know are left out.

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"io"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -278,6 +281,26 @@ func TestErrors(t *testing.T) {
 	}
 	if err := run(t.Context(), []string{"-image", "a:b", "-deploy", root + "/deploy", "-manifests", "-", there}, strings.NewReader(all), new(strings.Builder)); err == nil || !strings.Contains(err.Error(), "is there and not empty") {
 		t.Errorf("got %v, want that the folder is there", err)
+	}
+}
+
+// TestClusterThatDoesNotAnswer: what is refused is said for each resource, and an outage once.
+func TestClusterThatDoesNotAnswer(t *testing.T) {
+	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer refusing.Close()
+	away := httptest.NewServer(nil)
+	away.Close()
+	for _, tt := range []struct {
+		url  string
+		want int
+	}{{refusing.URL, 3}, {away.URL, 1}} {
+		kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+		filetest.Write(t, kubeconfig, "{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: x}}],\n"+
+			"clusters: [{name: x, cluster: {server: '"+tt.url+"'}}]}\n")
+		args := []string{"-image", "a:b", "-kubeconfig", kubeconfig, "mine"}
+		if err := run(t.Context(), args, nil, io.Discard); err == nil || strings.Count(err.Error(), "cannot list ") != tt.want {
+			t.Errorf("%s: got %v, want %d resources that cannot be listed", tt.url, err, tt.want)
+		}
 	}
 }
 
