@@ -68,10 +68,13 @@ func sendPacket(conn *dnstest.Conn, packet []byte) error {
 	return nil
 }
 
-// hostileServer starts CoreDNS, with the plugins that most have, for the cluster of testdata/cluster.yaml.
+// The chains of plugins in front of headless: the first lets it write octets, and loadbalance wants records.
+var chains = []string{"errors\nmetadata\n", "errors\nmetadata\nloadbalance\n"}
+
+// hostileServer starts CoreDNS, with one of chains, for the cluster of testdata/cluster.yaml.
 func hostileServer(t testing.TB, options string) *server {
 	t.Helper()
-	return startServer(t, strings.Join(hostile.Zones, ":0 ")+":0 {\n"+bound+"loadbalance\nmetadata\n"+options+
+	return startServer(t, strings.Join(hostile.Zones, ":0 ")+":0 {\n"+bound+options+
 		"\nheadless {\nmanifests testdata/cluster.yaml\n}\n}")
 }
 
@@ -84,19 +87,22 @@ func (s *server) dial(t testing.TB, network string) *dnstest.Conn {
 }
 
 func TestHostilePackets(t *testing.T) { // not parallel: it counts panics and goroutines
-	s := hostileServer(t, "")
 	panics := metrictest.Value(t, "coredns_panics_total")
-	udp, tcp := s.dial(t, "udp"), s.dial(t, "tcp")
+	var conns [][]*dnstest.Conn
+	for _, chain := range chains {
+		s := hostileServer(t, chain)
+		conns = append(conns, []*dnstest.Conn{s.dial(t, "udp"), s.dial(t, "tcp")})
+	}
 	before, threads := 0.0, 0
 	for round := range 4 {
 		for _, p := range slices.Concat(hostile.Packets(), hostile.Numbered()) {
-			for _, conn := range []*dnstest.Conn{udp, tcp} {
+			for _, conn := range conns[round%len(conns)] {
 				if err := sendPacket(conn, p.Packet); err != nil {
 					t.Fatalf("%s over %s: %x\n%v", p.Name, conn.Network(), p.Packet, err)
 				}
 			}
 		}
-		if round == 0 { // by now all pools and caches have what they keep
+		if round == len(conns)-1 { // by now all pools and caches have what they keep
 			before, threads = modeltest.HeapInUse(), runtime.NumGoroutine()
 		}
 	}
@@ -114,7 +120,7 @@ func TestHostilePackets(t *testing.T) { // not parallel: it counts panics and go
 // TestMutatedPackets changes a few octets of packets, as FuzzPacket does, but quickly and always the same.
 func TestMutatedPackets(t *testing.T) {
 	t.Parallel()
-	w := newWireServer(t, newTestHeadless(t, ""))
+	servers := wireServers(t)
 	packets := hostile.Packets()
 	r := rand.New(rand.NewPCG(5, 5))
 	for range 5000 {
@@ -134,6 +140,7 @@ func TestMutatedPackets(t *testing.T) {
 				mutated = append(mutated[:at:at], other[min(at, len(other)):]...)
 			}
 		}
+		w := modeltest.PickOne(r, servers)
 		conn := []*dnstest.Conn{w.udp, w.tcp}[r.IntN(2)]
 		if err := sendPacket(conn, mutated); err != nil {
 			t.Fatalf("%s, mutated to %x, over %s:\n%v", p.Name, mutated, conn.Network(), err)
@@ -143,7 +150,7 @@ func TestMutatedPackets(t *testing.T) {
 
 // TestHostileConnections: connections that stall anywhere keep nobody from being answered, and end.
 func TestHostileConnections(t *testing.T) { // not parallel: it counts goroutines
-	s := hostileServer(t, "timeouts {\nread 1s\nidle 1s\n}")
+	s := hostileServer(t, chains[0]+"timeouts {\nread 1s\nidle 1s\n}")
 	answered := func() {
 		t.Helper()
 		for _, network := range []string{"udp", "tcp"} {
@@ -241,6 +248,19 @@ func newWireServer(t testing.TB, h *Headless, fronts ...plugin.Plugin) *wireServ
 	return w
 }
 
+// wireServers returns one that writes octets and one that writes records.
+func wireServers(t testing.TB) []*wireServer {
+	t.Helper()
+	return []*wireServer{newWireServer(t, newTestHeadless(t, "")), newWireServer(t, newTestHeadless(t, ""), inRecords)}
+}
+
+// inRecords is a plugin for which headless makes records: it does not know the type of its writer.
+func inRecords(next plugin.Handler) plugin.Handler {
+	return plugin.HandlerFunc(func(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+		return plugin.NextOrFailure("records", next, ctx, struct{ dns.ResponseWriter }{w}, r)
+	})
+}
+
 // refuser is what stands behind headless.
 type refuser struct{}
 
@@ -306,8 +326,9 @@ func FuzzPacket(f *testing.F) {
 	for i, p := range hostile.Packets() {
 		f.Add(p.Packet, uint8(i))
 	}
-	w := newWireServer(f, newTestHeadless(f, ""))
+	servers := wireServers(f)
 	f.Fuzz(func(t *testing.T, packet []byte, way uint8) {
+		w := servers[way/3%2]
 		switch way % 3 {
 		case 0:
 			if err := sendPacket(w.udp, packet); err != nil {

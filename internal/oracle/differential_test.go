@@ -191,8 +191,21 @@ func (p *pair) watcher(line string) *asked {
 	return a
 }
 
-// hosting is a directive that has the plugins behind it believe that the server listens on localAddrs.
+// hosting is a directive that has the plugins behind it believe that the server listens on localAddrs, and look up targets of CNAMEs
+// with another one.
 const hosting = "hosting"
+
+// host is the plugin of that directive.
+type host struct {
+	plugin.Handler                   // the next one
+	server         *dnsserver.Server // looks up targets
+}
+
+func (h *host) Name() string { return hosting }
+
+func (h *host) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	return plugin.NextOrFailure(hosting, h.Handler, context.WithValue(ctx, dnsserver.Key{}, h.server), w, r)
+}
 
 func init() {
 	caddy.Quiet, dnsserver.Quiet = true, true
@@ -200,6 +213,7 @@ func init() {
 	plugin.Register(hosting, func(c *caddy.Controller) error {
 		cfg := dnsserver.GetConfig(c)
 		started = cfg
+		cfg.AddPlugin(func(next plugin.Handler) plugin.Handler { return &host{Handler: next} })
 		c.OnStartup(func() error {
 			cfg.ListenHosts = nil
 			for _, addr := range localAddrs {
@@ -234,7 +248,13 @@ func (p *pair) start(lines string) *asked {
 	})
 	h := started.Handler("headless").(*headless.Headless)
 	h.Next = next
-	return newAsked(p.t, p.cfg, h)
+	a := newAsked(p.t, p.cfg, h)
+	started.Handler(hosting).(*host).server = a.server
+	conn, err := net.Dial("tcp", instance.Servers()[0].Addr().String())
+	fatal.If(p.t, err)
+	p.t.Cleanup(func() { _ = conn.Close() }) // the server may have closed it
+	a.wire = dnstest.NewConn(conn, "tcp")
+	return a
 }
 
 var next = plugin.HandlerFunc(func(_ context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
@@ -246,6 +266,7 @@ type asked struct {
 	plugin.Handler
 	// server is what it looks up targets of CNAMEs with: those in its zones come back to it, others go outside.
 	server *dnsserver.Server
+	wire   *dnstest.Conn // to a CoreDNS in which nothing keeps our plugin from writing octets
 }
 
 type depthKey struct{}
@@ -367,7 +388,7 @@ type comparison struct {
 	askStock    func(name string, qtype uint16) *dns.Msg
 }
 
-// compare asks both plugins. It returns the rules that account for the differences, or what is wrong.
+// compare asks both plugins, and ours also over the wire. It returns the rules that account for the differences, or what is wrong.
 func (p *pair) compare(tw *Model, q dns.Question) (used []*rule, wrong string) {
 	c := &comparison{
 		question: q, name: strings.ToLower(q.Name), twin: tw, askStock: p.stock.ask,
@@ -380,6 +401,10 @@ func (p *pair) compare(tw *Model, q dns.Question) (used []*rule, wrong string) {
 		return nil, ""
 	}
 	ours, want := text(c.ours), text(tw.reply(q.Name, q.Qtype))
+	wire, err := p.ours.wire.Ask(dnstest.Query(q.Name, q.Qtype, 0))
+	if octets := text(wire); err != nil || octets != ours {
+		return nil, fmt.Sprintf("the reply in octets is another than in records: %v\n\nrecords: %s\n\noctets: %s", err, ours, octets)
+	}
 	if ours != want {
 		return nil, fmt.Sprintf("the reply is not what behaviour.md says\n\nstock: %s\n\nours: %s\n\nwant: %s", text(c.stock), ours, want)
 	}

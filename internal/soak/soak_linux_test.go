@@ -1164,6 +1164,7 @@ const soakVersions = 1 << 20
 // soakReloads are the faults that a child survives, besides those.
 var soakReloads = []soakFault{
 	{"reload", func(s *soakSet) {
+		// loadbalance looks at records; in the other chains the plugin writes octets.
 		s.reload(s.corefile("Corefile.next", modeltest.PickOne(s.rand, []string{"", "errors\n", "loadbalance\n"})), true)
 	}, true},
 	{"reload of a broken Corefile", func(s *soakSet) {

@@ -40,6 +40,8 @@ type Options struct {
 	Dir string
 	// Plugin is the one that knows the cluster: "headless" or "kubernetes".
 	Plugin string
+	// Front is a plugin in front of it. Empty stands for none, and then headless writes octets.
+	Front string
 	// Options are those of the plugin, one a line.
 	Options []string
 	// Deploy is the folder of the kustomization that says what rights the server has in the cluster.
@@ -78,11 +80,12 @@ func New(ctx context.Context, c *cluster.Cluster, o Options) (*Server, error) {
     errors
     ready %[3]s
     prometheus %[4]s
-    %[5]s {
-        %[6]s
+    %[5]s
+    %[6]s {
+        %[7]s
     }
 }
-`, port, host, ready, metrics, o.Plugin, strings.Join(options, "\n        "))
+`, port, host, ready, metrics, o.Front, o.Plugin, strings.Join(options, "\n        "))
 	file := filepath.Join(o.Dir, o.Plugin+".Corefile")
 	if o.Outside != "" {
 		zone := filepath.Join(o.Dir, o.Plugin+".zone")

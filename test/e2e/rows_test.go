@@ -38,7 +38,8 @@ func TestBehaviour(t *testing.T) {
 	t.Run("resolvers", func(t *testing.T) { testResolvers(t, c) })
 }
 
-// testRows asks servers that were there before the objects, and one that was not.
+// testRows asks servers that were there before the objects, which write octets, and one that was not, which makes records: loadbalance
+// looks at them.
 func testRows(t *testing.T, c *cluster.Cluster) {
 	verified := kustomization(t, "resources: [DEPLOY/base]\ncomponents: [DEPLOY/components/pods-verified]\nnamePrefix: verified-")
 	servers := make(map[string]*coredns.Server)
@@ -67,7 +68,7 @@ func testRows(t *testing.T, c *cluster.Cluster) {
 		waitForMarker(t, s, name, values)
 	}
 
-	listed := newServerOf(t, c, coredns.Options{Plugin: "headless", Outside: outsideZone})
+	listed := newServerOf(t, c, coredns.Options{Plugin: "headless", Front: "loadbalance", Outside: outsideZone})
 	fatal.If(t, listed.Start(t.Context()))
 	for _, sc := range scenarios {
 		t.Run(sc.name, func(t *testing.T) { judgeScenario(t, sc, values, servers[byDefault], listed) })
