@@ -4,24 +4,37 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
+	"net/http"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns-headless/headless/internal/qname"
+	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
+	_ "github.com/coredns/coredns/plugin/cancel"
 	_ "github.com/coredns/coredns/plugin/dns64"
+	_ "github.com/coredns/coredns/plugin/dnssec"
+	_ "github.com/coredns/coredns/plugin/dnstap"
 	_ "github.com/coredns/coredns/plugin/header"
 	"github.com/coredns/coredns/plugin/metrics"
 	_ "github.com/coredns/coredns/plugin/minimal"
 	_ "github.com/coredns/coredns/plugin/shed"
+	_ "github.com/coredns/coredns/plugin/siit"
+	_ "github.com/coredns/coredns/plugin/tsig"
+	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
 )
 
@@ -400,42 +413,147 @@ func TestWritersOfCoreDNSAreKnown(t *testing.T) {
 	}
 }
 
+// asker asks over a network, and returns the octets of the reply.
+type asker func(t *testing.T, s *server, network string) []byte
+
+// asks asks for a name.
+func asks(name string, qtype uint16) asker {
+	return func(t *testing.T, s *server, network string) []byte {
+		return sent(t, s, network, dnstest.Query(name, qtype, 0))
+	}
+}
+
+func sent(t *testing.T, s *server, network string, r *dns.Msg) []byte {
+	t.Helper()
+	packet, err := r.Pack()
+	fatal.If(t, err)
+	return exchanged(t, s, network, packet)
+}
+
+func exchanged(t *testing.T, s *server, network string, packet []byte) []byte {
+	t.Helper()
+	reply, err := s.dial(t, network).Exchange(packet)
+	fatal.If(t, err)
+	return reply
+}
+
+const tsigName, tsigSecret = "key.", "c2VjcmV0IG9mIGEgdGVzdA=="
+
+// asksSigned asks for a name with a signature, and checks the one of the reply (RFC 8945).
+func asksSigned(name string, qtype uint16) asker {
+	return func(t *testing.T, s *server, network string) []byte {
+		r := dnstest.Query(name, qtype, 0).SetTsig(tsigName, dns.HmacSHA256, 300, time.Now().Unix())
+		packet, mac, err := dns.TsigGenerate(r, tsigSecret, "", false)
+		fatal.If(t, err)
+		reply := exchanged(t, s, network, packet)
+		if err := dns.TsigVerify(slices.Clone(reply), tsigSecret, mac, false); err != nil {
+			t.Errorf("over %s: the reply's signature: %v", network, err)
+		}
+		return reply
+	}
+}
+
+// asksWith asks for a name with an option of EDNS, or with the flag DO if that is nil.
+func asksWith(name string, qtype uint16, option dns.EDNS0) asker {
+	return func(t *testing.T, s *server, network string) []byte {
+		r := dnstest.Query(name, qtype, 4096)
+		if option == nil {
+			r.SetEdns0(4096, true)
+		} else {
+			r.IsEdns0().Option = []dns.EDNS0{option}
+		}
+		return sent(t, s, network, r)
+	}
+}
+
+// signingKey writes the files of a key for cluster.local, and returns their name without its ending.
+func signingKey(t *testing.T) string {
+	t.Helper()
+	key := &dns.DNSKEY{
+		Hdr:   dns.RR_Header{Name: "cluster.local.", Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 3600},
+		Flags: dns.ZONE | dns.SEP, Protocol: 3, Algorithm: dns.ECDSAP256SHA256,
+	}
+	private, err := key.Generate(256)
+	fatal.If(t, err)
+	path := filepath.Join(t.TempDir(), "Kcluster.local.")
+	filetest.Write(t, path+".key", key.String())
+	filetest.Write(t, path+".private", key.PrivateKeyString(private))
+	return path
+}
+
 // TestWhoWantsRecordsGetsThem: what stands between headless and the socket decides how a reply goes, and it is right either way.
 func TestWhoWantsRecordsGetsThem(t *testing.T) {
-	const name = "web-0.web.default.svc.cluster.local."
+	const (
+		name, addr = "web-0.web.default.svc.cluster.local.", "10.0.0.1"
+		searched   = name + "other.svc.cluster.local."
+		six        = "six.other.svc.cluster.local."
+	)
+	fromHere := filetest.Temp(t, "here.yaml", `
+{apiVersion: v1, kind: Namespace, metadata: {name: other}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: here, namespace: other}, status: {phase: Running, podIPs: [{ip: 127.0.0.1}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: six, namespace: other}, spec: {clusterIP: None}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: six, namespace: other, labels: {kubernetes.io/service-name: six}}
+addressType: IPv6
+endpoints: [{addresses: ["64:ff9b::c000:201"]}]
+`)
+	usual := asks(name, dns.TypeA)
 	for _, c := range []struct {
 		name, front string
+		ask         asker
+		want        []string
 		octets      bool
 	}{
-		{"nothing", "", true},
-		{"errors", "errors", true},
-		{"errors and prometheus", "errors\nprometheus 127.0.0.1:0", true},
-		{"metadata", "metadata", true},
-		{"acl that lets it pass", "acl {\nallow net 127.0.0.0/8\n}", true},
-		{"bufsize", "bufsize 1232", true},
-		{"rewrite of other names", "rewrite name exact other.example. web.default.svc.cluster.local.", true},
-		{"log", "log", false},
-		{"cache", "cache 30", false},
-		{"loadbalance", "loadbalance", false},
-		{"header", "header {\nresponse set ra\n}", false},
-		{"minimal", "minimal", false},
-		{"dns64", "dns64 {\nallow_ipv4\n}", true}, // it leaves A alone
-		{"nsid that is not asked for", "nsid here", true},
-		{"shed", "shed", false},
+		{"nothing", "", usual, []string{addr}, true},
+		{"errors", "errors", usual, []string{addr}, true},
+		{"errors and prometheus", "errors\nprometheus 127.0.0.1:0", usual, []string{addr}, true},
+		{"metadata", "metadata", usual, []string{addr}, true},
+		{"acl that lets it pass", "acl {\nallow net 127.0.0.0/8\n}", usual, []string{addr}, true},
+		{"bufsize", "bufsize 1232", usual, []string{addr}, true},
+		{"cancel", "cancel", usual, []string{addr}, true},
+		{"rewrite of other names", "rewrite name exact other.example. web.default.svc.cluster.local.", usual, []string{addr}, true},
+		{"rewrite", "rewrite name exact db.cluster.local. " + name + " answer auto", asks("db.cluster.local.", dns.TypeA), []string{addr}, false},
+		{"log", "log", usual, []string{addr}, false},
+		{"cache", "cache 30", usual, []string{addr}, false},
+		{"loadbalance", "loadbalance", usual, []string{addr}, false},
+		{"header", "header {\nresponse set ra\n}", usual, []string{addr}, false},
+		{"minimal", "minimal", usual, []string{addr}, false},
+		{"dnstap", "dnstap tcp://127.0.0.1:1", usual, []string{addr}, false},
+		{"dns64 and an A record", "dns64 {\nallow_ipv4\n}", usual, []string{addr}, true}, // it leaves A alone
+		{"dns64", "dns64 {\nallow_ipv4\n}", asks(name, dns.TypeAAAA), []string{"64:ff9b::a00:1"}, false},
+		{"siit", "siit", asks(six, dns.TypeA), []string{"192.0.2.1"}, false},
+		{"autopath", "autopath @headless", asks(searched, dns.TypeA), []string{addr, name}, false},
+		{"autopath that is not needed", "autopath @headless", usual, []string{addr}, true},
+		{"nsid that is not asked for", "nsid here", usual, []string{addr}, true},
+		{"nsid", "nsid here", asksWith(name, dns.TypeA, new(dns.EDNS0_NSID)), []string{addr}, false},
+		{"tsig that is not asked for", "tsig {\nsecret " + tsigName + " " + tsigSecret + "\n}", usual, []string{addr}, true},
+		{"tsig", "tsig {\nsecret " + tsigName + " " + tsigSecret + "\n}", asksSigned(name, dns.TypeA), []string{addr}, false},
+		{"dnssec that is not asked for", "dnssec {\nkey file " + signingKey(t) + "\n}", usual, []string{addr}, true},
+		{"dnssec", "dnssec {\nkey file " + signingKey(t) + "\n}", asksWith(name, dns.TypeA, nil), []string{addr, "RRSIG"}, false},
+		{"a client subnet", "errors", asksWith(name, dns.TypeA, &dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, Address: net.IPv4zero}), []string{addr}, false},
+		{"shed", "shed", usual, []string{addr}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := startServer(t, "cluster.local:0 {\n"+bound+c.front+"\nheadless {\nmanifests testdata/cluster.yaml\n}\n}")
+			s := startServer(t, "cluster.local:0 {\n"+bound+c.front+"\nheadless {\nmanifests testdata/cluster.yaml "+fromHere+"\npods verified\n}\n}")
 			for _, network := range []string{"udp", "tcp"} {
-				conn := s.dial(t, network)
-				q := dnstest.Query(name, dns.TypeA, 0)
-				packet, err := q.Pack()
-				fatal.If(t, err)
-				reply, err := conn.Exchange(packet)
-				fatal.If(t, err)
+				reply := c.ask(t, s, network)
 				m := new(dns.Msg)
 				fatal.If(t, m.Unpack(reply))
-				if got := dnstest.Data(m.Answer); m.Rcode != dns.RcodeSuccess || !m.Response || m.Id != q.Id || !slices.Equal(got, []string{"10.0.0.1"}) {
-					t.Errorf("over %s: got %v", network, m)
+				var got []string
+				for _, rr := range m.Answer {
+					if _, ok := rr.(*dns.RRSIG); ok {
+						got = append(got, "RRSIG")
+						continue
+					}
+					got = append(got, dnstest.Data([]dns.RR{rr})...)
+				}
+				slices.Sort(got)
+				if m.Rcode != dns.RcodeSuccess || !m.Response || !slices.Equal(got, c.want) {
+					t.Errorf("over %s: got %v, want %q", network, m, c.want)
 				}
 				// The records of a short message have their names in full.
 				octets := bytes.Contains(reply, []byte{0xc0, headerSize, 0, byte(dns.TypeA)})
@@ -444,5 +562,70 @@ func TestWhoWantsRecordsGetsThem(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestOctetsAndOtherTransports: over HTTP, gRPC and QUIC, CoreDNS unpacks what a plugin writes, so that it gets records. DNS over TLS
+// is TCP to us; here it is without TLS, as the others are.
+func TestOctetsAndOtherTransports(t *testing.T) {
+	const name = "web-0.web.default.svc.cluster.local."
+	query, err := dnstest.Query(name, dns.TypeA, 0).Pack()
+	fatal.If(t, err)
+	// post sends a body and returns that of the reply.
+	post := func(t *testing.T, url, kind string, body []byte) []byte {
+		t.Helper()
+		transport := &http.Transport{Protocols: new(http.Protocols)}
+		transport.Protocols.SetHTTP1(kind != "application/grpc")
+		transport.Protocols.SetUnencryptedHTTP2(kind == "application/grpc")
+		defer transport.CloseIdleConnections()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
+		fatal.If(t, err)
+		req.Header.Set("Content-Type", kind)
+		req.Header.Set("Te", "trailers")
+		resp, err := transport.RoundTrip(req)
+		fatal.If(t, err)
+		defer func() { _ = resp.Body.Close() }() // it has been read
+		got, err := io.ReadAll(resp.Body)
+		fatal.If(t, err)
+		return got
+	}
+	for _, c := range []struct {
+		transport string
+		ask       func(t *testing.T, addr string) []byte
+		octets    bool
+	}{
+		{"tls", func(t *testing.T, addr string) []byte {
+			return exchanged(t, &server{tcp: addr}, "tcp", query)
+		}, true},
+		{"https", func(t *testing.T, addr string) []byte {
+			return post(t, "http://"+addr+"/dns-query", "application/dns-message", query)
+		}, false},
+		{"grpc", func(t *testing.T, addr string) []byte {
+			message := append([]byte{1<<3 | 2, byte(len(query))}, query...) // DnsPacket has the message as field 1
+			message = append([]byte{0, 0, 0, 0, byte(len(message))}, message...)
+			got := post(t, "http://"+addr+"/coredns.dns.DnsService/Query", "application/grpc", message)
+			if len(got) < 7 || got[5] != 1<<3|2 {
+				t.Fatalf("got %x, want a frame with a DnsPacket", got)
+			}
+			return got[7:]
+		}, false},
+	} {
+		t.Run(c.transport, func(t *testing.T) {
+			s := startServer(t, c.transport+"://cluster.local:0 {\n"+bound+"errors\nheadless {\nmanifests testdata/cluster.yaml\n}\n}")
+			reply := c.ask(t, s.tcp)
+			m := new(dns.Msg)
+			fatal.If(t, m.Unpack(reply))
+			if got := dnstest.Data(m.Answer); !slices.Equal(got, []string{"10.0.0.1"}) {
+				t.Errorf("got %v", m)
+			}
+			if octets := bytes.Contains(reply, []byte{0xc0, headerSize, 0, byte(dns.TypeA)}); octets != c.octets {
+				t.Errorf("the reply was written as octets: %v\n%x", octets, reply)
+			}
+		})
+	}
+	for _, w := range []dns.ResponseWriter{new(dnsserver.DoHWriter), new(dnsserver.DoQWriter)} {
+		if _, ok := bare(request.NewScrubWriter(nil, w)); ok {
+			t.Errorf("%T is taken for a socket", w)
+		}
 	}
 }
