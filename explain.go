@@ -71,14 +71,10 @@ type Explanation struct {
 // explain an answer to people: it costs what a denial does and what the Service holds. While the
 // cluster changes, its parts may be of different moments.
 func (h *Headless) Explain(name string, qtype uint16) *Explanation {
-	lower := strings.ToLower(name)
-	q := &question{authority: h.authority(lower), name: name, qtype: qtype, end: dns.MaxMsgSize}
-	if q.authority == nil {
+	q, m := h.consider(name, qtype)
+	if m == nil {
 		return &Explanation{}
 	}
-	q.Parse(lower, q.zone, q.grammar)
-	m := newReply(new(dns.Msg).SetQuestion(name, qtype))
-	h.resolve(q, m)
 	e := &Explanation{
 		Name: q.Name, Zone: q.zone, Multicluster: q.grammar == qname.Multicluster,
 		CNAME: m.cname,
@@ -87,11 +83,40 @@ func (h *Headless) Explain(name string, qtype uint16) *Explanation {
 		key := model.Key{Namespace: q.Namespace, Name: q.Service}
 		e.Model, e.Endpoints = h.indexOf(q.authority).ShownSpec(key), h.indexOf(q.authority).Endpoints(key)
 	}
-	if len(m.Answer) == 0 && m.cname == "" {
+	if m.denies() {
 		e.Denial = &Denial{Denial: index.Denial{Suggest: true}, question: *q, config: h.config}
 		h.deny(&e.Denial.Denial, q, m.outcome)
 	}
 	return e
+}
+
+// consider returns the question for an FQDN, and what is found for it. The reply is nil for a name
+// outside of the zones.
+func (h *Headless) consider(name string, qtype uint16) (*question, *reply) {
+	lower := strings.ToLower(name)
+	q := &question{authority: h.authority(lower), name: name, qtype: qtype, end: dns.MaxMsgSize}
+	if q.authority == nil {
+		return q, nil
+	}
+	q.Parse(lower, q.zone, q.grammar)
+	m := newReply(new(dns.Msg).SetQuestion(name, qtype))
+	h.find(q, m)
+	return q, m
+}
+
+// denies reports whether m, before it is complete, has no record for its question.
+func (m *reply) denies() bool { return m.answers() == 0 && m.cname == "" }
+
+// reason returns why an FQDN in our zones has no record of a type: NoReason if it has, if what a CNAME
+// leads to decides, or if others answer.
+func (h *Headless) reason(name string, qtype uint16) index.Reason {
+	q, m := h.consider(name, qtype)
+	if m == nil || !m.denies() || !h.answers(q.authority) || h.passes(q, m, strings.ToLower(name)) {
+		return index.NoReason
+	}
+	var d index.Denial
+	h.deny(&d, q, m.outcome)
+	return d.Reason
 }
 
 // Denial is why a name has no record of a type, with all that was known when it was denied. It

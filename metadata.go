@@ -3,7 +3,9 @@ package headless
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 
+	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/coredns/coredns/plugin/metadata"
 	"github.com/coredns/coredns/request"
@@ -13,7 +15,22 @@ import (
 // that expressions written for that go on working.
 var metadataPrefixes = []string{"headless/", "kubernetes/"}
 
-// Metadata implements metadata.Provider: what the name of a query is made of, and who asks.
+// told is where the reply to a query leaves its index.Reason for those who read metadata. It is nil
+// before there is a reply.
+type told struct{ atomic.Value }
+
+// toldKey is the key of a context's *told.
+type toldKey struct{}
+
+// tell notes why the reply to a query denies.
+func tell(ctx context.Context, r index.Reason) {
+	if t, ok := ctx.Value(toldKey{}).(*told); ok {
+		t.Store(r)
+	}
+}
+
+// Metadata implements metadata.Provider: what the name of a query is made of, who asks, and why it is
+// denied.
 func (h *Headless) Metadata(ctx context.Context, state request.Request) context.Context {
 	set := func(name, value string) {
 		for _, prefix := range metadataPrefixes {
@@ -31,6 +48,15 @@ func (h *Headless) Metadata(ctx context.Context, state request.Request) context.
 	if a == nil {
 		return ctx
 	}
+	told := new(told)
+	ctx = context.WithValue(ctx, toldKey{}, told)
+	name, qtype := state.QName(), state.QType()
+	metadata.SetValueFunc(ctx, "headless/reason", func() string {
+		if r, ok := told.Load().(index.Reason); ok {
+			return r.String()
+		}
+		return h.reason(name, qtype).String() // who chooses a server block asks before there is a reply
+	})
 	var q qname.Name
 	q.Parse(state.Name(), a.zone, a.grammar)
 	kind := ""

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns/coredns/plugin/metadata"
 	"github.com/coredns/coredns/plugin/test"
@@ -87,6 +88,35 @@ func TestMetadata(t *testing.T) {
 					t.Errorf("%s: %s%s is %q, want %q", c.name, prefix, name, got, c.want[name])
 				}
 			}
+		}
+	}
+}
+
+// TestMetadataSaysWhy: whoever reads the reason before there is a reply, as view does, gets what log gets behind it.
+func TestMetadataSaysWhy(t *testing.T) {
+	h := newTestHeadless(t, "fallthrough in-addr.arpa\npods insecure")
+	h.Next = refuser{}
+	for _, c := range []struct{ question, before, behind string }{
+		{"web-0.web.default.svc.cluster.local. A", "", ""},
+		{"web-9.web.default.svc.cluster.local. A", "hostname", "hostname"},
+		{"nobody.default.svc.cluster.local. SRV", "service", "service"},
+		{"web.nowhere.svc.cluster.local. A", "namespace", "namespace"},
+		{"web.default.svc.cluster.local. TXT", "type", "type"},
+		{"svc.cluster.local. A", "empty_non_terminal", "empty_non_terminal"},
+		{"nowhere.default.svc.cluster.local. A", "", "service"}, // of the target of a CNAME, which is followed for a reply only
+		{"9.9.9.10.in-addr.arpa. PTR", "", ""},                  // the next plugin's
+	} {
+		r := dnstest.Question(c.question, 1232)
+		ctx := h.Metadata(metadata.ContextWithMetadata(t.Context()), request.Request{W: &test.ResponseWriter{}, Req: r})
+		reason := metadata.ValueFunc(ctx, "headless/reason")
+		if got := reason(); got != c.before {
+			t.Errorf("%s: before the reply the reason is %q, want %q", c.question, got, c.before)
+		}
+		if _, err := h.ServeDNS(ctx, &test.ResponseWriter{}, r); err != nil {
+			t.Errorf("%s: %v", c.question, err)
+		}
+		if got := reason(); got != c.behind {
+			t.Errorf("%s: behind the reply the reason is %q, want %q", c.question, got, c.behind)
 		}
 	}
 }

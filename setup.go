@@ -51,6 +51,9 @@ func setup(c *caddy.Controller) error {
 		h.fronts = fronts{nsid: has("nsid"), dnssec: has("dnssec"), rewrite: has("rewrite")}
 		h.converter.PodLabels = has("metadata")
 		h.start()
+		if has("cache") && !h.noExplain {
+			log.Info("cache is in the same server block: clients do not see why it is that a name in its zones is denied")
+		}
 		return nil
 	})
 	c.OnShutdown(func() error {

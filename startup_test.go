@@ -78,6 +78,21 @@ func TestStartIsLogged(t *testing.T) { // not parallel: it captures the log
 	}
 }
 
+// TestCacheInFrontIsLogged: it takes the reasons from denials, if there are any.
+func TestCacheInFrontIsLogged(t *testing.T) { // not parallel: it captures the log
+	const line = "cache is in the same server block"
+	for _, c := range []struct {
+		block string
+		want  int
+	}{{"cache\nheadless {", 1}, {"cache\nheadless {\nno_explain", 0}, {"headless {", 0}} {
+		logged := logtest.Capture(t)
+		startServer(t, "cluster.local:0 {\n"+bound+c.block+"\nmanifests testdata/cluster.yaml\n}\n}")
+		if got := ownLines(logged); strings.Count(got, line) != c.want {
+			t.Errorf("%q: got the log\n%s\nwant %q %d times", c.block, got, line, c.want)
+		}
+	}
+}
+
 func TestSyncIsLoggedOnceItIsThere(t *testing.T) { // not parallel: it captures the log
 	logged := logtest.Capture(t)
 	s := kubetest.NewWebServer(t)
