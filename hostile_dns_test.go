@@ -95,8 +95,8 @@ func TestHostilePackets(t *testing.T) { // not parallel: it counts panics and go
 	}
 	before, threads := 0.0, 0
 	for round := range 4 {
-		for _, p := range slices.Concat(hostile.Packets(), hostile.Numbered()) {
-			for _, conn := range conns[round%len(conns)] {
+		for i, p := range slices.Concat(hostile.Packets(), hostile.Numbered()) {
+			for _, conn := range conns[(round+i)%len(conns)] {
 				if err := sendPacket(conn, p.Packet); err != nil {
 					t.Fatalf("%s over %s: %x\n%v", p.Name, conn.Network(), p.Packet, err)
 				}
