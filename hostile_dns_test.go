@@ -123,7 +123,7 @@ func TestMutatedPackets(t *testing.T) {
 	servers := wireServers(t)
 	packets := hostile.Packets()
 	r := rand.New(rand.NewPCG(5, 5))
-	for range 5000 {
+	for range 2000 {
 		p := modeltest.PickOne(r, packets)
 		mutated := slices.Clone(p.Packet)
 		for range r.IntN(4) {
@@ -373,7 +373,7 @@ func TestAmplification(t *testing.T) {
 			names = append(names, q.FQDN("cluster.local."))
 		}
 	}
-	for _, size := range []uint16{0, 512, 1232, 4096, 65535} {
+	for _, size := range []uint16{0, 1232, 4096, 65535} {
 		worst, what := 0.0, ""
 		for _, name := range names {
 			for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeNS, dns.TypeSOA, dns.TypeTXT, dns.TypeANY} {
