@@ -167,7 +167,7 @@ func (h *Headless) ExternalServices(zone string, headless bool) ([]msg.Service, 
 	var services []msg.Service
 	groups := make(map[string][]msg.Service)
 	root := msg.Path(zone, keyPrefix)
-	for _, host := range h.index.AllExternalHosts(headless) {
+	for _, host := range h.index.Freeze().AllExternalHosts(headless) {
 		key, base := keyOf(host.Pointer, root),
 			strings.Join([]string{root, host.Namespace, host.Service}, "/")
 		isEndpoint := host.Label != model.Label{}

@@ -1,8 +1,6 @@
 package index
 
 import (
-	"fmt"
-	"iter"
 	"slices"
 
 	"github.com/coredns-headless/headless/internal/model"
@@ -23,20 +21,21 @@ type Counts struct{ Namespaces, Services, Slices, Endpoints int }
 
 // Counts returns how many objects x holds.
 func (x *Index) Counts() Counts {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
+	w := x.walk()
+	defer w.end()
 	n := Counts{Slices: x.slices.n}
 	for _, ns := range x.namespaces {
 		if ns.exists {
 			n.Namespaces++
 		}
-		for _, svc := range ns.services {
-			if svc.spec != nil {
-				n.Services++
-			}
-			for _, endpoints := range svc.states {
-				n.Endpoints += int(endpoints)
-			}
+		w.did(1)
+	}
+	for svc := range w.services() {
+		if svc.spec != nil {
+			n.Services++
+		}
+		for _, endpoints := range svc.states {
+			n.Endpoints += int(endpoints)
 		}
 	}
 	return n
@@ -45,19 +44,17 @@ func (x *Index) Counts() Counts {
 // AddStates adds to n how many endpoints x holds, by what metrics call the kind of their Service,
 // and by state.
 func (x *Index) AddStates(n map[string][model.NumStates]int) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
+	w := x.walk()
+	defer w.end()
 	// Most Services are of the kind of the one before.
 	kind, counts := model.UnservedKind, n[model.UnservedKind]
-	for _, ns := range x.namespaces {
-		for _, svc := range ns.services {
-			if k := svc.spec.MetricKind(); k != kind {
-				n[kind] = counts
-				kind, counts = k, n[k]
-			}
-			for state, endpoints := range svc.states {
-				counts[state] += int(endpoints)
-			}
+	for svc := range w.services() {
+		if k := svc.spec.MetricKind(); k != kind {
+			n[kind] = counts
+			kind, counts = k, n[k]
+		}
+		for state, endpoints := range svc.states {
+			counts[state] += int(endpoints)
 		}
 	}
 	n[kind] = counts
@@ -68,53 +65,6 @@ type ServiceContents struct {
 	model.Key
 	Service *model.Service // nil while the Service is absent
 	Slices  []*model.Slice
-}
-
-// AllContents yields what x knows of each Service. What it yields of one Service is of one moment;
-// two Services may be of different moments.
-func (x *Index) AllContents() iter.Seq[ServiceContents] {
-	return func(yield func(ServiceContents) bool) {
-		for _, key := range x.knownKeys() {
-			x.mu.RLock()
-			svc := x.peek(key.Namespace, key.Name)
-			var c ServiceContents
-			if svc != nil {
-				c = x.contents(svc)
-			}
-			x.mu.RUnlock()
-			if svc != nil && !yield(c) {
-				return
-			}
-		}
-	}
-}
-
-// knownKeys returns the keys of all Services, those among them that are absent and have slices. It
-// takes the lock.
-func (x *Index) knownKeys() []model.Key {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	var keys []model.Key
-	for _, ns := range x.namespaces {
-		for name := range ns.services {
-			keys = append(keys, model.Key{Namespace: ns.name, Name: name})
-		}
-	}
-	return keys
-}
-
-// contents returns what x knows of svc at one moment. Slices without a name of their own get one
-// that no cluster has.
-func (x *Index) contents(svc *service) ServiceContents {
-	c := ServiceContents{Key: model.Key{Namespace: svc.ns.name, Name: svc.name}, Service: svc.spec}
-	for sl := svc.slices; sl != nil; sl = sl.sibling {
-		spec := x.sliceSpec(sl)
-		if spec.Name == "" {
-			spec.Name = fmt.Sprintf("%s %d", svc.name, len(c.Slices))
-		}
-		c.Slices = append(c.Slices, spec)
-	}
-	return c
 }
 
 // PutContents puts what another index knows of a Service.
@@ -169,39 +119,42 @@ func (x *Index) endpointSpec(e *endpoint, sl *slice) model.Endpoint {
 }
 
 // ServiceKeys returns the keys of the Services: to find those that a new list lacks.
-func (x *Index) ServiceKeys() []model.Key {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	var keys []model.Key
-	for _, ns := range x.namespaces {
-		for _, svc := range ns.services {
-			if svc.spec != nil {
-				keys = append(keys, svc.spec.Key)
-			}
+func (x *Index) ServiceKeys() (keys []model.Key) {
+	w := x.walk()
+	defer w.end()
+	for svc := range w.services() {
+		if svc.spec != nil {
+			keys = append(keys, svc.spec.Key)
 		}
 	}
 	return keys
 }
 
 // NamespaceKeys returns the keys of the Namespaces.
-func (x *Index) NamespaceKeys() []model.Key {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	var keys []model.Key
+func (x *Index) NamespaceKeys() (keys []model.Key) {
+	w := x.walk()
+	defer w.end()
 	for _, ns := range x.namespaces {
 		if ns.exists {
 			keys = append(keys, model.Key{Name: ns.name})
 		}
+		w.did(1)
 	}
 	return keys
 }
 
 // SliceKeys returns the keys of the slices.
 func (x *Index) SliceKeys() (keys []model.Key) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	for sl := range x.slices.all() {
-		keys = append(keys, sl.id())
+	w := x.walk()
+	defer w.end()
+	for svc := range w.services() {
+		known := len(keys)
+		for sl := svc.slices; sl != nil; sl = sl.sibling {
+			if sl.name != "" {
+				keys = append(keys, sl.id())
+			}
+		}
+		w.did(len(keys) - known)
 	}
 	return keys
 }

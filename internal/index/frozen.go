@@ -12,34 +12,30 @@ import (
 // moment, is read from it.
 type Frozen struct{ *Index }
 
-// Freeze returns what x holds at one moment. Readers and writers of x wait only while the endpoints
-// are copied.
+// Freeze returns what x holds at one moment.
 func (x *Index) Freeze() Frozen {
-	c := New(x.policy, x.ignoreEmpty, 0)
-	var namespaces []*model.Namespace
-	var contents []ServiceContents
-	x.mu.RLock()
-	for _, ns := range x.namespaces {
-		if ns.exists {
-			namespaces = append(namespaces, &model.Namespace{Key: model.Key{Name: ns.name}})
-		}
-		for _, svc := range ns.services {
-			contents = append(contents, x.contents(svc))
-		}
-	}
+	x.mu.Lock()
+	m := x.moment()
 	number, external := x.soaSerial.freeze(x.now()), x.ExternalSerial()
-	x.mu.RUnlock()
-	for _, spec := range namespaces {
-		c.PutNamespace(spec)
-	}
-	for i := range contents {
-		c.PutContents(&contents[i])
-	}
+	x.mu.Unlock()
+	c := m.index()
 	c.soaSerial.number.Store(number)
 	c.externalSerial.number.Store(external)
 	c.soaSerial.changed.Store(false)
 	c.externalSerial.changed.Store(false)
 	return Frozen{c}
+}
+
+// index makes an index of m, which it reads.
+func (m *Moment) index() *Index {
+	c := New(m.x.policy, m.x.ignoreEmpty, 0)
+	for _, name := range m.Namespaces() {
+		c.PutNamespace(&model.Namespace{Key: model.Key{Name: name}})
+	}
+	for contents := range m.Services() {
+		c.PutContents(contents)
+	}
+	return c
 }
 
 // Names yields a query for every name that may own records of a Service or of an endpoint, each

@@ -69,7 +69,7 @@ func (x *Index) newHold(sl *slice) *hold {
 	if x.holds.time == 0 || sl == nil || sl.moved || sl.svc.spec == nil {
 		return nil
 	}
-	return &hold{slice: slice{svc: sl.svc, ports: sl.ports}}
+	return &hold{slice: slice{svc: sl.svc, ports: sl.ports, mark: x.numMoments}}
 }
 
 // add holds e if no slice lists it any more, it was ready, and was not about to leave. o is what the last slice said of it. h
@@ -99,6 +99,7 @@ func (x *Index) startHold(h *hold) {
 
 // endHold ends the hold of e, and notes why. The caller has to settle e afterwards.
 func (c *change) endHold(e *endpoint, why HoldEnd) {
+	c.keepSlice(e.in.slice)
 	e.in = occurrence{}
 	c.holds.counts.Now--
 	c.holds.counts.Ended[why]++

@@ -36,6 +36,10 @@ type Index struct {
 	externalSerial serial        // of the zones with external names
 	changes        atomic.Uint64 // so far
 
+	portion   int               // see there; less in tests
+	walking   sync.Mutex        // taken before mu by who walks: of several walks one is in a portion
+	portioned func(objects int) // called after each portion, which looked at so many; for tests
+
 	mu         sync.RWMutex // guards the fields below
 	namespaces map[string]*namespace
 	// slices holds the slices by their own keys.
@@ -60,6 +64,9 @@ type Index struct {
 	topologies  []string
 	topologyIDs map[string]uint16
 	holds       holds
+	// moments holds those that are read, the oldest first, and numMoments counts all there were.
+	moments    []*Moment
+	numMoments uint32
 }
 
 // reverseTree counts, for each empty non-terminal above the reverse names of some addresses, the
@@ -86,6 +93,8 @@ func New(p model.Policy, ignoreEmpty bool, hold time.Duration) *Index {
 		topologies:      []string{""},
 		topologyIDs:     map[string]uint16{"": 0},
 		holds:           holds{time: hold},
+		portion:         portion,
+		portioned:       func(int) {},
 	}
 	x.soaSerial.touch(x.now())
 	x.externalSerial.touch(x.now())
@@ -97,6 +106,7 @@ func New(p model.Policy, ignoreEmpty bool, hold time.Duration) *Index {
 type namespace struct {
 	name     string
 	exists   bool // the namespace is in the cluster and exposed
+	mark     uint32
 	services map[string]*service
 }
 
@@ -110,6 +120,7 @@ type service struct {
 	shown bool
 	// ownsIPs says that the reverse names of the ClusterIPs exist because of this Service.
 	ownsIPs bool
+	mark    uint32
 	// slices is the first of the slices that name this Service, and of those that hold endpoints of
 	// it, linked through sibling.
 	slices *slice
@@ -143,7 +154,11 @@ type slice struct {
 	// moved says that it was another Service's. The control plane does not move slices, and is about
 	// to take it away.
 	moved bool
+	mark  uint32
 }
+
+// id returns the key of svc.
+func (svc *service) id() model.Key { return model.Key{Namespace: svc.ns.name, Name: svc.name} }
 
 // id returns the key of sl, which is in the namespace of its Service.
 func (sl *slice) id() model.Key { return model.Key{Namespace: sl.svc.ns.name, Name: sl.name} }
@@ -230,6 +245,7 @@ func (x *Index) setExists(name string, exists bool) *namespace {
 	if ns == nil || ns.exists == exists {
 		return nil
 	}
+	c.keepNamespace(ns)
 	ns.exists = exists
 	c.happened, c.visible = true, true
 	x.forgetNamespace(ns)
@@ -270,6 +286,7 @@ func (x *Index) DropService(key model.Key) {
 
 // respec gives svc a new spec and brings in line what depends on it and on the Namespace.
 func (c *change) respec(svc *service, spec *model.Service) {
+	c.keepService(svc)
 	c.happened = true
 	claimed := svc.claimsEndpoints()
 	c.ownIPs(svc, false)
@@ -470,10 +487,11 @@ func replace[S interface{ ID() model.Key }](specs iter.Seq[S], put func(S), drop
 
 // ReplaceSlices makes specs all the slices there are. An endpoint that was present and is in specs
 // is present throughout: the slices that change or go are released when all of specs are put.
-// Readers wait for one slice at most, and once for a pass over the keys of all slices.
+// Readers wait for one slice at most, and for a portion of the keys of all slices.
 func (x *Index) ReplaceSlices(specs iter.Seq[*model.Slice]) {
 	var stale []*slice
 	retire := func(sl *slice) {
+		x.keepSlice(sl)
 		x.slices.remove(sl)
 		sl.name = ""
 		x.slices.add(sl)
@@ -492,17 +510,17 @@ func (x *Index) ReplaceSlices(specs iter.Seq[*model.Slice]) {
 		}
 		c.commit()
 	}
-	x.mu.Lock()
-	for _, sl := range slices.Collect(x.slices.all()) {
-		if sl.name != "" && !listed[sl.id()] {
-			retire(sl)
-		}
-	}
-	x.mu.Unlock()
 	for _, sl := range stale {
 		c := x.begin()
 		c.removeSlice(sl, nil)
 		c.commit()
+	}
+	for _, key := range x.SliceKeys() {
+		if !listed[key] {
+			c := x.begin()
+			c.removeSlice(c.slices.first(key), nil)
+			c.commit()
+		}
 	}
 }
 
@@ -511,7 +529,7 @@ func (c *change) addSlice(spec *model.Slice, old *slice) {
 	if spec.Service == "" {
 		return
 	}
-	sl := &slice{svc: c.service(model.Key{Namespace: spec.Namespace, Name: spec.Service}), name: spec.Name}
+	sl := &slice{svc: c.service(model.Key{Namespace: spec.Namespace, Name: spec.Service}), name: spec.Name, mark: c.numMoments}
 	sl.link()
 	c.slices.add(sl)
 	sl.moved = old != nil && (old.moved || old.svc != sl.svc)
@@ -544,6 +562,7 @@ func (sl *slice) unlink() {
 
 // fill gives sl the content of spec. h, which may be nil, holds those endpoints that no slice lists any more.
 func (c *change) fill(sl *slice, spec *model.Slice, h *hold) {
+	c.keepSlice(sl)
 	unchanged := model.SamePorts(sl.ports, spec.Ports)
 	if !unchanged {
 		sl.ports = spec.Ports

@@ -74,11 +74,18 @@ func (p *Pods) Version() uint64 {
 	return p.changes
 }
 
-// All returns all Pods.
+// All returns all Pods. Like a walk through an index it lets others have their turn now and then.
 func (p *Pods) All() []*model.Pod {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return slices.Collect(maps.Values(p.byKey))
+	all := make([]*model.Pod, 0, len(p.byKey))
+	for _, spec := range p.byKey {
+		if all = append(all, spec); len(all)%portion == 0 {
+			p.mu.RUnlock()
+			p.mu.RLock()
+		}
+	}
+	return all
 }
 
 // Count returns how many Pods there are.
@@ -90,9 +97,11 @@ func (p *Pods) Count() int {
 
 // Keys returns the keys of all Pods.
 func (p *Pods) Keys() []model.Key {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return slices.Collect(maps.Keys(p.byKey))
+	var keys []model.Key
+	for _, spec := range p.All() {
+		keys = append(keys, spec.Key)
+	}
+	return keys
 }
 
 // In reports whether a Pod in namespace, one that is not leaving, has addr.

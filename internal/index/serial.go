@@ -24,13 +24,13 @@ const pace = time.Second
 // touch notes a change of the content.
 func (s *serial) touch(now time.Time) {
 	s.changed.Store(true)
-	s.step(now, false)
+	s.step(now)
 }
 
 // current returns the serial, after a step if one is due.
 func (s *serial) current(now func() time.Time) uint32 {
 	if s.changed.Load() {
-		s.step(now(), false)
+		s.step(now())
 	}
 	return s.number.Load()
 }
@@ -38,25 +38,24 @@ func (s *serial) current(now func() time.Time) uint32 {
 // freeze returns the serial of the content as it is, which does not change meanwhile. A serial that
 // something else has been frozen with, and that stood for less then, is not given again.
 func (s *serial) freeze(now time.Time) uint32 {
-	s.step(now, s.isGiven())
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.advance(now, s.given)
 	s.given = true
 	s.changed.Store(false)
 	return s.number.Load()
 }
 
-func (s *serial) isGiven() bool {
+// step is advance for callers that do not have the lock, for a step that is due.
+func (s *serial) step(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.given
+	s.advance(now, false)
 }
 
-// step raises the serial to the Unix time, or by one if that is not later (RFC 1982 order), if there is
-// a change, and a second has passed since the last step or that does not matter.
-func (s *serial) step(now time.Time, atOnce bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// advance raises the serial to the Unix time, or by one if that is not later (RFC 1982 order), if there is
+// a change, and a second has passed since the last step or that does not matter. The caller has the lock.
+func (s *serial) advance(now time.Time, atOnce bool) {
 	passed := now.Sub(s.stepped)
 	if !s.changed.Load() || !atOnce && 0 <= passed && passed < pace { // a clock may be set back
 		return

@@ -97,7 +97,7 @@ type Knowledge struct {
 }
 
 // write replaces the file at path by a snapshot in one step, by way of draft, a path that nobody else uses: whatever happens
-// meanwhile, it is the old file or the new one. Of an index it copies one Service at a time.
+// meanwhile, it is the old file or the new one. Of each index it says what that holds at one moment.
 func (c Knowledge) write(path, draft string, h header, confirmed time.Time) error {
 	if err := os.Remove(draft); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -152,17 +152,23 @@ func (c Knowledge) encodeValues(to *cbor.Encoder, h header) error {
 	if err := to.Encode(h); err != nil {
 		return err
 	}
-	for _, key := range c.Indexes[0].NamespaceKeys() { // which is fed with the same as the other
-		if err := to.Encode(key.Name); err != nil {
+	var moments []*index.Moment
+	for _, x := range c.Indexes {
+		m := x.Moment()
+		defer m.Close()
+		moments = append(moments, m)
+	}
+	for _, name := range moments[0].Namespaces() { // which is fed with the same as the other
+		if err := to.Encode(name); err != nil {
 			return err
 		}
 	}
 	if err := to.Encode(nil); err != nil {
 		return err
 	}
-	for _, x := range c.Indexes {
-		for s := range x.AllContents() {
-			if err := to.Encode(serviceToSnapshot(&s)); err != nil {
+	for _, m := range moments {
+		for s := range m.Services() {
+			if err := to.Encode(serviceToSnapshot(s)); err != nil {
 				return err
 			}
 		}

@@ -78,7 +78,7 @@ func (c Knowledge) facts() []string {
 		for _, key := range x.NamespaceKeys() {
 			facts = append(facts, fmt.Sprintf("%d namespace %s", i, key.Name))
 		}
-		for s := range x.AllContents() {
+		for s := range x.Moment().Services() {
 			if spec := s.Service; spec != nil {
 				facts = append(facts, fmt.Sprintf("%d service %v: kind %d, policy %d, selector %v, target %q, IPs %v, ports %v, external %v", i,
 					s.Key, spec.Kind, spec.Policy, spec.Selector, spec.Target, spec.ClusterIPs, portTexts(spec.Ports), externalText(spec.External)))

@@ -256,7 +256,7 @@ func checkKilled(t *testing.T, path string, written int) int {
 	}
 	fatal.If(t, c.Indexes[0].Check())
 	greatest, services := 0, 0
-	for s := range c.Indexes[0].AllContents() {
+	for s := range c.Indexes[0].Moment().Services() {
 		services++
 		var generation int
 		if len(s.Slices) != 1 || s.Service == nil || len(s.Slices[0].Endpoints) != killedPods {

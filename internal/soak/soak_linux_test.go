@@ -941,7 +941,7 @@ func (s *soakSet) inSnapshot() (floor map[string]int, usable bool) {
 		}
 	}
 	number := func(addr netip.Addr) int { return int(addr.As4()[2])<<8 | int(addr.As4()[3]) }
-	for content := range c.Indexes[0].AllContents() {
+	for content := range c.Indexes[0].Moment().Services() {
 		switch {
 		case content.Name == "mark-service" && content.Service != nil:
 			note(kube.Services, number(content.Service.ClusterIPs[0]))
