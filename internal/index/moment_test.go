@@ -109,6 +109,7 @@ func TestMomentIsOfOneMoment(t *testing.T) {
 				then []string
 			}
 			var open []opened
+			more := 0       // may be opened
 			within := false // of a change, which may walk itself
 			meanwhile := func(int) {
 				if within {
@@ -124,12 +125,14 @@ func TestMomentIsOfOneMoment(t *testing.T) {
 					step(r, x, m)
 					clear(m.derived)
 				}
-				if r.IntN(4) == 0 && len(open) < 5 {
+				if more > 0 && r.IntN(4) == 0 {
+					more--
 					open = append(open, opened{x.Moment(), x.facts()})
 				}
 			}
 			x.portioned = meanwhile
 			for range 5 {
+				more = 5
 				for range 20 {
 					meanwhile(0)
 				}
@@ -216,5 +219,29 @@ func TestWalksGiveTheLockBack(t *testing.T) {
 			t.Errorf("%s: %d portions of up to %d objects, %d in all, want less than %d and at least %d",
 				walk.name, portions, most, all, portion+100, walk.least)
 		}
+	}
+}
+
+// TestMomentHasNothingThatIsGone begins a moment while another one is read, in the midst of a Service whose slices go.
+func TestMomentHasNothingThatIsGone(t *testing.T) {
+	x := New(model.HostnamesReady, false, 0)
+	modeltest.PutPods(x, 500)
+	x.portion = 50
+	var second *Moment
+	first := x.Moment()
+	x.portioned = func(objects int) {
+		if objects >= x.portion && second == nil { // one of five slices was read
+			x.portioned = func(int) {}
+			for _, key := range x.SliceKeys() {
+				x.DropSlice(key)
+			}
+			second = x.Moment()
+		}
+	}
+	if facts := first.facts(); len(facts) != 7 {
+		t.Errorf("the first moment has %d objects, want a Namespace, a Service and five slices: %v", len(facts), facts)
+	}
+	if got, want := second.facts(), x.facts(); !slices.Equal(got, want) {
+		t.Errorf("the second moment has\n%v\nthe index has\n%v", got, want)
 	}
 }
