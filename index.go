@@ -95,7 +95,7 @@ func newWithoutSource(cfg *config) (*Headless, *kube.Feeds) {
 	}
 	namespaces, services, endpointSlices := sinksOf(h.index)
 	sinks := &kube.Sinks{
-		Namespaces: namespaces, Services: services, Slices: endpointSlices,
+		Namespaces: namespaces, Services: services, Slices: endpointSlices, Recall: h.index.Recall,
 		Kind: func(key model.Key) string {
 			return h.index.ShownSpec(key).MetricKind()
 		},

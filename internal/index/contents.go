@@ -118,6 +118,29 @@ func (x *Index) endpointSpec(e *endpoint, sl *slice) model.Endpoint {
 	return model.Endpoint{}
 }
 
+// recallReach is how many endpoints in a row may have gone from a slice, and those behind them are recalled.
+const recallReach = 64
+
+// Recall returns what the slice at key, as it was put, says of endpoints with some sums: for each sum an
+// endpoint, the zero value where there is none. It returns nil if x knows no sums of such a slice.
+func (x *Index) Recall(key model.Key, sums []uint64) []model.Endpoint {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	sl := x.slices.first(key)
+	if sl == nil || sl.sums == nil {
+		return nil
+	}
+	known, next := make([]model.Endpoint, len(sums)), 0
+	for i, sum := range sums {
+		ahead := sl.sums[next:min(next+recallReach, len(sl.sums))]
+		if at := slices.Index(ahead, sum); at >= 0 && sum != 0 {
+			known[i] = x.endpointSpec(sl.endpoints[next+at], sl)
+			next += at + 1
+		}
+	}
+	return known
+}
+
 // ServiceKeys returns the keys of the Services: to find those that a new list lacks.
 func (x *Index) ServiceKeys() (keys []model.Key) {
 	w := x.walk()

@@ -148,9 +148,10 @@ type slice struct {
 	name      string       // "" for a hold's, and for one about to be removed
 	ports     []model.Port // sorted, distinct; never modified
 	endpoints []*endpoint
-	next      *slice // of its chain in the index's slices
-	sibling   *slice // the next of its Service
-	turn      bool   // differs from one version to the next
+	sums      []uint64 // of the spec, if there is one for each of the endpoints; else nil
+	next      *slice   // of its chain in the index's slices
+	sibling   *slice   // the next of its Service
+	turn      bool     // differs from one version to the next
 	// moved says that it was another Service's. The control plane does not move slices, and is about
 	// to take it away.
 	moved bool
@@ -507,6 +508,8 @@ func (x *Index) ReplaceSlices(specs iter.Seq[*model.Slice]) {
 				retire(old)
 			}
 			c.addSlice(spec, old)
+		} else {
+			old.sum(spec)
 		}
 		c.commit()
 	}
@@ -595,10 +598,19 @@ func (c *change) fill(sl *slice, spec *model.Slice, h *hold) {
 			c.touched = append(c.touched, e)
 		}
 	}
+	sl.sum(spec)
 	c.startHold(h)
 	c.settle(sl.svc)
 	for _, e := range created {
 		c.supersede(e)
+	}
+}
+
+// sum notes the sums of spec, which sl is made of.
+func (sl *slice) sum(spec *model.Slice) {
+	sl.sums = nil
+	if len(spec.Sums) == len(sl.endpoints) {
+		sl.sums = spec.Sums
 	}
 }
 
@@ -732,6 +744,9 @@ func (x *Index) count(e *endpoint, by int32) {
 // topologyID returns the position of a topology zone in x.topologies, which it may add. When there
 // are 65,535 already, a new one gets position 0, that of endpoints without a topology zone.
 func (x *Index) topologyID(zone string) uint16 {
+	if zone == "" {
+		return 0 // as of most
+	}
 	id, ok := x.topologyIDs[zone]
 	if !ok && len(x.topologies) <= math.MaxUint16 {
 		id = uint16(len(x.topologies)) //nolint:gosec // it fits, see above

@@ -113,11 +113,11 @@ func (o *Options) load() (*rest.Config, error) {
 	return rc, err
 }
 
-// newRESTClient returns a client for one group of the API. It follows no redirects, for they
+// newRESTClient returns a client for one group of the API. rc says who decodes. It follows no redirects, for they
 // would take the credentials along.
 func newRESTClient(rc *rest.Config, transport http.RoundTripper, gv schema.GroupVersion) (rest.Interface, error) {
 	config := *rc
-	config.GroupVersion, config.NegotiatedSerializer = &gv, newWireSerializer()
+	config.GroupVersion = &gv
 	if config.APIPath = "/apis"; gv.Group == "" {
 		config.APIPath = "/api"
 	}

@@ -205,6 +205,7 @@ func (c *Converter) importedSlice(es *wireSlice) (spec *model.Slice, ok bool) {
 	if spec, ok = c.sliceOf(es, service); !ok {
 		return nil, false
 	}
+	spec.Sums = nil // their names are made of more than the Endpoint
 	if !model.ValidLabel(cluster) {
 		c.report(Slices, badName)
 		spec.Ports = nil
@@ -249,18 +250,27 @@ func (c *Converter) sliceOf(es *wireSlice, service string) (spec *model.Slice, o
 		}
 	}
 	spec.Ports = model.SortedPorts(spec.Ports)
-	spec.Endpoints = make([]model.Endpoint, 0, min(len(es.endpoints), MaxAddresses))
+	c.endpoints(spec, es)
+	return spec, true
+}
+
+// endpoints gives spec the endpoints of es: those that were recalled, and the others converted.
+func (c *Converter) endpoints(spec *model.Slice, es *wireSlice) {
+	list := newEndpointList(es)
+	defer func() { spec.Endpoints, spec.Sums = list.endpoints, list.sums }()
 	var name, zone string
-	var podName bool
+	var podName, flawless bool
 	for i := range es.endpoints {
 		e := &es.endpoints[i]
-		if len(spec.Endpoints) == MaxAddresses {
+		if !list.recall(int(e.at)) || len(list.endpoints) == MaxAddresses {
 			c.report(Slices, beyondLimit)
-			return spec, true
+			return
 		}
 		if !e.further {
-			name, podName = c.hostname(es, e)
-			zone = c.zone(es, e)
+			var isName, isZone bool
+			name, podName, isName = c.hostname(es, e)
+			zone, isZone = c.zone(es, e)
+			flawless = isName && isZone
 		}
 		addr, ok := c.usable(Slices, parseAddr(es.text(e.addr)))
 		if !ok {
@@ -274,9 +284,62 @@ func (c *Converter) sliceOf(es *wireSlice, service string) (spec *model.Slice, o
 		if string(model.AppendDashed(dashed[:0], addr)) == name {
 			s.Name, s.PodName = "", false
 		}
-		spec.Endpoints = append(spec.Endpoints, s)
+		list.add(s, int(e.at), flawless)
 	}
-	return spec, true
+	if !list.recall(len(es.recalled)) {
+		c.report(Slices, beyondLimit)
+	}
+}
+
+// endpointList gathers the endpoints of a slice, and the sums of their Endpoints.
+type endpointList struct {
+	*wireSlice
+	endpoints []model.Endpoint
+	sums      []uint64
+	inPlace   bool // endpoints lies where recalled does: each is in its place there, so far
+	next      int  // the first Endpoint behind those that are done
+}
+
+func newEndpointList(es *wireSlice) endpointList {
+	l := endpointList{wireSlice: es, endpoints: es.recalled[:0], inPlace: es.recalled != nil}
+	if !l.inPlace {
+		l.endpoints = make([]model.Endpoint, 0, min(len(es.endpoints), MaxAddresses))
+	}
+	if es.sums != nil {
+		l.sums = make([]uint64, 0, len(es.sums))
+	}
+	return l
+}
+
+// recall adds the Endpoints that were recalled, from those that are done up to a position. It returns false
+// when there are too many.
+func (l *endpointList) recall(until int) bool {
+	for at := l.next; at < until; at++ {
+		if !l.isRecalled(at) {
+			continue
+		}
+		if len(l.endpoints) == MaxAddresses {
+			return false
+		}
+		l.add(l.recalled[at], at, true)
+	}
+	return true
+}
+
+// add adds what was made of the Endpoint at a position, and may be recalled next time.
+func (l *endpointList) add(e model.Endpoint, at int, flawless bool) {
+	l.next = at + 1
+	if l.inPlace && len(l.endpoints) != at {
+		l.endpoints, l.inPlace = slices.Clone(l.endpoints), false
+	}
+	l.endpoints = append(l.endpoints, e)
+	switch {
+	case l.wireSlice.sums == nil:
+	case flawless:
+		l.sums = append(l.sums, l.wireSlice.sums[at])
+	default:
+		l.sums = append(l.sums, 0)
+	}
 }
 
 // stateOf reads the conditions of an endpoint. Unset, ready means true, serving what ready means,
@@ -293,33 +356,35 @@ func stateOf(c conditions) model.State {
 }
 
 // hostname returns the name of an endpoint: its hostname, or the name of its pod if the
-// configuration says so, or "" for the dashed address.
-func (c *Converter) hostname(es *wireSlice, e *wireEndpoint) (name string, podName bool) {
+// configuration says so, or "" for the dashed address. ok is false if it has a hostname that is none.
+func (c *Converter) hostname(es *wireSlice, e *wireEndpoint) (name string, podName, ok bool) {
+	ok = true
 	if hostname := es.text(e.hostname); len(hostname) > 0 {
-		if name, ok := model.FoldedLabel(hostname); ok {
-			return name, false
+		if name, ok = model.FoldedLabel(hostname); ok {
+			return name, false, true
 		}
 		c.report(Slices, badName)
 	}
 	if c.PodNames {
 		if name := es.podName(e); model.ValidLabel(name) {
-			return name, true
+			return name, true, ok
 		}
 	}
-	return "", false
+	return "", false, ok
 }
 
-// zone returns the topology zone of an endpoint, if zones are kept and it has one that can stand in a name.
-func (c *Converter) zone(es *wireSlice, e *wireEndpoint) string {
+// zone returns the topology zone of an endpoint, if zones are kept and it has one. ok is false if that
+// cannot stand in a name.
+func (c *Converter) zone(es *wireSlice, e *wireEndpoint) (zone string, ok bool) {
 	if !c.Topologies {
-		return ""
+		return "", true
 	}
-	zone := es.text(e.zone)
-	if len(zone) > model.MaxName {
+	text := es.text(e.zone)
+	if len(text) > model.MaxName {
 		c.report(Slices, badName)
-		return ""
+		return "", false
 	}
-	return strings.ToLower(string(zone))
+	return strings.ToLower(string(text)), true
 }
 
 // port appends a port to ports, if its number and its protocol are valid. A port whose name is not

@@ -42,7 +42,9 @@ func TestAdvice(t *testing.T) {
 		{Pods, endpoint, &net.OpError{Op: "dial", Err: &net.DNSError{Name: "nobody.invalid"}}, "check the address in the option endpoint: its name must not be one that this server resolves"},
 		{Pods, pod, apierrors.NewInternalError(errors.New("")), ""},
 	} {
-		l, err := newListWatch(c.resource, &rest.Config{Host: "http://127.0.0.1"}, http.DefaultTransport)
+		config := &rest.Config{Host: "http://127.0.0.1"}
+		config.NegotiatedSerializer = newWireSerializer(nil)
+		l, err := newListWatch(c.resource, config, http.DefaultTransport)
 		fatal.If(t, err)
 		l.access = c.access
 		if got := l.advice(classify(fmt.Errorf("wrapped: %w", c.err))); got != c.want {

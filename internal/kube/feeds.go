@@ -50,6 +50,7 @@ type Sinks struct {
 	Pods       Sink[*model.Pod]
 	Imports    Sink[*model.Service] // made of ServiceImports
 	Imported   Sink[*model.Slice]   // made of their EndpointSlices
+	Recall     Recall               // of Slices; may be nil
 	// Kind returns what metrics call the kind of a Service that is answered for, model.UnservedKind
 	// if it is not.
 	Kind func(model.Key) string
@@ -60,6 +61,7 @@ type Feeds struct {
 	Listing   *Listing // of the resources
 	Clock     Clock    // of the resources
 	converter *Converter
+	recall    Recall
 	selection Selection
 	stores    map[string]cache.TransformingStore
 }
@@ -67,7 +69,7 @@ type Feeds struct {
 // NewFeeds returns feeds of the objects that selection asks for. c converts them, and sinks take what
 // c makes of them.
 func NewFeeds(c *Converter, selection Selection, sinks *Sinks) *Feeds {
-	f := &Feeds{converter: c, selection: selection, stores: make(map[string]cache.TransformingStore)}
+	f := &Feeds{converter: c, recall: sinks.Recall, selection: selection, stores: make(map[string]cache.TransformingStore)}
 	addStore(f, &store[*corev1.Namespace, *model.Namespace]{
 		resource: Namespaces, convert: c.namespace, sink: sinks.Namespaces,
 	})

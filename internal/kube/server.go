@@ -111,7 +111,12 @@ func NewServer(o *Options, userAgent string, feeds *Feeds, log clog.P) (*Server,
 func (a *Server) reflect(resource string, rc *rest.Config, transport http.RoundTripper, feeds *Feeds,
 	log clog.P,
 ) error {
-	l, err := newListWatch(resource, rc, transport)
+	config := *rc
+	config.NegotiatedSerializer = newWireSerializer(nil)
+	if resource == Slices {
+		config.NegotiatedSerializer = newWireSerializer(feeds.recall)
+	}
+	l, err := newListWatch(resource, &config, transport)
 	if err != nil {
 		return err
 	}

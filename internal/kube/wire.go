@@ -3,9 +3,11 @@ package kube
 import (
 	"bytes"
 	"encoding/json"
+	"hash/maphash"
 	"net/netip"
 	"slices"
 
+	"github.com/coredns-headless/headless/internal/model"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,20 +35,31 @@ var wireScheme = func() *runtime.Scheme {
 }()
 
 // wireSerializer decodes the objects of wireScheme.
-type wireSerializer struct{ runtime.NegotiatedSerializer }
+type wireSerializer struct {
+	runtime.NegotiatedSerializer
+	recall Recall
+}
 
-func newWireSerializer() wireSerializer {
-	return wireSerializer{serializer.NewCodecFactory(wireScheme).WithoutConversion()}
+// Recall returns what is kept of the slice at key, for each of some sums: the endpoint that was made of
+// such a message, or the zero value. It may return nil instead.
+type Recall func(key model.Key, sums []uint64) []model.Endpoint
+
+// newWireSerializer returns a wireSerializer. recall may be nil.
+func newWireSerializer(recall Recall) wireSerializer {
+	return wireSerializer{serializer.NewCodecFactory(wireScheme).WithoutConversion(), recall}
 }
 
 // DecoderToVersion implements runtime.NegotiatedSerializer.
 func (s wireSerializer) DecoderToVersion(d runtime.Decoder, gv runtime.GroupVersioner) runtime.Decoder {
-	return wireDecoder{s.NegotiatedSerializer.DecoderToVersion(d, gv)}
+	return wireDecoder{s.NegotiatedSerializer.DecoderToVersion(d, gv), s.recall}
 }
 
 // wireDecoder decodes Protocol Buffers where they came, and leaves all else to another decoder,
 // which would make a copy first: of a list, that is tens of megabytes.
-type wireDecoder struct{ runtime.Decoder }
+type wireDecoder struct {
+	runtime.Decoder
+	recall Recall
+}
 
 // wirePrefix stands before each object in Protocol Buffers. A runtime.Unknown follows.
 var wirePrefix = []byte("k8s\x00")
@@ -56,7 +69,7 @@ func (d wireDecoder) Decode(data []byte, defaults *schema.GroupVersionKind,
 	into runtime.Object,
 ) (runtime.Object, *schema.GroupVersionKind, error) {
 	if into == nil {
-		if obj, gvk, err := decodeWire(data); obj != nil {
+		if obj, gvk, err := decodeWire(data, d.recall); obj != nil {
 			return obj, &gvk, err
 		}
 	}
@@ -65,7 +78,7 @@ func (d wireDecoder) Decode(data []byte, defaults *schema.GroupVersionKind,
 
 // decodeWire decodes an object in Protocol Buffers. obj is nil if data is something else, or of a
 // kind that is not known.
-func decodeWire(data []byte) (obj runtime.Object, gvk schema.GroupVersionKind, err error) {
+func decodeWire(data []byte, recall Recall) (obj runtime.Object, gvk schema.GroupVersionKind, err error) {
 	unknown, ok := bytes.CutPrefix(data, wirePrefix)
 	if !ok {
 		return nil, gvk, nil
@@ -88,6 +101,9 @@ func decodeWire(data []byte) (obj runtime.Object, gvk schema.GroupVersionKind, e
 	if r.err != nil || err != nil || !ok {
 		return nil, gvk, nil // which the other decoder knows to say
 	}
+	if s, ok := made.(*wireSlice); ok {
+		s.recall = recall
+	}
 	return made, gvk, m.Unmarshal(raw)
 }
 
@@ -103,15 +119,30 @@ type wireSlice struct {
 	metav1.ObjectMeta
 	addressType discoveryv1.AddressType
 	ports       []discoveryv1.EndpointPort
-	endpoints   []wireEndpoint
-	message     []byte // that the spans are parts of
+	endpoints   []wireEndpoint // but those that were recalled
+	message     []byte         // that the spans are parts of
+
+	recall   Recall           // nil for a slice of which nothing is kept
+	sums     []uint64         // of the Endpoints, nil if they are few; 0 for one that is not to be recalled
+	recalled []model.Endpoint // for each Endpoint, or nil; the zero value for one that was decoded
 }
+
+// fewest is how many Endpoints a slice has at least when its sums are kept, of eight octets each: to decode
+// fewer is cheap.
+const fewest = 32
+
+// sumSeed makes sums that nobody can foresee. Two messages that differ have the same one with a probability of 2⁻⁶⁴.
+var sumSeed = maphash.MakeSeed()
+
+// sumOf returns the sum of m, an Endpoint.
+func sumOf(m []byte) uint64 { return max(maphash.Bytes(sumSeed, m), 1) }
 
 // wireEndpoint is what the converter may read of an Endpoint, or of a further address of it. There
 // are many at once, and without pointers they cost the garbage collector nothing.
 type wireEndpoint struct {
 	addr, hostname, zone span
-	whole                span // a message: the Endpoint
+	whole                span   // a message: the Endpoint
+	at                   uint32 // which Endpoint of the slice
 	conditions           conditions
 	further              bool // addr is a further address of the Endpoint before
 }
@@ -249,11 +280,19 @@ func (s *wireSlice) Reset() { *s = wireSlice{} }
 // Unmarshal implements the interface of a decoder of Protocol Buffers. It keeps m.
 func (s *wireSlice) Unmarshal(m []byte) error {
 	s.message = slices.Clip(m)
-	s.endpoints = make([]wireEndpoint, 0, count(m, sliceEndpoints))
+	endpoints := count(m, sliceEndpoints)
+	s.sums, s.recalled = nil, nil
+	if endpoints >= fewest {
+		s.sums = make([]uint64, 0, endpoints)
+	}
 	r := wireReader{rest: s.message}
 	for r.next() {
 		switch {
 		case !r.isBytes():
+		case r.number == sliceEndpoints:
+			if s.sums != nil {
+				s.sums = append(s.sums, sumOf(r.value))
+			}
 		case r.number == objectMetadata:
 			r.err = decodeMetadata(r.value, &s.ObjectMeta)
 		case r.number == sliceAddressType:
@@ -261,16 +300,47 @@ func (s *wireSlice) Unmarshal(m []byte) error {
 		case r.number == slicePorts:
 			s.ports = append(s.ports, discoveryv1.EndpointPort{})
 			r.err = s.ports[len(s.ports)-1].Unmarshal(r.value)
-		case r.number == sliceEndpoints:
-			r.err = s.decodeEndpoint(r.value)
 		}
+	}
+	if r.err != nil {
+		return r.err
+	}
+	if s.recall != nil && s.sums != nil {
+		s.recalled = s.recall(model.Key{Namespace: s.Namespace, Name: s.Name}, s.sums)
+	}
+	return s.decodeEndpoints(endpoints)
+}
+
+// decodeEndpoints decodes the Endpoints, of which there are so many, that were not recalled: those were
+// decoded before, and without a flaw.
+func (s *wireSlice) decodeEndpoints(n int) error {
+	for i := range s.recalled {
+		if s.isRecalled(i) {
+			n--
+		}
+	}
+	s.endpoints = make([]wireEndpoint, 0, n)
+	r := wireReader{rest: s.message}
+	for at := 0; r.next(); {
+		if r.number != sliceEndpoints || !r.isBytes() {
+			continue
+		}
+		if !s.isRecalled(at) {
+			r.err = s.decodeEndpoint(r.value, at)
+		}
+		at++
 	}
 	return r.err
 }
 
-// decodeEndpoint decodes an Endpoint.
-func (s *wireSlice) decodeEndpoint(m []byte) error {
-	e := wireEndpoint{whole: s.spanOf(m)}
+// isRecalled reports whether the Endpoint at a position was recalled.
+func (s *wireSlice) isRecalled(at int) bool {
+	return at < len(s.recalled) && s.recalled[at].Addr.IsValid()
+}
+
+// decodeEndpoint decodes the Endpoint at a position.
+func (s *wireSlice) decodeEndpoint(m []byte, at int) error {
+	e := wireEndpoint{whole: s.spanOf(m), at: uint32(at)} //nolint:gosec // no message has so many
 	addresses, more := 0, []span(nil)
 	r := wireReader{rest: m}
 	for r.next() {
@@ -294,6 +364,9 @@ func (s *wireSlice) decodeEndpoint(m []byte) error {
 		return r.err
 	}
 	s.endpoints = append(s.endpoints, e)
+	if len(more) > 0 && s.sums != nil {
+		s.sums[at] = 0
+	}
 	e.further = true
 	for _, e.addr = range more {
 		s.endpoints = append(s.endpoints, e)

@@ -242,7 +242,7 @@ func TestWireSerializerDecodesTheKindsThatAreKnown(t *testing.T) {
 		fatal.If(t, err)
 		info, _ := runtime.SerializerInfoForMediaType(kubetest.Codecs().SupportedMediaTypes(), c.mediaType)
 		sent := kubetest.Encoded(kubetest.Codecs().EncoderForVersion(info.Serializer, gvks[0].GroupVersion()), c.obj)
-		ours := newWireSerializer()
+		ours := newWireSerializer(nil)
 		info, _ = runtime.SerializerInfoForMediaType(ours.SupportedMediaTypes(), c.mediaType)
 		decoder := ours.DecoderToVersion(info.Serializer, gvks[0].GroupVersion())
 		got, gvk, err := decoder.Decode(sent, nil, nil)

@@ -67,6 +67,8 @@ type Slice struct {
 	Service   string     // "": the slice belongs to no Service
 	Ports     []Port     // sorted, distinct
 	Endpoints []Endpoint // those with the same address and name are one
+	// Sums holds a hash of what each endpoint was made of, or 0. It is nil where that is of no use.
+	Sums []uint64
 }
 
 // Endpoint is one endpoint of a slice.
