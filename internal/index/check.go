@@ -141,6 +141,9 @@ func (x *Index) checkSlices(endpoints map[*endpoint]bool) error {
 	occurrences, held := 0, 0
 	for sl := range x.slices.all() {
 		counts[sl.svc]++
+		if len(sl.sums) > 0 && len(sl.sums) != len(sl.endpoints) {
+			return fmt.Errorf("slice %v has %d sums of %d endpoints", sl.id(), len(sl.sums), len(sl.endpoints))
+		}
 		for _, e := range sl.endpoints {
 			listed := 0
 			for o := &e.in; o != nil; o = o.next {

@@ -142,7 +142,8 @@ func (x *Index) Recall(key model.Key, sums []uint64) []model.Endpoint {
 }
 
 // ServiceKeys returns the keys of the Services: to find those that a new list lacks.
-func (x *Index) ServiceKeys() (keys []model.Key) {
+func (x *Index) ServiceKeys() []model.Key {
+	keys := x.roomForKeys()
 	w := x.walk()
 	defer w.end()
 	for svc := range w.services() {
@@ -167,7 +168,8 @@ func (x *Index) NamespaceKeys() (keys []model.Key) {
 }
 
 // SliceKeys returns the keys of the slices.
-func (x *Index) SliceKeys() (keys []model.Key) {
+func (x *Index) SliceKeys() []model.Key {
+	keys := x.roomForKeys()
 	w := x.walk()
 	defer w.end()
 	for svc := range w.services() {
@@ -180,4 +182,13 @@ func (x *Index) SliceKeys() (keys []model.Key) {
 		w.did(len(keys) - known)
 	}
 	return keys
+}
+
+// roomForKeys returns an empty list with room for the keys of all slices, or of most Services: one that
+// grows is copied, which takes a millisecond of a walk through 100,000 of them.
+func (x *Index) roomForKeys() []model.Key {
+	x.mu.RLock()
+	n := x.slices.n
+	x.mu.RUnlock()
+	return make([]model.Key, 0, n+n/8)
 }

@@ -953,7 +953,7 @@ func (s *soakSet) inSnapshot() (floor map[string]int, usable bool) {
 			}
 		}
 	}
-	// A snapshot is of one moment for each Service, not for all; and the last mark may come from a list that is not all there.
+	// The last mark may come from a list that is not all there.
 	const lag = 4
 	s.mu.Lock()
 	defer s.mu.Unlock()
