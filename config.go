@@ -34,6 +34,7 @@ type config struct {
 	selection      kube.Selection
 	startupTimeout time.Duration
 	manifests      []string // paths; empty if the source is an API server
+	foresees       bool     // manifests foresee: what the control plane would make of them counts too
 	snapshot       snapshot.Config
 
 	namespaces   []string // empty: all
@@ -120,7 +121,13 @@ var options = map[string]option{
 		}
 		return nil
 	}},
-	"manifests": {1, -1, "files or folders", func(cfg *config, args []string) error {
+	"manifests": {1, -1, "files or folders, and perhaps foresee before them", func(cfg *config, args []string) error {
+		if args[0] == "foresee" {
+			cfg.foresees, args = true, args[1:]
+		}
+		if len(args) == 0 {
+			return errExpected
+		}
 		cfg.manifests = append(cfg.manifests, args...)
 		return nil
 	}},

@@ -57,7 +57,7 @@ func newHeadless(cfg *config, root string) (*Headless, error) {
 			}
 			paths = append(paths, path)
 		}
-		h.source, err = manifests.New(paths, feeds, log)
+		h.source, err = manifests.New(paths, cfg.foresees, feeds, log)
 	} else {
 		h.source, err = kube.NewServer(&cfg.api, userAgent, feeds, log)
 		if wrong := (*kube.OptionError)(nil); errors.As(err, &wrong) {

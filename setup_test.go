@@ -79,6 +79,9 @@ func stanzaGood(t *testing.T) []stanzaOption {
 		{"a startup timeout of 0 without unit", "startup_timeout 0", func(c *config) { c.startupTimeout = 0 }},
 		{"manifests", "manifests a.yaml b", func(c *config) { c.manifests = []string{"a.yaml", "b"} }},
 		{"manifests on several lines", "manifests a;manifests b c", func(c *config) { c.manifests = []string{"a", "b", "c"} }},
+		{"manifests, and what becomes of them", "manifests foresee a b", func(c *config) { c.manifests, c.foresees = []string{"a", "b"}, true }},
+		{"manifests of which one says so", "manifests a;manifests foresee b", func(c *config) { c.manifests, c.foresees = []string{"a", "b"}, true }},
+		{"a folder that is called foresee", "manifests ./foresee", func(c *config) { c.manifests = []string{"./foresee"} }},
 		{"a snapshot", "snapshot file", func(c *config) {
 			c.snapshot = snapshot.Config{Path: "file", MaxAge: 24 * time.Hour, Interval: 5 * time.Second}
 		}},
@@ -171,6 +174,7 @@ var stanzaBad = []struct {
 	{"a negative startup_timeout", "startup_timeout -1s", "2", []string{"startup_timeout: ", "a duration of at least 0s", `got "-1s"`}},
 	{"startup_timeout with a word", "startup_timeout soon", "2", []string{"startup_timeout: ", "a duration", `got "soon"`}},
 	{"manifests without a path", "manifests", "2", []string{"manifests: ", "files or folders", `got ""`}},
+	{"manifests foresee without a path", "manifests foresee", "2", []string{"manifests: ", "files or folders, and perhaps foresee before them", `got "foresee"`}},
 	{"snapshot without a file", "snapshot", "2", []string{"snapshot: ", "a file and perhaps", `got ""`}},
 	{"snapshot with four words", "snapshot a 1h 5s 6s", "2", []string{"snapshot: ", "a file and perhaps", `got "a 1h 5s 6s"`}},
 	{"snapshot with an age that is none", "snapshot a old", "2", []string{"snapshot: ", "durations of at least 1s", `got "a old"`}},

@@ -36,6 +36,7 @@ func (cfg *config) summary() []string {
 		isSet bool
 		text  string
 	}{
+		{cfg.foresees, "manifests foresee"},
 		{cfg.selection.HeadlessOnly, "endpoints headless"},
 		{cfg.selection.NoEndpoints, "noendpoints"},
 		{cfg.podNames, "endpoint_pod_names"},

@@ -30,13 +30,14 @@ const (
 	beyondLimit   Flaw = "limit"      // an object with more addresses or ports than are taken from one
 	noService     Flaw = "no_service" // a slice without the label kubernetes.io/service-name
 	UnknownKind   Flaw = "kind"       // an object of a kind we do not use
+	Malformed     Flaw = "malformed"  // a document that is no object, or an object without the form of its kind
 	unexpected    Flaw = "unexpected" // an object of another type than the list or watch was for
 )
 
 // Flaws are all of them.
 var Flaws = []Flaw{
 	badAddress, badPort, badName, badAnnotation, fqdnSlice, beyondLimit, noService,
-	UnknownKind, unexpected,
+	UnknownKind, Malformed, unexpected,
 }
 
 // How much is taken from one object, so that none of them keeps queries waiting for long. The API

@@ -173,7 +173,7 @@ func TestAFileThatBecomesAPipe(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "a.yaml")
 	fatal.If(t, syscall.Mkfifo(pipe, 0o600))
 	err := within(t, "a pipe", func() error {
-		_, err := readManifest(pipe)
+		_, err := file{path: pipe}.read()
 		return err
 	})
 	if want := pipe + ": expected a file"; err == nil || err.Error() != want {

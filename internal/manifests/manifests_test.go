@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"iter"
@@ -17,7 +18,9 @@ import (
 	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
+	"github.com/coredns-headless/headless/internal/foresee"
 	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/logtest"
 	"github.com/coredns-headless/headless/internal/metrictest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
@@ -93,7 +96,7 @@ func manifestsIn(folder string, feeds *manifestFeeds, names ...string) (*Source,
 		}
 		paths = append(paths, name)
 	}
-	return New(paths, feeds.Feeds, clog.NewWithPlugin("headless"))
+	return New(paths, false, feeds.Feeds, clog.NewWithPlugin("headless"))
 }
 
 // manifestTime is when the n-th version of a file was written.
@@ -116,6 +119,8 @@ func writeManifests(t *testing.T, dir string, version int, files map[string]stri
 
 const (
 	manifestWeb, manifestSlice = modeltest.ServiceYAML, modeltest.SliceYAML
+	manifestEndpoints          = "{apiVersion: v1, kind: Endpoints, metadata: {namespace: a, name: web}, subsets: [{addresses: [{ip: 10.0.0.1}, {ip: '2001:db8::1'}], notReadyAddresses: [{ip: 10.0.0.2}], ports: [{port: 80}]}]}\n"
+	manifestWebJSON            = `{"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "a", "name": "web"}}`
 	manifestPod                = "{apiVersion: v1, kind: Pod, metadata: {namespace: p, name: web-0}}\n"
 )
 
@@ -198,10 +203,16 @@ metadata:
 		{"an EndpointSliceList", "{apiVersion: discovery.k8s.io/v1, kind: EndpointSliceList, items: [{metadata: {namespace: a, name: web-1}}]}", "a |  | a/web-1", 0},
 		{"a NamespaceList", "{apiVersion: v1, kind: NamespaceList, items: [{metadata: {name: a}}, {metadata: {name: b}}]}", "a b |  | ", 0},
 
-		{"another kind is skipped", manifestPod + "---\n" + manifestWeb, "a | a/web=10.96.0.1 | ", 1},
-		{"another kind in a list", "{apiVersion: v1, kind: List, items: [" + manifestPod + ", " + manifestWeb + ", " + manifestPod + "]}", "a | a/web=10.96.0.1 | ", 2},
-		{"another typed list", "{apiVersion: v1, kind: PodList, items: [{metadata: {name: a}}, {metadata: {name: b}}]}", " |  | ", 2},
-		{"another version of a kind", "{apiVersion: discovery.k8s.io/v1beta1, kind: EndpointSlice, metadata: {name: a}}", " |  | ", 1},
+		{"another kind is skipped, and implies its Namespace", manifestPod + "---\n" + manifestWeb, "a p | a/web=10.96.0.1 | ", 1},
+		{"another kind in a list", "{apiVersion: v1, kind: List, items: [" + manifestPod + ", " + manifestWeb + ", " + manifestPod + "]}", "a p | a/web=10.96.0.1 | ", 2},
+		{"another typed list", "{apiVersion: v1, kind: PodList, items: [{metadata: {name: a}}, {metadata: {name: b}}]}", "default |  | ", 2},
+		{"another version of a kind", "{apiVersion: apps/v1beta1, kind: StatefulSet, metadata: {name: a}}", " |  | ", 1},
+		{"a slice of an old version", "{apiVersion: discovery.k8s.io/v1beta1, kind: EndpointSlice, metadata: {namespace: a, name: web-1, labels: {kubernetes.io/service-name: web}}, endpoints: [{addresses: [10.0.0.1], topology: {topology.kubernetes.io/zone: a}}]}", "a |  | a/web-1=10.0.0.1", 0},
+		{"Endpoints", manifestEndpoints, "a |  | a/web-mirrored-0=10.0.0.1=10.0.0.2 a/web-mirrored-1=2001:db8::1", 0},
+		{"Endpoints of a Service with a slice", manifestEndpoints + "---\n" + manifestSlice, "a |  | a/web-1=10.0.0.1", 0},
+		{"the List that is a dump, and the logs that kubectl cluster-info dump prints", `{"kind": "ServiceList", "apiVersion": "v1", "items": [{"metadata": {"name": "web", "namespace": "a"}}]}` +
+			"\n==== START logs for container c of pod a/x ====\n{\"no\": JSON\n==== END logs for container c of pod a/x ====\n" +
+			`{"kind": "ServiceList", "apiVersion": "v1", "items": [{"metadata": {"name": "db", "namespace": "a"}}]}`, "a | a/db a/web | ", 0},
 		{"a custom resource", "{apiVersion: example.com/v1, kind: Database, metadata: {namespace: p, name: db}, spec: {port: text}}", " |  | ", 1},
 		{"a custom resource in a list", "{apiVersion: v1, kind: List, items: [{apiVersion: example.com/v1, kind: Database}, " + manifestWeb + "]}", "a | a/web=10.96.0.1 | ", 1},
 		{"a kind of the same name in another group", "{apiVersion: serving.knative.dev/v1, kind: Service, metadata: {namespace: a, name: web}}", " |  | ", 1},
@@ -350,15 +361,9 @@ func TestManifestErrors(t *testing.T) {
 			"document 1, line 13",
 			"item 2: ",
 		},
-		{"a port as text in the second item of a typed list", "apiVersion: v1\nkind: ServiceList\nitems:\n- spec:\n    ports:\n    - port: 80\n- spec:\n    ports:\n    - port: \"80\"\n", "document 1, line 9", "ServicePort.items.spec.ports.port"},
+		{"a port as text in the second item of a typed list", "apiVersion: v1\nkind: ServiceList\nitems:\n- spec:\n    ports:\n    - port: 80\n- spec:\n    ports:\n    - port: \"80\"\n", "document 1, line 9", "item 2: "},
 
-		{"text", "hello\n", "document 1, line 1", "cannot unmarshal string"},
-		{"a number", "---\n\n5\n", "document 1, line 3", "cannot unmarshal number"},
-		{"a list without a kind", service + "---\n- a\n- b\n", "document 2, line 6", "cannot unmarshal array"},
-		{"no kind", service + "---\n# c\n\napiVersion: v1\nmetadata:\n  name: web\n", "document 2, line 8", "Object 'Kind' is missing"},
-		{"no version", "kind: Service\nmetadata:\n  name: web\n", "document 1, line 1", "Object 'apiVersion' is missing"},
-		{"an item without kind", "apiVersion: v1\nkind: List\nitems:\n- metadata:\n    name: web\n", "document 1, line", "item 1: Object 'Kind' is missing"},
-		{"an item that is no mapping", "apiVersion: v1\nkind: List\nitems:\n- 5\n", "document 1, line", "item 1: "},
+		{"a template in a name", "apiVersion: v1\nkind: Service\nmetadata:\n  name: db-{{ .Release.Name }}\n", "document 1, line 1", "this looks like a template: render it first"},
 		{"an unfinished JSON object", "{\"apiVersion\": \"v1\",\n", "document 1, line", ""},
 		{"an unknown alias", "a: &x b\nc: *y\n", "document 1, line", "unknown anchor"},
 		{"a zero octet", "a: \x00\n", "document 1, line", "control characters"},
@@ -383,6 +388,180 @@ func TestManifestErrors(t *testing.T) {
 	}
 }
 
+// TestWhatIsNoObjectIsSkippedInAFolder: what parses and is no object, or is none of a kind in use, is named in the log. In a file
+// that is named itself, the former is an error.
+func TestWhatIsNoObjectIsSkippedInAFolder(t *testing.T) {
+	const service = "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\n"
+	for _, c := range []struct {
+		name, content, at, why string
+		isError                bool // in a file that is named
+	}{
+		{"text", "hello\n", "document 1, line 1", "it is text", true},
+		{"a number", "---\n\n5\n", "document 1, line 3", "it is a number", true},
+		{"a list without a kind", service + "---\n- a\n- b\n", "document 2, line 6", "it is a list", true},
+		{"no kind", service + "---\n# c\n\napiVersion: v1\nmetadata:\n  name: web\n", "document 2, line 8", "it has no kind", true},
+		{"no version", "kind: Service\nmetadata:\n  name: web\n", "document 1, line 1", "it has no apiVersion", true},
+		{"a kind that is a number", "apiVersion: v1\nkind: 5\n", "document 1, line 1", "it has no kind", true},
+		{"a version that is none", "apiVersion: a/b/c\nkind: Service\n", "document 1, line 1", "its apiVersion is no version: a/b/c", true},
+		{"a large document without a kind", "a: " + strings.Repeat("x", 700_000) + "\n", "document 1, line 1", "it has no kind", true},
+		{"an item without kind", "apiVersion: v1\nkind: List\nitems:\n- metadata:\n    name: web\n", "document 1, line 4: item 1", "it has no kind", true},
+		{"an item that is no mapping", "apiVersion: v1\nkind: List\nitems:\n- 5\n", "document 1, line 4: item 1", "it is a number", true},
+		{"another kind with a number for text", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: d}\ndata:\n  a: 1\n", "document 1, line 5: ConfigMap", "cannot unmarshal number", false},
+		{"a workload with text for a number", "apiVersion: apps/v1\nkind: Deployment\nspec: {replicas: \"3\"}\n", "document 1, line 3: Deployment", "cannot unmarshal string", false},
+	} {
+		dir, feeds := t.TempDir(), newManifestFeeds(kube.Selection{})
+		writeManifests(t, dir, 0, map[string]string{"d/a.yaml": manifestWeb, "d/b.yaml": c.content, "d/c.yaml": manifestSlice})
+		at := filepath.Join(dir, "d", "b.yaml") + ": " + c.at + ": "
+		log := logtest.Capture(t)
+		before := metrictest.Values(t, "coredns_headless_skipped_total")["malformed manifests"]
+		if _, err := manifestsIn(dir, feeds, "d"); err != nil || !strings.Contains(feeds.String(), "a/web=10.96.0.1") || !strings.HasSuffix(feeds.String(), "a/web-1=10.0.0.1") {
+			t.Errorf("%s: fed %q (%v), want what is in the other files", c.name, feeds, err)
+		}
+		if got := log.String(); !strings.Contains(got, "manifests: skipped "+at) || !strings.Contains(got, c.why) {
+			t.Errorf("%s: got the log\n%.1000s\nwant %s and %s", c.name, got, at, c.why)
+		}
+		if after := metrictest.Values(t, "coredns_headless_skipped_total")["malformed manifests"]; after-before != 1 {
+			t.Errorf("%s: skipped %v, want 1", c.name, after-before)
+		}
+		switch _, err := manifestsIn(dir, feeds, "d/b.yaml"); {
+		case !c.isError && err != nil:
+			t.Errorf("%s: got %v for the file itself", c.name, err)
+		case c.isError && (err == nil || !strings.HasPrefix(err.Error(), "manifests: "+at) || !strings.Contains(err.Error(), c.why) || len(err.Error()) > 400):
+			t.Errorf("%s: got %.1000v for the file itself, want %s and %s", c.name, err, at, c.why)
+		}
+	}
+}
+
+// TestFilesOfAllKinds reads files that people have, one by one in a folder of its own, and as they are named.
+func TestFilesOfAllKinds(t *testing.T) {
+	const skips = "skipped "
+	rows := map[string]struct {
+		folder string // what the log or the error has of it in a folder
+		named  string // the error, if it is named; "same": as in the folder
+		names  int    // how many Services and EndpointSlices there are
+	}{
+		"array.json":             {skips + "FILE: document 1, line 1: expected a Kubernetes object, with apiVersion and kind; it is a list", "it is a list", 0},
+		"bom.yaml":               {"", "", 1},
+		"cluster-info-dump.json": {"", "", 0},
+		"cm.yaml":                {skips + "FILE: document 1, line 4: ConfigMap: ", "", 0},
+		"comment.yaml":           {"", "", 0},
+		"concat.json":            {"", "", 2},
+		"crlf.yaml":              {"", "", 1},
+		"dupkey.yaml":            {`FILE: document 1, line 4: key "metadata" already set in map`, "", 1},
+		"empties.yaml":           {"", "", 0},
+		"empty.yaml":             {"", "", 0},
+		"emptyobj.json":          {skips + "FILE: document 1, line 1: expected a Kubernetes object, with apiVersion and kind; it has no kind", "it has no kind", 0},
+		"gz.yaml":                {"error: FILE: expected YAML or JSON, got what gzip packs: unpack it first", "same", 0},
+		"kustomization.yaml":     {skips + "FILE: document 1, line 1: expected a Kubernetes object, with apiVersion and kind; it has no kind", "it has no kind", 0},
+		"lowerkind.yaml":         {"FILE: document 1, line 1: no kind is called service; did you mean Service?", "", 0},
+		"noapi.yaml":             {skips + "FILE: document 1, line 1: expected a Kubernetes object, with apiVersion and kind; it has no apiVersion", "it has no apiVersion", 0},
+		"otherkind.yaml":         {skips + "FILE: document 1, line 4: Deployment: ", "", 0},
+		"portstr.yaml":           {"error: FILE: document 1, line 4: json: cannot unmarshal string into Go struct field ServicePort.spec.ports.port", "same", 0},
+		"string.json":            {skips + "FILE: document 1, line 1: expected a Kubernetes object, with apiVersion and kind; it is text", "it is text", 0},
+		"tab.yaml":               {"error: FILE: document 1, line 4: found character that cannot start any token", "same", 0},
+		"text.yaml":              {skips + "FILE: document 1, line 1: expected a Kubernetes object, with apiVersion and kind; it is text", "it is text", 0},
+		"tpl1.yaml":              {"error: FILE: document 1, line 1: this looks like a template: render it first (helm template", "same", 0},
+		"tpl2.yaml":              {"error: FILE: document 1, line 1: this looks like a template: render it first (helm template", "same", 0},
+		"tpl3.yaml":              {"error: FILE: document 1, line 4: this looks like a template: render it first (helm template", "same", 0},
+		"tpl4.yaml":              {"error: FILE: document 1, line 6: this looks like a template: render it first (helm template", "same", 0},
+		"trunc.yaml":             {"error: FILE: document 1, line ", "same", 0},
+		"typo.yaml":              {`FILE: document 1, line 4: Service: unknown field "spec.clusterIp"`, "", 1},
+		"utf16.yaml":             {"", "", 1},
+	}
+	files, err := os.ReadDir("testdata/files")
+	fatal.If(t, err)
+	if len(files) != len(rows) {
+		t.Errorf("got %d files and %d rows", len(files), len(rows))
+	}
+	for name, row := range rows {
+		dir := t.TempDir()
+		writeManifests(t, dir, 0, map[string]string{"d/" + name: string(filetest.Read(t, filepath.Join("testdata/files", name)))})
+		check := func(path, want string, names int) {
+			t.Helper()
+			log, feeds := logtest.Capture(t), newManifestFeeds(kube.Selection{})
+			_, err := manifestsIn(dir, feeds, path)
+			got := log.String()
+			if err != nil {
+				got = "error: " + strings.TrimPrefix(err.Error(), "manifests: ")
+			}
+			for line := range strings.Lines(got) {
+				if len(line) > 400 {
+					t.Errorf("%s: got a line of %d octets", path, len(line))
+				}
+			}
+			want = strings.ReplaceAll(want, "FILE", filepath.Join(dir, "d", name))
+			if want == "" && got != "" && !strings.Contains(got, "left out") || !strings.Contains(got, want) || strings.HasPrefix(got, "error: ") != strings.HasPrefix(want, "error: ") {
+				t.Errorf("%s: got %q, want %q", path, got, want)
+			}
+			if n := strings.Count(feeds.String(), "/"); n != names {
+				t.Errorf("%s: fed %q, want %d objects", path, feeds, names)
+			}
+		}
+		check("d", row.folder, row.names)
+		switch {
+		case row.named == "same":
+			check("d/"+name, row.folder, row.names)
+		case row.named != "":
+			check("d/"+name, "error: "+strings.TrimPrefix(row.folder, skips), 0)
+		default:
+			check("d/"+name, row.folder, row.names)
+		}
+	}
+}
+
+// TestManyFlawsAreFewLines: of what is wrong with very many documents the first are told one by one.
+func TestManyFlawsAreFewLines(t *testing.T) {
+	var b strings.Builder
+	for i := range 3000 {
+		fmt.Fprintf(&b, "---\na: %d\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s%d}\nspec: {clusterIp: None, x%d: 1}\n---\napiVersion: x.org/v%d\nkind: Thing\n", i, i, i, i)
+	}
+	dir := t.TempDir()
+	writeManifests(t, dir, 0, map[string]string{"d/a.yaml": b.String()})
+	c, err := Load(nil, filepath.Join(dir, "d"))
+	fatal.If(t, err)
+	if n := len(c.Notes()); n > 2*mostNotes+2 || n < mostNotes {
+		t.Errorf("got %d notes", n)
+	}
+	if text := c.LeftOut(); len(text) > 400 || !strings.Contains(text, "and 2992 kinds more") {
+		t.Errorf("got %q", text)
+	}
+}
+
+// TestPlacesOfObjects: what looks at objects may say where something in them stands.
+func TestPlacesOfObjects(t *testing.T) {
+	dir := t.TempDir()
+	writeManifests(t, dir, 0, map[string]string{
+		"a.yaml": manifestWeb + "---\napiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  spec:\n    clusterIP: None\n  metadata:\n    name: db\n",
+		"b.json": "{\"apiVersion\": \"v1\",\n \"kind\": \"Namespace\"}\n\n{\"apiVersion\": \"v1\",\n \"kind\": \"Service\",\n \"metadata\": {\n\"name\": \"x\"}}\n",
+	})
+	c, err := Load(nil, dir)
+	fatal.If(t, err)
+	for _, row := range []struct {
+		object         int
+		path           string
+		document, line int
+	}{{0, "", 1, 1}, {1, "", 2, 6}, {1, "spec.clusterIP", 2, 9}, {1, "metadata.name", 2, 11}, {1, "spec.ports", 2, 6}, {2, "kind", 1, 2}, {3, "metadata.name", 2, 7}} {
+		p, ok := c.PlaceOf(c.Objects[row.object], strings.Split(row.path, ".")...)
+		if !ok || p.Document != row.document || p.Line != row.line {
+			t.Errorf("%s of object %d: got %v, want document %d, line %d", row.path, row.object, p, row.document, row.line)
+		}
+	}
+	if p, ok := c.PlaceOf(&corev1.Service{}); ok {
+		t.Errorf("got %v for an object of no file", p)
+	}
+}
+
+// TestLargeJSONIsReadInAFewSeconds: JSON does not go through a parser of YAML.
+func TestLargeJSONIsReadInAFewSeconds(t *testing.T) {
+	item := `{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": "` + strings.Repeat("x", 10_000) + `"}},`
+	text := `{"apiVersion": "v1", "kind": "List", "items": [` + strings.Repeat(item, 2000) + strings.TrimSpace(manifestWebJSON) + `]}`
+	start := time.Now()
+	c, err := Load(strings.NewReader(text), Stdin)
+	if took := time.Since(start); err != nil || len(c.Objects) != 2001 || took > 10*time.Second {
+		t.Errorf("got %d objects, %v, after %v", len(c.Objects), err, took)
+	}
+}
+
 func TestManifestsAreReadWholeOrRefused(t *testing.T) {
 	const web, slice = `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}`, `{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "web-1"}}`
 	for _, c := range []struct {
@@ -397,9 +576,9 @@ func TestManifestsAreReadWholeOrRefused(t *testing.T) {
 		{"text behind a JSON object", web + "\nkind: EndpointSlice\n", 2},
 		{"a bracket too much", web + "}\n", 2},
 	} {
-		objects, err := decode([]byte(c.content))
-		if err == nil && len(objects) != c.objects {
-			t.Errorf("%s:\n%s\n%d objects and no error, want %d or an error", c.name, c.content, len(objects), c.objects)
+		got, err := Load(strings.NewReader(c.content), Stdin)
+		if err == nil && len(got.Objects) != c.objects {
+			t.Errorf("%s:\n%s\n%d objects and no error, want %d or an error", c.name, c.content, len(got.Objects), c.objects)
 		}
 	}
 }
@@ -553,13 +732,23 @@ func FuzzManifests(f *testing.F) {
 		f.Add([]byte(content))
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		objects, err := decode(content)
+		c, err := Load(bytes.NewReader(content), Stdin)
 		if err == nil {
-			sorted(newManifestFeeds(kube.Selection{}).Feeds, objects)
+			sorted(newManifestFeeds(kube.Selection{}).Feeds, foresee.Of(c.Objects).Objects)
+			for _, obj := range c.Objects {
+				c.PlaceOf(obj, "spec", "ports")
+			}
+		}
+		for _, text := range append(notesOf(c), fmt.Sprint(err)) {
+			if len(text) > 400 || strings.Contains(text, "\n") {
+				t.Errorf("%q: got a message of %d octets: %s", content, len(text), text)
+			}
+		}
+		if err == nil || bytes.HasPrefix(content, []byte("\x1f\x8b")) {
 			return
 		}
 		var document, line int
-		if _, scanErr := fmt.Sscanf(err.Error(), "document %d, line %d: ", &document, &line); scanErr != nil {
+		if _, scanErr := fmt.Sscanf(err.Error(), "manifests: the input: document %d, line %d: ", &document, &line); scanErr != nil {
 			t.Fatalf("%q: error %q: %v", content, err, scanErr)
 		}
 		// A YAML error may be about the line behind the last, and YAML has more line breaks than one.
@@ -568,6 +757,13 @@ func FuzzManifests(f *testing.F) {
 			t.Errorf("%q: error %q, in %d lines", content, err, lines)
 		}
 	})
+}
+
+func notesOf(c *Contents) []string {
+	if c == nil {
+		return nil
+	}
+	return append(c.Notes(), c.LeftOut())
 }
 
 func TestReadManifestsLeavesOutUnknownKinds(t *testing.T) {
