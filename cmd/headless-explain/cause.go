@@ -75,8 +75,10 @@ func didYouMean(word string, words []string, other string) string {
 
 // notPermitted: this program may not list the objects that make the name.
 func (q *inquiry) notPermitted() []cause {
+	const role = "\nand have a ClusterRole bound that allows get and list of namespaces, and list of services, pods, endpointslices " +
+		"(discovery.k8s.io) and statefulsets (apps)"
 	if why := q.c.unknown[kube.Namespaces+"/"+q.Namespace]; why != "" && !q.s.stanza.NamespaceLabels().Empty() {
-		return one("not-permitted", kubectl("", "auth", "can-i", "get", "namespace", q.Namespace), "%s", why)
+		return one("not-permitted", kubectl("", "auth", "can-i", "get", "namespace", q.Namespace)+role, "%s", why)
 	}
 	what := kube.Services
 	if q.Multicluster {
@@ -84,7 +86,7 @@ func (q *inquiry) notPermitted() []cause {
 	}
 	for _, resource := range []string{what, kube.Slices} {
 		if why := q.c.whyUnknown(resource, q.Namespace); why != "" {
-			return one("not-permitted", kubectl(q.Namespace, "auth", "can-i", "list", resource), "%s", why)
+			return one("not-permitted", kubectl(q.Namespace, "auth", "can-i", "list", resource)+role, "%s", why)
 		}
 	}
 	return nil
@@ -137,7 +139,7 @@ func (q *inquiry) namespaceCauses() []cause {
 	case q.s.exists(q.Namespace):
 		return q.filtered()
 	}
-	names := each(in[*corev1.Namespace](q.c, ""), (*corev1.Namespace).GetName)
+	names := q.c.namespaces()
 	where, fix := q.elsewhere(didYouMean(q.Namespace, names, kubectl("", "get", "namespaces")))
 	return one("no-namespace", fix, "Namespace %s does not exist%s", q.Namespace, where)
 }
@@ -149,8 +151,15 @@ func (q *inquiry) elsewhere(other string) (where, fix string) {
 	if !q.isService() || len(namespaces) == 0 {
 		return "", other
 	}
-	nearest := append(closest(q.Namespace, namespaces), namespaces...)[0]
-	short := strings.TrimSuffix(q.fqdn, q.below(q.Service, q.Namespace)) + q.Service + "." + nearest
+	before := strings.TrimSuffix(q.fqdn, q.below(q.Service, q.Namespace)) + q.Service + "."
+	finds := slices.DeleteFunc(append(closest(q.Namespace, namespaces), namespaces...), func(namespace string) bool {
+		outcome := q.s.askAll(before+q.below(namespace), addressTypes).outcome()
+		return outcome != found && outcome != outside && (q.Scope == qname.Everywhere || q.s.stanza.Zonal())
+	})
+	if len(finds) == 0 {
+		return fmt.Sprintf("; Service %s is in %s", q.Service, list(namespaces)), kubectl("", "get", "services", "-A", "--field-selector", "metadata.name="+q.Service)
+	}
+	short := before + finds[0]
 	return fmt.Sprintf("; Service %s is in %s", q.Service, list(namespaces)),
 		fmt.Sprintf("ask for %s, or in a pod for %s", short+".svc."+trimmed(q.Zone), short)
 }
@@ -219,7 +228,15 @@ func (q *inquiry) serviceCauses() []cause {
 			}
 		}
 	}
-	names := each(in[*corev1.Service](q.c, q.Namespace), (*corev1.Service).GetName)
+	if set := q.governed(); set != nil {
+		return q.governingCauses(set)
+	}
+	var names []string // that would resolve in place of this one
+	for _, svc := range in[*corev1.Service](q.c, q.Namespace) {
+		if q.s.finds(strings.TrimSuffix(q.fqdn, q.below(q.Service, q.Namespace)) + q.below(svc.Name, q.Namespace)) {
+			names = append(names, svc.Name)
+		}
+	}
 	where, fix := q.elsewhere(didYouMean(q.Service, names, kubectl(q.Namespace, "get", "services")))
 	if where != "" {
 		return one("wrong-namespace", fix, "there is no Service %s in Namespace %s%s", q.Service, q.Namespace, where)
@@ -229,6 +246,10 @@ func (q *inquiry) serviceCauses() []cause {
 
 // clusterIPCauses: the Service has no ClusterIP yet, or its ClusterIP is not an address.
 func (q *inquiry) clusterIPCauses() []cause {
+	if q.c.inFiles && q.svc.UID == "" && q.svc.Spec.ClusterIP == "" {
+		return one("no-cluster-ip", "apply it; or give the workloads in the same files, with which an address is foreseen",
+			"%s has no address yet: the API server gives it one when it is applied", q.service())
+	}
 	return one("no-cluster-ip", kubectl(q.Namespace, "get", "service", q.Service, "-o", "yaml")+"   # the API server sets clusterIP", "%s", q.sentence())
 }
 
@@ -236,6 +257,9 @@ func (q *inquiry) clusterIPCauses() []cause {
 func (q *inquiry) typeCauses() []cause {
 	if q.outcome() != nodata {
 		return nil
+	}
+	if causes := q.lostPortCauses(); causes != nil && q.answers[0].Type == "SRV" {
+		return causes
 	}
 	var types []string
 	for _, qtype := range commonTypes {

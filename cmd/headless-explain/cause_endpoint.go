@@ -14,6 +14,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/ptr"
 )
@@ -34,6 +35,8 @@ func (q *inquiry) sliceCauses() []cause {
 	case q.c.whyUnknown(kube.Pods, q.Namespace) != "":
 		return one("no-endpoints", kubectl(q.Namespace, "get", "pods", "-l", pairs(q.svc.Spec.Selector)),
 			"%s has no endpoints: no pod with an address matches its selector, %s", q.service(), pairs(q.svc.Spec.Selector))
+	case len(q.pods) == 0 && q.c.pod(q.Namespace, q.Hostname) != nil:
+		return q.podCauses(q.c.pod(q.Namespace, q.Hostname))
 	case len(q.pods) == 0:
 		return q.selectorCauses()
 	}
@@ -120,22 +123,52 @@ func (q *inquiry) selectorCauses() []cause {
 	if len(pods) == 0 || likeness(pods[0]) == 0 {
 		return one("selector-matches-nothing", fix, "%s", nothing)
 	}
-	var have, patch []string
-	typo := true // the values that differ are spelled much alike; otherwise the pods may well be another workload's
+	var have, patch, template []string
+	alone := true // nothing else in the Namespace is spelled as the Service's selector is
+	typo := true  // the values that differ are spelled much alike; otherwise the pods may well be another workload's
 	for _, key := range slices.Sorted(maps.Keys(selector)) {
 		switch value, ok := pods[0].Labels[key]; {
 		case !ok:
 			have, typo = append(have, "no label "+key), false
 		case value != selector[key]:
 			have, patch = append(have, key+"="+value), append(patch, fmt.Sprintf("%q:%q", key, value))
+			template = append(template, key+": "+selector[key])
+			alone = alone && !(q.spellings(selector[key]) > 0 && q.spellings(value) == 0)
 			typo = typo && len(closest(value, []string{selector[key]})) > 0
 		}
 	}
-	if typo {
+	switch {
+	case typo && !alone:
+		fix = "nothing else there is spelled as the pods are, so give their template the labels:\n" + strings.Join(template, "\n")
+	case typo:
 		fix = kubectl(q.Namespace, "patch", "service", q.Service, "--type=merge", "-p", `{"spec":{"selector":{`+strings.Join(patch, ",")+`}}}`)
 	}
 	return one("selector-matches-nothing", fix,
 		"%s; Pod %s comes closest, it has %s", nothing, pods[0].Name, strings.Join(have, " and "))
+}
+
+// spellings returns how many objects of the Namespace are called by a word, or have it for a label, or select it; but for the Service
+// itself, of which only the name counts, and for Pods, which have what their template says.
+func (q *inquiry) spellings(word string) (n int) {
+	for _, obj := range q.c.objects {
+		o, ok := obj.(metav1.Object)
+		if !ok || o.GetNamespace() != q.Namespace {
+			continue
+		}
+		words := []string{o.GetName()}
+		switch o := obj.(type) {
+		case *corev1.Pod, *discoveryv1.EndpointSlice:
+			continue
+		case *corev1.Service:
+			if o != q.svc {
+				words = slices.AppendSeq(words, maps.Values(o.Spec.Selector))
+			}
+		}
+		if slices.Contains(slices.AppendSeq(words, maps.Values(o.GetLabels())), word) {
+			n++
+		}
+	}
+	return n
 }
 
 // hostnamesAnnotation is the annotation of a Service that says which of its endpoints answer to their own names.
@@ -190,7 +223,9 @@ func (q *inquiry) notReadyCauses(concerned []endpoint) []cause {
 		what += fmt.Sprintf(": Pod %s is not ready", e.pod)
 	}
 	if pod := q.c.pod(q.Namespace, e.pod); pod != nil && !isReady(pod) {
-		what += ", it " + whyNotReady(pod)
+		if why := whyNotReady(pod); why != notReady {
+			what += ", it " + why
+		}
 	}
 	return one("not-ready", fix, "%s", what)
 }

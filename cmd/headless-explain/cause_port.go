@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
+
+	"k8s.io/utils/ptr"
 )
 
 // portNames returns the names of ports of the Service, below its own name or that of the endpoint: of ports that have a name and
@@ -60,6 +63,28 @@ func (q *inquiry) protocolCauses() []cause {
 	return one(id, fix, "%s", q.sentence())
 }
 
+// lostPortCauses: the port of the name, or one of the Service, is not in its EndpointSlices, because no container has the port that its
+// targetPort is the name of.
+func (q *inquiry) lostPortCauses() []cause {
+	if q.svc == nil || len(q.endpoints) == 0 {
+		return nil
+	}
+	has := make(map[string]bool)
+	for _, es := range q.c.slicesOf(q.svc) {
+		for _, p := range es.Ports {
+			has[strings.ToLower(ptr.Deref(p.Name, ""))] = true
+		}
+	}
+	for _, p := range q.svc.Spec.Ports {
+		target := p.TargetPort.StrVal
+		if target != "" && (q.Port == "" || strings.EqualFold(p.Name, q.Port)) && !has[strings.ToLower(p.Name)] {
+			return one("target-port", fmt.Sprintf("name a containerPort of the pods %s, or make targetPort a number", target),
+				"port %s of %s leads to a port of the pods called %s, which no container has", cmp.Or(p.Name, fmt.Sprint(p.Port)), q.service(), target)
+		}
+	}
+	return nil
+}
+
 const addPort = "add the port to the Service"
 
 // portCauses: the Service has no port of the name and protocol, or its endpoints do not have it.
@@ -100,11 +125,8 @@ func (q *inquiry) targetPortCauses() []cause {
 	if q.Hostname != "" && q.s.finds(fmt.Sprintf("_%s._%s.%s", q.Port, q.Proto, q.below(q.Service, q.Namespace))) {
 		return one("slice-port", "add the port, with this name, to the EndpointSlice", "%s", q.sentence())
 	}
-	for _, p := range q.svc.Spec.Ports {
-		if target := p.TargetPort.StrVal; target != "" && strings.EqualFold(p.Name, q.Port) {
-			return one("target-port", fmt.Sprintf("name a containerPort of the pods %s, or make targetPort a number", target),
-				"port %s of %s leads to a port of the pods called %s, which no container has", p.Name, q.service(), target)
-		}
+	if causes := q.lostPortCauses(); causes != nil {
+		return causes
 	}
 	return one("slice-port", "add the port, with this name, to the EndpointSlice",
 		"%s has the port %s, but its EndpointSlices do not", q.service(), q.Port)

@@ -321,7 +321,7 @@ func TestCausesAreNamed(t *testing.T) {
 		{"a replica that is not made yet", func(s *set) {
 			unready(s)
 			*s.sts.Spec.Replicas = 3
-		}, "web-2.web.shop", 0, "pod-missing", "it makes one pod after the other, and web-0 has a container web that is not ready"},
+		}, "web-2.web.shop", 0, "pod-missing", "it makes one pod after the other, and web-0 has a container \"web\" that is not ready"},
 		{"a pod that the Service does not select", unnamed(func(p *corev1.Pod) { p.Labels = map[string]string{"app": "wbe"} }), pod, 0, "selector-misses-pod", "give the pod's template these labels"},
 		{"a pod of another Service", func(s *set) {
 			other := s.svc.DeepCopy()
@@ -336,7 +336,9 @@ func TestCausesAreNamed(t *testing.T) {
 			s.sts.Spec.ServiceName = "other"
 			other := s.svc.DeepCopy()
 			other.Name = "other"
-			s.objects = append(s.objects, other)
+			slice := s.es.DeepCopy()
+			slice.Name, slice.Labels[discoveryv1.LabelServiceName], slice.Endpoints[0].Hostname = "other-1", "other", new("web-0")
+			s.objects = append(s.objects, other, slice)
 		}, pod, 0, "wrong-service-name", "ask for web-0.other.shop.svc.cluster.local"},
 		{"a StatefulSet of another Service, and nothing known of pods", func(s *set) {
 			unnamed(func(p *corev1.Pod) { p.Name = "x" + p.Name })(s)
@@ -362,7 +364,7 @@ func TestCausesAreNamed(t *testing.T) {
 			s.es.Endpoints = s.es.Endpoints[1:]
 			s.pods[0].Status.PodIP = ""
 			s.pods[0].Status.ContainerStatuses[0] = corev1.ContainerStatus{Name: "web", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}}}
-		}, pod, 0, "pods-not-running", "it has a container web that does not run: ImagePullBackOff"},
+		}, pod, 0, "pods-not-running", "it has a container \"web\" that does not run: ImagePullBackOff"},
 		{"a pod that no slice lists by its hostname", unnamed(func(*corev1.Pod) {}), pod, 0, "slices-behind", "has all that it needs"},
 		{"an endpoint whose slice gives it no hostname, and nothing known of pods", func(s *set) {
 			unnamed(func(p *corev1.Pod) { p.Name, p.Spec.Hostname = "x"+p.Name, "" })(s)
@@ -382,7 +384,7 @@ func TestCausesAreNamed(t *testing.T) {
 		{"pods that crash are not waiting for each other", func(s *set) {
 			unready(s)
 			s.pods[0].Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
-		}, whole, 0, "not-ready", "it has a container web that does not run: CrashLoopBackOff"},
+		}, whole, 0, "not-ready", "it has a container \"web\" that does not run: CrashLoopBackOff"},
 		{"pods that wait for a readiness gate", func(s *set) {
 			unready(s)
 			for _, pod := range s.pods {
@@ -391,7 +393,7 @@ func TestCausesAreNamed(t *testing.T) {
 				pod.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "example.org/gate"}}
 			}
 			*s.sts.Spec.Replicas = 1
-		}, whole, 0, "not-ready", "it does not pass its readiness gate example.org/gate"},
+		}, whole, 0, "not-ready", "it does not pass its readiness gate \"example.org/gate\""},
 		{"a ClusterIP Service that is ignored when it is empty", func(s *set) {
 			unready(s)
 			s.svc.Spec.ClusterIP, s.svc.Spec.ClusterIPs = "10.96.0.1", []string{"10.96.0.1"}
@@ -494,10 +496,10 @@ func TestSetUpsThatRowsBreakAreHealthy(t *testing.T) {
 // TestNameThatMayBeElsewhere holds for short names in no Namespace that exists.
 func TestNameThatMayBeElsewhere(t *testing.T) {
 	for word, want := range map[string][]string{
-		"web.nowhere":                   {"no-namespace", "outside-zones"}, // Service web is in shop
-		"web.nowhere.svc":               {"no-namespace"},                  // no other name ends in svc
+		"web.nowhere":                   {"no-namespace"}, // Service web is in shop
+		"web.nowhere.svc":               {"no-namespace"}, // no other name ends in svc
 		"web.nowhere.svc.cluster.local": {"no-namespace"},
-		"nobody.nowhere":                {"outside-zones", "no-namespace"},
+		"nobody.nowhere":                {"outside-zones"},
 		"a.b.web.shop":                  {"bad-form"},        // below a Service that exists
 		"web-9.web.shop":                {"no-such-replica"}, // Namespace shop exists
 		"web.shop.svc.cluster.lokal":    {"wrong-zone"},

@@ -60,7 +60,13 @@ func (q *inquiry) chain() []link {
 			links = append(links, q.podsLink()...)
 		}
 	}
-	return append(links, q.links()...)
+	answers := q.links()
+	if q.outcome() != found && len(append(q.notPermitted(), q.lackingFiles()...)) > 0 { // it is an answer from less than there is
+		for i := range answers {
+			answers[i].State = open
+		}
+	}
+	return append(links, answers...)
 }
 
 func (q *inquiry) namespaceLink() link {
@@ -76,7 +82,9 @@ func (q *inquiry) namespaceLink() link {
 
 func (q *inquiry) serviceLink() link {
 	reason := q.reason()
-	switch {
+	switch why := q.c.whyUnknown(kube.Services, q.Namespace); {
+	case q.svc == nil && why != "":
+		return link{Step: "service", State: open, Text: "the Services of " + q.Namespace + " may not be listed"}
 	case q.svc == nil:
 		return linkIf(false, "service", "there is no Service %s in %s", q.Service, q.Namespace)
 	case q.is(model.ExternalName):
@@ -112,6 +120,9 @@ func (q *inquiry) needsEndpoints() bool {
 
 func (q *inquiry) slicesLink() link {
 	names := each(q.c.slicesOf(q.svc), (*discoveryv1.EndpointSlice).GetName)
+	if why := q.c.whyUnknown(kube.Slices, q.Namespace); len(names) == 0 && why != "" {
+		return link{Step: "slices", State: open, Text: "the EndpointSlices of " + q.Namespace + " may not be listed"}
+	}
 	if len(names) == 0 {
 		return linkIf(!q.needsEndpoints(), "slices", "no EndpointSlice is labelled with this Service")
 	}
@@ -124,6 +135,9 @@ func (q *inquiry) endpointsLink() link {
 		states[q.endpoints[i].word()]++
 	}
 	l := linkIf(!q.needsEndpoints(), "endpoints", "%d ready", states["ready"])
+	if len(q.endpoints) == 0 && q.c.whyUnknown(kube.Slices, q.Namespace) != "" {
+		return link{Step: "endpoints", State: open, Text: "not known, for the slices are not"}
+	}
 	for _, state := range []string{"not ready", "terminating"} {
 		if n := states[state]; n > 0 {
 			l.Text += fmt.Sprintf(", %d %s", n, state)

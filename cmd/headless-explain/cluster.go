@@ -8,7 +8,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/foresee"
 	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/manifests"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -26,6 +28,50 @@ type cluster struct {
 	unknown map[string]string
 	// noImports says that the API server does not have ServiceImports, so that a server that needs them waits for them.
 	noImports bool
+	// inFiles says that the objects are from files, with what is foreseen of them; facts is what to know of that.
+	inFiles bool
+	facts   []string
+}
+
+// clusterOf returns the cluster that files hold, with what the control plane would make of them. Objects that name no namespace are in
+// the one given, or else in default.
+func clusterOf(files *manifests.Contents, namespace string) *cluster {
+	for _, obj := range files.Objects {
+		if o, ok := obj.(metav1.Object); ok && o.GetNamespace() == "" && namespace != "" && !isOfCluster(obj) {
+			o.SetNamespace(namespace)
+		}
+	}
+	foresight := foresee.Of(files.Objects)
+	c := newCluster(foresight.Objects)
+	c.inFiles = true
+	c.facts = firstFew(files.Notes())
+	if len(foresight.Notes) > 0 {
+		c.facts = append(c.facts, "foreseen, as the control plane would make it: "+strings.Join(firstFew(foresight.Notes), "; "))
+	}
+	if !c.hasPods() {
+		c.unknown[kube.Pods] = "no Pods are in the manifests, so what they lack is not known"
+	}
+	return c
+}
+
+// onlyNamespace returns the namespace that all Services are in, or "" if there are several or none.
+func (c *cluster) onlyNamespace() (only string) {
+	for _, svc := range in[*corev1.Service](c, "") {
+		if only != "" && only != svc.Namespace {
+			return ""
+		}
+		only = svc.Namespace
+	}
+	return only
+}
+
+// isOfCluster reports whether obj is in no namespace.
+func isOfCluster(obj runtime.Object) bool {
+	switch obj.(type) {
+	case *corev1.Namespace, *corev1.Node, *corev1.PersistentVolume:
+		return true
+	}
+	return false
 }
 
 func newCluster(objects []runtime.Object) *cluster {
@@ -41,7 +87,7 @@ func (c *cluster) add(objects ...runtime.Object) {
 		if !ok {
 			continue
 		}
-		if _, ok := obj.(*corev1.Namespace); !ok && o.GetNamespace() == "" {
+		if !isOfCluster(obj) && o.GetNamespace() == "" {
 			o.SetNamespace(metav1.NamespaceDefault) // as kubectl apply does
 		}
 		id := fmt.Sprintf("%T %s/%s", obj, o.GetNamespace(), o.GetName())
@@ -71,6 +117,21 @@ func named[T metav1.Object](c *cluster, namespace, name string) (o T) {
 		o, _ = c.objects[i].(T)
 	}
 	return o
+}
+
+// namespaces returns the names of the Namespaces, those that are only known by what is in them too.
+func (c *cluster) namespaces() []string {
+	names := make(map[string]bool)
+	for _, obj := range c.objects {
+		if o, ok := obj.(metav1.Object); ok {
+			names[o.GetNamespace()] = true
+			if ns, ok := obj.(*corev1.Namespace); ok {
+				names[ns.Name] = true
+			}
+		}
+	}
+	delete(names, "")
+	return slices.Sorted(maps.Keys(names))
 }
 
 // service returns a Service, or nil.
@@ -166,9 +227,10 @@ func (c *cluster) whyUnknown(resource, namespace string) string {
 	return cmp.Or(c.unknown[resource], c.unknown[resource+"/"+namespace])
 }
 
-// notes returns what is not known of a namespace, and why. The step of the pods, not a note, says that no Pods are known at all.
+// notes returns what is not known of a namespace, and why, and what to know of the files. The step of the pods, not a note, says that
+// no Pods are known at all.
 func (c *cluster) notes(namespace string) []string {
-	var notes []string
+	notes := slices.Clone(c.facts)
 	for _, resource := range slices.Sorted(maps.Keys(c.unknown)) {
 		if _, in, ok := strings.Cut(resource, "/"); !ok && resource != kube.Pods || in == namespace {
 			notes = append(notes, c.unknown[resource])

@@ -262,6 +262,8 @@ func (q *inquiry) depth(word string) int {
 	switch {
 	case q.Zone != "" && q.Kind == qname.Absent && q.isBelowService():
 		return known + 1
+	case q.Kind == qname.PodName && strings.HasSuffix(word, ".pod") && q.isPodAddress():
+		return known + 1
 	case !isNamespace && (!q.isService() || q.Namespace == "svc"): // the end of word
 		return 0
 	}
@@ -273,7 +275,7 @@ func (q *inquiry) depth(word string) int {
 		shows  bool
 	}{
 		{1, isSpelled},
-		{2, isSpelled && !isNamespace && q.s.exists(q.Namespace)},
+		{2, isSpelled && !isNamespace && (q.s.exists(q.Namespace) || len(closest(q.Namespace, q.c.namespaces())) > 0)},
 		{2, len(q.namesakes())+len(q.c.namespacesOf(q.Service)) > 0}, // in whatever Namespace
 		{3, q.Hostname != "" && q.c.pod(q.Namespace, q.Hostname) != nil},
 		{3, q.svc != nil},
@@ -284,6 +286,12 @@ func (q *inquiry) depth(word string) int {
 		}
 	}
 	return depth
+}
+
+// isPodAddress reports whether the name is that of an address below pod.
+func (q *inquiry) isPodAddress() bool {
+	_, ok := qname.ParsePodLabel(q.Pod)
+	return ok
 }
 
 // namesakes returns the Namespaces of the Services that are called like the Namespace whose name this is: theirs may have been

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 
 	"github.com/coredns-headless/headless"
@@ -37,8 +38,10 @@ Where the cluster's state comes from; without any of these it is the cluster tha
 
     -kubeconfig FILE   a kubeconfig file
     -context NAME      a context of it, in place of the current one
-    -manifests PATH    a file or a folder, as the option manifests reads it, such as a dump by
-                       kubectl get ns,svc,endpointslices,pods,statefulsets -A -o yaml; may be repeated
+    -f PATH            a file or a folder, as the option manifests reads it, or - for the input: a dump by
+                       kubectl get ns,svc,endpointslices,pods,statefulsets -A -o yaml, or what is to be
+                       deployed, as helm template prints it, of which the pods are foreseen; may be repeated
+    -manifests PATH    the same
 
 How the server and the program that asks are set up:
 
@@ -46,8 +49,10 @@ How the server and the program that asks are set up:
                        kubectl -n kube-system get cm coredns -o jsonpath={.data.Corefile} |
                            headless-explain -corefile - NAME
     -zone ZONE         without a Corefile: the zone of the cluster, cluster.local by default
-    -from NAMESPACE    the namespace of the pod that asks, for short names; by default that of the
-                       kubeconfig's context, or else default
+    -n NAMESPACE       the namespace of the pod that asks, for short names, by default that of the
+                       kubeconfig's context, the only one in the files, or else default; and that of
+                       objects in files that name none
+    -from NAMESPACE    only the former
     -ndots N           the ndots in that pod's resolv.conf, 5 by default
     -resolver ADDRESS  the name server to ask for names outside the zones, to which ExternalNames lead
 
@@ -57,8 +62,8 @@ What is printed:
     -version           the version of this program, and nothing else
 
 The exit status is 0 when the name resolves, 1 when it does not, and 2 when that could not be told: the
-flags are wrong, the API server does not answer a request within 30 s, or the name leads out of the
-cluster.
+flags are wrong, the API server does not answer within 30 s, the files or the rights do not suffice, or
+the name leads out of the cluster.
 `
 
 // Exit statuses.
@@ -108,6 +113,7 @@ type options struct {
 	question
 	kubeconfig, kubecontext string
 	manifests               []string
+	namespace               string // of objects in files that name none
 	corefile, zone          string
 	resolver, format        string
 	version                 bool
@@ -122,10 +128,13 @@ func parseOptions(args []string) (*options, error) {
 	fs.SetOutput(io.Discard) // errors are returned, and so is that help is asked for
 	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "")
 	fs.StringVar(&o.kubecontext, "context", "", "")
-	fs.Func("manifests", "", func(path string) error {
+	addPath := func(path string) error {
 		o.manifests = append(o.manifests, path)
 		return nil
-	})
+	}
+	fs.Func("manifests", "", addPath)
+	fs.Func("f", "", addPath)
+	fs.StringVar(&o.namespace, "n", "", "")
 	fs.StringVar(&o.corefile, "corefile", "", "")
 	fs.StringVar(&o.zone, "zone", "", "")
 	fs.StringVar(&o.from, "from", "", "")
@@ -150,13 +159,21 @@ func parseOptions(args []string) (*options, error) {
 		return nil, errUsage
 	case len(o.manifests) > 0 && o.kubeconfig+o.kubecontext != "":
 		return nil, errors.New("expected either -manifests or a kubeconfig, got both")
+	case slices.Contains(o.manifests, manifests.Stdin) && o.corefile == "-":
+		return nil, errors.New("expected the input to be either the manifests or the Corefile, got both")
+	case o.ndots < 0 || o.ndots > mostDots:
+		return nil, fmt.Errorf("-ndots: expected a number from 0 to %d, got %d", mostDots, o.ndots)
 	case o.corefile != "" && o.zone != "":
 		return nil, errors.New("expected either -corefile or -zone, got both")
 	case o.format != "text" && o.format != "json":
 		return nil, fmt.Errorf("-o: expected text or json, got %q", o.format)
 	}
+	o.from = cmp.Or(o.from, o.namespace)
 	return o, o.parse(words)
 }
+
+// mostDots is the highest ndots of a resolver.
+const mostDots = 15
 
 // explain finds out what is asked for.
 func (o *options) explain(ctx context.Context, stdin io.Reader) (*report, error) {
@@ -164,7 +181,7 @@ func (o *options) explain(ctx context.Context, stdin io.Reader) (*report, error)
 	if err != nil {
 		return nil, err
 	}
-	c, source, err := o.cluster(ctx, stanza)
+	c, source, err := o.cluster(ctx, stanza, stdin)
 	if err != nil {
 		return nil, err
 	}
@@ -196,17 +213,14 @@ func (o *options) stanza(stdin io.Reader) (*headless.Stanza, error) {
 }
 
 // cluster returns the state of the cluster, and where it is from. It also sets the namespace that is asked from, if no flag does.
-func (o *options) cluster(ctx context.Context, stanza *headless.Stanza) (c *cluster, source string, err error) {
+func (o *options) cluster(ctx context.Context, stanza *headless.Stanza, stdin io.Reader) (c *cluster, source string, err error) {
 	if len(o.manifests) > 0 {
-		o.from = cmp.Or(o.from, "default")
-		objects, err := manifests.Read(o.manifests...)
+		contents, err := manifests.Load(stdin, o.manifests...)
 		if err != nil {
 			return nil, "", err
 		}
-		c := newCluster(objects)
-		if !c.hasPods() {
-			c.unknown[kube.Pods] = "no Pods are in the manifests, so what they lack is not known"
-		}
+		c := clusterOf(contents, o.namespace)
+		o.from = cmp.Or(o.from, c.onlyNamespace(), "default")
 		return c, "manifests " + list(o.manifests), nil
 	}
 	client, err := listing.New(o.kubeconfig, o.kubecontext, "headless-explain", requestTimeout)

@@ -67,7 +67,7 @@ func TestCausesOfBrokenSetUpsAreNamed(t *testing.T) {
 	}{
 		{"wrong-service-name.yaml", "wrong-service-name", `StatefulSet shop/web has serviceName "web-headless", not "web"`, "then set serviceName: web in it"},
 		{"missing-subdomain.yaml", "missing-subdomain", "Pod shop/queue-6d9c7f5b8-x2k4m is in Service queue, but has no name of its own there: it has no subdomain", "  hostname: broker\n  subdomain: queue"},
-		{"not-ready.yaml", "not-ready", "Service api in namespace shop has 2 endpoints, none of them ready: Pod api-75f4c9d6b-4vq2x is not ready, it does not pass the readiness probe of its container api (HTTP GET /healthz on port 8080)", "kubectl -n shop describe pod api-75f4c9d6b-4vq2x"},
+		{"not-ready.yaml", "not-ready", "Service api in namespace shop has 2 endpoints, none of them ready: Pod api-75f4c9d6b-4vq2x is not ready, it does not pass the readiness probe of its container \"api\" (HTTP GET /healthz on port 8080)", "kubectl -n shop describe pod api-75f4c9d6b-4vq2x"},
 		{"publish-not-ready.yaml", "publish-not-ready", "without publishNotReadyAddresses they have no names before they are", `kubectl -n data patch service etcd --type=merge -p '{"spec":{"publishNotReadyAddresses":true}}'`},
 		{"selector-matches-nothing.yaml", "selector-matches-nothing", "Service shop/cache selects pods with app=cache,tier=back-end, and no pod has that; Pod cache-0 comes closest, it has tier=backend", `kubectl -n shop patch service cache --type=merge -p '{"spec":{"selector":{"tier":"backend"}}}'`},
 		{"wrong-namespace.yaml", "wrong-namespace", "there is no Service db in Namespace front; Service db is in data", "ask for db.data.svc.cluster.local"},

@@ -48,12 +48,12 @@ func whyNotReady(pod *corev1.Pod) string {
 	}
 	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if w := s.State.Waiting; w != nil && w.Reason != "PodInitializing" {
-			return fmt.Sprintf("has a container %s that does not run: %s", s.Name, w.Reason)
+			return fmt.Sprintf("has a container \"%s\" that does not run: %s", s.Name, w.Reason)
 		}
 	}
 	for _, s := range pod.Status.InitContainerStatuses {
 		if s.State.Terminated == nil && !s.Ready {
-			return fmt.Sprintf("waits for its init container %s", s.Name)
+			return fmt.Sprintf("waits for its init container \"%s\"", s.Name)
 		}
 	}
 	for _, s := range pod.Status.ContainerStatuses {
@@ -61,22 +61,25 @@ func whyNotReady(pod *corev1.Pod) string {
 			continue
 		}
 		if t := s.State.Terminated; t != nil {
-			return fmt.Sprintf("has a container %s that has ended with status %d", s.Name, t.ExitCode)
+			return fmt.Sprintf("has a container \"%s\" that has ended with status %d", s.Name, t.ExitCode)
 		}
 		for i := range pod.Spec.Containers {
 			if container := &pod.Spec.Containers[i]; container.Name == s.Name && container.ReadinessProbe != nil {
-				return fmt.Sprintf("does not pass the readiness probe of its container %s (%s)", s.Name, probe(container.ReadinessProbe))
+				return fmt.Sprintf("does not pass the readiness probe of its container \"%s\" (%s)", s.Name, probe(container.ReadinessProbe))
 			}
 		}
-		return fmt.Sprintf("has a container %s that is not ready", s.Name)
+		return fmt.Sprintf("has a container \"%s\" that is not ready", s.Name)
 	}
 	for _, gate := range pod.Spec.ReadinessGates {
 		if conditionOf(pod, gate.ConditionType).Status != corev1.ConditionTrue {
-			return fmt.Sprintf("does not pass its readiness gate %s", gate.ConditionType)
+			return fmt.Sprintf("does not pass its readiness gate \"%s\"", gate.ConditionType)
 		}
 	}
-	return "is not ready"
+	return notReady
 }
+
+// notReady is what whyNotReady returns if it knows nothing else.
+const notReady = "is not ready"
 
 // probe says what a probe does.
 func probe(p *corev1.Probe) string {

@@ -2,8 +2,12 @@ package main
 
 import (
 	"fmt"
+	"net"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/miekg/dns"
 )
@@ -51,13 +55,13 @@ type question struct {
 // parse reads NAME and, perhaps, TYPE. Without a type it is those of addresses, for an address that of its name, and for a port that
 // of services.
 func (q *question) parse(words []string) error {
-	q.word = words[0]
+	q.word = hostOf(words[0])
 	reverse, err := dns.ReverseAddr(q.word)
 	_, isName := dns.IsDomainName(q.word)
 	switch {
 	case err == nil:
 		q.fqdn, q.absolute = reverse, true
-	case isName && q.word != "":
+	case isName && q.word != "" && !strings.ContainsFunc(q.word, isNoNameRune):
 		q.fqdn, q.absolute = dns.Fqdn(q.word), dns.IsFqdn(q.word)
 	default:
 		return fmt.Errorf("expected a name or an address, got %q", q.word)
@@ -77,6 +81,24 @@ func (q *question) parse(words []string) error {
 		q.types = addressTypes
 	}
 	return nil
+}
+
+// isNoNameRune reports whether a name that a program asks for cannot have r.
+func isNoNameRune(r rune) bool {
+	return unicode.IsSpace(r) || !unicode.IsPrint(r) || strings.ContainsRune(`"'/;,`, r)
+}
+
+// hostOf returns the host that a program would look up for a word: of a URL, and of HOST:PORT. Any other word is returned as it is.
+func hostOf(word string) string {
+	if u, err := url.Parse(word); err == nil && strings.Contains(word, "://") {
+		return u.Hostname()
+	}
+	if host, port, err := net.SplitHostPort(word); err == nil {
+		if _, err := strconv.ParseUint(port, 10, 16); err == nil {
+			return host
+		}
+	}
+	return word
 }
 
 // names returns the FQDNs that the question may be about.
@@ -117,18 +139,20 @@ func explain(s *server, c *cluster, q *question) *report {
 	switch {
 	case r.Verdict != resolves:
 		r.Causes = about.causes()
-		if causes := about.notPermitted(); causes != nil {
-			r.Verdict, r.Causes = couldNotTell, causes
+		if !isOurs && leaves && about.Zone != "" {
+			r.Causes = asItIs.causes()
 		}
-		switch {
-		case !leaves || about.Zone == "":
-		case !isOurs:
-			r.Causes = append(asItIs.causes(), r.Causes...)
-		case about.isService() && !s.exists(about.Namespace):
-			r.Causes = append(r.Causes, asItIs.outsideCauses()...)
+		if leaves && !isOurs {
+			r.tellCost(asItIs)
+		}
+		if causes := append(about.notPermitted(), about.lackingFiles()...); causes != nil {
+			r.Verdict, r.Causes = couldNotTell, causes
 		}
 	case r.Walk != nil:
 		r.noteMusl()
+	}
+	if r.Verdict == resolves {
+		r.Notes = append(r.Notes, about.emptyNotes()...)
 	}
 	r.Notes = slices.DeleteFunc(r.Notes, func(note string) bool {
 		return slices.ContainsFunc(r.Chain, func(l link) bool { return l.Text == note })
@@ -151,6 +175,20 @@ func (r *report) meant(s *server, c *cluster, q *question, best *inquiry) *inqui
 		}
 	}
 	return best
+}
+
+// tellCost adds to the cause that a name is outside the zones what its search costs before it gets there.
+func (r *report) tellCost(asItIs *inquiry) {
+	useless := 0
+	for _, a := range r.Walk.Attempts {
+		if a.Glibc == goesOn {
+			useless++
+		}
+	}
+	if c := &r.Causes[0]; useless > 0 && asItIs.Zone == "" {
+		c.Text += fmt.Sprintf("; with ndots:%d a pod asks for %s of the cluster before it, which do not exist", r.Walk.NDots, count(useless, "name"))
+		c.Fix += "\nto spare those queries, write " + asItIs.fqdn + " with the dot at its end"
+	}
 }
 
 // noteMusl says so if musl's resolver does not find a name that glibc's does.
