@@ -100,13 +100,16 @@ func (q *inquiry) governingCauses(set *appsv1.StatefulSet) []cause {
 		return one("no-service", "make the headless Service that serviceName is of:\n"+make, "%s", text)
 	}
 	return one("wrong-service-name",
-		fmt.Sprintf("call that Service %s, or make a second one of that name; or change the StatefulSet, and ask for %s then:\n%s", q.Service,
+		fmt.Sprintf("call that Service %s, or make a second one of that name; or change the StatefulSet, so that the name is %s:\n%s", q.Service,
 			q.shown(q.Hostname, others[0], q.Namespace), q.renaming(set, others[0])),
 		"%s; the headless Service that selects them is %s", text, list(others))
 }
 
-// renaming returns the commands that give a StatefulSet another serviceName.
+// renaming returns the commands that give a StatefulSet another serviceName, or the lines of one that no cluster has.
 func (q *inquiry) renaming(set *appsv1.StatefulSet, service string) string {
+	if q.c.inFiles && set.UID == "" {
+		return "spec:\n  serviceName: " + service
+	}
 	return fmt.Sprintf("%s > set.yaml   # then set serviceName: %s in it\n%s\n%s   # a pod is named when it is made",
 		kubectl(q.Namespace, "get", "statefulset", set.Name, "-o", "yaml"), service,
 		kubectl(q.Namespace, "replace", "--force", "--cascade=orphan", "-f", "set.yaml"),

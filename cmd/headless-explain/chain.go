@@ -145,6 +145,8 @@ func (q *inquiry) endpointsLink() link {
 	}
 	concerned := q.concerned()
 	switch {
+	case q.Hostname != "" && states["ready"] == 0 && slices.ContainsFunc(concerned, func(e endpoint) bool { return e.Answers }):
+		l.Text += ", but " + q.Hostname + " answers to its own name"
 	case len(concerned) > 0:
 	case q.Hostname != "":
 		l.Text += ", none called " + q.Hostname
@@ -218,7 +220,7 @@ func (q *inquiry) endpointDetail(e endpoint) string {
 	default:
 		text += ": does not count, nor does its name " + name
 	}
-	if pod := q.c.pod(q.Namespace, e.pod); !e.ready() && pod != nil {
+	if pod := q.c.pod(q.Namespace, e.pod); !e.ready() && pod != nil && !isReady(pod) {
 		return text + "; the pod " + whyNotReady(pod)
 	}
 	if e.pod != "" && e.pod != name {

@@ -66,6 +66,7 @@ var reasonsOf = map[string][]index.Reason{
 	"no-such-replica":          {index.ReasonHostname},
 	"pod-missing":              {index.ReasonHostname},
 	"no-hostname":              {index.ReasonHostname},
+	"hostname-override":        {index.ReasonHostname},
 	"not-ready":                {index.ReasonNoneReady, index.ReasonNotReady, index.ReasonReverse},
 	"terminating":              {index.ReasonNoneReady, index.ReasonNotReady},
 	"publish-not-ready":        {index.ReasonNoneReady, index.ReasonNotReady},

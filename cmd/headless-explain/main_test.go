@@ -220,11 +220,15 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	}
 }
 
-// TestDocumentedTranscriptsAreReal runs the commands of docs/explain.md.
+// TestDocumentedTranscriptsAreReal runs the commands of docs/explain.md and docs/foreseeing.md.
 func TestDocumentedTranscriptsAreReal(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join(root, "docs/explain.md"))
-	if err != nil {
-		t.Fatal(err)
+	var page []byte
+	for _, name := range []string{"docs/explain.md", "docs/foreseeing.md"} {
+		content, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		page = append(page, content...)
 	}
 	transcripts := regexp.MustCompile(`(?ms)^\$ go run \./cmd/headless-explain ([^\n]*)\n(.*?)^~~~$`).FindAllSubmatch(page, -1)
 	if len(transcripts) == 0 {

@@ -63,9 +63,12 @@ func familyOf(addr netip.Addr) corev1.IPFamily {
 	return corev1.IPv6Protocol
 }
 
-// admitted returns a Service as the API server would keep it: with addresses and families.
+// admitted returns a Service as the API server would keep it: with addresses, families and protocols.
 func (f *Foresight) admitted(svc *corev1.Service) *corev1.Service {
 	svc = svc.DeepCopy()
+	for i := range svc.Spec.Ports {
+		svc.Spec.Ports[i].Protocol = protocolOf(svc.Spec.Ports[i].Protocol)
+	}
 	svc.Spec.IPFamilies = families(svc)
 	if len(svc.Spec.ClusterIPs) == 0 && svc.Spec.ClusterIP != "" {
 		svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
