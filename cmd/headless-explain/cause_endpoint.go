@@ -133,7 +133,7 @@ func (q *inquiry) selectorCauses() []cause {
 		case value != selector[key]:
 			have, patch = append(have, key+"="+value), append(patch, fmt.Sprintf("%q:%q", key, value))
 			template = append(template, key+": "+selector[key])
-			alone = alone && !(q.spellings(selector[key]) > 0 && q.spellings(value) == 0)
+			alone = alone && (q.spellings(selector[key]) == 0 || q.spellings(value) > 0)
 			typo = typo && len(closest(value, []string{selector[key]})) > 0
 		}
 	}

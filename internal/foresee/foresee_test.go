@@ -135,6 +135,18 @@ func TestPodsAreForeseen(t *testing.T) {
 			[]string{"shop/db db-0 10.1.0.5 ready sql:5432/TCP", "shop/db db-1 10.1.0.6 not ready sql:5432/TCP"},
 			[]string{"EndpointSlices of 1 Service, which the files lack, are made of the Pods in them"},
 		},
+		{
+			"Pods of a dump that are published before they are ready, and one that is leaving", strings.Replace(headless, "clusterIP: None", "clusterIP: None, publishNotReadyAddresses: true", 1) + "\n---\n" +
+				`{apiVersion: v1, kind: Pod, metadata: {name: db-0, namespace: shop, labels: {app: db}, uid: u}, spec: {hostname: db-0, subdomain: db}, status: {podIPs: [{ip: 10.1.0.5}, {ip: '2001:db8::1'}]}}`,
+			[]string{"shop/db db-0 10.1.0.5 ready sql:5432/TCP"},
+			[]string{"EndpointSlices of 1 Service"},
+		},
+		{
+			"a Pod of a dump that is leaving", headless + "\n---\n" +
+				`{apiVersion: v1, kind: Pod, metadata: {name: db-0, namespace: shop, labels: {app: db}, uid: u, deletionTimestamp: "2026-01-01T00:00:00Z"}, spec: {hostname: db-0, subdomain: db}, status: {podIP: 10.1.0.5, conditions: [{type: Ready, status: "True"}]}}`,
+			[]string{"shop/db db-0 10.1.0.5 not ready sql:5432/TCP"},
+			[]string{"EndpointSlices of 1 Service"},
+		},
 
 		{"a selector that does not match the template", strings.Replace(set("replicas: 1"), "matchLabels: {app: db}", "matchLabels: {app: dc}", 1) + "\n---\n" + headless, nil, []string{"no Pod of StatefulSet shop/db: the API server would refuse it, for its selector does not match"}},
 		{"a StatefulSet without a selector", strings.Replace(set("replicas: 1"), "selector: {matchLabels: {app: db}}, ", "", 1) + "\n---\n" + headless, nil, []string{"no Pod of StatefulSet shop/db: the API server would refuse it"}},

@@ -89,6 +89,12 @@ func (d *decoder) file(name string, content []byte) error {
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
+		case err != nil && strings.HasPrefix(err.Error(), "yaml: invalid map key") && !doc.isTemplate():
+			err = d.noObject(&origin{doc, nil}, "the name of a field in it is no text")
+			if err != nil {
+				return err
+			}
+			continue
 		case err != nil:
 			return doc.syntax(err)
 		case value == nil:
@@ -147,12 +153,7 @@ func (o *origin) errorf(text string, args ...any) error {
 func (d *decoder) value(from *origin, text []byte, fallback schema.GroupVersionKind) error {
 	kind, why := kindOf(text, fallback)
 	if why != "" {
-		err := func() error { return from.errorf("expected a Kubernetes object, with apiVersion and kind; %s", why) }
-		if d.isNamed {
-			return err()
-		}
-		d.skip(err)
-		return nil
+		return d.noObject(from, why)
 	}
 	model, err := known().New(kind)
 	switch {
@@ -191,6 +192,16 @@ func (d *decoder) value(from *origin, text []byte, fallback schema.GroupVersionK
 	obj = converted(obj)
 	d.Objects = append(d.Objects, obj)
 	d.origins[obj] = from
+	return nil
+}
+
+// noObject takes a document, or an item, that is no object: an error in a file that is named itself, and else skipped.
+func (d *decoder) noObject(from *origin, why string) error {
+	err := func() error { return from.errorf("expected a Kubernetes object, with apiVersion and kind; %s", why) }
+	if d.isNamed {
+		return err()
+	}
+	d.skip(err)
 	return nil
 }
 

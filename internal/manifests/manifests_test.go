@@ -404,6 +404,7 @@ func TestWhatIsNoObjectIsSkippedInAFolder(t *testing.T) {
 		{"a kind that is a number", "apiVersion: v1\nkind: 5\n", "document 1, line 1", "it has no kind", true},
 		{"a version that is none", "apiVersion: a/b/c\nkind: Service\n", "document 1, line 1", "its apiVersion is no version: a/b/c", true},
 		{"a large document without a kind", "a: " + strings.Repeat("x", 700_000) + "\n", "document 1, line 1", "it has no kind", true},
+		{"a field whose name is a list", "? [a, b]\n: c\n---\n" + service, "document 1, line 1", "the name of a field in it is no text", true},
 		{"an item without kind", "apiVersion: v1\nkind: List\nitems:\n- metadata:\n    name: web\n", "document 1, line 4: item 1", "it has no kind", true},
 		{"an item that is no mapping", "apiVersion: v1\nkind: List\nitems:\n- 5\n", "document 1, line 4: item 1", "it is a number", true},
 		{"another kind with a number for text", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: d}\ndata:\n  a: 1\n", "document 1, line 5: ConfigMap", "cannot unmarshal number", false},

@@ -78,6 +78,11 @@ func (d *document) syntax(err error) error {
 	return d.errorf("document %d, line %d: %s", d.number, d.line+line-1, why)
 }
 
+// isTemplate reports whether the document, or one behind it, looks like a template.
+func (d *document) isTemplate() bool {
+	return template.Match(d.text[offsetOf(d.text, startOf(d.text, d.nth)):])
+}
+
 // errorf returns an error of the document, no longer than longest. The text is a format.
 func (d *document) errorf(text string, args ...any) error {
 	return errors.New(shortened(nameOf(d.file) + ": " + fmt.Sprintf(text, args...)))
