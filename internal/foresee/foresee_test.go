@@ -149,6 +149,7 @@ func TestPodsAreForeseen(t *testing.T) {
 		},
 
 		{"a selector that does not match the template", strings.Replace(set("replicas: 1"), "matchLabels: {app: db}", "matchLabels: {app: dc}", 1) + "\n---\n" + headless, nil, []string{"no Pod of StatefulSet shop/db: the API server would refuse it, for its selector does not match"}},
+		{"a selector of everything", strings.Replace(set("replicas: 1"), "matchLabels: {app: db}", "", 1) + "\n---\n" + headless, nil, []string{"no Pod of StatefulSet shop/db: the API server would refuse it"}},
 		{"a StatefulSet without a selector", strings.Replace(set("replicas: 1"), "selector: {matchLabels: {app: db}}, ", "", 1) + "\n---\n" + headless, nil, []string{"no Pod of StatefulSet shop/db: the API server would refuse it"}},
 		{"a StatefulSet of a long name", strings.Replace(set("replicas: 3"), "name: db,", "name: "+long+",", 1) + "\n---\n" + headless, nil, []string{"no Pod " + long + "-0 of StatefulSet shop/" + long + ": the API server would refuse it, for its label controller-revision-hash would have more than 63 characters"}},
 		{"a hostname longer than a label", `{apiVersion: v1, kind: Pod, metadata: {name: one, namespace: shop, labels: {app: db}}, spec: {hostname: ` + long + long + `, subdomain: db}}` + "\n---\n" + headless, nil, []string{"no Pod one of Pod shop/one: the API server would refuse it, for its hostname would have 120 characters, and a label has up to 63"}},
@@ -177,7 +178,7 @@ func TestPodsAreForeseen(t *testing.T) {
 // TestAddressesOfServices: a Service gets what the API server gives it, where something is foreseen at all.
 func TestAddressesOfServices(t *testing.T) {
 	service := func(spec string) string {
-		return "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {" + spec + "}}"
+		return "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {ports: [{port: 80}], " + spec + "}}"
 	}
 	for _, c := range []struct{ name, manifests, want string }{
 		{"one family", set("replicas: 1") + "\n---\n" + service("type: NodePort"), "198.19.0.1"},
@@ -194,6 +195,9 @@ func TestAddressesOfServices(t *testing.T) {
 		before := fmt.Sprint(given)
 		f := Of(given)
 		for _, obj := range f.Objects {
+			if svc, ok := obj.(*corev1.Service); ok && c.want != "" && svc.Spec.Ports[0].Protocol != corev1.ProtocolTCP {
+				t.Errorf("%s: got the ports %v, want one of TCP", c.name, svc.Spec.Ports)
+			}
 			if svc, ok := obj.(*corev1.Service); ok && strings.Join(svc.Spec.ClusterIPs, " ") != c.want {
 				t.Errorf("%s: got the addresses %q, want %q", c.name, svc.Spec.ClusterIPs, c.want)
 			}

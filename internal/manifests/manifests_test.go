@@ -218,6 +218,7 @@ metadata:
 		{"a kind of the same name in another group", "{apiVersion: serving.knative.dev/v1, kind: Service, metadata: {namespace: a, name: web}}", " |  | ", 1},
 		{"a field that is not known is ignored", "{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}, spec: {clusterIP: None, newField: [1, 2]}}", "a | a/web=None | ", 0},
 
+		{"a field that stands twice has its last value", "apiVersion: v1\nkind: Service\nmetadata: {namespace: a, name: web}\nmetadata: {namespace: b, name: db}\n---\n" + manifestWeb, "a b | a/web=10.96.0.1 b/db | ", 0},
 		{"no namespace means default", "{apiVersion: v1, kind: Service, metadata: {name: web}}\n---\n{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: web-1}}", "default | default/web | default/web-1", 0},
 		{"the last of two versions counts", manifestWeb + "---\n{apiVersion: v1, kind: Service, metadata: {namespace: a, name: web}, spec: {clusterIP: None}}", "a | a/web=None | ", 0},
 		{"the default namespace and none are the same", "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {clusterIP: None}}\n---\n{apiVersion: v1, kind: Service, metadata: {namespace: default, name: web}}", "default | default/web | ", 0},
