@@ -54,7 +54,7 @@ type Source struct {
 	foresees bool // what becomes of workloads is fed too
 	feeds    *kube.Feeds
 	log      clog.P
-	told     map[string]bool // lines in the log
+	told     map[string]bool // the lines in the log that are about what was read last
 	// stamp identifies the versions of the files that were read last.
 	stamp string
 
@@ -66,7 +66,7 @@ type Source struct {
 // New reads files and folders and feeds what is in them, once and, after Start, whenever they change.
 // With foresees it feeds what the control plane would make of them as well. It logs what becomes of that.
 func New(paths []string, foresees bool, feeds *kube.Feeds, log clog.P) (*Source, error) {
-	m := &Source{paths: paths, foresees: foresees, feeds: feeds, log: log, told: make(map[string]bool)}
+	m := &Source{paths: paths, foresees: foresees, feeds: feeds, log: log}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	files, stamp, err := find(paths)
 	if err != nil {
@@ -201,8 +201,14 @@ func (m *Source) load(files []file) error {
 	if err != nil {
 		return err
 	}
+	lines := make(map[string]bool)
+	tell := func(log func(...any), line string) { // once, for as long as it is so
+		if lines[line] = true; !m.told[line] {
+			log("manifests: ", line)
+		}
+	}
 	for _, text := range c.Notes() {
-		m.tell(m.log.Warning, text)
+		tell(m.log.Warning, text)
 	}
 	for range c.skipped {
 		kube.CountSkipped("manifests", kube.Malformed)
@@ -215,25 +221,18 @@ func (m *Source) load(files []file) error {
 		c.Objects = f.Objects
 		for i, text := range f.Notes {
 			if i == mostNotes {
-				m.tell(m.log.Info, fmt.Sprintf("foreseen: %d more", len(f.Notes)-i))
+				tell(m.log.Info, fmt.Sprintf("foreseen: %d more", len(f.Notes)-i))
 				break
 			}
-			m.tell(m.log.Info, shortened("foreseen: "+text))
+			tell(m.log.Info, shortened("foreseen: "+text))
 		}
 	}
 	if text := c.LeftOut(); text != "" {
-		m.tell(m.log.Info, text)
+		tell(m.log.Info, text)
 	}
+	m.told = lines
 	Feed(m.feeds, c.Objects)
 	return nil
-}
-
-// tell logs a line, once.
-func (m *Source) tell(log func(...any), line string) {
-	if !m.told[line] {
-		m.told[line] = true
-		log("manifests: ", line)
-	}
 }
 
 // isWorkload reports whether Pods are foreseen of obj.

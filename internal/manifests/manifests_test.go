@@ -511,6 +511,21 @@ func TestFilesOfAllKinds(t *testing.T) {
 	}
 }
 
+// TestWhatStaysWrongIsToldOnce: a file that is read again says nothing anew of what was wrong before.
+func TestWhatStaysWrongIsToldOnce(t *testing.T) {
+	dir, log := t.TempDir(), logtest.Capture(t)
+	writeManifests(t, dir, 0, map[string]string{"d/a.yaml": manifestWeb, "d/b.yaml": "a: 1\n"})
+	m, err := manifestsIn(dir, newManifestFeeds(kube.Selection{}), "d")
+	fatal.If(t, err)
+	for version, content := range []string{"a: 1\n", "a: 2\n", manifestSlice, "a: 3\n"} {
+		writeManifests(t, dir, version+1, map[string]string{"d/b.yaml": content})
+		m.reload()
+	}
+	if got := strings.Count(log.String(), "it has no kind"); got != 2 {
+		t.Errorf("got it %d times, want it at the start and when it came back:\n%s", got, log)
+	}
+}
+
 // TestManyFlawsAreFewLines: of what is wrong with very many documents the first are told one by one.
 func TestManyFlawsAreFewLines(t *testing.T) {
 	var b strings.Builder
