@@ -412,7 +412,7 @@ func (x *Index) Endpoints(key model.Key) []Endpoint {
 	var all []Endpoint
 	for sl := svc.slices; sl != nil; sl = sl.sibling {
 		for _, e := range sl.endpoints {
-			if e.svc == svc && !seen[e] {
+			if e.in.slice != nil && e.svc == svc && !seen[e] { // else its hold has ended
 				seen[e] = true
 				all = append(all, x.shown(e))
 			}

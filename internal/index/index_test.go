@@ -62,9 +62,18 @@ func (m *dumbIndex) listed() map[modelID]bool {
 	return all
 }
 
+// known returns the endpoints that slices list, and those that are held.
+func (m *dumbIndex) known() map[modelID]bool {
+	all := m.listed()
+	for id := range m.held {
+		all[id] = true
+	}
+	return all
+}
+
 // putSlice is what a watch says of a slice that is there.
 func (m *dumbIndex) putSlice(spec *model.Slice) {
-	old, before := m.slices[spec.Key], m.listed()
+	old, before := m.slices[spec.Key], m.known()
 	m.move(old, spec)
 	delete(m.slices, spec.Key)
 	if spec.Service != "" {
@@ -83,14 +92,14 @@ func (m *dumbIndex) move(old, spec *model.Slice) {
 
 // dropSlice is what a watch says of a slice that is gone.
 func (m *dumbIndex) dropSlice(key model.Key) {
-	old, before := m.slices[key], m.listed()
+	old, before := m.slices[key], m.known()
 	delete(m.slices, key)
 	if old != nil {
 		m.holdFrom(old, &model.Slice{}, before)
 	}
 }
 
-// holdFrom holds what old listed, before spec took its place. before is what slices listed until then.
+// holdFrom holds what old listed, before spec took its place. before is what was known until then.
 func (m *dumbIndex) holdFrom(old, spec *model.Slice, before map[modelID]bool) {
 	if m.hold == 0 || m.moved[old.Key] {
 		return
@@ -110,12 +119,12 @@ func (m *dumbIndex) holdFrom(old, spec *model.Slice, before map[modelID]bool) {
 }
 
 // settle ends the holds of endpoints that are listed again, and of those whose name or address a
-// new one has, which was not listed before and not held.
+// new one has, which was not known before.
 func (m *dumbIndex) settle(before map[modelID]bool) {
 	after := m.listed()
 	var created []modelID
 	for id := range after {
-		if _, held := m.held[id]; !held && !before[id] {
+		if !before[id] {
 			created = append(created, id)
 		}
 		delete(m.held, id)
@@ -131,7 +140,7 @@ func (m *dumbIndex) settle(before map[modelID]bool) {
 
 // replace is what a list says of all slices.
 func (m *dumbIndex) replace(specs []*model.Slice) {
-	before, old := m.listed(), maps.Clone(m.slices)
+	before, old := m.known(), maps.Clone(m.slices)
 	clear(m.slices)
 	for _, s := range specs {
 		m.move(old[s.Key], s)
@@ -619,6 +628,8 @@ func step(r *rand.Rand, x *Index, m *dumbIndex) string {
 		for i := range specs {
 			specs[i] = modeltest.RandomSlice(r)
 		}
+		slices.SortFunc(specs, func(a, b *model.Slice) int { return strings.Compare(a.Namespace+" "+a.Name, b.Namespace+" "+b.Name) })
+		specs = slices.CompactFunc(specs, func(a, b *model.Slice) bool { return a.Key == b.Key }) // as in a list
 		m.replace(specs)
 		x.ReplaceSlices(slices.Values(specs))
 		return fmt.Sprintf("replace slices by %d", len(specs))
@@ -664,6 +675,9 @@ func history(t *testing.T, r *rand.Rand, x *Index, m *dumbIndex, pause func() st
 		if after = modeltest.ExternalHosts(x.AllExternalHosts); after != before && x.ExternalSerial() == serial {
 			t.Fatalf("after\n%s\nexternal names changed and their serial did not", strings.Join(done, "\n"))
 		}
+		if key := modeltest.RandomKey(r, modeltest.Universe.Services); !slices.Equal(shownEndpoints(x, key), m.shownEndpoints(key)) {
+			t.Fatalf("after\n%s\nof %v got the endpoints %v, want %v", strings.Join(done, "\n"), key, shownEndpoints(x, key), m.shownEndpoints(key))
+		}
 		for i := range qs {
 			if r.IntN(sample) > 0 {
 				continue
@@ -689,6 +703,24 @@ func history(t *testing.T, r *rand.Rand, x *Index, m *dumbIndex, pause func() st
 			}
 		}
 	}
+}
+
+// shownEndpoints are those that Endpoints returns for a Service, as text, sorted.
+func shownEndpoints(x *Index, key model.Key) (texts []string) {
+	for _, e := range x.Endpoints(key) {
+		texts = append(texts, fmt.Sprint(e.Addr, e.Names[0], e.State))
+	}
+	slices.Sort(texts)
+	return texts
+}
+
+// shownEndpoints are those that Endpoints should return.
+func (m *dumbIndex) shownEndpoints(key model.Key) (texts []string) {
+	for id, e := range m.endpoints(key) {
+		texts = append(texts, fmt.Sprint(id.Addr, hostOf(id.Name, id.Addr), e.State))
+	}
+	slices.Sort(texts)
+	return texts
 }
 
 func TestIndexAgreesWithModelOverRandomHistories(t *testing.T) {
