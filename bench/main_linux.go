@@ -91,12 +91,21 @@ func runServer(args []string) error {
 }
 
 func runMatrix(args []string) error {
-	o := matrix.Options{Progress: log.New(os.Stderr, "bench: ", 0).Printf}
+	o := matrix.Options{Progress: log.New(os.Stderr, "bench: ", 0).Printf, Beside: make(map[string]string)}
 	flags := flag.NewFlagSet("matrix", flag.ExitOnError)
 	flags.StringVar(&o.Markdown, "markdown", "", "write the report to this `file` too")
 	flags.StringVar(&o.Plot, "plot", "", "draw the cost of a query by the size of the Service into this SVG `file`")
 	flags.BoolVar(&o.Quick, "quick", false, "measure queries and memory in less than a minute, and fail only if noise cannot be why")
-	parts := flags.String("parts", "", "the `parts` to measure, with commas between: queries, latency, chains, start, changes; none is all")
+	parts := flags.String("parts", "", "the `parts` to measure, with commas between: queries, latency, cache, overload, start, changes; none is all")
+	flags.BoolVar(&o.Scale, "scale", false, "measure clusters of 100,000 and 1,000,000 endpoints too, which takes minutes and 8 GB of memory")
+	flags.Func("beside", "another build of this program, as `NAME=PATH`, to ask the same queries; may be given more than once", func(text string) error {
+		name, path, ok := strings.Cut(text, "=")
+		if !ok {
+			return fmt.Errorf("expected NAME=PATH, got %q", text)
+		}
+		o.Beside[name] = path
+		return nil
+	})
 	flags.StringVar(&o.Profiles, "profiles", "", "write profiles of headless in all that is measured into this `folder`")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -34,9 +34,10 @@ type Plan struct {
 
 // Result is how it went.
 type Result struct {
-	Replies  int // correct ones
-	Elapsed  time.Duration
-	P50, P99 time.Duration // from when a query was sent, or had to be sent in an open loop
+	Replies       int // correct ones
+	Truncated     int // of these
+	Elapsed       time.Duration
+	P50, P99, Max time.Duration // from when a query was sent, or had to be sent in an open loop
 }
 
 // QPS returns the replies a second.
@@ -52,8 +53,9 @@ func (p Plan) Run() (Result, error) {
 		run = p.tcp
 	}
 	start := time.Now()
-	latencies, err := run(start)
-	r := Result{Replies: len(latencies), Elapsed: time.Since(start)}
+	landed, err := run(start)
+	latencies := landed.latencies
+	r := Result{Replies: len(latencies), Truncated: landed.truncated, Elapsed: time.Since(start)}
 	if err == nil && r.Replies == 0 {
 		err = errors.New("nothing was asked")
 	}
@@ -61,7 +63,7 @@ func (p Plan) Run() (Result, error) {
 		return r, fmt.Errorf("after %d of %d queries: %w", r.Replies, p.Count, err)
 	}
 	slices.Sort(latencies)
-	r.P50, r.P99 = latencies[len(latencies)/2], latencies[len(latencies)*99/100]
+	r.P50, r.P99, r.Max = latencies[len(latencies)/2], latencies[len(latencies)*99/100], latencies[len(latencies)-1]
 	return r, nil
 }
 
@@ -74,8 +76,16 @@ func (p Plan) due(i int) time.Duration {
 	return time.Duration(float64(i) / p.Rate * float64(time.Second))
 }
 
-// flight is what is known of the queries that wait for a reply, by ID.
+// landed are the replies that came.
+type landed struct {
+	latencies []time.Duration // of each
+	truncated int             // how many are
+}
+
+// flight is what is known of the queries that wait for a reply, by ID, and of those that have one.
 type flight struct {
+	landed
+
 	plan  Plan
 	query [1 << 16][]byte // nil: none with this ID
 	sent  [1 << 16]time.Duration
@@ -88,59 +98,75 @@ func (f *flight) launch(packet []byte, n int, at time.Duration) []byte {
 	return append(binary.BigEndian.AppendUint16(packet, id), query[2:]...)
 }
 
-// land checks a reply and returns how long it took.
-func (f *flight) land(reply []byte, now time.Duration) (time.Duration, error) {
+// land checks a reply and notes how long it took.
+func (f *flight) land(reply []byte, now time.Duration) error {
 	if len(reply) < headerSize {
-		return 0, fmt.Errorf("%d bytes are no reply", len(reply))
+		return fmt.Errorf("%d bytes are no reply", len(reply))
 	}
 	id := binary.BigEndian.Uint16(reply)
 	query := f.query[id]
 	if query == nil {
-		return 0, fmt.Errorf("nothing was asked with ID %d", id)
+		return fmt.Errorf("nothing was asked with ID %d", id)
 	}
 	f.query[id] = nil
-	return now - f.sent[id], f.plan.Expect.Check(query, reply)
+	if err := f.plan.Expect.Check(query, reply); err != nil {
+		return err
+	}
+	f.latencies = append(f.latencies, now-f.sent[id])
+	if isTruncated(reply) {
+		f.truncated++
+	}
+	return nil
 }
 
-// udp asks from one socket and returns how long each reply took. It bypasses Go's poller, whose timers are too coarse and whose
-// wake-ups cost as much as a query.
-func (p Plan) udp(start time.Time) ([]time.Duration, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+// socket returns a socket that is connected to the server. It bypasses Go's poller, whose timers are too coarse and whose wake-ups
+// cost as much as a query.
+func (p Plan) socket() (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return fd, err
+	}
+	const receiveBuffer = 4 << 20
+	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+	if err == nil {
+		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: p.Server.Addr().As4(), Port: int(p.Server.Port())})
+	}
+	if err != nil {
+		_ = unix.Close(fd) // nothing was written
+	}
+	return fd, err
+}
+
+// udp asks from one socket and returns the replies.
+func (p Plan) udp(start time.Time) (landed, error) {
+	fd, err := p.socket()
+	if err != nil {
+		return landed{}, err
 	}
 	defer unix.Close(fd) //nolint:errcheck // nothing is left to be written
-	const receiveBuffer = 4 << 20
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer); err != nil {
-		return nil, err
-	}
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: p.Server.Addr().As4(), Port: int(p.Server.Port())}); err != nil {
-		return nil, err
-	}
 	var (
-		flight    = &flight{plan: p}
-		latencies = make([]time.Duration, 0, p.Count)
-		packet    = make([]byte, 0, 512)
-		buf       = make([]byte, 1<<16)
-		poll      = []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a file descriptor is small
-		sent      int
+		flight = &flight{plan: p, landed: landed{latencies: make([]time.Duration, 0, p.Count)}}
+		packet = make([]byte, 0, 512)
+		buf    = make([]byte, 1<<16)
+		poll   = []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a file descriptor is small
+		sent   int
 	)
 	outstanding := p.Outstanding
 	if p.Rate > 0 {
 		outstanding = socketful
 	}
-	for len(latencies) < p.Count {
+	for len(flight.latencies) < p.Count {
 		for now := time.Since(start); sent < p.Count; sent++ {
 			begun := now
 			if p.Rate > 0 {
 				begun = p.due(sent)
 			}
-			if begun > now || sent-len(latencies) >= outstanding {
+			if begun > now || sent-len(flight.latencies) >= outstanding {
 				break
 			}
 			packet = flight.launch(packet[:0], sent, begun)
 			if _, err := unix.Write(fd, packet); err != nil {
-				return latencies, fmt.Errorf("cannot send: %w", err)
+				return flight.landed, fmt.Errorf("cannot send: %w", err)
 			}
 		}
 		for {
@@ -149,96 +175,92 @@ func (p Plan) udp(start time.Time) ([]time.Duration, error) {
 				break
 			}
 			if err != nil {
-				return latencies, fmt.Errorf("cannot receive: %w", err)
+				return flight.landed, fmt.Errorf("cannot receive: %w", err)
 			}
-			took, err := flight.land(buf[:n], time.Since(start))
-			if err != nil {
-				return latencies, err
+			if err := flight.land(buf[:n], time.Since(start)); err != nil {
+				return flight.landed, err
 			}
-			latencies = append(latencies, took)
 		}
 		wait := patience
 		switch {
-		case len(latencies) == p.Count || p.Rate == 0 && sent < p.Count && sent-len(latencies) < outstanding:
+		case len(flight.latencies) == p.Count || p.Rate == 0 && sent < p.Count && sent-len(flight.latencies) < outstanding:
 			continue
-		case p.Rate > 0 && sent < p.Count && sent-len(latencies) < outstanding:
+		case p.Rate > 0 && sent < p.Count && sent-len(flight.latencies) < outstanding:
 			wait = max(0, p.due(sent)-time.Since(start))
 		}
 		timeout := unix.NsecToTimespec(int64(wait))
 		n, err := unix.Ppoll(poll, &timeout, nil)
 		if err != nil && !errors.Is(err, unix.EINTR) {
-			return latencies, err
+			return flight.landed, err
 		}
 		if n == 0 && wait == patience {
-			return latencies, fmt.Errorf("no reply within %v to %d queries", patience, sent-len(latencies))
+			return flight.landed, fmt.Errorf("no reply within %v to %d queries", patience, sent-len(flight.latencies))
 		}
 	}
-	return latencies, nil
+	return flight.landed, nil
 }
 
-// tcp asks on some connections at once and returns how long each reply took.
-func (p Plan) tcp(start time.Time) ([]time.Duration, error) {
+// tcp asks on some connections at once and returns the replies.
+func (p Plan) tcp(start time.Time) (landed, error) {
 	var (
 		asked   atomic.Int64
 		running sync.WaitGroup
 
-		mu        sync.Mutex // guards the fields below
-		latencies []time.Duration
-		failed    error
+		mu     sync.Mutex // guards the fields below
+		all    landed
+		failed error
 	)
 	for range p.Outstanding {
 		running.Go(func() {
-			took, err := p.connection(start, &asked)
+			got, err := p.connection(start, &asked)
 			mu.Lock()
 			defer mu.Unlock()
-			latencies = append(latencies, took...)
+			all.latencies = append(all.latencies, got.latencies...)
+			all.truncated += got.truncated
 			if err != nil {
 				failed = err
 			}
 		})
 	}
 	running.Wait()
-	return latencies, failed
+	return all, failed
 }
 
-// connection asks on one connection until all of them together have asked enough, and returns how long each reply took.
-func (p Plan) connection(start time.Time, asked *atomic.Int64) ([]time.Duration, error) {
+// connection asks on one connection until all of them together have asked enough, and returns the replies.
+func (p Plan) connection(start time.Time, asked *atomic.Int64) (landed, error) {
 	conn, err := net.Dial("tcp", p.Server.String())
 	if err != nil {
-		return nil, err
+		return landed{}, err
 	}
 	defer conn.Close() //nolint:errcheck // nothing is left to be written
 	var (
-		flight    = &flight{plan: p}
-		latencies []time.Duration
-		packet    = make([]byte, 2, 512) // behind its length
-		buf       = make([]byte, 1<<16)
-		replies   = bufio.NewReaderSize(conn, 1<<17)
+		flight  = &flight{plan: p}
+		packet  = make([]byte, 2, 512) // behind its length
+		buf     = make([]byte, 1<<16)
+		replies = bufio.NewReaderSize(conn, 1<<17)
 	)
 	for {
 		n := int(asked.Add(1)) - 1
 		if n >= p.Count {
-			return latencies, nil
+			return flight.landed, nil
 		}
 		packet = flight.launch(packet[:2], n, time.Since(start))
 		binary.BigEndian.PutUint16(packet, uint16(len(packet)-2)) //nolint:gosec // a query is short
 		if _, err := conn.Write(packet); err != nil {
-			return latencies, err
+			return flight.landed, err
 		}
 		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-			return latencies, err
+			return flight.landed, err
 		}
 		if _, err := io.ReadFull(replies, buf[:2]); err != nil {
-			return latencies, err
+			return flight.landed, err
 		}
 		reply := buf[:binary.BigEndian.Uint16(buf)]
 		if _, err := io.ReadFull(replies, reply); err != nil {
-			return latencies, err
+			return flight.landed, err
 		}
-		took, err := flight.land(reply, time.Since(start))
-		if err != nil {
-			return latencies, err
+		if err := flight.land(reply, time.Since(start)); err != nil {
+			return flight.landed, err
 		}
-		latencies = append(latencies, took)
 	}
 }

@@ -19,7 +19,7 @@ type cell struct {
 	queries []query
 	tcp     bool
 	servers []string
-	differs map[string]load.Expect // the shapes of the servers whose answers are known to be others
+	differs map[string]load.Expect // the shapes of the plugins whose answers are known to be others
 	targets []target
 }
 
@@ -66,9 +66,10 @@ func (c *cell) plan(s *subject, count int) (load.Plan, error) {
 	if c.tcp {
 		p.Outstanding = outstandingTCP
 	}
-	if e, ok := c.differs[s.name]; ok {
+	if e, ok := c.differs[s.plugin]; ok {
 		p.Expect = e
 	}
+	p.Expect.Foreign = s.plugin == foreign
 	for _, q := range c.queries {
 		packed, err := q.pack()
 		if err != nil {
@@ -142,8 +143,8 @@ func (r *report) judgeCells(cells []cell, m measurements) {
 		for _, t := range c.targets {
 			if t.flat != "" {
 				r.isFlat(c.name, t.flat, ours, m.cpu(t.flat, headless))
-			} else {
-				r.atMost(c.name, t.limit, t.reference, ours, m.cpu(c.name, t.reference))
+			} else if theirs := m.cpu(c.name, t.reference); len(theirs) > 0 { // otherwise it is not installed
+				r.atMost(c.name, t.limit, t.reference, ours, theirs)
 			}
 		}
 	}
@@ -152,7 +153,7 @@ func (r *report) judgeCells(cells []cell, m measurements) {
 // tabulate adds a table of the CPU time of a query, and one of how the client saw it.
 func (r *report) tabulate(title, note string, servers []string, cells []cell, m measurements) {
 	columns := append([]string{"query"}, servers...)
-	cpu := table{title: title + ": server CPU per query, µs", note: note, columns: columns}
+	cpu := table{title: title + ": server CPU per query, µs", note: note + " TC: the reply is truncated.", columns: columns}
 	seen := table{
 		title:   title + ": queries a second, p50 / p99 in µs",
 		columns: columns,
@@ -168,18 +169,43 @@ func (r *report) tabulate(title, note string, servers []string, cells []cell, m 
 				continue
 			}
 			var qps, p50, p99 []float64
+			truncated := ""
 			for _, one := range all {
 				qps = append(qps, one.QPS())
 				p50 = append(p50, one.P50.Seconds()*1e6)
 				p99 = append(p99, one.P99.Seconds()*1e6)
+				if one.Truncated > 0 {
+					truncated = " TC"
+				}
 			}
-			cpuRow = append(cpuRow, short(spreadOf(m.cpu(c.name, server)).median))
+			cpuRow = append(cpuRow, short(spreadOf(m.cpu(c.name, server)).median)+truncated)
 			seenRow = append(seenRow, fmt.Sprintf("%.0f, %.0f / %.0f", spreadOf(qps).median, spreadOf(p50).median, spreadOf(p99).median))
 		}
 		cpu.add(cpuRow...)
 		seen.add(seenRow...)
 	}
 	r.tables = append(r.tables, cpu, seen)
+}
+
+// against adds a table of headless beside another build of it, alone and in two blocks.
+func (r *report) against(build string, cells []cell, m measurements) {
+	t := table{
+		title:   "This build beside " + build + ": ratio of server CPU per query (quartiles)",
+		columns: []string{"query", headless, headless + inBlocks},
+	}
+	for _, c := range cells {
+		row := []string{c.name}
+		for _, chain := range []string{"", inBlocks} {
+			ours, theirs := m.cpu(c.name, headless+chain), m.cpu(c.name, build+chain)
+			if len(ours) == 0 || len(theirs) == 0 {
+				row = append(row, "–")
+				continue
+			}
+			row = append(row, spreadOf(ratios(ours, theirs)).String())
+		}
+		t.add(row...)
+	}
+	r.tables = append(r.tables, t)
 }
 
 // profile writes a CPU profile of a server while it is asked the queries of each cell.
@@ -238,7 +264,7 @@ func (s *subject) download(what, path string) error {
 // queryCluster is the cluster of the queries.
 func queryCluster() cluster.Cluster {
 	var c cluster.Cluster
-	for _, n := range sizes {
+	for _, n := range append([]int{4000}, sizes...) {
 		c = append(c, cluster.Group{Name: fmt.Sprintf("web-%d", n), Endpoints: n, Headless: true, IPv4: true})
 	}
 	for _, n := range []int{3, 1000} {
@@ -259,14 +285,7 @@ const oneServer = `.:PORT {
 }
 `
 
-// corefiles are the servers that are compared by query.
-func corefiles(api, hostsFile string) map[string]string {
-	watching := "%s cluster.local in-addr.arpa ip6.arpa {\n\t\tendpoint " + api + "\n\t}"
-	return map[string]string{
-		headless: fmt.Sprintf(oneServer, fmt.Sprintf(watching, headless)),
-		stock:    fmt.Sprintf(oneServer, fmt.Sprintf(watching, stock)),
-		hosts:    fmt.Sprintf(oneServer, "hosts "+hostsFile+" cluster.local in-addr.arpa ip6.arpa {\n\t\tttl 5\n\t}"),
-		cut:      fmt.Sprintf(oneServer, "cut "+hostsFile),
-		wire:     fmt.Sprintf(oneServer, "wire "+hostsFile),
-	}
+// watching returns a server block with a plugin alone that watches an API server.
+func watching(plugin, api string) string {
+	return fmt.Sprintf(oneServer, plugin+" cluster.local in-addr.arpa ip6.arpa {\n\t\tendpoint "+api+"\n\t}")
 }

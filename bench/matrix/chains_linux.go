@@ -36,11 +36,12 @@ const (
 	loadbalance
 }
 `
-	// twoBlocksCorefile keeps cache and loadbalance away from the cluster's zones.
+	// twoBlocksCorefile is that of deploy/base, which keeps cache and loadbalance away from the cluster's zones.
 	twoBlocksCorefile = `cluster.local:PORT in-addr.arpa:PORT ip6.arpa:PORT {
 	bind ADDRESS
 	errors
 	ready ADDRESS:FREE
+	bufsize 1232
 	PLUGIN cluster.local in-addr.arpa ip6.arpa {
 		endpoint API
 		pods insecure
@@ -70,6 +71,14 @@ const (
 `
 )
 
+// chained returns a Corefile with its plugin, API server and resolver.
+func chained(corefile, plugin, api, upstream string) string {
+	return strings.NewReplacer("PLUGIN", plugin, "API", api, "UPSTREAM", upstream).Replace(corefile)
+}
+
+// outside is the query for a name that is not the cluster's.
+var outside = query{"www.example.org.", dns.TypeA, load.Expect{Rcode: dns.RcodeNameError}}
+
 // chainCells returns what the chains are asked.
 func chainCells(c cluster.Cluster) []cell {
 	web := func(n int) cluster.Service { return c.Service(fmt.Sprintf("web-%d", n)) }
@@ -86,7 +95,7 @@ func chainCells(c cluster.Cluster) []cell {
 		{name: "AAAA NODATA at a Service of 1,000", queries: []query{{web(1000).Domain(), dns.TypeAAAA, noData}}},
 		{name: "ClusterIP (A)", queries: []query{service(c.Service("api-0"), dns.TypeA, 1, false)}},
 		{name: "NXDOMAIN", queries: []query{{"nobody.n.svc.cluster.local.", dns.TypeA, nameError}}},
-		{name: "a name outside (A)", queries: []query{{"www.example.org.", dns.TypeA, load.Expect{Rcode: dns.RcodeNameError}}}},
+		{name: outsideRow, queries: []query{outside}},
 	}
 	for i := range cells {
 		cells[i].servers = pair
@@ -94,8 +103,8 @@ func chainCells(c cluster.Cluster) []cell {
 	return cells
 }
 
-// measureChains compares headless and kubernetes inside the chains of plugins that clusters have.
-func measureChains(l *lab, r *report, o Options) error {
+// measureCache compares headless and kubernetes behind the cache of kubeadm's Corefile.
+func measureCache(l *lab, r *report, o Options) error {
 	c := queryCluster()
 	a, err := l.api(c)
 	if err != nil {
@@ -107,27 +116,10 @@ func measureChains(l *lab, r *report, o Options) error {
 		return err
 	}
 	defer upstream.Close() //nolint:errcheck // nothing is left to be written
-	for _, chain := range []struct{ title, note, corefile string }{
-		{
-			"Behind kubeadm's Corefile", "With *cache*, which answers nearly all of these queries when their answers are complete, and *loadbalance*.",
-			kubeadmCorefile,
-		}, {
-			"Behind two Server Blocks", "The cluster's zones have neither *cache* nor *loadbalance*, all others have both.", twoBlocksCorefile,
-		},
-	} {
-		if err := l.chain(r, o, c, chain.title, chain.note, strings.NewReplacer("API", a.url, "UPSTREAM", upstream.LocalAddr().String()).Replace(chain.corefile)); err != nil {
-			return fmt.Errorf("%s: %w", chain.title, err)
-		}
-	}
-	return nil
-}
-
-// chain compares the plugins in one Corefile.
-func (l *lab) chain(r *report, o Options, c cluster.Cluster, title, note, corefile string) error {
 	cells := chainCells(c)
 	subjects := make(map[string]*subject)
 	for _, name := range pair {
-		s, err := l.serve(name, strings.ReplaceAll(corefile, "PLUGIN", name))
+		s, err := l.serve(name, chained(kubeadmCorefile, name, a.url, upstream.LocalAddr().String()))
 		if err != nil {
 			return err
 		}
@@ -142,8 +134,9 @@ func (l *lab) chain(r *report, o Options, c cluster.Cluster, title, note, corefi
 		return err
 	}
 	t := table{
-		title:   title + ": server CPU per query, µs",
-		note:    note + " NodeLocal DNSCache asks\nover TCP, on connections that stay open, one query at a time on each.",
+		title: "Behind kubeadm's Corefile: server CPU per query, µs",
+		note: "With *cache*, which answers nearly all of these queries when their answers are complete, and *loadbalance*. NodeLocal DNSCache\n" +
+			"asks over TCP, on connections that stay open, one query at a time on each.",
 		columns: []string{"query", stock, headless, "ratio (quartiles)"},
 	}
 	for _, cell := range cells {

@@ -32,7 +32,7 @@ func (l *lab) watchers(c cluster.Cluster, q query) (all []watcher, stop func(), 
 		if err != nil {
 			return all, stop, err
 		}
-		s, err := l.serve(name, corefiles(a.url, "")[name])
+		s, err := l.serve(name, watching(name, a.url))
 		if err != nil {
 			a.Stop()
 			return all, stop, err
@@ -145,7 +145,7 @@ const flipsARound = 200
 
 // flips changes the readiness of an endpoint to and fro and returns how long it took until the answer changed, in ms.
 func flips(w watcher, s cluster.Service, times int) ([]float64, error) {
-	const endpoint = 50
+	endpoint := s.Endpoints / 2
 	q := query{s.PodDomain(endpoint, 0), dns.TypeA, load.Expect{}}
 	packed, err := q.pack()
 	if err != nil {

@@ -126,7 +126,7 @@ func (l *lab) drill(o DrillOptions, name string, environment []string) (*drilled
 		return nil, err
 	}
 	corefile := strings.NewReplacer("PLUGIN", name, "API", a.url, "UPSTREAM", upstream.LocalAddr().String()).Replace(twoBlocksCorefile)
-	s, err := l.serveWith(environment, name, corefile)
+	s, err := l.serveWith(proc.Program{Environment: environment}, name, corefile)
 	if err != nil {
 		return nil, err
 	}

@@ -9,16 +9,16 @@ import (
 )
 
 // measureLatency measures how long a reply takes when a server is not busy: in an open loop.
-func measureLatency(l *lab, r *report, _ Options) error {
+func measureLatency(l *lab, r *report, o Options) error {
 	const rate = 1000
-	all := []string{stock, hosts, cut, wire, headless}
+	all := []string{stock, headless, hosts, wire}
 	found := make(samples)
 	t := table{
 		title:   "Latency in an open loop: p50 / p99 in µs",
 		note:    fmt.Sprintf("%s queries a second, whether there are replies or not, for half a second a round. A reply's time begins when the query\nis due. Whatever else the machine does shows here.", thousands(rate)),
 		columns: append([]string{"query"}, all...),
 	}
-	return l.withServers(func(c cluster.Cluster, subjects map[string]*subject) error {
+	return l.withServers(o, func(c cluster.Cluster, subjects map[string]*subject) error {
 		for _, n := range []int{3, 1000} {
 			web := c.Service(fmt.Sprintf("web-%d", n))
 			for _, cell := range []cell{

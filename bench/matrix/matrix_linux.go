@@ -12,7 +12,9 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -27,8 +29,12 @@ type Options struct {
 	Plot     string // an SVG file for the cost by size
 	Profiles string // a folder for profiles of headless
 	Progress func(format string, args ...any)
-	// Parts are the parts to measure: queries, latency, chains, start, changes; none is all.
+	// Parts are the parts to measure: queries, latency, cache, overload, start, changes; none is all.
 	Parts []string
+	// Scale adds clusters of 100,000 and 1,000,000 endpoints, which take minutes and memory.
+	Scale bool
+	// Beside are other builds of this program, paths by name, whose headless is asked the same queries.
+	Beside map[string]string
 	// Quick measures queries and memory only, in little time, and fails when the cost of an answer or the memory grows with
 	// the cluster by more than noise explains. Targets that are not met are no failures.
 	Quick bool
@@ -53,17 +59,21 @@ func (o Options) parts() ([]part, error) {
 	all := []part{
 		{"queries", measureQueries},
 		{"latency", measureLatency},
-		{"chains", measureChains},
+		{"cache", measureCache},
+		{"overload", measureOverload},
 		{"start", measureStarts},
 		{"changes", measureChanges},
 	}
 	if o.Quick {
 		return []part{{"queries", measureQueries}, {"memory", checkMemory}}, nil
 	}
-	if len(o.Parts) == 0 {
-		return all, nil
-	}
 	var parts []part
+	if o.Scale {
+		parts = append(parts, part{"scale", measureScale})
+	}
+	if len(o.Parts) == 0 {
+		return append(all, parts...), nil
+	}
 	for _, name := range o.Parts {
 		i := slices.IndexFunc(all, func(p part) bool { return p.name == name })
 		if i < 0 {
@@ -108,6 +118,9 @@ func Run(o Options, out io.Writer) error {
 			return err
 		}
 	}
+	if o.Quick {
+		r.tables, page = nil, ""
+	}
 	if err := r.write(out, page); err != nil || !o.Quick {
 		return err
 	}
@@ -147,39 +160,93 @@ func newLab() (*lab, error) {
 // close removes the files.
 func (l *lab) close() { _ = os.RemoveAll(l.dir) } // the operating system clears what is left
 
-// withServers starts all servers, calls use, and stops them.
-func (l *lab) withServers(use func(cluster.Cluster, map[string]*subject) error) error {
+// servers returns the names of the servers that answer queries, in the order of the table's columns.
+func (o Options) servers() []string {
+	all := []string{stock, headless, stock + inBlocks, headless + inBlocks, hosts, wire}
+	if o.Quick {
+		return []string{stock, headless, headless + inBlocks, wire}
+	}
+	for _, f := range foreigners {
+		all = append(all, f.name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.Beside)) {
+		all = append(all, name, name+inBlocks)
+	}
+	return all
+}
+
+// withServers starts all servers that are installed, calls use, and stops them.
+func (l *lab) withServers(o Options, use func(cluster.Cluster, map[string]*subject) error) error {
 	c := queryCluster()
 	a, err := l.api(c)
 	if err != nil {
 		return err
 	}
 	defer a.Stop()
+	upstream, err := newSink()
+	if err != nil {
+		return err
+	}
+	defer upstream.Close() //nolint:errcheck // nothing is left to be written
 	hostsFile, err := l.file(c.WriteHosts)
 	if err != nil {
 		return err
 	}
+	zoneFile := ""
+	if !o.Quick {
+		if zoneFile, err = l.zoneFile(a.url); err != nil {
+			return err
+		}
+	}
+	start := func(name string) (*subject, error) {
+		chain, plugin := watching, name
+		build, isChained := strings.CutSuffix(name, inBlocks)
+		if isChained {
+			plugin = build
+			chain = func(plugin, api string) string {
+				return chained(twoBlocksCorefile, plugin, api, upstream.LocalAddr().String())
+			}
+		}
+		if path, ok := o.Beside[build]; ok {
+			return l.serveWith(proc.Program{Path: path}, headless, chain(headless, a.url))
+		}
+		if i := slices.IndexFunc(foreigners, func(f foreignServer) bool { return f.name == name }); i >= 0 {
+			return foreigners[i].start(l, zoneFile)
+		}
+		switch name {
+		case hosts:
+			return l.serve(hosts, fmt.Sprintf(oneServer, "hosts "+hostsFile+" cluster.local in-addr.arpa ip6.arpa {\n\t\tttl 5\n\t}"))
+		case wire:
+			return l.serve(wire, fmt.Sprintf(oneServer, "wire "+hostsFile))
+		}
+		return l.serve(plugin, chain(plugin, a.url))
+	}
 	subjects := make(map[string]*subject)
-	for name, corefile := range corefiles(a.url, hostsFile) {
-		s, err := l.serve(name, corefile)
+	for _, name := range o.servers() {
+		s, err := start(name)
 		if err != nil {
 			return err
+		}
+		if s == nil {
+			o.Progress("%s is not installed", name)
+			continue
 		}
 		defer s.Stop()
 		if _, err := s.wait(pods(c.Services()[0], dns.TypeA)[0]); err != nil {
 			return err
 		}
-		subjects[name] = s
+		s.name, subjects[name] = name, s
 	}
 	return use(c, subjects)
 }
 
 // measureQueries compares all servers query by query.
 func measureQueries(l *lab, r *report, o Options) error {
-	return l.withServers(func(c cluster.Cluster, subjects map[string]*subject) error {
+	return l.withServers(o, func(c cluster.Cluster, subjects map[string]*subject) error {
+		servers := slices.DeleteFunc(o.servers(), func(name string) bool { return subjects[name] == nil })
 		all := make(measurements)
 		var cells []cell
-		for _, group := range queryCells(c) {
+		for _, group := range queryCells(c, servers) {
 			m, err := rounds(group, subjects, o.effort())
 			if err != nil {
 				return err
@@ -188,14 +255,27 @@ func measureQueries(l *lab, r *report, o Options) error {
 			cells = append(cells, group...)
 			maps.Copy(all, m)
 		}
-		r.tabulate("Queries", "One plugin in the chain, a client with a buffer of 1,232 bytes.", []string{stock, hosts, cut, wire, headless}, cells, all)
+		r.tabulate("Queries", "One plugin in the chain, or the two Server Blocks of deploy/base; a client with a buffer of 1,232 bytes.", servers, cells, all)
+		for _, build := range slices.Sorted(maps.Keys(o.Beside)) {
+			r.against(build, cells, all)
+		}
 		if o.Plot != "" {
 			if err := draw(o.Plot, all); err != nil {
 				return err
 			}
 		}
-		if o.Profiles != "" {
-			return profile(o.Profiles, cells, subjects[headless])
+		if o.Profiles == "" {
+			return nil
+		}
+		for _, name := range []string{headless, headless + inBlocks} {
+			dir := filepath.Join(o.Profiles, fileName(name))
+			if err := os.MkdirAll(dir, 0o750); err != nil {
+				return err
+			}
+			mine := slices.DeleteFunc(slices.Clone(cells), func(c cell) bool { return !slices.Contains(c.servers, name) })
+			if err := profile(dir, mine, subjects[name]); err != nil {
+				return err
+			}
 		}
 		return nil
 	})

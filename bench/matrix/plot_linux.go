@@ -17,7 +17,7 @@ func draw(path string, m measurements) error {
 	p.Y.Label.Text = "µs"
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.Title.Padding = vg.Points(8)
-	p.Y.Min = 5
+	p.Y.Min = 2
 	p.X.Tick.Marker, p.Y.Tick.Marker = sizeTicks(), plainTicks{}
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Add(plotter.NewGrid())
@@ -26,10 +26,12 @@ func draw(path string, m measurements) error {
 		color  color.Color
 	}{
 		{stock, color.RGBA{R: 0xc0, G: 0x39, B: 0x2b, A: 0xff}},
-		{hosts, color.RGBA{R: 0xe6, G: 0x7e, B: 0x22, A: 0xff}},
-		{cut, color.RGBA{R: 0x7f, G: 0x8c, B: 0x8d, A: 0xff}},
 		{headless, color.RGBA{R: 0x29, G: 0x80, B: 0xb9, A: 0xff}},
+		{"nsd", color.RGBA{R: 0x7f, G: 0x8c, B: 0x8d, A: 0xff}},
 	} {
+		if len(m[serviceRow(sizes[0])][line.server]) == 0 {
+			continue // it is not installed
+		}
 		var points plotter.XYs
 		for _, n := range sizes {
 			points = append(points, plotter.XY{X: float64(n), Y: spreadOf(m.cpu(serviceRow(n), line.server)).median})

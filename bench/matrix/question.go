@@ -24,6 +24,9 @@ var (
 	nameError = load.Expect{Rcode: dns.RcodeNameError, Authority: load.Exactly(1)}
 )
 
+// someAnswer is one record, and whatever goes with it.
+var someAnswer = load.Expect{Answers: load.Exactly(1), Authority: some, Extra: some}
+
 // some is the range of what a truncated answer may hold besides what has to be in it.
 var some = load.Range{Min: 0, Max: 1000}
 

@@ -21,12 +21,17 @@ const mega = 1e6
 
 // start starts a server, waits for its first answer and stops it.
 func (l *lab) start(name, corefile string, q query) (started, error) {
-	var m started
 	s, err := l.serve(name, corefile)
 	if err != nil {
-		return m, err
+		return started{}, err
 	}
 	defer s.Stop()
+	return s.begun(q)
+}
+
+// begun waits for the first answer of a server that has just been started.
+func (s *subject) begun(q query) (started, error) {
+	var m started
 	first, err := s.wait(q)
 	if err != nil {
 		return m, err
@@ -57,7 +62,7 @@ func (l *lab) starts(c cluster.Cluster, q query, times int, flags ...string) (ma
 	for n := range times {
 		for i := range pair {
 			name := pair[(i+n)%len(pair)]
-			m, err := l.start(name, corefiles(a.url, "")[name], q)
+			m, err := l.start(name, watching(name, a.url), q)
 			if err != nil {
 				return nil, err
 			}
@@ -82,11 +87,14 @@ func rss(m started) float64   { return m.rss }
 func peak(m started) float64  { return m.peak }
 func heap(m started) float64  { return m.heap }
 
-// startCluster returns a cluster of so many Services with ten endpoints each, one half headless with hostnames, and the query
+// perService is the number of endpoints of each Service of startCluster.
+const perService = 10
+
+// startCluster returns a cluster of so many Services with perService endpoints each, one half headless with hostnames, and the query
 // that is asked when the cluster is known.
 func startCluster(services int) (cluster.Cluster, query) {
 	half := cluster.Group{
-		Name: "web", Services: services / 2, Endpoints: 10, Namespaces: services / 100, Headless: true, IPv4: true,
+		Name: "web", Services: services / 2, Endpoints: perService, Namespaces: services / 100, Headless: true, IPv4: true,
 	}
 	other := half
 	other.Name, other.Headless = "api", false
@@ -168,7 +176,7 @@ func (l *lab) profileStart(dir string) error {
 		return err
 	}
 	defer a.Stop()
-	s, err := l.serve(headless, corefiles(a.url, "")[headless])
+	s, err := l.serve(headless, watching(headless, a.url))
 	if err != nil {
 		return err
 	}
@@ -200,7 +208,7 @@ func checkMemory(l *lab, r *report, _ Options) error {
 		return err
 	}
 	defer a.Stop()
-	m, err := l.start(headless, corefiles(a.url, "")[headless], q)
+	m, err := l.start(headless, watching(headless, a.url), q)
 	if err != nil {
 		return err
 	}

@@ -23,9 +23,12 @@ const (
 	headless = "headless"
 	stock    = "kubernetes"
 	hosts    = "hosts"
-	cut      = "cut"
 	wire     = "wire"
+	foreign  = "" // any program that is not a CoreDNS
 )
+
+// inBlocks is what the name of a server gets behind it when the chain is that of twoBlocksCorefile.
+const inBlocks = ", two blocks"
 
 // pair are the two that are compared in everything.
 var pair = []string{headless, stock}
@@ -34,8 +37,9 @@ var pair = []string{headless, stock}
 type subject struct {
 	*proc.Process
 	name    string
+	plugin  string // that answers, or foreign
 	address netip.AddrPort
-	control string // URL
+	control string // URL; foreign ones have none
 }
 
 // lab starts processes: servers on one core, everything else on another.
@@ -76,11 +80,14 @@ func (l *lab) file(write func(io.Writer) error) (string, error) {
 	return path, f.Close()
 }
 
-// serve starts a server with a Corefile, in which ADDRESS and PORT stand for those of DNS and FREE for any other port.
-func (l *lab) serve(name, corefile string) (*subject, error) { return l.serveWith(nil, name, corefile) }
+// serve starts a server with a Corefile, in which ADDRESS and PORT stand for those of DNS and FREE for any other port. It is named
+// after the plugin that answers in it.
+func (l *lab) serve(plugin, corefile string) (*subject, error) {
+	return l.serveWith(proc.Program{}, plugin, corefile)
+}
 
-// serveWith starts a server with some variables of the environment besides those of this process.
-func (l *lab) serveWith(environment []string, name, corefile string) (*subject, error) {
+// serveWith starts a server that is a program like this one, or this one in another environment.
+func (l *lab) serveWith(program proc.Program, plugin, corefile string) (*subject, error) {
 	port, err := l.port()
 	if err != nil {
 		return nil, err
@@ -100,7 +107,8 @@ func (l *lab) serveWith(environment []string, name, corefile string) (*subject, 
 	if err != nil {
 		return nil, err
 	}
-	p, err := proc.StartWith(environment, l.serverCore, "server", "-conf", path)
+	program.Args = []string{"server", "-conf", path}
+	p, err := program.Start(l.serverCore)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +117,7 @@ func (l *lab) serveWith(environment []string, name, corefile string) (*subject, 
 		p.Stop()
 		return nil, err
 	}
-	return &subject{p, name, netip.AddrPortFrom(l.address, port), control}, nil
+	return &subject{p, plugin, plugin, netip.AddrPortFrom(l.address, port), control}, nil
 }
 
 // wait waits until the server gives a correct answer and returns when that was.
@@ -123,7 +131,8 @@ func (s *subject) wait(q query) (time.Time, error) {
 		return time.Time{}, err
 	}
 	defer probe.Close()
-	at, err := probe.Wait(q.expect, 30*time.Second)
+	q.expect.Foreign = s.plugin == foreign
+	at, err := probe.Wait(q.expect, time.Minute)
 	if err != nil {
 		return at, fmt.Errorf("%s does not answer: %w\n%s", s.name, err, s.Output())
 	}
@@ -156,7 +165,7 @@ func (l *lab) api(c cluster.Cluster, flags ...string) (*api, error) {
 	if err != nil {
 		return nil, err
 	}
-	address, err := p.Line("listening on ", 60*time.Second)
+	address, err := p.Line("listening on ", 3*time.Minute)
 	if err != nil {
 		p.Stop()
 		return nil, err

@@ -1,4 +1,4 @@
-// Package proc starts processes of this program on one core and reads what the kernel knows of them. It needs Linux.
+// Package proc starts processes on one core and reads what the kernel knows of them. It needs Linux.
 package proc
 
 import (
@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -62,7 +63,7 @@ func Cores() ([]int, error) {
 	return cores, nil
 }
 
-// Process is a running process of this program. It dies with the process that started it.
+// Process is a running process, with those that it starts. It dies with the process that started it.
 type Process struct {
 	// Started is when the process was about to be started.
 	Started time.Time
@@ -73,19 +74,30 @@ type Process struct {
 }
 
 // Start starts this program with other arguments, and on one core.
-func Start(core int, args ...string) (*Process, error) { return StartWith(nil, core, args...) }
+func Start(core int, args ...string) (*Process, error) { return Program{Args: args}.Start(core) }
 
-// StartWith starts it with some variables of the environment, given as NAME=VALUE, besides those of this process.
-func StartWith(environment []string, core int, args ...string) (*Process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
+// Program is a program to start.
+type Program struct {
+	Path        string // "" is this program
+	Args        []string
+	Environment []string // NAME=VALUE, besides the variables of this process
+}
+
+// Start starts the program on one core.
+func (program Program) Start(core int) (*Process, error) {
+	path := program.Path
+	if path == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		path = self
 	}
-	p := &Process{cmd: exec.Command(self, args...), exited: make(chan struct{})} //nolint:gosec // it is this program
-	p.cmd.Env = append(os.Environ(), environment...)
+	p := &Process{cmd: exec.Command(path, program.Args...), exited: make(chan struct{})} //nolint:gosec // which the caller wants
+	p.cmd.Env = append(os.Environ(), program.Environment...)
 	p.output.grown = make(chan struct{})
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	// The child inherits the affinity of the thread that forks, so that its runtime sees one core from the start.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -97,12 +109,12 @@ func StartWith(environment []string, core int, args ...string) (*Process, error)
 		return nil, err
 	}
 	p.Started = time.Now()
-	err = p.cmd.Start()
+	err := p.cmd.Start()
 	if restored := unix.SchedSetaffinity(0, &before); err == nil {
 		err = restored
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot start %q: %w", args, err)
+		return nil, fmt.Errorf("cannot start %q: %w", p.cmd.Args, err)
 	}
 	go func() {
 		_ = p.cmd.Wait() // how it ended is of interest only to who reads its output
@@ -111,9 +123,14 @@ func StartWith(environment []string, core int, args ...string) (*Process, error)
 	return p, nil
 }
 
-// Stop ends the process and returns when it is gone.
+// Stop ends the process, and those that it has started, and returns when it is gone.
 func (p *Process) Stop() {
-	_ = p.cmd.Process.Kill() // an error says that it has ended
+	select {
+	case <-p.exited: // and its number may be another's
+		return
+	default:
+	}
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // an error says that it has ended
 	<-p.exited
 }
 
@@ -152,16 +169,46 @@ func (p *Process) Line(prefix string, timeout time.Duration) (string, error) {
 	}
 }
 
-// CPU returns the time for which the threads of the process, also those that have ended, have run so far. It is exact when
-// the process sleeps, and a scheduler's tick old when it runs.
+// CPU returns the time for which the threads of the process and of those below it, also threads that have ended, have run so far.
+// It is exact when the process sleeps, and a scheduler's tick old when it runs.
 func (p *Process) CPU() (time.Duration, error) {
-	// clock_getcpuclockid(3): the inverted pid and CPUCLOCK_SCHED.
-	clock := int32(^p.cmd.Process.Pid<<3 | 2) //nolint:gosec // a pid has 22 bits
-	var t unix.Timespec
-	if err := unix.ClockGettime(clock, &t); err != nil {
+	total, err := cpu(p.cmd.Process.Pid)
+	if err != nil {
 		return 0, fmt.Errorf("cannot read the CPU clock of %q: %w", p.cmd.Args, err)
 	}
-	return time.Duration(t.Nano()), nil
+	return total, nil
+}
+
+func cpu(pid int) (time.Duration, error) {
+	// clock_getcpuclockid(3): the inverted pid and CPUCLOCK_SCHED.
+	clock := int32(^pid<<3 | 2) //nolint:gosec // a pid has 22 bits
+	var t unix.Timespec
+	if err := unix.ClockGettime(clock, &t); err != nil {
+		return 0, err
+	}
+	total := time.Duration(t.Nano())
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		return 0, err
+	}
+	for _, task := range tasks {
+		children, err := os.ReadFile(task) //nolint:gosec // the kernel's
+		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
+			return 0, err // anything but a thread that has ended
+		}
+		for _, child := range strings.Fields(string(children)) {
+			below, err := strconv.Atoi(child)
+			if err != nil {
+				return 0, err
+			}
+			more, err := cpu(below)
+			if err != nil {
+				return 0, err
+			}
+			total += more
+		}
+	}
+	return total, nil
 }
 
 // Memory is what a process has in RAM, in bytes.

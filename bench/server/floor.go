@@ -17,22 +17,14 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
-	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
 )
 
-// The floors answer A and AAAA questions from a hosts file, the same as the plugin hosts reads, and nothing else.
-func init() {
-	plugin.Register("cut", func(c *caddy.Controller) error {
-		return setupFloor(c, func(sets rrsets) plugin.Handler { return cut{sets} })
-	})
-	plugin.Register("wire", func(c *caddy.Controller) error {
-		return setupFloor(c, func(sets rrsets) plugin.Handler { return newWire(sets) })
-	})
-}
+// The floor answers A and AAAA questions from a hosts file, the same as the plugin hosts reads, and nothing else.
+func init() { plugin.Register("wire", setupWire) }
 
-// setupFloor reads a stanza: the directive and the name of a hosts file.
-func setupFloor(c *caddy.Controller, newHandler func(rrsets) plugin.Handler) error {
+// setupWire reads a stanza: the directive and the name of a hosts file.
+func setupWire(c *caddy.Controller) error {
 	c.Next()
 	args := c.RemainingArgs()
 	if len(args) != 1 {
@@ -42,7 +34,8 @@ func setupFloor(c *caddy.Controller, newHandler func(rrsets) plugin.Handler) err
 	if err != nil {
 		return err
 	}
-	dnsserver.GetConfig(c).AddPlugin(func(plugin.Handler) plugin.Handler { return newHandler(sets) })
+	w := newWire(sets)
+	dnsserver.GetConfig(c).AddPlugin(func(plugin.Handler) plugin.Handler { return w })
 	return nil
 }
 
@@ -108,24 +101,6 @@ func window[T any, RR interface {
 		records[i] = RR(&slab[i])
 	}
 	return records, n == len(all)
-}
-
-// cut hands the writer copies of ready-made records that are already cut to what fits: what any plugin has to do.
-type cut struct{ rrsets }
-
-// Name implements plugin.Handler.
-func (cut) Name() string { return "cut" }
-
-// ServeDNS implements plugin.Handler.
-func (c cut) ServeDNS(_ context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
-	state := request.Request{W: w, Req: r}
-	m := new(dns.Msg)
-	m.SetReply(r)
-	m.Authoritative = true
-	var all bool
-	m.Answer, all = c.answer(r.Question[0], state.Size())
-	m.Truncated = !all
-	return dns.RcodeSuccess, w.WriteMsg(m)
 }
 
 // wire writes ready-made packets: what the server and the kernel cost, whatever the plugin does.

@@ -1,5 +1,5 @@
-// Package server is CoreDNS with the plugins that are compared: headless, kubernetes and hosts, the floors cut and wire, and
-// what stands around them in production.
+// Package server is CoreDNS with the plugins that are compared: headless, kubernetes and hosts, the floor wire, and what
+// stands around them in production.
 package server
 
 import (
@@ -16,6 +16,7 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/coremain"
 	_ "github.com/coredns/coredns/plugin/bind"
+	_ "github.com/coredns/coredns/plugin/bufsize"
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
 	_ "github.com/coredns/coredns/plugin/forward"
@@ -26,13 +27,14 @@ import (
 	_ "github.com/coredns/coredns/plugin/metrics"
 	_ "github.com/coredns/coredns/plugin/ready"
 	_ "github.com/coredns/coredns/plugin/reload"
+	_ "github.com/coredns/coredns/plugin/transfer"
 )
 
-// init gives our own plugins their places: headless where cmd/coredns has it, the floors behind hosts.
+// init gives our own plugins their places: headless where cmd/coredns has it, the floor behind hosts.
 func init() {
 	directives := slices.Clone(dnsserver.Directives)
 	directives = slices.Insert(directives, slices.Index(directives, "kubernetes"), "headless")
-	directives = slices.Insert(directives, slices.Index(directives, "hosts")+1, "cut", "wire")
+	directives = slices.Insert(directives, slices.Index(directives, "hosts")+1, "wire")
 	dnsserver.Directives = directives
 }
 
@@ -50,10 +52,12 @@ func Run(corefile string) error {
 	return (&http.Server{ReadHeaderTimeout: time.Second}).Serve(l)
 }
 
-// Runtime is what the Go runtime of a server says of its memory, in bytes.
+// Runtime is what the Go runtime of a server says of its memory, in bytes, and of its goroutines.
 type Runtime struct {
-	Heap      uint64 `json:"heap"`      // in use
-	Allocated uint64 `json:"allocated"` // in total
+	Heap       uint64 `json:"heap"`       // in use
+	Allocated  uint64 `json:"allocated"`  // in total
+	Stacks     uint64 `json:"stacks"`     // of goroutines
+	Goroutines int    `json:"goroutines"` // how many there are
 }
 
 func serveRuntime(w http.ResponseWriter, r *http.Request) {
@@ -64,5 +68,5 @@ func serveRuntime(w http.ResponseWriter, r *http.Request) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(Runtime{m.HeapAlloc, m.TotalAlloc}) // the client is gone
+	_ = json.NewEncoder(w).Encode(Runtime{m.HeapAlloc, m.TotalAlloc, m.StackInuse, runtime.NumGoroutine()}) // the client is gone
 }
