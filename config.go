@@ -46,6 +46,7 @@ type config struct {
 	hostnames    model.Policy
 	hold         time.Duration
 	noExplain    bool
+	smallStacks  bool
 	fall         fall.F
 
 	ttl, headlessTTL, negativeTTL uint32 // seconds
@@ -187,6 +188,10 @@ var options = map[string]option{
 	}},
 	"no_explain": {0, 0, "no argument", func(cfg *config, _ []string) error {
 		cfg.noExplain = true
+		return nil
+	}},
+	"small_stacks": {0, 0, "no argument", func(cfg *config, _ []string) error {
+		cfg.smallStacks = true
 		return nil
 	}},
 	"pods": {1, 1, "disabled, insecure or verified", func(cfg *config, args []string) error {

@@ -42,6 +42,7 @@ type Headless struct {
 	// option bind names are in bound too: they may be ClusterIPs of it.
 	local, bound []netip.Addr
 	fronts       fronts
+	lowerStacks  func() // of package stacks; nil if they are not raised
 	// hostSearch is the search list of this machine, for AutoPath.
 	hostSearch []string
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/coredns-headless/headless/internal/buildinfo"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/stacks"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -29,6 +30,7 @@ type stateCollector struct {
 	ended     *prometheus.Desc
 	served    *prometheus.Desc
 	dated     *prometheus.Desc
+	parked    *prometheus.Desc
 }
 
 func init() {
@@ -59,6 +61,8 @@ func newStateCollector(plugins func() []*Headless) *stateCollector {
 		served: newDesc("snapshot_served", "1 while a server block answers from a snapshot, else 0."),
 		dated: newDesc("snapshot_timestamp_seconds",
 			"Unix time up to which the oldest snapshot was confirmed, or 0."),
+		parked: newDesc("parked_goroutines",
+			"Number of goroutines that do nothing but let others start with larger stacks."),
 	}
 }
 
@@ -66,7 +70,7 @@ func newStateCollector(plugins func() []*Headless) *stateCollector {
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		c.synced, c.objects, c.endpoints, c.heard, c.listed, c.serial, c.held, c.holds, c.ended,
-		c.served, c.dated,
+		c.served, c.dated, c.parked,
 	} {
 		ch <- desc
 	}
@@ -115,6 +119,7 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.served, served)
 	gauge(c.dated, float64(max(0, dated.Unix())))
 	gauge(c.held, float64(holds.Now))
+	gauge(c.parked, float64(stacks.Parked()))
 	ch <- prometheus.MustNewConstMetric(c.holds, prometheus.CounterValue, float64(holds.Total))
 	for why, n := range holds.Ended {
 		ch <- prometheus.MustNewConstMetric(c.ended, prometheus.CounterValue, float64(n),

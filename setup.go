@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/stacks"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
@@ -50,6 +51,9 @@ func setup(c *caddy.Controller) error {
 		has := func(plugin string) bool { return dnsserver.GetConfig(c).Handler(plugin) != nil }
 		h.fronts = fronts{nsid: has("nsid"), dnssec: has("dnssec"), rewrite: has("rewrite")}
 		h.converter.PodLabels = has("metadata")
+		if !h.smallStacks {
+			h.lowerStacks = stacks.Raise()
+		}
 		h.start()
 		if has("cache") && !h.noExplain {
 			log.Info("cache is in the same server block: clients do not see why it is that a name in its zones is denied")
@@ -122,6 +126,9 @@ func (h *Headless) start() {
 // stop stops the source. The index goes on answering from what it holds.
 func (h *Headless) stop() {
 	h.source.Stop()
+	if h.lowerStacks != nil {
+		h.lowerStacks()
+	}
 	running.remove(h)
 	unproven.remove(h)
 	if h.keeper != nil {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"reflect"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/coredns-headless/headless/internal/snapshot"
+	"github.com/coredns-headless/headless/internal/stacks"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin/pkg/fall"
 
@@ -113,6 +115,7 @@ func stanzaGood(t *testing.T) []stanzaOption {
 		{"hold off", "hold 0", func(c *config) { c.hold = 0 }},
 		{"hold for the longest time", "hold 1m", func(c *config) { c.hold = time.Minute }},
 		{"no_explain", "no_explain", func(c *config) { c.noExplain = true }},
+		{"small_stacks", "small_stacks", func(c *config) { c.smallStacks = true }},
 		{"pods insecure", "pods insecure", func(c *config) { c.podMode = podsInsecure }},
 		{"pods disabled", "pods disabled", func(*config) {}},
 		{"pods verified", "pods verified", func(c *config) { c.podMode = podsVerified }},
@@ -189,6 +192,7 @@ var stanzaBad = []struct {
 	{"labels that do not parse", "labels environment in (production, qa", "2", []string{"labels: ", "a label selector", `got "environment in (production, qa"`}},
 	{"labels with a value that is none", "labels a=b/c", "2", []string{"labels: ", "a label selector", `got "a=b/c"`}},
 	{"no_explain with a word", "no_explain at all", "2", []string{"no_explain: ", "no argument", `got "at all"`}},
+	{"small_stacks with a word", "small_stacks 2", "2", []string{"small_stacks: ", "no argument", `got "2"`}},
 	{"noendpoints with a word", "noendpoints at all", "2", []string{"noendpoints: ", "no argument", `got "at all"`}},
 	{"endpoints without a word", "endpoints", "2", []string{"endpoints: ", "all or headless", `got ""`}},
 	{"endpoints with another word", "endpoints none", "2", []string{"endpoints: ", "all or headless", `got "none"`}},
@@ -473,5 +477,50 @@ func TestBoundAddrsOfAllInterfaces(t *testing.T) {
 	}
 	if len(interfaces) > 0 && len(all) == 0 {
 		t.Errorf("boundAddrs(nil) = none of %v", interfaces)
+	}
+}
+
+// parkedGoroutines are those that package stacks has parked.
+func parkedGoroutines(t *testing.T) int {
+	t.Helper()
+	var text strings.Builder
+	fatal.If(t, pprof.Lookup("goroutine").WriteTo(&text, 2))
+	return strings.Count(text.String(), "stacks.park(")
+}
+
+// TestStacksAreRaisedWhileAServerRuns: through reloads, also one that fails, with and without the option.
+func TestStacksAreRaisedWhileAServerRuns(t *testing.T) {
+	block := func(line string) string {
+		return "cluster.local:0 {\n" + bound + "headless {\nmanifests examples\n" + line + "\n}\n}\n"
+	}
+	s := startServer(t, block(""))
+	check := func(when string, raised bool) {
+		t.Helper()
+		if n := stacks.Parked(); (n > 0) != raised {
+			t.Errorf("%s: got %d goroutines parked, want some: %v", when, n, raised)
+		}
+	}
+	check("started", true)
+	restart := func(c string) error {
+		next, err := s.instance.Restart(corefile(c))
+		if err == nil {
+			s.instance = next
+		}
+		return err
+	}
+	fatal.If(t, restart(block("ttl 7")))
+	check("reloaded", true)
+	if restart(block("")+"example.org:0 {\nbind 192.0.2.1\nheadless {\nmanifests examples\n}\n}") == nil {
+		t.Error("got a reload, want none, for the address is another machine's")
+	}
+	check("behind a reload that failed", true)
+	fatal.If(t, restart(block("small_stacks")))
+	check("reloaded with small_stacks", false)
+	fatal.If(t, restart(block("")))
+	check("and without", true)
+	s.stop()
+	check("stopped", false)
+	if n := parkedGoroutines(t); n > 0 {
+		t.Errorf("got %d goroutines that are parked, want none", n)
 	}
 }

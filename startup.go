@@ -51,6 +51,7 @@ func (cfg *config) summary() []string {
 		{cfg.selection.Labels != nil, fmt.Sprint("labels ", cfg.selection.Labels)},
 		{len(cfg.fall.Zones) > 0, "fallthrough " + strings.Join(cfg.fall.Zones, " ")},
 		{cfg.noExplain, "no_explain"},
+		{cfg.smallStacks, "small_stacks"},
 		{cfg.snapshot.Path != "", fmt.Sprint("snapshot ", cfg.snapshot.Path)},
 	} {
 		if option.isSet {

@@ -123,7 +123,7 @@ func (d dice) lines() string {
 	for range max(0, d.IntN(6)-2) {
 		lines = append(lines, d.of("labels app=web", "labels app=web", "labels tier=x", "namespaces shop", "namespace_labels team=a", "namespace_labels team", "noendpoints", "endpoints headless",
 			"endpoints all", "ignore empty_service", "ignore", "endpoint_pod_names", "hostnames all", "hostnames serving", "hostnames ready", "pods verified", "pods insecure",
-			"pods disabled", "zonal", "zonal", "fallthrough", "fallthrough IN-ADDR.arpa", "multicluster clusterset.local", "multicluster CLUSTER.local:53", "no_explain"))
+			"pods disabled", "zonal", "zonal", "fallthrough", "fallthrough IN-ADDR.arpa", "multicluster clusterset.local", "multicluster CLUSTER.local:53", "no_explain", "small_stacks"))
 	}
 	return strings.Join(lines, "\n")
 }
