@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	goruntime "runtime"
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
@@ -319,5 +320,29 @@ func BenchmarkShared(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkStacks asks a server for a pod, through the chain of deploy/base and a socket, with and without
+// goroutines that start with larger stacks.
+func BenchmarkStacks(b *testing.B) {
+	for _, stacks := range []string{"small", "raised"} {
+		b.Run("stacks="+stacks, func(b *testing.B) {
+			option := map[string]string{"small": "small_stacks"}[stacks]
+			s := startServer(b, "cluster.local:0 {\n"+bound+"errors\nbufsize 1232\nheadless {\n"+option+"\nmanifests "+bigManifest(b, 100)+"\n}\nprometheus 127.0.0.1:0\n}")
+			conn, err := net.Dial("udp", s.addr("udp"))
+			fatal.If(b, err)
+			defer conn.Close() //nolint:errcheck // nothing is left to be written
+			packet, err := benchQueries[0].msg().Pack()
+			fatal.If(b, err)
+			reply := make([]byte, dns.MaxMsgSize)
+			goruntime.GC() // after which goroutines start with what there is
+			for b.Loop() {
+				_, err := conn.Write(packet)
+				fatal.If(b, err)
+				_, err = conn.Read(reply)
+				fatal.If(b, err)
+			}
+		})
 	}
 }

@@ -59,6 +59,56 @@ func TestCheckRejectsEveryOtherShape(t *testing.T) {
 	}
 }
 
+// TestForeignRepliesMayBeTruncated: and have what they like beside the answer, but no other answer.
+func TestForeignRepliesMayBeTruncated(t *testing.T) {
+	query, err := Pack("web.n.svc.cluster.local.", dns.TypeA, 1232)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := new(dns.Msg)
+	if err := r.Unpack(query); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name string
+		of   func(m *dns.Msg)
+		want string
+	}{
+		{"complete", func(*dns.Msg) {}, ""},
+		{"with authority, and no OPT record", func(m *dns.Msg) { m.Ns, m.Extra = m.Answer, nil }, ""},
+		{"truncated", func(m *dns.Msg) { m.Truncated, m.Answer = true, nil }, ""},
+		{"incomplete", func(m *dns.Msg) { m.Answer = nil }, "0 answers"},
+		{"a failure", func(m *dns.Msg) { m.Rcode = dns.RcodeServerFailure }, "SERVFAIL"},
+	} {
+		m := reply(t, r)
+		row.of(m)
+		packed, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := address
+		e.Foreign = true
+		if got := e.Check(query, packed); (got == nil) != (row.want == "") || got != nil && !strings.HasPrefix(got.Error(), row.want) {
+			t.Errorf("%s: got %v, want %q", row.name, got, row.want)
+		}
+	}
+}
+
+// TestRunCountsTruncatedReplies: every second one is.
+func TestRunCountsTruncatedReplies(t *testing.T) {
+	server := serve(t, func(r *dns.Msg) *dns.Msg {
+		m := reply(t, r)
+		m.Truncated = r.Id%2 == 0
+		return m
+	})
+	for name, p := range plans(t, server) {
+		p.Expect.Foreign = true
+		if r, err := p.Run(); err != nil || r.Truncated != p.Count/2 {
+			t.Errorf("%s: got %+v, %v, want %d truncated", name, r, err, p.Count/2)
+		}
+	}
+}
+
 // serve starts a server that answers on UDP and TCP and returns its address.
 func serve(t *testing.T, answer func(r *dns.Msg) *dns.Msg) netip.AddrPort {
 	t.Helper()

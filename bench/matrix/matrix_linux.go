@@ -136,10 +136,7 @@ func newLab() (*lab, error) {
 	if len(cores) < 2 {
 		return nil, errors.New("two cores are needed: one for the server, one for everything else")
 	}
-	l := &lab{clientCore: cores[0], serverCore: cores[1], ports: make(map[uint16]bool)}
-	var address [4]byte
-	binary.BigEndian.PutUint32(address[:], 127<<24+1<<16+rand.Uint32N(254<<16)) // 127.1.0.0 to 127.254.255.255
-	l.address = netip.AddrFrom4(address)
+	l := &lab{clientCore: cores[0], serverCore: cores[1], address: anyAddress(), ports: make(map[uint16]bool)}
 	if err := proc.Pin(l.clientCore); err != nil {
 		return nil, err
 	}
@@ -155,6 +152,13 @@ func newLab() (*lab, error) {
 		os.Exit(1)
 	}()
 	return l, nil
+}
+
+// anyAddress returns an address on the loopback, from 127.1.0.0 to 127.254.255.255.
+func anyAddress() netip.Addr {
+	var address [4]byte
+	binary.BigEndian.PutUint32(address[:], 127<<24+1<<16+rand.Uint32N(254<<16))
+	return netip.AddrFrom4(address)
 }
 
 // close removes the files.

@@ -196,7 +196,7 @@ func cpu(pid int) (time.Duration, error) {
 		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
 			return 0, err // anything but a thread that has ended
 		}
-		for _, child := range strings.Fields(string(children)) {
+		for child := range strings.FieldsSeq(string(children)) {
 			below, err := strconv.Atoi(child)
 			if err != nil {
 				return 0, err
