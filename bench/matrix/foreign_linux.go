@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,6 +92,13 @@ auth-zone:
     for-downstream: yes
 `},
 }
+
+// foreignIndex returns which of the foreigners has a name, or -1.
+func foreignIndex(name string) int {
+	return slices.IndexFunc(foreigners, func(f foreignServer) bool { return f.name == name })
+}
+
+func isForeign(name string) bool { return foreignIndex(name) >= 0 }
 
 // start starts the server, if it is installed: otherwise it returns nil.
 func (f foreignServer) start(l *lab, zoneFile string) (*subject, error) {

@@ -18,7 +18,7 @@ func measureLatency(l *lab, r *report, o Options) error {
 		note:    fmt.Sprintf("%s queries a second, whether there are replies or not, for half a second a round. A reply's time begins when the query\nis due. Whatever else the machine does shows here.", thousands(rate)),
 		columns: append([]string{"query"}, all...),
 	}
-	return l.withServers(o, func(c cluster.Cluster, subjects map[string]*subject) error {
+	return l.withServers(o, all, func(c cluster.Cluster, subjects map[string]*subject) error {
 		for _, n := range []int{3, 1000} {
 			web := c.Service(fmt.Sprintf("web-%d", n))
 			for _, cell := range []cell{

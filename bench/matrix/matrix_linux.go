@@ -119,7 +119,7 @@ func Run(o Options, out io.Writer) error {
 		}
 	}
 	if o.Quick {
-		r.tables, page = nil, ""
+		page = ""
 	}
 	if err := r.write(out, page); err != nil || !o.Quick {
 		return err
@@ -166,12 +166,12 @@ func (l *lab) close() { _ = os.RemoveAll(l.dir) } // the operating system clears
 
 // servers returns the names of the servers that answer queries, in the order of the table's columns.
 func (o Options) servers() []string {
-	all := []string{stock, headless, stock + inBlocks, headless + inBlocks, hosts, wire}
-	if o.Quick {
-		return []string{stock, headless, headless + inBlocks, wire}
-	}
-	for _, f := range foreigners {
-		all = append(all, f.name)
+	all := []string{stock, headless, headless + inBlocks, wire}
+	if !o.Quick {
+		all = []string{stock, headless, stock + inBlocks, headless + inBlocks, hosts, wire}
+		for _, f := range foreigners {
+			all = append(all, f.name)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Beside)) {
 		all = append(all, name, name+inBlocks)
@@ -179,8 +179,8 @@ func (o Options) servers() []string {
 	return all
 }
 
-// withServers starts all servers that are installed, calls use, and stops them.
-func (l *lab) withServers(o Options, use func(cluster.Cluster, map[string]*subject) error) error {
+// withServers starts those of the named servers that are installed, calls use, and stops them.
+func (l *lab) withServers(o Options, names []string, use func(cluster.Cluster, map[string]*subject) error) error {
 	c := queryCluster()
 	a, err := l.api(c)
 	if err != nil {
@@ -197,7 +197,7 @@ func (l *lab) withServers(o Options, use func(cluster.Cluster, map[string]*subje
 		return err
 	}
 	zoneFile := ""
-	if !o.Quick {
+	if slices.ContainsFunc(names, isForeign) {
 		if zoneFile, err = l.zoneFile(a.url); err != nil {
 			return err
 		}
@@ -214,7 +214,7 @@ func (l *lab) withServers(o Options, use func(cluster.Cluster, map[string]*subje
 		if path, ok := o.Beside[build]; ok {
 			return l.serveWith(proc.Program{Path: path}, headless, chain(headless, a.url))
 		}
-		if i := slices.IndexFunc(foreigners, func(f foreignServer) bool { return f.name == name }); i >= 0 {
+		if i := foreignIndex(name); i >= 0 {
 			return foreigners[i].start(l, zoneFile)
 		}
 		switch name {
@@ -226,7 +226,7 @@ func (l *lab) withServers(o Options, use func(cluster.Cluster, map[string]*subje
 		return l.serve(plugin, chain(plugin, a.url))
 	}
 	subjects := make(map[string]*subject)
-	for _, name := range o.servers() {
+	for _, name := range names {
 		s, err := start(name)
 		if err != nil {
 			return err
@@ -246,7 +246,7 @@ func (l *lab) withServers(o Options, use func(cluster.Cluster, map[string]*subje
 
 // measureQueries compares all servers query by query.
 func measureQueries(l *lab, r *report, o Options) error {
-	return l.withServers(o, func(c cluster.Cluster, subjects map[string]*subject) error {
+	return l.withServers(o, o.servers(), func(c cluster.Cluster, subjects map[string]*subject) error {
 		servers := slices.DeleteFunc(o.servers(), func(name string) bool { return subjects[name] == nil })
 		all := make(measurements)
 		var cells []cell
@@ -259,7 +259,9 @@ func measureQueries(l *lab, r *report, o Options) error {
 			cells = append(cells, group...)
 			maps.Copy(all, m)
 		}
-		r.tabulate("Queries", "One plugin in the chain, or the two Server Blocks of deploy/base; a client with a buffer of 1,232 bytes.", servers, cells, all)
+		if !o.Quick {
+			r.tabulate("Queries", "One plugin in the chain, or the two Server Blocks of deploy/base; a client with a buffer of 1,232 bytes.", servers, cells, all)
+		}
 		for _, build := range slices.Sorted(maps.Keys(o.Beside)) {
 			r.against(build, cells, all)
 		}

@@ -21,9 +21,10 @@ func measureOverload(l *lab, r *report, o Options) error {
 			"reckoned from the CPU time of a query in a closed loop. Memory is RSS; goroutines are the most that were seen.",
 		columns: []string{"server", "one core can, 1/s", "offered, 1/s", "answered, 1/s", "of what it can", "memory before, MB", "at most, MB", "goroutines"},
 	}
-	return l.withServers(Options{Quick: o.Quick, Progress: o.Progress}, func(c cluster.Cluster, subjects map[string]*subject) error {
+	names := []string{stock + inBlocks, headless + inBlocks}
+	return l.withServers(o, names, func(c cluster.Cluster, subjects map[string]*subject) error {
 		cell := cell{name: podRow(1000), queries: pods(c.Service("web-1000"), dns.TypeA)}
-		for _, name := range []string{stock + inBlocks, headless + inBlocks} {
+		for _, name := range names {
 			if err := flood(&t, &cell, subjects[name]); err != nil {
 				return err
 			}

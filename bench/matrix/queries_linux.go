@@ -18,9 +18,6 @@ func queryCells(c cluster.Cluster, servers []string) [][]cell {
 		return slices.DeleteFunc(slices.Clone(servers), func(s string) bool { return !can(s) })
 	}
 	whole := only(func(s string) bool { return s != hosts && s != wire }) // the others know addresses alone
-	isForeign := func(s string) bool {
-		return slices.ContainsFunc(foreigners, func(f foreignServer) bool { return f.name == s })
-	}
 	coreDNS := only(func(s string) bool { return !isForeign(s) })            // the others have no set larger than a message
 	names := only(func(s string) bool { return s != wire && !isForeign(s) }) // and reverse zones
 

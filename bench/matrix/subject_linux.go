@@ -132,7 +132,7 @@ func (s *subject) wait(q query) (time.Time, error) {
 	}
 	defer probe.Close()
 	q.expect.Foreign = s.plugin == foreign
-	at, err := probe.Wait(q.expect, time.Minute)
+	at, err := probe.Wait(q.expect, 3*time.Minute)
 	if err != nil {
 		return at, fmt.Errorf("%s does not answer: %w\n%s", s.name, err, s.Output())
 	}
