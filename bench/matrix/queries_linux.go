@@ -17,7 +17,7 @@ func queryCells(c cluster.Cluster, servers []string) [][]cell {
 	only := func(can func(string) bool) []string {
 		return slices.DeleteFunc(slices.Clone(servers), func(s string) bool { return !can(s) })
 	}
-	whole := only(func(s string) bool { return s != hosts && s != wire }) // the others know addresses alone
+	whole := only(func(s string) bool { return s != hosts && s != wire })    // the others know addresses alone
 	coreDNS := only(func(s string) bool { return !isForeign(s) })            // the others have no set larger than a message
 	names := only(func(s string) bool { return s != wire && !isForeign(s) }) // and reverse zones
 
