@@ -111,8 +111,8 @@ microbench: ## run each Go benchmark for BENCHTIME (1s)
 	$(call each,$(GO) test -timeout $(TIMEOUT) -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...)
 
 .PHONY: bench
-bench: bin/bench ## compare with other plugins, and write BENCHMARKS.md (minutes; needs Linux and two cores)
-	bin/bench matrix -markdown BENCHMARKS.md -plot bench/cost.svg
+bench: bin/bench ## compare with other plugins and servers, and write BENCHMARKS.md (10 minutes; needs Linux and two cores)
+	bin/bench matrix -markdown BENCHMARKS.md -plot bench/cost.svg $(BENCH)
 
 .PHONY: quickbench
 quickbench: bin/bench ## fail if a reply is wrong or the cost grows with the cluster (a minute; needs Linux and two cores)

@@ -28,12 +28,12 @@ func (o Options) heading(commit string, took time.Duration) string {
 	return fmt.Sprintf(`# Benchmarks
 
 This page is written by `+"`make bench`"+`, which needs Linux and two cores. It measures *headless* side by side with CoreDNS's
-*kubernetes* and *hosts* plugins and with two floors, in one binary: *cut* hands CoreDNS copies of ready-made records that are
-already cut to what fits the client's buffer, *wire* writes a ready-made packet. A synthetic API server and a load generator
-share the first core; the servers have the second core for themselves and are asked in turn, in short rounds. The load
-generator checks the shape of every reply: a wrong one ends the run. The CPU time of a query is that of the whole server
-process, by the kernel's clock for it, kernel time included. It is the figure to trust; rates and latencies suffer from whatever
-else the machine does.
+*kubernetes* and *hosts* plugins and with a floor, in one binary: *wire* writes a ready-made packet. Beside them are Knot, NSD and
+Unbound, where they are installed, with the zone as *headless* transfers it and one thread each. A synthetic API server and a load
+generator share the first core; the servers have the second core for themselves and are asked in turn, in short rounds. The load
+generator checks the shape of every reply: a wrong one ends the run. The CPU time of a query is that of the whole server, by the
+kernel's clock for its processes, kernel time included. It is the figure to trust; rates and latencies suffer from whatever else
+the machine does, and on a busy machine a ratio says more than its two figures.
 
 | | |
 |---|---|
