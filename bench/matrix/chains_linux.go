@@ -88,10 +88,7 @@ func chainCells(c cluster.Cluster) []cell {
 		{name: serviceRow(100), queries: []query{service(web(100), dns.TypeA, 100, false)}},
 		{name: serviceRow(5000), queries: []query{service(web(5000), dns.TypeA, 5000, false)}},
 		{name: "one pod of 5,000 (A, TCP, as NodeLocal DNSCache)", tcp: true, queries: pods(web(5000), dns.TypeA)},
-		{
-			name: "Service of 5,000 (A, TCP, as NodeLocal DNSCache)", tcp: true,
-			queries: []query{service(web(5000), dns.TypeA, 5000, true)},
-		},
+		overTCP("Service of 5,000 (A, TCP, as NodeLocal DNSCache)", service(web(5000), dns.TypeA, 5000, true)),
 		{name: "AAAA NODATA at a Service of 1,000", queries: []query{{web(1000).Domain(), dns.TypeAAAA, noData}}},
 		{name: "ClusterIP (A)", queries: []query{service(c.Service("api-0"), dns.TypeA, 1, false)}},
 		{name: "NXDOMAIN", queries: []query{{"nobody.n.svc.cluster.local.", dns.TypeA, nameError}}},

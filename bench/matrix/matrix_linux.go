@@ -100,11 +100,17 @@ func Run(o Options, out io.Writer) error {
 	commit := commit() // now, for the plot is a file that is changed
 	for _, part := range parts {
 		o.Progress("%4.0f s: %s", time.Since(start).Seconds(), part.name)
-		if err := part.measure(l, r, o); err != nil {
-			return fmt.Errorf("%s: %w", part.name, err)
+		if failed := part.measure(l, r, o); failed != nil {
+			err = fmt.Errorf("%s: %w", part.name, failed)
+			break // and write what was measured until then
 		}
 	}
-	page := o.heading(commit, time.Since(start))
+	return errors.Join(err, o.write(r, out, commit, time.Since(start)))
+}
+
+// write writes the report, and checks it if the run is a quick one.
+func (o Options) write(r *report, out io.Writer, commit string, took time.Duration) error {
+	page := o.heading(commit, took)
 	if o.Markdown != "" {
 		f, err := os.Create(o.Markdown)
 		if err != nil {

@@ -28,13 +28,9 @@ func queryCells(c cluster.Cluster, servers []string) [][]cell {
 		return cell{name: serviceRow(n), queries: []query{service(web(n), dns.TypeA, n, false)}, targets: targets}
 	}
 	tcp := func(n int, servers []string, targets ...target) cell {
-		q := service(web(n), dns.TypeA, n, true)
-		ofOurs := q.expect // of a set larger than a message it gives what fits, without TC
-		ofOurs.Truncated = false
-		return cell{
-			name: fmt.Sprintf("Service of %s (A, TCP)", thousands(n)), tcp: true, queries: []query{q},
-			differs: map[string]load.Expect{headless: ofOurs}, servers: servers, targets: targets,
-		}
+		c := overTCP(fmt.Sprintf("Service of %s (A, TCP)", thousands(n)), service(web(n), dns.TypeA, n, true))
+		c.servers, c.targets = servers, targets
+		return c
 	}
 	srvUDP := func(n int, targets ...target) cell {
 		return cell{name: srvRow(n), queries: []query{srv(web(n), false)}, servers: whole, targets: targets}
@@ -125,6 +121,13 @@ func queryCells(c cluster.Cluster, servers []string) [][]cell {
 		}
 	}
 	return groups
+}
+
+// overTCP returns the cell of a query over TCP. Of a set larger than a message headless gives what fits, without TC.
+func overTCP(name string, q query) cell {
+	ofOurs := q.expect
+	ofOurs.Truncated = false
+	return cell{name: name, tcp: true, queries: []query{q}, differs: map[string]load.Expect{headless: ofOurs}}
 }
 
 // reverse returns the query for the name of an address that has one.
