@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -103,7 +102,7 @@ func TestHostilePackets(t *testing.T) { // not parallel: it counts panics and go
 			}
 		}
 		if round == len(conns)-1 { // by now all pools and caches have what they keep
-			before, threads = modeltest.HeapInUse(), runtime.NumGoroutine()
+			before, threads = modeltest.HeapInUse(), unparked()
 		}
 	}
 	if after := modeltest.HeapInUse(); after > before+1<<20 {
@@ -162,7 +161,7 @@ func TestHostileConnections(t *testing.T) { // not parallel: it counts goroutine
 		}
 	}
 	answered()
-	before, used := runtime.NumGoroutine(), modeltest.HeapInUse()
+	before, used := unparked(), modeltest.HeapInUse()
 	message := hostile.Query(hostile.InDefault("web-0", "web"), dns.TypeA)
 	whole := append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...)
 	stalls := [][]byte{{}, whole[:1], whole[:2], whole[:20], append(slices.Clone(whole), whole[:10]...), {0xff, 0xff, 0}, {0, 0, 0}}
