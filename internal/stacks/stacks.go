@@ -115,11 +115,12 @@ func collected() (cycle, size uint64) {
 // enough returns how many goroutines are to be parked when some are, and others start with stacks of
 // size octets. goroutines are how many there are in all.
 func enough(parked int, size uint64, goroutines int) int {
+	needed := (goroutines - parked) * lift / (frame - lift) // when the others use nothing
 	switch {
 	case size < wanted:
-		return min(max(parked+1, (goroutines-parked)*lift/(frame-lift)), most)
-	case size > wanted:
-		return parked - (parked+3)/4
+		return min(max(parked+1, needed), most)
+	case size > wanted: // connections have gone, or the others use a lot
+		return min(parked-(parked+3)/4, needed)
 	}
 	return parked
 }

@@ -93,8 +93,9 @@ func TestEnough(t *testing.T) {
 		{"the bound", 2, 100002, 2048, most},
 		{"at the bound", most, 100000, 2048, most},
 		{"as wanted", 7, 30, wanted, 7},
-		{"too many", 8, 30, 2 * wanted, 6},
-		{"one too many", 1, 30, 2 * wanted, 0},
+		{"too many, for others use a lot", 8, 308, 2 * wanted, 6},
+		{"one too many", 1, 100, 2 * wanted, 0},
+		{"too many, for connections have gone", 65, 95, 8 * wanted, 30 * lift / (frame - lift)},
 	} {
 		if got := enough(row.parked, row.size, row.goroutines); got != row.want {
 			t.Errorf("%s: got %d, want %d", row.name, got, row.want)
