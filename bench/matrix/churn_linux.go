@@ -169,7 +169,7 @@ func flips(w watcher, s cluster.Service, times int) ([]float64, error) {
 		}
 		answer := make(chan answered)
 		go func() {
-			at, err := probe.Wait(want, 5*time.Second)
+			at, err := probe.Wait(want, 30*time.Second)
 			answer <- answered{at, err}
 		}()
 		written, err := w.api.change(change)
