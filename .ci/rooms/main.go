@@ -127,7 +127,7 @@ func (r *room) arrows() (to, also []*room) {
 
 // Sizes in the picture.
 const (
-	width    = 912
+	width    = 912 // four boxes
 	boxWidth = 206
 	boxHigh  = 66
 	rowHigh  = 104
@@ -168,15 +168,22 @@ func arrange(root *room) [][]*room {
 			mean += r.x / float64(len(row))
 		}
 		slices.SortFunc(row, func(a, b *room) int { return cmp.Or(cmp.Compare(a.x, b.x), byName(a, b)) })
+		step := float64(boxWidth + 8*gap)
+		if n := len(row); n > 1 {
+			step = min(step, float64(width-2*gap-boxWidth)/float64(n-1))
+		}
 		moved := 0.0 // the mean of where they are now
 		for i, r := range row {
 			if i > 0 {
-				r.x = max(r.x, row[i-1].x+boxWidth+8*gap)
+				r.x = max(r.x, row[i-1].x+step)
 			}
 			moved += r.x / float64(len(row))
 		}
+		shift := mean - moved
+		shift = max(shift, gap+boxWidth/2-row[0].x)
+		shift = min(shift, width-gap-boxWidth/2-row[len(row)-1].x)
 		for _, r := range row {
-			r.x += mean - moved
+			r.x += shift
 		}
 	}
 	return rows
