@@ -199,17 +199,26 @@ func (p *packet) close(at int) int {
 	return size
 }
 
-// addresses appends A or AAAA records of the question's name.
+// addresses appends A or AAAA records of the question's name. They are alike but for the address, and
+// there may be thousands, so what is alike is stored as numbers.
 func (p *packet) addresses(q *question, ttl uint32, addrs []byte, f model.Family) {
+	const alike = 12 // octets: pointer, type, class, time to live, and the address's size
 	n, size := len(addrs)/f.Size(), addressRRSize(f)
 	p.full += n * (nameSize(q.name) + fixedSize + f.Size())
 	start := len(p.octets)
 	at := p.record(rrtype(f), ttl)
 	binary.BigEndian.PutUint16(p.octets[at-2:], uint16(f.Size())) //nolint:gosec // 4 or 16
-	p.octets = append(p.octets, make([]byte, n*size-(at-start))...)
+	p.octets = append(p.octets, make([]byte, n*size-alike)...)
 	rest := p.octets[start:]
-	for head := rest[:at-start]; len(addrs) > 0; addrs, rest = addrs[f.Size():], rest[size:] {
-		copy(rest[copy(rest, head):], addrs[:f.Size()])
+	first, second := binary.NativeEndian.Uint64(rest), binary.NativeEndian.Uint32(rest[8:])
+	for ; len(addrs) > 0; addrs, rest = addrs[f.Size():], rest[size:] {
+		binary.NativeEndian.PutUint64(rest, first)
+		binary.NativeEndian.PutUint32(rest[8:], second)
+		if f == model.V4 {
+			binary.NativeEndian.PutUint32(rest[alike:], binary.NativeEndian.Uint32(addrs))
+		} else {
+			copy(rest[alike:], addrs[:f.Size()])
+		}
 	}
 }
 
