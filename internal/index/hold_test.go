@@ -19,7 +19,7 @@ import (
 
 func TestIndexHoldsAsTheModelDoesOverRandomHistories(t *testing.T) {
 	ended := HoldCounts{}
-	for seed := range uint64(10) {
+	for seed := range uint64(20) {
 		bubble.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 3))
 			x, m := hurry(New(model.HostnamesAll, false, 0)), newModel(model.HostnamesAll, false)
