@@ -20,7 +20,7 @@ func TestArchitectureListsTheImports(t *testing.T) {
 		fields := strings.Fields(line)
 		var imports []string
 		for _, imported := range fields[1:] {
-			if strings.HasPrefix(imported, module+"/") {
+			if imported == module || strings.HasPrefix(imported, module+"/") {
 				imports = append(imports, path.Base(imported))
 			}
 		}

@@ -25,6 +25,7 @@ import (
 const help = `headless-explain says why a name of a Kubernetes cluster does not resolve, and what to change.
 
     headless-explain [FLAGS] NAME [TYPE]
+    headless-explain lint -h   what in manifests will go wrong
 
 NAME is a name as a program uses it, short or whole, or an address, whose name is looked for. TYPE is a
 record type; without one it is A and AAAA, SRV for _PORT._PROTOCOL, and PTR for an address.
@@ -85,6 +86,14 @@ func main() {
 
 // run is the program. It returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "lint" {
+		status, err := runLint(ctx, args[1:], stdin, stdout, stderr)
+		if err != nil {
+			_, _ = fmt.Fprintf(stderr, "headless-explain lint: %s\n", printable(err.Error())) // if this fails, the status still says so
+			return statusUnknown
+		}
+		return status
+	}
 	o, err := parseOptions(args)
 	if errors.Is(err, flag.ErrHelp) {
 		_, _ = io.WriteString(stdout, help) // it is too late to say what failed

@@ -23,6 +23,8 @@ type Foresight struct {
 	Objects []runtime.Object
 	// Notes say what was made, and what would be refused: a line each.
 	Notes []string
+	// Refused says why there will be no Pods, or not all, of a workload or a Pod among those given.
+	Refused map[runtime.Object]string
 
 	pods       map[string][]*corev1.Pod // those that Services may select, by namespace
 	made       map[*corev1.Pod]bool     // those of them that are foreseen
@@ -36,7 +38,7 @@ type Foresight struct {
 // not known. Nor does a Service that has an EndpointSlice among the objects get one.
 func Of(objects []runtime.Object) *Foresight {
 	f := &Foresight{
-		Objects: unrepeated(objects), pods: make(map[string][]*corev1.Pod), made: make(map[*corev1.Pod]bool),
+		Objects: unrepeated(objects), Refused: make(map[runtime.Object]string), pods: make(map[string][]*corev1.Pod), made: make(map[*corev1.Pod]bool),
 		podIPs: pool{half: 18}, clusterIPs: pool{half: 19},
 	}
 	for i, obj := range slices.Clone(f.Objects) {
@@ -214,7 +216,9 @@ func (f *Foresight) addNew(status any, w *workload) {
 	if w.selects {
 		selector, err := metav1.LabelSelectorAsSelector(w.selector)
 		if err != nil || selector.Empty() || !selector.Matches(labels.Set(w.template.Labels)) {
-			f.notef("no Pod of %s %s/%s: the API server would refuse it, for its selector does not match the labels of its template", w.kind, w.GetNamespace(), w.GetName())
+			why := "the API server would refuse it, for its selector does not match the labels of its template"
+			f.refuse(w, why)
+			f.notef("no Pod of %s %s/%s: %s", w.kind, w.GetNamespace(), w.GetName(), why)
 			return
 		}
 	}
@@ -229,6 +233,13 @@ func (f *Foresight) addNew(status any, w *workload) {
 	}
 	if made > 0 {
 		f.notef("%s of %s %s/%s", count(made, "Pod"), w.kind, w.GetNamespace(), w.GetName())
+	}
+}
+
+// refuse notes why a workload makes no Pod, or no more.
+func (f *Foresight) refuse(w *workload, why string) {
+	if obj, ok := w.Object.(runtime.Object); ok {
+		f.Refused[obj] = why
 	}
 }
 
@@ -248,6 +259,7 @@ func (f *Foresight) pod(w *workload, i int, name string) *corev1.Pod {
 		w.identify(i, pod)
 	}
 	if why := flaw(pod); why != "" {
+		f.refuse(w, fmt.Sprintf("no Pod %s: %s", short(pod.Name), why))
 		f.notef("no Pod %s of %s %s/%s: %s", short(pod.Name), w.kind, w.GetNamespace(), short(w.GetName()), why)
 		return nil
 	}

@@ -109,6 +109,8 @@ type Request struct {
 var Kinds = map[string]schema.GroupVersionKind{
 	"namespaces":     corev1.SchemeGroupVersion.WithKind("Namespace"),
 	"services":       corev1.SchemeGroupVersion.WithKind("Service"),
+	"configmaps":     corev1.SchemeGroupVersion.WithKind("ConfigMap"),
+	"deployments":    appsv1.SchemeGroupVersion.WithKind("Deployment"),
 	"statefulsets":   appsv1.SchemeGroupVersion.WithKind("StatefulSet"),
 	"endpointslices": discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
 	"pods":           corev1.SchemeGroupVersion.WithKind("Pod"),

@@ -61,6 +61,31 @@ func (c *Contents) PlaceOf(obj Object, path ...string) (p Place, ok bool) {
 	return p, true
 }
 
+// PlaceOfText returns where a text stands in a value of an object, or the object if it does not. It
+// parses the file anew. ok is false for an object that is in no file.
+func (c *Contents) PlaceOfText(obj Object, text string) (p Place, ok bool) {
+	if p, ok = c.PlaceOf(obj); !ok {
+		return p, false
+	}
+	from := c.origins[obj]
+	if line, found := lineOf(from.node(from.items), text); found {
+		p.Line = from.line + line - 1
+	}
+	return p, true
+}
+
+// HasCustom reports whether objects were left out that are of no kind of Kubernetes' own: somebody may
+// make workloads of them.
+func (c *Contents) HasCustom() bool {
+	for kind := range c.others {
+		group, _, _ := strings.Cut(kind, "/")
+		if strings.Contains(group, ".") && !strings.HasSuffix(group, ".k8s.io") {
+			return true
+		}
+	}
+	return false
+}
+
 // Stdin is the path that stands for the input.
 const Stdin = "-"
 

@@ -279,3 +279,26 @@ func jsonType(node *yaml3.Node) string {
 		"!!str": "string", "!!int": "number", "!!float": "number", "!!bool": "bool",
 	}[node.Tag]
 }
+
+// lineOf returns the line at which text stands in a scalar below node, and reports whether it does.
+func lineOf(node *yaml3.Node, text string) (int, bool) {
+	switch {
+	case node == nil:
+		return 0, false
+	case node.Kind == yaml3.AliasNode:
+		return lineOf(node.Alias, text)
+	case node.Kind == yaml3.ScalarNode:
+		before, _, found := strings.Cut(node.Value, text)
+		line := node.Line
+		if node.Style == yaml3.LiteralStyle { // its text begins below the |
+			line += 1 + strings.Count(before, "\n")
+		}
+		return line, found
+	}
+	for _, child := range node.Content {
+		if line, found := lineOf(child, text); found {
+			return line, true
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,230 @@
+package lint
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/coredns-headless/headless"
+	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/manifests"
+)
+
+// stanza returns that of a plain server of cluster.local.
+func stanza(t *testing.T) *headless.Stanza {
+	t.Helper()
+	stanzas, err := headless.ParseStanzas("Corefile", []byte("cluster.local {\n headless\n}\n"))
+	fatal.If(t, err)
+	return stanzas[0]
+}
+
+// found returns what is found in files, or in the input.
+func found(t *testing.T, input string, paths ...string) []Finding {
+	t.Helper()
+	if len(paths) == 0 {
+		paths = []string{manifests.Stdin}
+	}
+	files, err := manifests.Load(strings.NewReader(input), paths...)
+	fatal.If(t, err)
+	return Find(stanza(t), Objects{All: files.Objects, Files: files})
+}
+
+// Pieces of manifests in the namespace shop.
+const (
+	db       = `{apiVersion: v1, kind: Service, metadata: {name: db, namespace: shop}, spec: {clusterIP: None, selector: {app: db}, ports: [{name: sql, port: 5432}]}}`
+	template = `selector: {matchLabels: {app: db}}, template: {metadata: {labels: {app: db}}, spec: {containers: [{name: c, image: x, ports: [{name: pg, containerPort: 5432}]}]}}`
+	set      = `{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db, namespace: shop}, spec: {serviceName: db, replicas: 2, ` + template + `}}`
+	web      = `{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {selector: {app: web}, ports: [{port: 80}]}}`
+	webs     = `{apiVersion: apps/v1, kind: Deployment, metadata: {name: web, namespace: shop}, spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: c, image: x, env: [{name: HOST, value: "VALUE"}]}]}}}}`
+)
+
+// saying is a workload in shop that is told something.
+func saying(value string) string { return strings.Replace(webs, "VALUE", value, 1) + "\n---\n" + web }
+
+// instead returns text with one piece in place of another one, which it holds.
+func instead(t *testing.T, text, old, new string) string {
+	t.Helper()
+	if !strings.Contains(text, old) {
+		t.Fatalf("%s does not hold %s", text, old)
+	}
+	return strings.Replace(text, old, new, 1)
+}
+
+// TestRules: a row for what fires, and others for what does not.
+func TestRules(t *testing.T) {
+	database := db + "\n---\n" + set
+	in := func(text string, pairs ...string) string { // with each first piece replaced by the second
+		for pair := range slices.Chunk(pairs, 2) {
+			text = instead(t, text, pair[0], pair[1])
+		}
+		return text
+	}
+	told := func(value string) string { return database + "\n---\n" + saying(value) }
+	const quorum = `env: [{name: PEERS, value: "db-0.db:1000,db-1.db:1000"}], readinessProbe: {exec: {command: [a]}}, name: c,`
+	for _, row := range []struct {
+		name, manifests string
+		id, text        string // of the only finding; "" if there is none
+	}{
+		{"a database", database, "", ""},
+
+		{"serviceName names nothing", in(database, "serviceName: db", "serviceName: other"), "service-name-missing", "db-0.other.shop.svc.cluster.local and its like will not exist"},
+		{"serviceName names the Service of another namespace", in(database, "name: db, namespace: shop", "name: db, namespace: other"), "service-name-missing", "there is no Service db"},
+		{"a StatefulSet without any Service is a part of something", set, "", ""},
+		{"a StatefulSet without serviceName", in(database, "serviceName: db, ", ""), "", ""},
+
+		{"serviceName names a Service of others", in(database, "selector: {app: db}", "selector: {app: web}") + "\n---\n" + saying(""), "service-name-other", "Service db does not select these Pods"},
+		{"serviceName names an ExternalName", in(database, "clusterIP: None, selector: {app: db}", "type: ExternalName, externalName: example.com"), "service-name-other", "db-0.db.shop.svc"},
+		{"serviceName names a Service whose slices are made by hand", in(database, "selector: {app: db}, ", ""), "", ""},
+
+		{"serviceName names a Service with an address", in(database, "clusterIP: None, ", ""), "service-name-not-headless", "db.shop.svc.cluster.local leads to that address"},
+
+		{"a Pod that there will be", told("db-1.db:5432"), "", ""},
+		{"a Pod beyond the last", told("db-2.db:5432"), "name-absent", "env HOST says db-2.db, which will not exist: Service db in namespace shop has no endpoint db-2"},
+		{"a Pod in a Service that there is not", told("tcp://db-0.db-headless:5432"), "name-absent", "there is no Service db-headless in namespace shop"},
+		{"a Pod below the zone", told("db-7.db.shop.svc.cluster.local"), "name-absent", "has no endpoint db-7"},
+		{"a Pod of a scaled StatefulSet, later", in(told("db-0.db"), "replicas: 2", "replicas: 0"), "", ""},
+		{"a port that there is not", told("_mysql._tcp.db.shop.svc"), "name-absent", "has no port _mysql._tcp"},
+		{"a port that there is", told("_sql._tcp.db"), "", ""},
+		{"a workload's name in place of the Service's", in(told("http://db:5432"), "name: db, namespace", "name: sql, namespace", "serviceName: db", "serviceName: sql"), "name-absent", "there is no Service db"},
+		{"a Service of another chart", told("http://cache:80 http://cache.shop.svc db-0.example.com:80 cache.other.svc.cluster.local"), "", ""},
+		{"what only looks like a name", told("/var/db-9.db db-9.pem $(NAME).db:80 db-9.$(X):80 a@db-0.db db-{0..9}.db:80 10.0.0.1:80 web:80"), "", ""},
+		{"a comment in a file", told("") + "\n---\n" + `{apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: shop}, data: {file: "# db-9.db:80"}}`, "", ""},
+		{"a file", told("") + "\n---\n" + `{apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: shop}, data: {file: "a = db-9.db:80"}}`, "name-absent", "file says db-9.db"},
+		{"a form that no name has", told("a.b.c.shop.svc.cluster.local"), "name-absent", "no name has this form"},
+
+		{"peers that are told each other's names", in(database, "name: c,", quorum), "peers-not-ready", "db-0.db, db-1.db"},
+		{"peers that have names before they are ready", in(database, "name: c,", quorum, "clusterIP: None", "clusterIP: None, publishNotReadyAddresses: true"), "", ""},
+		{"peers that have them by annotation", in(database, "name: c,", quorum, "name: db, namespace: shop", `name: db, namespace: shop, annotations: {coredns-headless.github.io/hostnames: all}`), "", ""},
+		{"peers without a probe", in(database, "name: c,", strings.Replace(quorum, "readiness", "liveness", 1)), "", ""},
+		{"peers that start with the first", in(database, "name: c,", strings.Replace(quorum, ",db-1.db:1000", "", 1)), "", ""},
+
+		{"a selector that nearly matches", in(saying(""), "selector: {app: web}, ports", "selector: {app: web, tier: front}, ports"), "selects-nothing", "no Pod has the labels app=web,tier=front: nothing answers at its address; Deployment shop/web has app=web"},
+		{"a selector of Pods that an operator may make", in(saying(""), "selector: {app: web}, ports", "selector: {made: by}, ports") + "\n---\n{apiVersion: example.com/v1, kind: Database, metadata: {name: x}}", "", ""},
+		{"a selector that is just wrong", in(saying(""), "selector: {app: web}, ports", "selector: {made: by}, ports"), "selects-nothing", "made=by"},
+		{"Services alone", web, "", ""},
+		{"a Service of one Pod", database + "\n---\n" + in(db, "name: db", "name: first", "app: db", "statefulset.kubernetes.io/pod-name: db-0"), "", ""},
+		{"a Service of a Pod beyond the last", database + "\n---\n" + in(db, "name: db", "name: first", "app: db", "statefulset.kubernetes.io/pod-name: db-2"), "selects-nothing", "db-2"},
+
+		{"a targetPort by its name", in(database, "port: 5432", "port: 5432, targetPort: pg"), "", ""},
+		{"a targetPort that nobody has", in(database, "port: 5432", "port: 5432, targetPort: my"), "target-port-missing", "so port 5432 leads nowhere, and _sql._tcp.db.shop.svc.cluster.local will not exist"},
+
+		{"two ports, one without a name", in(database, "port: 5432}]", "port: 5432}, {port: 80}]"), "ports-refused", "port 80 has no name"},
+		{"two ports of one name", in(database, "port: 5432}]", "port: 5432}, {name: sql, port: 80}]"), "ports-refused", "two ports are called sql"},
+		{"two ports", in(database, "port: 5432}]", "port: 5432}, {name: web, port: 80}]"), "", ""},
+
+		{"a hostname of 64 characters", db + "\n---\n" + in(set, "name: db,", "name: "+strings.Repeat("d", 62)+","), "name-refused", "no Pod ddd"},
+		{"a Service whose name is no label", in(web, "name: web", "name: my.web"), "name-refused", "no label of DNS"},
+		{"a selector that the template does not have", in(database, "matchLabels: {app: db}", "matchLabels: {app: x}"), "name-refused", "its selector does not match"},
+
+		{"only the dead annotation", in(database, "name: db, namespace: shop", `name: db, namespace: shop, annotations: {service.alpha.kubernetes.io/tolerate-unready-endpoints: "true"}`), "dead-annotation", "tolerate-unready-endpoints no longer"},
+		{"the dead annotation beside what took its place", in(database, "name: db, namespace: shop", `name: db, namespace: shop, annotations: {service.alpha.kubernetes.io/tolerate-unready-endpoints: "true"}`, "clusterIP: None", "clusterIP: None, publishNotReadyAddresses: true"), "", ""},
+		{"a hostname by annotation", in(saying(""), "metadata: {labels: {app: web}}", `metadata: {labels: {app: web}, annotations: {pod.beta.kubernetes.io/hostname: one}}`), "dead-annotation", "no names of their own"},
+
+		{"an ExternalName of an address", in(web, "selector: {app: web}", "type: ExternalName, externalName: 192.0.2.1"), "external-name", "a CNAME leads to names only"},
+		{"an ExternalName of a Pod that there is not", database + "\n---\n" + in(web, "selector: {app: web}", "type: ExternalName, externalName: db-5.db.shop.svc.cluster.local"), "external-name", "has no endpoint db-5"},
+		{"an ExternalName of a Pod", database + "\n---\n" + in(web, "selector: {app: web}", "type: ExternalName, externalName: db-0.db.shop.svc.cluster.local"), "", ""},
+		{"an ExternalName on the Internet", in(web, "selector: {app: web}", "type: ExternalName, externalName: example.com"), "", ""},
+
+		{"two workloads of one hostname", database + "\n---\n" + in(saying(""), "{app: web}}, spec: {", "{app: db}}, spec: {hostname: db-0, subdomain: db, ", "matchLabels: {app: web}", "matchLabels: {app: db}", "selector: {app: web}, ports", "selector: {app: db}, ports"), "hostname-twice", "Pods of StatefulSet shop/db are called db-0.db.shop.svc.cluster.local, too"},
+		{"two Services of one name outside", database + "\n---\n" + in(db, "{name: db,", "{name: one, annotations: {external-dns.alpha.kubernetes.io/hostname: a.example.com},") + "\n---\n" + in(db, "{name: db,", `{name: two, annotations: {external-dns.alpha.kubernetes.io/hostname: "b.example.com, a.example.com."},`), "hostname-twice", "Service shop/one claims a.example.com, too"},
+		{"two Services of two names outside", database + "\n---\n" + in(db, "{name: db,", "{name: one, annotations: {external-dns.alpha.kubernetes.io/hostname: a.example.com},") + "\n---\n" + in(db, "{name: db,", `{name: two, annotations: {external-dns.alpha.kubernetes.io/hostname: b.example.com},`), "", ""},
+
+		{"an endpoint in the way of a Service", database + "\n---\n" + in(web, "name: web, namespace: shop", "name: db-0, namespace: db"), "name-shadowed", "in Namespace shop, db-0.db is db-0.db.shop.svc.cluster.local, an endpoint of this Service, and not Service db/db-0"},
+		{"a Service called like a namespace", database + "\n---\n" + in(web, "name: web, namespace: shop", "name: front, namespace: db"), "", ""},
+
+		{"a namespace called com", in(web, "namespace: shop", "namespace: com"), "namespace-is-domain", "web.com is this Service"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := found(t, row.manifests)
+			switch {
+			case row.id == "" && len(got) > 0:
+				t.Errorf("got %+v, want nothing", got)
+			case row.id == "":
+			case len(got) != 1 || got[0].ID != row.id || !strings.Contains(got[0].Text, row.text):
+				t.Errorf("got %+v, want %s: %s", got, row.id, row.text)
+			case got[0].Line == 0 || got[0].Fix == "" || got[0].Severity == "":
+				t.Errorf("got %+v, want its line, its fix and its severity", got[0])
+			}
+		})
+	}
+}
+
+// TestCorrectManifestsAreQuiet: nothing is found in what is right.
+func TestCorrectManifestsAreQuiet(t *testing.T) {
+	paths, err := filepath.Glob("testdata/*.yaml")
+	fatal.If(t, err)
+	for _, path := range append(paths, "../../examples", "../../deploy/base") {
+		if got := found(t, "", path); len(got) > 0 {
+			t.Errorf("%s: got %+v", path, got)
+		}
+	}
+}
+
+// TestFindingsHaveTheirLine: of the text that is wrong, in a block of text too.
+func TestFindingsHaveTheirLine(t *testing.T) {
+	const input = db + "\n---\n" + set + `
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: c, namespace: shop}
+data:
+  fine: db-0.db:80
+  file: |
+    first
+    peers = db-9.db:80
+`
+	got := found(t, input)
+	if len(got) != 1 || got[0].Line != 12 || got[0].Document != 3 || got[0].Object != "ConfigMap shop/c" {
+		t.Errorf("got %+v, want one finding in document 3, line 12", got)
+	}
+}
+
+// TestNamesHave253Characters: a long zone leaves less room for the labels before it.
+func TestNamesHave253Characters(t *testing.T) {
+	zone := strings.Repeat(strings.Repeat("z", 54)+".", 4) + "local" // 225 characters
+	for _, row := range []struct {
+		name string
+		want int
+	}{{"db", 0}, {"d" + strings.Repeat("b", 20), 1}} {
+		stanzas, err := headless.ParseStanzas("Corefile", []byte(zone+" {\n headless\n}\n"))
+		fatal.If(t, err)
+		files, err := manifests.Load(strings.NewReader(db+"\n---\n"+strings.Replace(set, "name: db,", "name: "+row.name+",", 1)), manifests.Stdin)
+		fatal.If(t, err)
+		got := Find(stanzas[0], Objects{All: files.Objects, Files: files})
+		if len(got) != row.want || len(got) > 0 && got[0].ID != "name-refused" {
+			t.Errorf("%s: got %+v", row.name, got)
+		}
+	}
+}
+
+// TestSkippedRules: what is skipped is not found.
+func TestSkippedRules(t *testing.T) {
+	files, err := manifests.Load(nil, "../../testdata/chart.yaml")
+	fatal.If(t, err)
+	objects := Objects{All: files.Objects, Files: files}
+	if got := Find(stanza(t), objects, "service-name-missing"); len(got) > 0 {
+		t.Errorf("got %+v", got)
+	}
+	if got := Find(stanza(t), objects, "name-absent"); len(got) != 1 || got[0].Line != 16 {
+		t.Errorf("got %+v, want the finding of line 16", got)
+	}
+}
+
+// TestDocumentHasEveryRule: docs/lint.md has a row for each rule, in their order, with its severity.
+func TestDocumentHasEveryRule(t *testing.T) {
+	page, err := os.ReadFile("../../docs/lint.md")
+	fatal.If(t, err)
+	var got, want []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\| (\\w+) \\|").FindAllStringSubmatch(string(page), -1) {
+		got = append(got, row[1]+" "+row[2])
+	}
+	for _, rule := range Rules {
+		want = append(want, rule.ID+" "+string(rule.Severity))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("docs/lint.md has the rows\n%q, want\n%q", got, want)
+	}
+}
