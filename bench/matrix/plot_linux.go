@@ -12,12 +12,12 @@ import (
 // draw draws the CPU time of a query for a Service by its size into an SVG file.
 func draw(path string, m measurements) error {
 	p := plot.New()
-	p.Title.Text = "Server CPU per query for the addresses of a Service (A, UDP, EDNS 1232)"
+	p.Title.Text = "Server CPU per query for a Service, A over UDP"
 	p.X.Label.Text = "endpoints"
 	p.Y.Label.Text = "µs"
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.Title.Padding = vg.Points(8)
-	p.Y.Min = 2
+	p.X.Max, p.Y.Min = 7000, 2 // room for the last tick's text
 	p.X.Tick.Marker, p.Y.Tick.Marker = sizeTicks(), plainTicks{}
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Add(plotter.NewGrid())
