@@ -120,15 +120,19 @@ func isStatic(t *testing.T, path string) {
 // answers starts the server in root, the unpacked image of a build, in which examples are, and asks it for a name. If this test
 // is of root, the server sees nothing else than the image, and is of its user.
 func answers(t *testing.T, root, suffix string) {
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	// Connections to others do not come from there, so that none gets the port.
+	conn, err := net.ListenPacket("udp", "127.77.77.77:0")
+	if err != nil { // a system whose loopback has one address
+		conn, err = net.ListenPacket("udp", "127.0.0.1:0")
+	}
 	check(t, err)
 	address := conn.LocalAddr().String()
 	check(t, conn.Close())
-	_, port, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(address)
 	check(t, err)
 
 	with := func(stanza string) *exec.Cmd {
-		corefile := fmt.Sprintf(".:%s {\n bind 127.0.0.1\n %s\n}\n", port, stanza)
+		corefile := fmt.Sprintf(".:%s {\n bind %s\n %s\n}\n", port, host, stanza)
 		check(t, os.WriteFile(filepath.Join(root, "Corefile"), []byte(corefile), 0o644)) // the user of the image reads it
 		server := command(t, root, filepath.Join(root, "coredns"), "-conf", "Corefile")
 		if os.Getuid() == 0 {

@@ -60,9 +60,9 @@ func TestVariantAnswers(t *testing.T) {
 	examples, err := filepath.Abs("../../examples")
 	fatal.If(t, err)
 	addr := dnstest.FreeAddr(t)
-	_, port, err := net.SplitHostPort(addr)
+	host, port, err := net.SplitHostPort(addr)
 	fatal.If(t, err)
-	content := fmt.Sprintf(".:%s {\n bind 127.0.0.1\n kubernetes cluster.local {\n  manifests %q\n }\n}\n", port, examples)
+	content := fmt.Sprintf(".:%s {\n bind %s\n kubernetes cluster.local {\n  manifests %q\n }\n}\n", port, host, examples)
 	corefile := filetest.Temp(t, "Corefile", content)
 	log := &serverLog{started: make(chan struct{})}
 	server := exec.CommandContext(t.Context(), binary, "-conf", corefile)

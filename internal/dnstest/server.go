@@ -1,6 +1,8 @@
 package dnstest
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -54,10 +56,15 @@ func Start(t testing.TB, s *dns.Server) error {
 	return nil
 }
 
-// FreeAddr returns an address of loopback that nobody listens on.
+// FreeAddr returns an address of loopback that nobody listens on. Where the system has more than one, it is not that which
+// connections come from, whose ports are soon used again.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	own := fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+	l, err := net.Listen("tcp", own)
+	if err != nil {
+		l, err = net.Listen("tcp", "127.0.0.1:0")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

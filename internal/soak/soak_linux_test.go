@@ -893,8 +893,8 @@ func (c *soakChild) tell(command string) (string, error) {
 // corefile writes the Corefile of the child, with something more in it, and returns its path.
 func (s *soakSet) corefile(name, more string) string {
 	path := filepath.Join(filepath.Dir(s.snapshot), name)
-	_, port, _ := net.SplitHostPort(s.dnsAddr)
-	filetest.Write(s.t, path, []byte(strings.Join(hostile.Zones, ":"+port+" ")+":"+port+" {\nbind 127.0.0.1\n"+"metadata\nready "+s.readyAddr+
+	host, port, _ := net.SplitHostPort(s.dnsAddr)
+	filetest.Write(s.t, path, []byte(strings.Join(hostile.Zones, ":"+port+" ")+":"+port+" {\nbind "+host+"\nmetadata\nready "+s.readyAddr+
 		"\nheadless {\nendpoint http://"+s.apiAddr+"\nstartup_timeout 1s\nsnapshot "+s.snapshot+" 24h 1s\n}\n"+more+"}\n"))
 	return path
 }
