@@ -120,7 +120,8 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	if q.authority == nil {
 		return h.next(ctx, w, r)
 	}
-	tell(ctx, index.NoReason)
+	told, _ := ctx.Value(toldKey{}).(*told)
+	told.tell(index.NoReason)
 	if q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR {
 		h.tally.add(w, answerRefused, index.NoReason)
 		return dns.RcodeRefused, nil
@@ -172,7 +173,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		markStale(&m.Msg, r)
 	}
 	h.tally.addReply(w, m)
-	tell(ctx, m.reason)
+	told.tell(m.reason)
 	if q.tcp { // miekg/dns waits for as long as the client leaves unread what it is sent
 		stalled := time.AfterFunc(stallTime, func() { _ = w.Close() }) // which is what is wanted
 		defer stalled.Stop()

@@ -22,9 +22,9 @@ type told struct{ atomic.Value }
 // toldKey is the key of a context's *told.
 type toldKey struct{}
 
-// tell notes why the reply to a query denies.
-func tell(ctx context.Context, r index.Reason) {
-	if t, ok := ctx.Value(toldKey{}).(*told); ok {
+// tell notes why the reply to a query denies. t is nil if nobody reads metadata.
+func (t *told) tell(r index.Reason) {
+	if t != nil {
 		t.Store(r)
 	}
 }

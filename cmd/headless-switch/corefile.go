@@ -21,8 +21,8 @@ var lacking = []string{"azure", "clouddns", "etcd", "nomad", "route53", "trace"}
 type corefile struct {
 	text    string
 	stanzas []*headless.Stanza
-	cached  bool     // a cache stands before headless
-	notes   []string // what to know of it
+	cached  bool // a cache stands before headless
+	notes   []note
 }
 
 var (
@@ -135,19 +135,25 @@ func (c *corefile) probes(blocks []caddyfile.ServerBlock) {
 	}
 }
 
-// note notes what is to be known about a line, or about no line in particular if that is 0.
+// note is what is to be known about a line, or about no line in particular if that is 0.
+type note struct {
+	line int
+	text string
+}
+
 func (c *corefile) note(line int, format string, args ...any) {
 	where := "Corefile"
 	if line > 0 {
 		where = fmt.Sprintf("Corefile:%d", line)
 	}
-	c.notes = append(c.notes, where+": "+fmt.Sprintf(format, args...))
-	slices.SortStableFunc(c.notes, func(a, b string) int { return cmp.Compare(lineOf(a), lineOf(b)) })
-	c.notes = slices.Compact(c.notes)
+	c.notes = append(c.notes, note{line, where + ": " + fmt.Sprintf(format, args...)})
 }
 
-// lineOf returns the line that a note is about.
-func lineOf(note string) (line int) {
-	_, _ = fmt.Sscanf(note, "Corefile:%d:", &line) // it stays 0 where there is none
-	return line
+// said returns the texts of the notes in the order of their lines, each once: a snippet is there once for each import.
+func (c *corefile) said() (texts []string) {
+	slices.SortStableFunc(c.notes, func(a, b note) int { return cmp.Compare(a.line, b.line) })
+	for _, n := range slices.Compact(c.notes) {
+		texts = append(texts, n.text)
+	}
+	return texts
 }

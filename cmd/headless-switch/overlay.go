@@ -54,7 +54,8 @@ func newOverlay(o *options, now *serving) (*overlay, error) {
 		where := "ConfigMap " + now.config.Namespace + "/" + now.config.Name
 		return nil, fmt.Errorf("%s: %w", cmp.Or(o.corefile, where), err)
 	}
-	w := &overlay{options: o, serving: now, corefile: c, files: map[string]string{"Corefile": c.text}, notes: c.notes}
+	w := &overlay{options: o, serving: now, corefile: c, files: map[string]string{"Corefile": c.text}, notes: c.said()}
+	ofCorefile := len(w.notes)
 	for key, content := range now.config.Data {
 		if key != now.key {
 			w.files[key] = content
@@ -67,7 +68,7 @@ func newOverlay(o *options, now *serving) (*overlay, error) {
 	if err := w.keepPod(); err != nil {
 		return nil, err
 	}
-	slices.Sort(w.notes[len(c.notes):])
+	slices.Sort(w.notes[ofCorefile:])
 	return w, nil
 }
 

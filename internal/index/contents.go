@@ -121,8 +121,8 @@ func (x *Index) endpointSpec(e *endpoint, sl *slice) model.Endpoint {
 // recallReach is how many endpoints in a row may have gone from a slice, and those behind them are recalled.
 const recallReach = 64
 
-// Recall returns what the slice at key, as it was put, says of endpoints with some sums: for each sum an
-// endpoint, the zero value where there is none. It returns nil if x knows no sums of such a slice.
+// Recall returns what the slice at key, as it was put, says of endpoints with some sums: for each sum the
+// endpoint, or the zero value for a sum that is new. It returns nil if x knows no sums of the slice.
 func (x *Index) Recall(key model.Key, sums []uint64) []model.Endpoint {
 	x.mu.RLock()
 	defer x.mu.RUnlock()

@@ -36,7 +36,7 @@ type Index struct {
 	externalSerial serial        // of the zones with external names
 	changes        atomic.Uint64 // so far
 
-	portion   int               // see there; less in tests
+	portion   int               // what a walk looks at before others have their turn; less in tests
 	walking   sync.Mutex        // taken before mu by who walks: of several walks one is in a portion
 	portioned func(objects int) // called after each portion, which looked at so many; for tests
 

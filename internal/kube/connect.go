@@ -59,7 +59,7 @@ type OptionError struct {
 
 func (e *OptionError) Error() string { return strings.TrimPrefix(e.Option+": ", ": ") + e.text }
 
-// wrong returns err as an OptionError: of the option that says which API server to ask, unless it is one.
+// wrong returns err as an OptionError: of the option that says which API server to ask, unless it is one already.
 func (o *Options) wrong(err error) error {
 	if is := (*OptionError)(nil); errors.As(err, &is) {
 		return is

@@ -357,7 +357,7 @@ func stateOf(c conditions) model.State {
 }
 
 // hostname returns the name of an endpoint: its hostname, or the name of its pod if the
-// configuration says so, or "" for the dashed address. ok is false if it has a hostname that is none.
+// configuration says so, or "" for the dashed address. ok is false if its hostname is not valid.
 func (c *Converter) hostname(es *wireSlice, e *wireEndpoint) (name string, podName, ok bool) {
 	ok = true
 	if hostname := es.text(e.hostname); len(hostname) > 0 {
