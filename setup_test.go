@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"reflect"
-	"runtime/pprof"
 	"slices"
 	"strings"
 	"testing"
@@ -480,14 +479,6 @@ func TestBoundAddrsOfAllInterfaces(t *testing.T) {
 	}
 }
 
-// parkedGoroutines are those that package stacks has parked.
-func parkedGoroutines(t *testing.T) int {
-	t.Helper()
-	var text strings.Builder
-	fatal.If(t, pprof.Lookup("goroutine").WriteTo(&text, 2))
-	return strings.Count(text.String(), "stacks.park(")
-}
-
 // TestStacksAreRaisedWhileAServerRuns: through reloads, also one that fails, with and without the option.
 func TestStacksAreRaisedWhileAServerRuns(t *testing.T) {
 	block := func(line string) string {
@@ -520,7 +511,4 @@ func TestStacksAreRaisedWhileAServerRuns(t *testing.T) {
 	check("and without", true)
 	s.stop()
 	check("stopped", false)
-	if n := parkedGoroutines(t); n > 0 {
-		t.Errorf("got %d goroutines that are parked, want none", n)
-	}
 }

@@ -125,7 +125,7 @@ func (l *lab) drill(o DrillOptions, name string, environment []string) (*drilled
 	if err != nil {
 		return nil, err
 	}
-	corefile := strings.NewReplacer("PLUGIN", name, "API", a.url, "UPSTREAM", upstream.LocalAddr().String()).Replace(twoBlocksCorefile)
+	corefile := chained(twoBlocksCorefile, name, a.url, upstream.LocalAddr().String())
 	s, err := l.serveWith(proc.Program{Environment: environment}, name, corefile)
 	if err != nil {
 		return nil, err

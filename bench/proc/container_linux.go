@@ -46,13 +46,12 @@ func (c *Container) Take(p *Process) error {
 	return os.WriteFile(filepath.Join(c.folder, "cgroup.procs"), []byte(strconv.Itoa(p.cmd.Process.Pid)), 0o600)
 }
 
-// Peak returns the most memory that was in use since it was asked before, in bytes, with what the kernel keeps of files.
+// Peak returns the most memory that was in use, in bytes, with what the kernel keeps of files.
 func (c *Container) Peak() (int64, error) {
 	text, err := os.ReadFile(filepath.Join(c.folder, c.peak))
 	if err != nil {
 		return 0, err
 	}
-	_ = os.WriteFile(filepath.Join(c.folder, c.peak), []byte("0"), 0o600) // older kernels go on from the start
 	return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 }
 

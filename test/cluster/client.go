@@ -73,10 +73,20 @@ func (c *Cluster) Token(ctx context.Context, account types.NamespacedName) (stri
 	return request.Status.Token, nil
 }
 
-// WriteKubeconfig writes a kubeconfig for whoever has the token in tokenFile, which is read again when it changes. server is
-// the URL to reach the API server by: Config.Host, or that of something between.
-func (c *Cluster) WriteKubeconfig(file, server, tokenFile string) error {
-	return clientcmd.WriteToFile(*c.kubeconfig(server, clientcmdapi.AuthInfo{TokenFile: tokenFile}), file)
+// TokenFile returns the file of the token that a kubeconfig of WriteCredentials names.
+func TokenFile(kubeconfig string) string { return kubeconfig + ".token" }
+
+// WriteCredentials writes a kubeconfig for an account, and a new token of it, which is read again when it changes. server is the
+// URL to reach the API server by: Config.Host, or that of something between.
+func (c *Cluster) WriteCredentials(ctx context.Context, kubeconfig, server string, account types.NamespacedName) error {
+	token, err := c.Token(ctx, account)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(TokenFile(kubeconfig), []byte(token), 0o600); err != nil {
+		return err
+	}
+	return clientcmd.WriteToFile(*c.kubeconfig(server, clientcmdapi.AuthInfo{TokenFile: TokenFile(kubeconfig)}), kubeconfig)
 }
 
 // Manifests returns those in the files that match patterns, without the EndpointSlices that say that the control plane has made

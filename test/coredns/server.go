@@ -99,17 +99,14 @@ func New(ctx context.Context, c *cluster.Cluster, o Options) (*Server, error) {
 	}
 	return &Server{
 		Addr:      net.JoinHostPort(host, strconv.Itoa(port)),
-		TokenFile: tokenFile(kubeconfig),
+		TokenFile: cluster.TokenFile(kubeconfig),
 		Process: &cluster.Process{
 			Name: o.Plugin, Dir: o.Dir, Program: program, Args: []string{"-conf", file},
-			Ready: func(ctx context.Context) error { return get(ctx, "http://"+ready+"/ready") },
+			Ready: func(ctx context.Context) error { return Probe(ctx, "http://"+ready+"/ready") },
 		},
 		MetricsURL: "http://" + metrics + "/metrics",
 	}, nil
 }
-
-// tokenFile returns the file of the token that a kubeconfig names.
-func tokenFile(kubeconfig string) string { return kubeconfig + ".token" }
 
 // writeCredentials gives the server the rights that o.Deploy says, and writes a kubeconfig for it.
 func writeCredentials(ctx context.Context, c *cluster.Cluster, o *Options, kubeconfig string) error {
@@ -117,19 +114,13 @@ func writeCredentials(ctx context.Context, c *cluster.Cluster, o *Options, kubec
 	if err != nil {
 		return err
 	}
-	token, err := c.Token(ctx, account)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(tokenFile(kubeconfig), []byte(token), 0o600); err != nil {
-		return err
-	}
-	return c.WriteKubeconfig(kubeconfig, cmp.Or(o.APIServer, c.Config.Host), tokenFile(kubeconfig))
+	return c.WriteCredentials(ctx, kubeconfig, cmp.Or(o.APIServer, c.Config.Host), account)
 }
 
 func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
-func get(ctx context.Context, url string) error {
+// Probe returns an error unless a GET of url is answered with 200.
+func Probe(ctx context.Context, url string) error {
 	resp, err := fetch(ctx, url)
 	if err == nil {
 		err = resp.Body.Close()

@@ -19,6 +19,7 @@ import (
 	"github.com/coredns-headless/headless/internal/foresee"
 	"github.com/coredns-headless/headless/internal/oracle"
 	"github.com/coredns-headless/headless/test/cluster"
+	"github.com/coredns-headless/headless/test/coredns"
 	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
@@ -94,14 +95,16 @@ func startForeseeing(t *testing.T, manifests string) (addr string) {
 	filetest.Write(t, corefile, fmt.Sprintf("cluster.local:%d {\n bind 127.0.0.1\n ready 127.0.0.1:%d\n headless {\n  manifests foresee %s\n }\n}\n", ports[0], ports[1], manifests))
 	p := &cluster.Process{
 		Name: "foreseeing", Dir: dir, Program: program, Args: []string{"-conf", corefile},
-		Ready: func(ctx context.Context) error { return probeReady(ctx, ports[1]) },
+		Ready: func(ctx context.Context) error {
+			return coredns.Probe(ctx, fmt.Sprintf("http://127.0.0.1:%d/ready", ports[1]))
+		},
 	}
 	fatal.If(t, p.Start(t.Context()))
 	t.Cleanup(p.Stop)
 	return fmt.Sprintf("127.0.0.1:%d", ports[0])
 }
 
-// objectsIn returns the Services, the EndpointSlices and the Namespace.
+// objectsIn returns the Services and the EndpointSlices of a namespace.
 func objectsIn(ctx context.Context, c *cluster.Cluster, namespace string) (all []runtime.Object, err error) {
 	services, err := c.Client.CoreV1().Services(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {

@@ -4,9 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/coredns-headless/headless/test/cluster"
+	"github.com/coredns-headless/headless/test/coredns"
 	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,9 +36,10 @@ type nodes struct {
 	outside string // a resolver, as the nodes have it, that knows no name
 	done    sync.WaitGroup
 
-	mu        sync.Mutex // guards the fields below
-	processes map[types.UID]*cluster.Process
-	addrs     map[netip.Addr]string // where the process of the pod with this address listens, address and port
+	processes map[types.UID]*cluster.Process // run's, until that has ended
+
+	mu    sync.Mutex            // guards the field below
+	addrs map[netip.Addr]string // where the process of the pod with this address listens, address and port
 }
 
 // startNodes starts them. They end with the test.
@@ -48,10 +49,7 @@ func startNodes(t *testing.T, c *cluster.Cluster) *nodes {
 	n.outside = dnstest.Serve(t, func(_ string, r *dns.Msg) *dns.Msg { return new(dns.Msg).SetRcode(r, dns.RcodeNameError) })
 	account, err := c.ApplyRBAC(t.Context(), "../../deploy/base")
 	fatal.If(t, err)
-	token, err := c.Token(t.Context(), account)
-	fatal.If(t, err)
-	filetest.Write(t, filepath.Join(n.dir, "token"), token)
-	fatal.If(t, c.WriteKubeconfig(n.kubeconfig(), c.Config.Host, filepath.Join(n.dir, "token")))
+	fatal.If(t, c.WriteCredentials(t.Context(), n.kubeconfig(), c.Config.Host, account))
 	ctx, cancel := context.WithCancel(t.Context())
 	n.done.Go(func() { n.run(ctx) })
 	t.Cleanup(func() {
@@ -112,8 +110,6 @@ func (n *nodes) look(ctx context.Context, pod *corev1.Pod) error {
 	if err != nil || c.Name != "coredns" || pod.DeletionTimestamp != nil {
 		return nil
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	if n.processes[pod.UID] != nil {
 		return nil
 	}
@@ -127,15 +123,22 @@ func (n *nodes) look(ctx context.Context, pod *corev1.Pod) error {
 		return err
 	}
 	file := filepath.Join(n.dir, pod.Name+".Corefile")
-	filetest.Write(n.t, file, n.onLoopback(config.Data["Corefile"], pod.Name, ports))
+	if err := os.WriteFile(file, []byte(n.onLoopback(config.Data["Corefile"], pod.Name, ports)), 0o600); err != nil {
+		return err
+	}
 	p := &cluster.Process{
 		Name: pod.Name, Dir: n.dir, Program: *corednsProgram, Args: []string{"-conf", file},
-		Ready: func(ctx context.Context) error { return probeReady(ctx, ports[1]) },
+		Ready: func(ctx context.Context) error {
+			return coredns.Probe(ctx, fmt.Sprintf("http://127.0.0.1:%d/ready", ports[1]))
+		},
 	}
 	if p.Program, err = filepath.Abs(p.Program); err != nil {
 		return err
 	}
-	n.processes[pod.UID], n.addrs[ip] = p, fmt.Sprintf("127.0.0.1:%d", ports[0])
+	n.processes[pod.UID] = p
+	n.mu.Lock()
+	n.addrs[ip] = fmt.Sprintf("127.0.0.1:%d", ports[0])
+	n.mu.Unlock()
 	n.done.Go(func() {
 		err := p.Start(ctx)
 		if err == nil {
@@ -160,30 +163,12 @@ func (n *nodes) report(ctx context.Context, pod *corev1.Pod) error {
 
 // end tells the processes of pods that are deleted to end. They may take their time.
 func (n *nodes) end(there map[types.UID]bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for uid, p := range maps.Clone(n.processes) {
+	for uid, p := range n.processes {
 		if !there[uid] {
 			delete(n.processes, uid)
 			n.done.Go(p.Stop)
 		}
 	}
-}
-
-func probeReady(ctx context.Context, port int) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/ready", port), nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("/ready: %s", resp.Status)
-	}
-	_ = resp.Body.Close() // it was not read
-	return err
 }
 
 var (

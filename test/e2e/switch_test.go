@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -101,7 +100,7 @@ func TestSwitch(t *testing.T) {
 		var now map[string]string
 		eventually(t, 2*time.Minute, func(context.Context) error {
 			if now = p.endpoints(t); !isRight(before, now) {
-				return fmt.Errorf("%s: the endpoints of kube-dns are %v, before that %v", what, now, before)
+				return fmt.Errorf("%s: the endpoints of kube-dns are %v, held against %v", what, now, before)
 			}
 			return nil
 		})
@@ -126,6 +125,9 @@ func TestSwitch(t *testing.T) {
 	commands := regexp.MustCompile(`(?m)^  kubectl (.*)$`).FindAllStringSubmatch(string(page), -1)
 	next := func(want string) {
 		t.Helper()
+		if len(commands) == 0 {
+			t.Fatalf("there are no more commands, want one with %q", want)
+		}
 		command := commands[0][1]
 		if !strings.Contains(command, want) {
 			t.Fatalf("the next command is %q, want one with %q", command, want)
@@ -142,7 +144,8 @@ func TestSwitch(t *testing.T) {
 	next("apply -k " + folder + "/beside")
 	next("rollout status")
 	beside := waitForEndpoints("beside", same, old)
-	ownService, err := c.Client.DiscoveryV1().EndpointSlices(metav1.NamespaceSystem).List(t.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=coredns-headless"})
+	ownService, err := c.Client.DiscoveryV1().EndpointSlices(metav1.NamespaceSystem).List(t.Context(),
+		metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=coredns-headless"})
 	fatal.If(t, err)
 	if len(ownService.Items) != 2 || len(ownService.Items[0].Endpoints) != 2 {
 		t.Errorf("our own Service has %v, want two endpoints of each family", ownService.Items)
@@ -162,16 +165,16 @@ func TestSwitch(t *testing.T) {
 	}, beside)
 	y.check(client.sinceLast("both", both, "kubernetes", "headless"))
 	next("patch service")
-	onlyOurs := waitForEndpoints("switched", func(before, now map[string]string) bool {
-		return len(now) == 2 && !slices.ContainsFunc(slices.Collect(maps.Keys(old)), func(ip string) bool { return now[ip] != "" })
-	}, both)
+	ours := maps.Clone(both)
+	maps.DeleteFunc(ours, func(ip, _ string) bool { return old[ip] != "" })
+	onlyOurs := waitForEndpoints("switched", same, ours)
 	client.ask(t, 500)
 	y.check(client.sinceLast("switched", onlyOurs, "kubernetes", "headless")) // kubernetes, until kube-proxy knew
 	client.ask(t, 500)
 	y.check(client.sinceLast("after", onlyOurs, "headless"))
 
 	next("patch service")
-	waitForEndpoints("rolled back, first command", func(before, now map[string]string) bool { return maps.Equal(before, now) }, both)
+	waitForEndpoints("rolled back, first command", same, both)
 	next("apply -k " + folder + "/beside")
 	kubectl(t, c, "", "-n", "kube-system", "rollout", "status", "deployment", "coredns-headless")
 	waitForEndpoints("rolled back", same, old)
@@ -388,7 +391,7 @@ func (c *client) sinceLast(phase string, endpoints map[string]string, plugins ..
 		return fmt.Errorf("%s: %d questions without the right answer, such as %w", phase, len(wrong), wrong[0])
 	}
 	slices.Sort(plugins)
-	if all := slices.Sorted(maps.Keys(got)); !slices.Equal(all, plugins) && len(all) > 0 {
+	if all := slices.Sorted(maps.Keys(got)); !slices.Equal(all, plugins) {
 		return fmt.Errorf("%s: %v answered, want %q", phase, got, plugins)
 	}
 	return nil
@@ -428,12 +431,9 @@ func runComparison(t *testing.T, c *cluster.Cluster, n *nodes, programs string) 
 		return errors.New("the Job dnsdiff has no pod")
 	}
 	account := types.NamespacedName{Namespace: job.Namespace, Name: job.Spec.ServiceAccountName}
-	token, err := c.Token(ctx, account)
-	fatal.If(t, err)
-	dir := t.TempDir()
-	filetest.Write(t, filepath.Join(dir, "token"), token)
-	fatal.If(t, c.WriteKubeconfig(filepath.Join(dir, "kubeconfig"), c.Config.Host, filepath.Join(dir, "token")))
-	args := []string{"-kubeconfig", filepath.Join(dir, "kubeconfig")}
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	fatal.If(t, c.WriteCredentials(ctx, kubeconfig, c.Config.Host, account))
+	args := []string{"-kubeconfig", kubeconfig}
 	for _, arg := range job.Spec.Containers[0].Args {
 		switch name, value, _ := strings.Cut(arg, "="); {
 		case name == "-old" && value == cluster.ClusterDNS, name == "-new" && value == "coredns-headless.kube-system":
@@ -453,7 +453,7 @@ func runComparison(t *testing.T, c *cluster.Cluster, n *nodes, programs string) 
 	}
 	_, err = c.Client.CoreV1().Pods(job.Namespace).Patch(ctx, job.Name, types.StrategicMergePatchType,
 		[]byte(`{"status":{"phase":"Succeeded"}}`), metav1.PatchOptions{}, "status")
-	return errors.Join(err, os.RemoveAll(dir))
+	return err
 }
 
 // documented returns a fenced block of docs/switching.md that has a text in it.
@@ -480,7 +480,7 @@ func testHelm(t *testing.T, c *cluster.Cluster, p *kubeProxy) {
 	before := p.endpoints(t)
 	ofKubeadm := func() error {
 		if now := p.endpoints(t); !maps.Equal(now, before) {
-			return fmt.Errorf("the endpoints of kube-dns are %v, before that %v", now, before)
+			return fmt.Errorf("the endpoints of kube-dns are %v, held against %v", now, before)
 		}
 		return nil
 	}
@@ -517,7 +517,6 @@ func testHelm(t *testing.T, c *cluster.Cluster, p *kubeProxy) {
 func testManaged(t *testing.T, c *cluster.Cluster) {
 	y := newScore(t, "kube-apiserver")
 	y.note = "MutatingAdmissionPolicy"
-	var err error
 	// What the policy cannot do is told here, and not only that nothing is done.
 	apply(t, c, strings.Replace(documented(t, "kind: MutatingAdmissionPolicyBinding"), "failurePolicy: Ignore", "failurePolicy: Fail", 1))
 	apply(t, c, `
@@ -542,9 +541,10 @@ func testManaged(t *testing.T, c *cluster.Cluster) {
 		}
 		return nil
 	})
+	var err error
 	if want := []string{"by-headless.svc.cluster.local", "svc.cluster.local", "cluster.local"}; !slices.Equal(given.Searches, want) ||
 		!slices.Equal(given.Nameservers, []string{"10.96.131.7"}) || len(given.Options) != 1 || *given.Options[0].Value != "5" {
-		y.check(fmt.Errorf("got %v", given))
+		err = fmt.Errorf("got %v", given)
 	}
 	for _, other := range []*corev1.Pod{create("by-default", ""), create("by-headless", corev1.DNSDefault)} {
 		if other.Spec.DNSConfig != nil {
