@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,14 +12,13 @@ import (
 
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/listing"
+	"github.com/coredns-headless/headless/internal/manifests"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/kubernetes/scheme"
 )
 
 // requestTimeout is how long one request to the API server may take: somebody waits.
@@ -40,10 +37,27 @@ type serving struct {
 
 // read reads what serves now.
 func (o *options) read(ctx context.Context, stdin io.Reader) (*serving, error) {
-	objects, err := o.objects(ctx, stdin)
+	objects, notes, err := o.objects(ctx, stdin)
 	if err != nil {
 		return nil, err
 	}
+	s, err := o.find(objects)
+	if err != nil && len(notes) > 0 {
+		err = fmt.Errorf("%w; %s", err, strings.Join(notes, "; "))
+	}
+	if err != nil || o.corefile == "" {
+		return s, err
+	}
+	content, err := os.ReadFile(o.corefile)
+	if err != nil {
+		return nil, fmt.Errorf("-corefile: %w", err)
+	}
+	s.corefile = string(content)
+	return s, nil
+}
+
+// find finds what serves among objects.
+func (o *options) find(objects []runtime.Object) (*serving, error) {
 	s := &serving{}
 	configs := make(map[string]*corev1.ConfigMap)
 	for _, obj := range objects {
@@ -75,13 +89,6 @@ func (o *options) read(ctx context.Context, stdin io.Reader) (*serving, error) {
 		return nil, fmt.Errorf("the Deployment %s/%s: %w", o.namespace, o.deploymentName, err)
 	}
 	s.corefile = s.config.Data[s.key]
-	if o.corefile != "" {
-		content, err := os.ReadFile(o.corefile)
-		if err != nil {
-			return nil, fmt.Errorf("-corefile: %w", err)
-		}
-		s.corefile = string(content)
-	}
 	return s, nil
 }
 
@@ -134,19 +141,17 @@ func argument(args []string, name string) string {
 	return ""
 }
 
-// objects returns the objects to look among.
-func (o *options) objects(ctx context.Context, stdin io.Reader) (objects []runtime.Object, err error) {
-	switch o.manifests {
-	case "":
-		return o.list(ctx)
-	case "-":
-		return decode("the input", stdin)
+// objects returns the objects to look among, and what was left out of files because of what is in it.
+func (o *options) objects(ctx context.Context, stdin io.Reader) (objects []runtime.Object, notes []string, err error) {
+	if o.manifests == "" {
+		objects, err = o.list(ctx)
+		return objects, nil, err
 	}
-	content, err := os.ReadFile(o.manifests)
+	files, err := manifests.Load(stdin, o.manifests)
 	if err != nil {
-		return nil, fmt.Errorf("-manifests: %w", err)
+		return nil, nil, fmt.Errorf("-manifests: expected objects as kubectl get -o yaml prints them: %w", err)
 	}
-	return decode(o.manifests, bytes.NewReader(content))
+	return files.Objects, files.Notes(), nil
 }
 
 // list asks the API server for the objects.
@@ -175,39 +180,4 @@ func (o *options) list(ctx context.Context) (objects []runtime.Object, err error
 		}
 	}
 	return objects, errs
-}
-
-// decode returns the objects in a stream of YAML documents, and those in lists. Kinds that it does not know are left out.
-func decode(name string, r io.Reader) (objects []runtime.Object, err error) {
-	documents := utilyaml.NewYAMLReader(bufio.NewReader(r))
-	decoder := scheme.Codecs.UniversalDeserializer()
-	for {
-		document, err := documents.Read()
-		if errors.Is(err, io.EOF) {
-			return objects, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		obj, _, err := decoder.Decode(document, nil, nil)
-		switch {
-		case runtime.IsNotRegisteredError(err) || runtime.IsMissingKind(err):
-			continue
-		case err != nil:
-			return nil, fmt.Errorf("%s: expected objects as kubectl get -o yaml prints them: %w", name, err)
-		}
-		list, ok := obj.(*corev1.List)
-		if !ok {
-			objects = append(objects, obj)
-			continue
-		}
-		for _, item := range list.Items {
-			obj, _, err := decoder.Decode(item.Raw, nil, nil)
-			if err != nil && !runtime.IsNotRegisteredError(err) {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			} else if err == nil {
-				objects = append(objects, obj)
-			}
-		}
-	}
 }

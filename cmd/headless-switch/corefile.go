@@ -12,6 +12,8 @@ import (
 	"github.com/coredns-headless/headless"
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin/pkg/parse"
+	"github.com/coredns/coredns/plugin/pkg/transport"
 )
 
 // lacking are the plugins of CoreDNS that the build in cmd/coredns goes without.
@@ -93,7 +95,8 @@ func rewrite(text string) (*corefile, error) {
 // look notes what is wrong with a server block here.
 func (c *corefile) look(block caddyfile.ServerBlock) {
 	for _, key := range block.Keys {
-		if _, port, err := net.SplitHostPort(key[strings.Index(key, "://")+1:]); err == nil && port != "53" && !strings.Contains(key, "://") {
+		via, address := parse.Transport(key)
+		if _, port, err := net.SplitHostPort(address); err == nil && port != "53" || err != nil && via != transport.DNS {
 			c.note(0, "%s: the container and the Services have port 53 only", key)
 		}
 	}

@@ -52,11 +52,6 @@ func corefileOf(t *testing.T, folder string) string {
 func TestKubeadm(t *testing.T) {
 	folder, page, err := switched(t, kubeadm(t))
 	fatal.If(t, err)
-	now, err := decode("testdata", strings.NewReader(kubeadm(t)))
-	fatal.If(t, err)
-	if len(now) != 3 {
-		t.Fatalf("got %d objects, want three", len(now))
-	}
 	got := corefileOf(t, folder)
 	if want := strings.Replace(got, "headless cluster.local", "kubernetes cluster.local", 1); !strings.Contains(strings.ReplaceAll(kubeadm(t), "\n      ", "\n"), want) || want == got {
 		t.Errorf("got the Corefile\n%s\nwant kubeadm's with headless for kubernetes", got)
@@ -141,6 +136,8 @@ func TestNotes(t *testing.T) {
 		{"          loop\n", "          etcd example.org\n", "Corefile:20: etcd: the build in cmd/coredns goes without it"},
 		{"          loop\n", "          ours\n", "Corefile:20: ours: no plugin of CoreDNS"},
 		{"      .:53 {", "      .:5353 {", "Corefile: .:5353: the container and the Services have port 53 only"},
+		{"      .:53 {", "      dns://.:5353 {", "Corefile: dns://.:5353: the container and the Services have port 53 only"},
+		{"      .:53 {", "      tls://. {", "Corefile: tls://.: the container and the Services have port 53 only"},
 		{"          ready\n", "", "Corefile: there is no ready at :8181, where the readiness probe asks"},
 		{"          prometheus :9153\n", "          prometheus :9154\n", "Corefile: there is no prometheus at :9153, where metrics are looked for"},
 		{"        dnsPolicy: Default\n", "        dnsPolicy: None\n", "Deployment coredns: dnsPolicy None is not kept"},
@@ -173,6 +170,10 @@ func TestKept(t *testing.T) {
 			"          volumeMounts:\n", "          volumeMounts:\n          - {name: own, mountPath: /own}\n", "mountPath: /own\n",
 		},
 		{"    Corefile: |\n", "    NodeHosts: x\n    Corefile: |\n", "path: /spec/template/spec/volumes/0/configMap/items\n"},
+		{
+			"          volumeMounts:\n", "          volumeMounts:\n          - {name: own, mountPath: /own}\n          - {name: own, mountPath: /more, subPath: part}\n",
+			"subPath: part\n",
+		},
 	} {
 		manifests := strings.Replace(kubeadm(t), tt.old, tt.new, 1)
 		manifests = strings.Replace(manifests, "        volumes:\n", "        volumes:\n        - {name: own, configMap: {name: own}}\n", 1)
@@ -251,7 +252,7 @@ func TestErrors(t *testing.T) {
 		args            []string
 		want            string
 	}{
-		{"an option that is none", strings.Replace(all, "pods insecure", "pods insecure\n             resync 5m", 1), nil, "ConfigMap kube-system/coredns: Corefile:9"},
+		{"an unknown option", strings.Replace(all, "pods insecure", "pods insecure\n             resync 5m", 1), nil, "ConfigMap kube-system/coredns: Corefile:9"},
 		{"no kubernetes", strings.Replace(all, "          kubernetes cluster.local ", "          file x ", 1), nil, "expected a server block with kubernetes in its Corefile"},
 		{"headless already", strings.Replace(all, "          kubernetes ", "          headless ", 1), nil, "headless answers already in its Corefile"},
 		{"no Corefile", strings.Replace(all, "    Corefile: |", "    Other: |", 1), nil, "the ConfigMap coredns has no Corefile"},
@@ -261,15 +262,16 @@ func TestErrors(t *testing.T) {
 		{"no selector", strings.Replace(all, "selector: {k8s-app: kube-dns}}", "selector: {}}", 1), nil, "selects no pods"},
 		{"no tag", all, []string{"-image", "registry.example.com:5000/coredns"}, "-image: expected an image with a tag or a digest"},
 		{"no deploy", all, []string{"-deploy", "."}, "-deploy: expected the folder deploy of headless, or a URL of it"},
-		{"no YAML", "a: [", nil, "the input: expected objects as kubectl get -o yaml prints them"},
-		{"a Corefile for manifests", "cluster.local {\n    errors\n}\n", nil, "the input: expected objects as kubectl get -o yaml prints them"},
-		{"no such manifests", all, []string{"-manifests", "nothing"}, "-manifests: open nothing"},
+		{"no YAML", "a: [", nil, "-manifests: expected objects as kubectl get -o yaml prints them"},
+		{"a Corefile for manifests", "cluster.local {\n    errors\n}\n", nil, "-manifests: expected objects as kubectl get -o yaml prints them"},
+		{"no such manifests", all, []string{"-manifests", "nothing"}, "stat nothing"},
 		{"no such Corefile", all, []string{"-corefile", "nothing"}, "-corefile: open nothing"},
-		{"a Corefile of one's own that is none", all, []string{"-corefile", "main.go"}, "main.go: Corefile:"},
+		{"a Corefile of one's own that does not parse", all, []string{"-corefile", "main.go"}, "main.go: Corefile:"},
 		{"a digest alone", all, []string{"-image", "a@sha256:1"}, "-dnsdiff: expected an image"},
 		{"flags behind the folder", all, []string{"mine", "-image", "a:b"}, "expected [FLAGS] FOLDER, in this order"},
 		{"two sources", all, []string{"-kubeconfig", "x"}, "expected either -manifests or a kubeconfig, got both"},
-		{"a folder that is there", all, []string{there}, "expected [FLAGS] FOLDER"},
+		{"a malformed Deployment", strings.Replace(all, "replicas: 3", "replicas: three", 1), nil, "found no Deployment kube-system/coredns; -deployment says which it is; skipped the input: document"},
+		{"a key that leads out of the folder", strings.Replace(all, "    Corefile: |", "    ../../x: text\n    Corefile: |", 1), nil, `expected the name of a file, got "../../x"`},
 	} {
 		folder, page, err := switched(t, tt.manifests, tt.args...)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || page != "" {

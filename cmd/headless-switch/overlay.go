@@ -18,6 +18,7 @@ import (
 	yaml3 "go.yaml.in/yaml/v3"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 )
 
@@ -57,6 +58,9 @@ func newOverlay(o *options, now *serving) (*overlay, error) {
 	w := &overlay{options: o, serving: now, corefile: c, files: map[string]string{"Corefile": c.text}, notes: c.said()}
 	ofCorefile := len(w.notes)
 	for key, content := range now.config.Data {
+		if errs := validation.IsConfigMapKey(key); len(errs) > 0 { // it becomes a file's name
+			return nil, fmt.Errorf("ConfigMap %s: expected the name of a file, got %q: %s", now.config.Name, key, errs[0])
+		}
 		if key != now.key {
 			w.files[key] = content
 			w.cannot("ConfigMap %s: %s is copied as it is now; what changes it there does not change the copy", now.config.Name, key)
@@ -113,15 +117,17 @@ func (w *overlay) keepPod() error {
 		w.patch("add", "/spec/template/spec/containers/0/env/-", v)
 	}
 	for _, volume := range pod.Volumes {
-		mount := slices.IndexFunc(w.container.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == volume.Name })
+		mounts := slices.DeleteFunc(slices.Clone(w.container.VolumeMounts),
+			func(m corev1.VolumeMount) bool { return m.Name != volume.Name })
 		switch {
-		case volume.Name == w.volume || mount < 0:
+		case volume.Name == w.volume || len(mounts) == 0:
 		case volume.ConfigMap != nil || volume.Secret != nil:
-			m := w.container.VolumeMounts[mount]
-			m.Name = "kept-" + volume.Name
-			volume.Name = m.Name
+			volume.Name = "kept-" + volume.Name
 			w.patch("add", "/spec/template/spec/volumes/-", volume)
-			w.patch("add", "/spec/template/spec/containers/0/volumeMounts/-", m)
+			for _, m := range mounts {
+				m.Name = volume.Name
+				w.patch("add", "/spec/template/spec/containers/0/volumeMounts/-", m)
+			}
 		default:
 			w.cannot("Deployment %s: the volume %s is not kept, only those of ConfigMaps and Secrets are", w.deployment.Name, volume.Name)
 		}

@@ -28,18 +28,26 @@ type Foresight struct {
 
 	pods       map[string][]*corev1.Pod // those that Services may select, by namespace
 	made       map[*corev1.Pod]bool     // those of them that are foreseen
+	controls   map[string]bool          // the workloads of which a Pod is among the objects, as controllerID says
 	alone      int                      // how many of these no workload makes
 	podIPs     pool
 	clusterIPs pool
 }
 
 // Of returns what becomes of objects, which it does not modify, but for the namespace of those that
-// name none. Workloads that a cluster has seen make no Pods here: theirs are among the objects, or are
-// not known. Nor does a Service that has an EndpointSlice among the objects get one.
+// name none. Workloads that a cluster has seen, or of which a Pod is among the objects, make no Pods here:
+// theirs are those, or are not known. Nor does a Service that has an EndpointSlice among the objects get one.
 func Of(objects []runtime.Object) *Foresight {
 	f := &Foresight{
-		Objects: unrepeated(objects), Refused: make(map[runtime.Object]string), pods: make(map[string][]*corev1.Pod), made: make(map[*corev1.Pod]bool),
+		Objects: unrepeated(objects), Refused: make(map[runtime.Object]string), pods: make(map[string][]*corev1.Pod), made: make(map[*corev1.Pod]bool), controls: make(map[string]bool),
 		podIPs: pool{half: 18}, clusterIPs: pool{half: 19},
+	}
+	for _, obj := range f.Objects {
+		if pod, ok := obj.(*corev1.Pod); ok {
+			if by := metav1.GetControllerOf(pod); by != nil {
+				f.controls[controllerID(by.Kind, pod.Namespace, by.Name)] = true
+			}
+		}
 	}
 	for i, obj := range slices.Clone(f.Objects) {
 		f.addPods(i, obj)
@@ -72,6 +80,8 @@ func Of(objects []runtime.Object) *Foresight {
 	}
 	return f
 }
+
+func controllerID(kind, namespace, name string) string { return kind + " " + namespace + "/" + name }
 
 // notef adds a note. The text is a format.
 func (f *Foresight) notef(text string, args ...any) {
@@ -210,7 +220,7 @@ func jobOf(job *batchv1.Job) *workload {
 
 // addNew adds the Pods of a workload that no cluster has seen.
 func (f *Foresight) addNew(status any, w *workload) {
-	if !isNew(w, status) || w.pods <= 0 {
+	if !isNew(w, status) || w.pods <= 0 || f.controls[controllerID(w.kind, w.GetNamespace(), w.GetName())] {
 		return
 	}
 	if w.selects {

@@ -2,6 +2,8 @@ package foresee
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -14,17 +16,18 @@ const longestNodename = 64
 // flaw returns why there will never be such a Pod, or "".
 func flaw(pod *corev1.Pod) string {
 	const refused = "the API server would refuse it, for its "
-	for key, value := range pod.Labels {
-		if len(value) > validation.LabelValueMaxLength {
+	for _, key := range slices.Sorted(maps.Keys(pod.Labels)) {
+		if len(pod.Labels[key]) > validation.LabelValueMaxLength {
 			return fmt.Sprintf("%slabel %s would have more than %d characters", refused, key, validation.LabelValueMaxLength)
 		}
 	}
-	for what, name := range map[string]string{"hostname": pod.Spec.Hostname, "subdomain": pod.Spec.Subdomain} {
-		switch {
+	for _, field := range []struct{ what, name string }{{"hostname", pod.Spec.Hostname}, {"subdomain", pod.Spec.Subdomain}} {
+		switch name := field.name; {
 		case len(name) > validation.DNS1123LabelMaxLength:
-			return fmt.Sprintf("%s%s would have %d characters, and a label has up to %d", refused, what, len(name), validation.DNS1123LabelMaxLength)
+			return fmt.Sprintf("%s%s would have %d characters, and a label has up to %d",
+				refused, field.what, len(name), validation.DNS1123LabelMaxLength)
 		case name != "" && len(validation.IsDNS1123Label(name)) > 0:
-			return fmt.Sprintf("%s%s %s is no label", refused, what, name)
+			return fmt.Sprintf("%s%s %s is no label", refused, field.what, name)
 		}
 	}
 	if pod.Spec.SetHostnameAsFQDN != nil && *pod.Spec.SetHostnameAsFQDN && pod.Spec.Subdomain != "" {

@@ -23,7 +23,7 @@ type pool struct {
 	taken int
 }
 
-// take returns an IPv4 address and an IPv6 address, or nil if there is none left.
+// take returns an IPv4 address and an IPv6 address. When all are given out it returns nil.
 func (p *pool) take() []string {
 	if p.taken == mostAddrs {
 		return nil
@@ -73,7 +73,7 @@ func (f *Foresight) admitted(svc *corev1.Service) *corev1.Service {
 	if len(svc.Spec.ClusterIPs) == 0 && svc.Spec.ClusterIP != "" {
 		svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
 	}
-	if svc.Spec.ClusterIP == corev1.ClusterIPNone || len(svc.Spec.ClusterIPs) == len(svc.Spec.IPFamilies) {
+	if svc.Spec.ClusterIP == corev1.ClusterIPNone || len(svc.Spec.ClusterIPs) >= len(svc.Spec.IPFamilies) {
 		return svc
 	}
 	ips := f.clusterIPs.take()
@@ -108,7 +108,7 @@ func (f *Foresight) addSlices(svc *corev1.Service) (observed bool) {
 	if len(svc.Spec.Selector) == 0 {
 		return false
 	}
-	selector := labels.SelectorFromSet(svc.Spec.Selector)
+	selector, both := labels.SelectorFromSet(svc.Spec.Selector), families(svc)
 	var groups []*group
 	for _, pod := range f.pods[svc.Namespace] {
 		isOver := pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
@@ -116,7 +116,7 @@ func (f *Foresight) addSlices(svc *corev1.Service) (observed bool) {
 			continue
 		}
 		ports := portsOf(svc, pod)
-		for _, family := range families(svc) {
+		for _, family := range both {
 			e := endpointOf(svc, pod, family)
 			if len(e.Addresses) == 0 {
 				continue
@@ -190,7 +190,7 @@ func portsOf(svc *corev1.Service, pod *corev1.Pod) (ports []discoveryv1.Endpoint
 		number := p.TargetPort.IntVal
 		switch {
 		case p.TargetPort.Type == intstr.String:
-			number = containerPort(pod, p.TargetPort.StrVal, protocol)
+			number = ContainerPort(pod, p.TargetPort.StrVal, protocol)
 		case number == 0:
 			number = p.Port
 		}
@@ -208,9 +208,9 @@ func protocolOf(p corev1.Protocol) corev1.Protocol {
 	return p
 }
 
-// containerPort returns the number of the port that a container of a Pod, or one that runs beside
-// them from the start, calls by a name; 0 if none does.
-func containerPort(pod *corev1.Pod, name string, protocol corev1.Protocol) int32 {
+// ContainerPort returns the number of the port that a container of a Pod, or one that runs beside them
+// from the start, calls by a name. It returns 0 if no such container has a port of that name.
+func ContainerPort(pod *corev1.Pod, name string, protocol corev1.Protocol) int32 {
 	containers := slices.Clone(pod.Spec.Containers)
 	for _, c := range pod.Spec.InitContainers {
 		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {

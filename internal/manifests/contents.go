@@ -43,7 +43,7 @@ func (p Place) String() string {
 }
 
 // PlaceOf returns where a field of an object stands, or the object if it does not have that field. Path
-// are the names of the fields that lead to it. It parses the file anew. ok is false for an object that
+// are the names of the fields that lead to it. ok is false for an object that
 // is in no file.
 func (c *Contents) PlaceOf(obj Object, path ...string) (p Place, ok bool) {
 	from := c.origins[obj]
@@ -61,8 +61,8 @@ func (c *Contents) PlaceOf(obj Object, path ...string) (p Place, ok bool) {
 	return p, true
 }
 
-// PlaceOfText returns where a text stands in a value of an object, or the object if it does not. It
-// parses the file anew. ok is false for an object that is in no file.
+// PlaceOfText returns where a text stands in a value of an object, or the object if it does not. ok
+// is false for an object that is in no file.
 func (c *Contents) PlaceOfText(obj Object, text string) (p Place, ok bool) {
 	if p, ok = c.PlaceOf(obj); !ok {
 		return p, false
@@ -125,7 +125,7 @@ func read(files []file, uses func(Object) bool) (*Contents, error) {
 	c := &Contents{origins: make(map[Object]*origin), others: make(map[string]int), mistakes: make(map[string]int)}
 	for _, f := range files {
 		content, err := f.content, error(nil)
-		if content == nil && f.path != "" {
+		if content == nil {
 			content, err = f.read()
 		}
 		if err == nil {
@@ -183,6 +183,9 @@ func (c *Contents) Notes() []string {
 	notes := slices.Clone(c.notes)
 	if more := c.flaws - mostNotes; more > 0 {
 		notes = append(notes, fmt.Sprintf("and %d documents or objects more that are not as expected", more))
+	}
+	if more := len(c.mistakes) - mostNotes; more > 0 {
+		notes = append(notes, fmt.Sprintf("and %d other mistakes in fields", more))
 	}
 	if again := sum(c.mistakes) - len(c.mistakes); again > 0 {
 		notes = append(notes, fmt.Sprintf("and the same mistakes in fields %d times more", again))

@@ -76,15 +76,16 @@ func (d *decoder) file(name string, content []byte) error {
 	// The YAML that Kubernetes reads is that of this version of the library.
 	documents := yaml2.NewDecoder(bytes.NewReader(content))
 	documents.SetStrict(true)
+	lenient := lax{Decoder: yaml2.NewDecoder(bytes.NewReader(content))}
 	for n := 1; ; n++ {
-		doc := &document{name, n, content, n, 1}
+		doc := newDocument(name, n, content, n, 1)
 		var value any
 		err := documents.Decode(&value)
 		if repeated := (*yaml2.TypeError)(nil); errors.As(err, &repeated) { // a field stands twice
 			for _, text := range repeated.Errors {
 				d.flaw(func() error { return doc.errorf("document %d, %s", n, text) })
 			}
-			value, err = lax(content, n)
+			value, err = lenient.document(n)
 		}
 		switch {
 		case errors.Is(err, io.EOF):
@@ -110,12 +111,17 @@ func (d *decoder) file(name string, content []byte) error {
 	}
 }
 
-// lax returns the nth document of content, with the last value of a field that stands several times.
-func lax(content []byte, n int) (value any, err error) {
-	documents := yaml2.NewDecoder(bytes.NewReader(content))
-	for ; n > 0 && err == nil; n-- {
+// lax decodes documents with the last value of a field that stands several times.
+type lax struct {
+	*yaml2.Decoder
+	read int // how many documents it has decoded
+}
+
+// document returns the nth document, from 1. Each n is greater than the one before.
+func (l *lax) document(n int) (value any, err error) {
+	for ; l.read < n && err == nil; l.read++ {
 		value = nil
-		err = documents.Decode(&value)
+		err = l.Decode(&value)
 	}
 	return value, err
 }
@@ -228,7 +234,7 @@ func (d *decoder) list(from *origin, text []byte, kind schema.GroupVersionKind) 
 	return nil
 }
 
-// kindOf returns the kind of the object that a JSON value is, or else why it is none.
+// kindOf returns the kind of the object that a JSON value is, or else why it is no object.
 func kindOf(text []byte, fallback schema.GroupVersionKind) (kind schema.GroupVersionKind, why string) {
 	var head map[string]json.RawMessage
 	if err := json.Unmarshal(text, &head); err != nil {

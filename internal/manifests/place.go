@@ -9,17 +9,30 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	yaml3 "go.yaml.in/yaml/v3"
 )
 
-// document is one of a file. What it holds is parsed anew to find the line of something in it.
+// document is one of a file.
 type document struct {
 	file   string
 	number int    // in the file, from 1
 	text   []byte // of the file; of one of several JSON values, this value
 	nth    int    // which document of text it is, from 1
 	line   int    // of the file, where text begins
+
+	root func() *yaml3.Node // of the document, parsed once, to find the lines of what is in it; or nil
+}
+
+func newDocument(file string, number int, text []byte, nth, line int) *document {
+	root := sync.OnceValue(func() *yaml3.Node {
+		if len(text) > mostLocated {
+			return nil
+		}
+		return nthNode(text, nth)
+	})
+	return &document{file, number, text, nth, line, root}
 }
 
 // mostLocated is how large a text may be of which lines are looked for.
@@ -28,10 +41,7 @@ const mostLocated = 8 << 20
 // node returns the node of the document, or that of an item of the list that it is, of an item of
 // that, and so on. It returns nil if the document does not parse, or would take long.
 func (d *document) node(items []int) *yaml3.Node {
-	if len(d.text) > mostLocated {
-		return nil
-	}
-	node := nthNode(d.text, d.nth)
+	node := d.root()
 	for _, i := range items {
 		if lists := fields(node, []string{"items"}); len(lists) == 1 && i < len(lists[0].Content) {
 			node = lists[0].Content[i]
@@ -67,7 +77,7 @@ func (d *document) syntax(err error) error {
 	if at != nil && at[2] != "" {
 		line, _ = strconv.Atoi(at[2]) // it matches digits
 	}
-	rest := d.text[offsetOf(d.text, start):]
+	rest := d.rest()
 	if hit := template.FindIndex(rest); hit != nil {
 		line, err = start+bytes.Count(rest[:hit[1]], []byte("\n")), errTemplate
 	}
@@ -78,10 +88,17 @@ func (d *document) syntax(err error) error {
 	return d.errorf("document %d, line %d: %s", d.number, d.line+line-1, why)
 }
 
-// isTemplate reports whether the document, or one behind it, looks like a template.
-func (d *document) isTemplate() bool {
-	return template.Match(d.text[offsetOf(d.text, startOf(d.text, d.nth)):])
+// rest returns the text of a document that does not parse, as far as one can tell.
+func (d *document) rest() []byte {
+	rest := d.text[offsetOf(d.text, startOf(d.text, d.nth)):]
+	if end := bytes.Index(rest, []byte("\n---")); end >= 0 {
+		rest = rest[:end]
+	}
+	return rest
 }
+
+// isTemplate reports whether the document looks like a template.
+func (d *document) isTemplate() bool { return template.Match(d.rest()) }
 
 // errorf returns an error of the document, no longer than longest. The text is a format.
 func (d *document) errorf(text string, args ...any) error {
@@ -144,7 +161,7 @@ func values(file string, text []byte) (documents []*document) {
 			if end = valueEnd(rest); !json.Valid(rest[:end]) {
 				return nil
 			}
-			documents = append(documents, &document{file, len(documents) + 1, rest[:end], 1, line})
+			documents = append(documents, newDocument(file, len(documents)+1, rest[:end], 1, line))
 		case len(documents) > 0 && bytes.HasPrefix(rest, []byte("==== START logs ")):
 			if end = bytes.Index(rest, []byte("\n==== END logs ")); end < 0 {
 				end = len(rest) - 1
