@@ -27,6 +27,7 @@ func TestLintSaysWhatItFinds(t *testing.T) {
 		{"-h", 0, "headless-explain lint [FLAGS] -cluster", ""},
 		{"", 2, "", "expected files, folders or - for the input, or a cluster"},
 		{"-", 2, "", "-: expected objects of Kubernetes, found none"},
+		{"cmd/headless-explain/testdata/lowerkind.yaml", 2, "", "no kind is called service; did you mean Service?"},
 		{"-cluster -kubeconfig nowhere", 2, "", "nowhere"},
 		{"-o xml examples", 2, "", `-o: expected text, json, sarif, github, got "xml"`},
 		{"-skip nothing examples", 2, "", `no rule is called "nothing"`},
@@ -103,8 +104,8 @@ func TestLintLooksAtAClusterOnce(t *testing.T) {
 		t.Errorf("got %s and %q, want %s", got, stderr, want)
 	}
 	for _, r := range requests(api) {
-		if !strings.HasPrefix(r, "list ") {
-			t.Errorf("got the request %s, want lists only", r)
+		if !strings.HasPrefix(r, "list ") || !strings.Contains(r, "limit=") {
+			t.Errorf("got the request %s, want lists only, page by page", r)
 		}
 	}
 	if got, _ := findings("-n", "shop"); strings.Join(got, ", ") != "service-name-missing StatefulSet shop/web" {

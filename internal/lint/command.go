@@ -15,7 +15,6 @@ import (
 	"github.com/coredns-headless/headless/internal/manifests"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -39,8 +38,8 @@ type Command struct {
 	Skip      []string // ids of rules
 }
 
-// Check returns what is wrong with the options.
-func (c *Command) Check() error {
+// check returns what is wrong with the options.
+func (c *Command) check() error {
 	switch {
 	case len(c.Paths) == 0 && c.Cluster == nil:
 		return errors.New("expected files, folders or - for the input, or a cluster")
@@ -59,7 +58,7 @@ func (c *Command) Check() error {
 
 // Run looks, writes what it finds, and returns the exit status. What it could not look at goes to stderr.
 func (c *Command) Run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) (status int, err error) {
-	if err := c.Check(); err != nil {
+	if err := c.check(); err != nil {
 		return 0, err
 	}
 	var objects Objects
@@ -69,11 +68,11 @@ func (c *Command) Run(ctx context.Context, stdin io.Reader, stdout, stderr io.Wr
 	} else {
 		objects, notes, err = c.read(stdin)
 	}
+	for _, note := range notes { // they may say why there is an error
+		_, _ = fmt.Fprintf(stderr, "note: %s\n", printable(note))
+	}
 	if err != nil {
 		return 0, err
-	}
-	for _, note := range notes {
-		_, _ = fmt.Fprintf(stderr, "note: %s\n", printable(note)) // it is no finding
 	}
 	findings := Find(c.Stanza, objects, c.Skip...)
 	if err := Write(stdout, c.Format, buildinfo.Get().Version, findings, len(objects.All)); err != nil {
@@ -92,7 +91,7 @@ func (c *Command) read(stdin io.Reader) (objects Objects, notes []string, err er
 	case err != nil:
 		return objects, nil, err
 	case len(files.Objects) == 0:
-		return objects, nil, fmt.Errorf("%s: expected objects of Kubernetes, found none", strings.Join(c.Paths, ", "))
+		return objects, files.Notes(), fmt.Errorf("%s: expected objects of Kubernetes, found none", strings.Join(c.Paths, ", "))
 	}
 	for _, obj := range files.Objects {
 		if o, ok := obj.(metav1.Object); ok && o.GetNamespace() == "" && c.Namespace != "" && kube.ResourceOf(obj) != kube.Namespaces {
@@ -105,28 +104,21 @@ func (c *Command) read(stdin io.Reader) (objects Objects, notes []string, err er
 // list returns what is in the cluster. Only ConfigMaps may be hidden from us.
 func (c *Command) list(ctx context.Context) (objects Objects, notes []string, err error) {
 	objects.Whole = c.Namespace == metav1.NamespaceAll
-	for _, resource := range []string{
-		kube.Namespaces, kube.Services, kube.Slices, kube.Pods, listing.StatefulSets, listing.Deployments, listing.ConfigMaps,
-	} {
-		namespace := c.Namespace
-		if resource == kube.Namespaces {
-			if namespace != metav1.NamespaceAll {
-				continue
-			}
-		}
-		l, err := c.Cluster.List(ctx, resource, namespace, metav1.ListOptions{})
+	resources := []string{kube.Services, kube.Slices, kube.Pods, listing.StatefulSets, listing.Deployments, listing.ConfigMaps}
+	if objects.Whole {
+		resources = append(resources, kube.Namespaces)
+	}
+	for _, resource := range resources {
+		err := c.Cluster.Each(ctx, resource, c.Namespace, metav1.ListOptions{}, func(obj runtime.Object) error {
+			objects.All = append(objects.All, obj)
+			return nil
+		})
 		switch {
 		case resource == listing.ConfigMaps && apierrors.IsForbidden(err):
 			notes = append(notes, fmt.Sprintf("the names in ConfigMaps are not looked at: %v", err))
-			continue
 		case err != nil:
-			return objects, nil, fmt.Errorf("cannot list %s: %w", resource, err)
+			return objects, notes, err
 		}
-		found, err := meta.ExtractList(l)
-		if err != nil {
-			return objects, nil, fmt.Errorf("cannot list %s: %w", resource, err)
-		}
-		objects.All = append(objects.All, slices.DeleteFunc(found, func(obj runtime.Object) bool { return obj == nil })...)
 	}
 	return objects, notes, nil
 }
