@@ -83,6 +83,8 @@ func TestRules(t *testing.T) {
 
 		{"a Pod that there will be", told("db-1.db:5432"), "", ""},
 		{"a Pod beyond the last", told("db-2.db:5432"), "name-absent", "env HOST says db-2.db, which will not exist: Service db in namespace shop has no endpoint db-2"},
+		{"a Pod whose number is not written so", told("db-01.db:5432"), "name-absent", "has no endpoint db-01"},
+		{"a Pod whose number is not written so, of none", in(told("db-01.db:5432"), "replicas: 2", "replicas: 0"), "name-absent", "db-01.db"},
 		{"a Pod in a Service that there is not", told("tcp://db-0.db-headless:5432"), "name-absent", "there is no Service db-headless in namespace shop"},
 		{"a Pod below the zone", told("db-7.db.shop.svc.cluster.local"), "name-absent", "has no endpoint db-7"},
 		{"a Pod of a scaled StatefulSet, later", in(told("db-0.db"), "replicas: 2", "replicas: 0"), "", ""},

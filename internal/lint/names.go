@@ -33,7 +33,8 @@ func sentence(e *headless.Explanation) string {
 
 // use is a name in a text that a program reads.
 type use struct {
-	name    string // lower case, without a dot at its end
+	written string // as it stands in the text, without a dot at its end
+	name    string // the same in lower case
 	labels  []string
 	isWhole bool // it ends in svc, or in svc and the zone
 	asked   bool // a port or a scheme stands beside it, so that it is somebody's host
@@ -52,18 +53,20 @@ func (l *linter) usesIn(text string) (found []use) {
 	text = comment.ReplaceAllStringFunc(text, func(line string) string { return strings.Repeat(" ", len(line)) })
 	zone := ".svc." + strings.TrimSuffix(l.zone, ".")
 	for _, at := range word.FindAllStringIndex(text, -1) {
-		before, name, after := text[:at[0]], strings.ToLower(text[at[0]:at[1]]), text[at[1]:]
+		before, written, after := text[:at[0]], text[at[0]:at[1]], text[at[1]:]
+		name := strings.ToLower(written)
 		u := use{
-			name: name, labels: strings.Split(name, "."), follows: strings.HasSuffix(before, "."),
+			written: written, name: name, labels: strings.Split(name, "."), follows: strings.HasSuffix(before, "."),
 			isWhole: strings.HasSuffix(name, ".svc") || strings.HasSuffix(name, zone),
 			asked:   strings.HasSuffix(before, "://") || strings.HasSuffix(before, "@") || port.MatchString(after),
 		}
 		isPath := strings.HasSuffix(before, "/") && !strings.HasSuffix(before, "://")
-		if before != "" && strings.ContainsAny(before[len(before)-1:], "-)}%>{(<$") || after != "" && strings.ContainsAny(after[:1], "-.$({%<*@[") && after != "." && !strings.HasPrefix(after, ".:") && !strings.HasPrefix(after, ". ") ||
-			isPath || u.follows && !u.isWhole || isAddress(name) {
-			continue
+		beginsEarlier := before != "" && strings.ContainsAny(before[len(before)-1:], "-)}%>{(<$")
+		endsByDot := after == "." || strings.HasPrefix(after, ".:") || strings.HasPrefix(after, ". ")
+		endsLater := !endsByDot && strings.IndexAny(after, "-.$({%<*@[") == 0
+		if !beginsEarlier && !endsLater && !isPath && (!u.follows || u.isWhole) && !isAddress(name) {
+			found = append(found, u)
 		}
-		found = append(found, u)
 	}
 	return found
 }
@@ -117,7 +120,8 @@ func (l *linter) uses() {
 func (l *linter) usesOf(t text, namespace string, w *workload) (peers []string) {
 	for _, u := range l.usesIn(t.text) {
 		set, ordinal := l.podOf(u, namespace)
-		if !u.isWhole && set == nil && (!u.asked || len(u.labels) > 2) && !isService(u.labels) || len(u.labels) == 1 && !u.asked {
+		isMaybe := u.isWhole || set != nil || u.asked && len(u.labels) <= 2 || isService(u.labels)
+		if !isMaybe || len(u.labels) == 1 && !u.asked {
 			continue
 		}
 		e := l.resolve(u, namespace)
@@ -134,20 +138,14 @@ func (l *linter) usesOf(t text, namespace string, w *workload) (peers []string) 
 		fix := "use a name that will exist"
 		if other := l.meant(set, ordinal); other != "" && other != u.name {
 			fix = "use " + other
-		} else if set != nil && l.replicasOf(set) > 0 {
-			fix = fmt.Sprintf("use one of %s to %s-%d, or have more replicas", firstPod(set), set.Name, l.startOf(set)+l.replicasOf(set)-1)
+		} else if set != nil && replicasOf(set) > 0 {
+			last := startOf(set) + replicasOf(set) - 1
+			fix = fmt.Sprintf("use one of %s to %s-%d, or have more replicas", firstPod(set), set.Name, last)
 		}
-		l.add("name-absent", t.from, place{text: originalOf(t.text, u.name)}, fix, "%s says %s, which will not exist: %s", t.place, u.name, sentence(e))
+		l.add("name-absent", t.from, place{text: u.written}, fix,
+			"%s says %s, which will not exist: %s", t.place, u.name, sentence(e))
 	}
 	return peers
-}
-
-// originalOf returns name as it stands in text.
-func originalOf(text, name string) string {
-	if i := strings.Index(strings.ToLower(text), name); i >= 0 && i+len(name) <= len(text) {
-		return text[i : i+len(name)]
-	}
-	return name
 }
 
 // isService reports whether labels begin with those of an SRV record.
@@ -182,8 +180,9 @@ func (l *linter) resolve(u use, namespace string) *headless.Explanation {
 	return l.plugin.Explain(u.name+suffix, qtype)
 }
 
-// podOf returns the StatefulSet that makes the Pod that the first label of a name is, and its number, or
-// nil: names on the Internet, and of files, begin with such a label, too.
+// podOf returns the StatefulSet that makes the Pod that the first label of a name is, and its number, which is
+// -1 if Kubernetes does not write it so. It returns nil if the name may be another thing: names on the Internet,
+// and of files, begin with such a label, too.
 func (l *linter) podOf(u use, namespace string) (*appsv1.StatefulSet, int) {
 	if len(u.labels) < 2 || u.follows {
 		return nil, 0
@@ -199,30 +198,38 @@ func (l *linter) podOf(u use, namespace string) (*appsv1.StatefulSet, int) {
 		}
 	}
 	set, service := l.sets[key{namespace, u.labels[0][:i]}], u.labels[1]
-	if set == nil || !u.asked && service != set.Name && service != set.Spec.ServiceName && l.services[key{namespace, service}] == nil {
+	if set == nil {
 		return nil, 0
+	}
+	isOurs := service == set.Name || service == set.Spec.ServiceName || l.services[key{namespace, service}] != nil
+	if !u.asked && !isOurs {
+		return nil, 0
+	}
+	if strconv.Itoa(ordinal) != u.labels[0][i+1:] {
+		ordinal = -1 // as in db-01
 	}
 	return set, ordinal
 }
 
-func (l *linter) replicasOf(set *appsv1.StatefulSet) int { return int(ptr.Deref(set.Spec.Replicas, 1)) }
+func replicasOf(set *appsv1.StatefulSet) int { return int(ptr.Deref(set.Spec.Replicas, 1)) }
 
-func (l *linter) startOf(set *appsv1.StatefulSet) int {
+func startOf(set *appsv1.StatefulSet) int {
 	return int(ptr.Deref(set.Spec.Ordinals, appsv1.StatefulSetOrdinals{}).Start)
 }
 
 // has reports whether a StatefulSet is to have a Pod of a number.
-func (l *linter) has(set *appsv1.StatefulSet, ordinal int) bool {
-	return ordinal >= l.startOf(set) && ordinal < l.startOf(set)+l.replicasOf(set)
+func has(set *appsv1.StatefulSet, ordinal int) bool {
+	return ordinal >= startOf(set) && ordinal < startOf(set)+replicasOf(set)
 }
 
 // meant returns the name that a Pod of a StatefulSet has, or "".
 func (l *linter) meant(set *appsv1.StatefulSet, ordinal int) string {
-	if set == nil || !l.has(set, ordinal) {
+	if set == nil || !has(set, ordinal) {
 		return ""
 	}
 	for _, svc := range l.servicesIn[set.Namespace] {
-		if name := l.below(fmt.Sprintf("%s-%d", set.Name, ordinal), svc.Name, svc.Namespace); l.plugin.Explain(name+".", dns.TypeA).Denial == nil {
+		name := l.below(fmt.Sprintf("%s-%d", set.Name, ordinal), svc.Name, svc.Namespace)
+		if l.plugin.Explain(name+".", dns.TypeA).Denial == nil {
 			return name
 		}
 	}
@@ -232,9 +239,12 @@ func (l *linter) meant(set *appsv1.StatefulSet, ordinal int) string {
 // willBe reports whether the name of a Pod of a StatefulSet lacks just the Pod, which has not been made or is
 // not ready, or there are none for now.
 func (l *linter) willBe(set *appsv1.StatefulSet, ordinal int, e *headless.Explanation) bool {
+	if _, refused := l.foresight.Refused[set]; refused {
+		return true
+	}
 	svc := l.services[key{e.Namespace, e.Service}]
-	_, refused := l.foresight.Refused[set]
-	return refused || svc != nil && svc.Name == set.Spec.ServiceName && selects(svc, set.Spec.Template.Labels) && (l.has(set, ordinal) || l.replicasOf(set) == 0)
+	return svc != nil && svc.Name == set.Spec.ServiceName && selects(svc, set.Spec.Template.Labels) &&
+		(has(set, ordinal) || replicasOf(set) == 0 && ordinal >= 0)
 }
 
 // isCertain reports whether a name is denied whatever else will be deployed.
@@ -253,14 +263,17 @@ func (l *linter) isCertain(e *headless.Explanation) bool {
 // isNear reports whether there is no Service of the name, but a workload that is called like it and that other
 // Services select: files may not hold all that will be there.
 func (l *linter) isNear(u use, e *headless.Explanation) bool {
-	if e.Denial.Reason != index.ReasonService || e.Hostname != "" || len(u.labels) == 2 && u.labels[1] != e.Namespace && !l.namespaces[u.labels[1]] {
+	isElsewhere := len(u.labels) == 2 && u.labels[1] != e.Namespace && !l.namespaces[u.labels[1]]
+	if e.Denial.Reason != index.ReasonService || e.Hostname != "" || isElsewhere {
 		return false
 	}
 	for _, w := range l.workloads[e.Namespace] {
 		if w.GetName() != e.Service {
 			continue
 		}
-		return slices.ContainsFunc(l.servicesIn[e.Namespace], func(svc *corev1.Service) bool { return selects(svc, w.template.Labels) })
+		return slices.ContainsFunc(l.servicesIn[e.Namespace], func(svc *corev1.Service) bool {
+			return selects(svc, w.template.Labels)
+		})
 	}
 	return false
 }
@@ -270,14 +283,16 @@ func (l *linter) peers(set *appsv1.StatefulSet, names []string) {
 	svc := l.services[key{set.Namespace, set.Spec.ServiceName}]
 	slices.Sort(names)
 	names = slices.Compact(names)
-	if svc == nil || len(names) < 2 || svc.Spec.PublishNotReadyAddresses || slices.Contains([]string{"serving", "all"}, svc.Annotations[kube.HostnamesAnnotation]) || l.replicasOf(set) < 2 {
+	if svc == nil || len(names) < 2 || replicasOf(set) < 2 || svc.Spec.PublishNotReadyAddresses ||
+		slices.Contains([]string{"serving", "all"}, svc.Annotations[kube.HostnamesAnnotation]) {
 		return
 	}
 	for _, c := range set.Spec.Template.Spec.Containers {
 		if c.ReadinessProbe != nil {
 			l.add("peers-not-ready", set, at("spec", "template", "spec", "containers", "readinessProbe"),
 				fmt.Sprintf("say publishNotReadyAddresses: true in Service %s", svc.Name),
-				"its Pods are told %s, and none of these names exists before its Pod passes the readiness probe: if that takes the others, none starts", strings.Join(names[:2], ", "))
+				"its Pods are told %s, and none of these names exists before its Pod passes the readiness probe: "+
+					"if that takes the others, none starts", strings.Join(names[:2], ", "))
 			return
 		}
 	}

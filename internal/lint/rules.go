@@ -13,12 +13,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/utils/ptr"
 )
 
 // firstPod returns the name of the first Pod of a StatefulSet.
 func firstPod(set *appsv1.StatefulSet) string {
-	return fmt.Sprintf("%s-%d", set.Name, ptr.Deref(set.Spec.Ordinals, appsv1.StatefulSetOrdinals{}).Start)
+	return fmt.Sprintf("%s-%d", set.Name, startOf(set))
 }
 
 // serviceNames: the Service that the Pods of a StatefulSet are named in.
@@ -125,7 +124,7 @@ func (l *linter) selectsNothing(svc *corev1.Service) {
 // isOff reports whether a workload is a StatefulSet of no Pods.
 func (w *workload) isOff() bool {
 	set, ok := w.from.(*appsv1.StatefulSet)
-	return ok && ptr.Deref(set.Spec.Replicas, 1) == 0
+	return ok && replicasOf(set) == 0
 }
 
 // refusedPorts says that the API server would refuse the ports of a Service.
