@@ -48,7 +48,7 @@ var Rules = []Rule{
 	{"selects-nothing", Warning, "a Service selects no Pod"},
 	{"target-port-missing", Error, "a Service's targetPort is a name that no container of its Pods has"},
 	{"ports-refused", Error, "the ports of a Service need names, each its own"},
-	{"name-refused", Error, "a name is longer than DNS or the API server takes it, or is none"},
+	{"name-refused", Error, "a name is too long for DNS or the API server, or is not made of labels"},
 	{"dead-annotation", Warning, "an annotation that no Kubernetes of today reads is all that asks for something"},
 	{"external-name", Error, "an ExternalName leads to an address, or to a name that will not exist"},
 	{"hostname-twice", Warning, "Pods of two workloads, or two Services, claim one name"},
@@ -83,8 +83,10 @@ func Find(stanza *headless.Stanza, objects Objects, skip ...string) []Finding {
 	foresight := foresee.Of(objects.All)
 	l := &linter{
 		Objects: objects, foresight: foresight, zone: stanza.Primary(),
-		services: make(map[key]*corev1.Service), sets: make(map[key]*appsv1.StatefulSet), servicesIn: make(map[string][]*corev1.Service), workloads: make(map[string][]*workload),
-		pods: make(map[string][]*corev1.Pod), namespaces: make(map[string]bool), skip: skip, seen: make(map[Finding]bool),
+		services: make(map[key]*corev1.Service), servicesIn: make(map[string][]*corev1.Service),
+		sets: make(map[key]*appsv1.StatefulSet), workloads: make(map[string][]*workload),
+		pods: make(map[string][]*corev1.Pod), namespaces: make(map[string]bool),
+		skip: skip, seen: make(map[Finding]bool),
 	}
 	l.All = latest(objects.All)
 	for _, obj := range l.All {
@@ -92,8 +94,12 @@ func Find(stanza *headless.Stanza, objects Objects, skip ...string) []Finding {
 		if !ok {
 			continue
 		}
-		l.namespaces[cmp.Or(o.GetNamespace(), o.GetName())] = true // a Namespace is in none
+		if namespace := o.GetNamespace(); namespace != "" {
+			l.namespaces[namespace] = true
+		}
 		switch o := obj.(type) {
+		case *corev1.Namespace:
+			l.namespaces[o.Name] = true
 		case *corev1.Service:
 			l.services[key{o.Namespace, o.Name}] = o
 		case *appsv1.StatefulSet:
@@ -121,7 +127,8 @@ func Find(stanza *headless.Stanza, objects Objects, skip ...string) []Finding {
 		look()
 	}
 	slices.SortStableFunc(l.findings, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Object, b.Object), rank(a.ID)-rank(b.ID), cmp.Compare(a.Text, b.Text))
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.Object, b.Object), rank(a.ID)-rank(b.ID), cmp.Compare(a.Text, b.Text))
 	})
 	return l.findings
 }
@@ -229,9 +236,11 @@ func (l *linter) add(id string, obj runtime.Object, where place, fix, text strin
 	}
 	l.seen[f] = true
 	if l.Files != nil {
-		p, _ := l.Files.PlaceOf(obj, where.path...)
+		var p manifests.Place
 		if where.text != "" {
 			p, _ = l.Files.PlaceOfText(obj, where.text)
+		} else {
+			p, _ = l.Files.PlaceOf(obj, where.path...)
 		}
 		f.File, f.Document, f.Line = p.File, p.Document, p.Line
 	}

@@ -11,6 +11,9 @@ import (
 	"github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/manifests"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // stanza returns that of a plain server of cluster.local.
@@ -66,7 +69,7 @@ func TestRules(t *testing.T) {
 	const quorum = `env: [{name: PEERS, value: "db-0.db:1000,db-1.db:1000"}], readinessProbe: {exec: {command: [a]}}, name: c,`
 	for _, row := range []struct {
 		name, manifests string
-		id, text        string // of the only finding; "" if there is none
+		id, text        string // of the only finding; "" if nothing is found
 	}{
 		{"a database", database, "", ""},
 
@@ -112,6 +115,10 @@ func TestRules(t *testing.T) {
 
 		{"a targetPort by its name", in(database, "port: 5432", "port: 5432, targetPort: pg"), "", ""},
 		{"a targetPort that nobody has", in(database, "port: 5432", "port: 5432, targetPort: my"), "target-port-missing", "so port 5432 leads nowhere, and _sql._tcp.db.shop.svc.cluster.local will not exist"},
+
+		{"a targetPort of a container that ends", in(database, "port: 5432", "port: 5432, targetPort: my", "containers", "initContainers: [{name: i, image: x, ports: [{name: my, containerPort: 1}]}], containers"), "target-port-missing", "no container of its Pods"},
+		{"a targetPort of a container that runs beside others", in(database, "port: 5432", "port: 5432, targetPort: my", "containers", "initContainers: [{name: i, image: x, restartPolicy: Always, ports: [{name: my, containerPort: 1}]}], containers"), "", ""},
+		{"a targetPort of another protocol", in(database, "port: 5432", "port: 5432, protocol: UDP, targetPort: pg"), "target-port-missing", "_sql._udp.db.shop.svc.cluster.local"},
 
 		{"two ports, one without a name", in(database, "port: 5432}]", "port: 5432}, {port: 80}]"), "ports-refused", "port 80 has no name"},
 		{"two ports of one name", in(database, "port: 5432}]", "port: 5432}, {name: sql, port: 80}]"), "ports-refused", "two ports are called sql"},
@@ -199,6 +206,32 @@ func TestNamesHave253Characters(t *testing.T) {
 		if len(got) != row.want || len(got) > 0 && got[0].ID != "name-refused" {
 			t.Errorf("%s: got %+v", row.name, got)
 		}
+	}
+}
+
+// TestFixesFit: the fix is of what is wrong.
+func TestFixesFit(t *testing.T) {
+	wrong := func(text, old, new string) string { return db + "\n---\n" + instead(t, text, old, new) }
+	for _, row := range []struct{ name, manifests, fix string }{
+		{"a hostname that is too long, of a set called after a selector", wrong(set, "name: db,", "name: selector-"+strings.Repeat("d", 60)+","), "choose shorter names"},
+		{"a hostname that is no label", wrong(webs, "spec: {containers", "spec: {hostname: My_Web, containers"), "of small letters, digits and hyphens"},
+		{"a selector that does not match", wrong(set, "matchLabels: {app: db}", "matchLabels: {app: x}"), "let the selector and the labels of the template agree"},
+		{"other names of ports", instead(t, db, "port: 5432", "port: 5432, targetPort: my") + "\n---\n" + instead(t, set, "ports: [", "ports: [{containerPort: 1}, "), "names that there are: pg"},
+	} {
+		if got := found(t, row.manifests); len(got) != 1 || !strings.Contains(got[0].Fix, row.fix) {
+			t.Errorf("%s: got %+v, want the fix: %s", row.name, got, row.fix)
+		}
+	}
+}
+
+// TestOnlyNamespacesAreNamespaces: a Node may be called like a Service, which does not change what its name means.
+func TestOnlyNamespacesAreNamespaces(t *testing.T) {
+	files, err := manifests.Load(strings.NewReader(db+"\n---\n"+set+"\n---\n"+saying("db-9.db:5432")), manifests.Stdin)
+	fatal.If(t, err)
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "db"}}
+	got := Find(stanza(t), Objects{All: append(files.Objects, node), Files: files})
+	if len(got) != 1 || !strings.Contains(got[0].Text, "Service db in namespace shop has no endpoint db-9") {
+		t.Errorf("got %+v, want that the Service has no such endpoint", got)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/foresee"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/miekg/dns"
 
@@ -149,19 +150,8 @@ func (l *linter) targetPorts(svc *corev1.Service, pods []*corev1.Pod) {
 		if p.TargetPort.Type != intstr.String {
 			continue
 		}
-		var others []string
 		isThere := slices.ContainsFunc(pods, func(pod *corev1.Pod) bool {
-			for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-				for _, cp := range c.Ports {
-					if cp.Name == p.TargetPort.StrVal && (cp.Protocol == p.Protocol || cp.Protocol+p.Protocol == corev1.ProtocolTCP) {
-						return true
-					}
-					if cp.Name != "" && !slices.Contains(others, cp.Name) {
-						others = append(others, cp.Name)
-					}
-				}
-			}
-			return false
+			return foresee.ContainerPort(pod, p.TargetPort.StrVal, protocolOf(p)) != 0
 		})
 		if isThere {
 			continue
@@ -171,11 +161,26 @@ func (l *linter) targetPorts(svc *corev1.Service, pods []*corev1.Pod) {
 			text += fmt.Sprintf(", and _%s._%s.%s will not exist", p.Name, strings.ToLower(string(protocolOf(p))), l.below(svc.Name, svc.Namespace))
 		}
 		fix := fmt.Sprintf("call the port of a container %s, or say its number", p.TargetPort.StrVal)
-		if len(others) > 0 {
+		if others := portNames(pods, protocolOf(p)); len(others) > 0 {
 			fix = "say a number, or one of the names that there are: " + strings.Join(others, ", ")
 		}
 		l.add("target-port-missing", svc, place{text: p.TargetPort.StrVal}, fix, "%s", text)
 	}
+}
+
+// portNames returns the names that ports of Pods have, and a targetPort of a protocol may be.
+func portNames(pods []*corev1.Pod, protocol corev1.Protocol) (names []string) {
+	for _, pod := range pods {
+		for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+			for _, p := range c.Ports {
+				if p.Name != "" && !slices.Contains(names, p.Name) &&
+					foresee.ContainerPort(pod, p.Name, protocol) != 0 {
+					names = append(names, p.Name)
+				}
+			}
+		}
+	}
+	return names
 }
 
 func protocolOf(p corev1.ServicePort) corev1.Protocol {
@@ -192,8 +197,8 @@ const longest = 253
 func (l *linter) refusals() {
 	for w := range l.allWorkloads() {
 		if why, refused := l.foresight.Refused[w.from]; refused {
-			fix := "choose shorter names"
-			if strings.Contains(why, "selector") {
+			fix := "choose shorter names, of small letters, digits and hyphens"
+			if strings.Contains(why, "its selector does not match") {
 				fix = "let the selector and the labels of the template agree"
 			}
 			l.add("name-refused", w.from, at("metadata", "name"), fix, "%s", why)
@@ -221,9 +226,10 @@ func (l *linter) refusals() {
 	}
 }
 
-// dead are annotations that are no longer read, with what is, by where they stand.
+// deadOfServices are annotations that are no longer read, with what to say in their place.
 var deadOfServices = map[string]string{"service.alpha.kubernetes.io/tolerate-unready-endpoints": "publishNotReadyAddresses: true"}
 
+// deadOfPods are those of Pods, with the field that took their place.
 var deadOfPods = map[string]string{"pod.beta.kubernetes.io/hostname": "hostname", "pod.beta.kubernetes.io/subdomain": "subdomain"}
 
 // annotations: those that are dead, where what took their place is not said as well.
