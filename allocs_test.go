@@ -134,3 +134,43 @@ func TestWorkDoesNotGrowWithTheService(t *testing.T) {
 		}
 	}
 }
+
+// TestWorkOfPlacesDoesNotGrowWithTheService: neither that for a client in a known place, nor that for zonal names.
+func TestWorkOfPlacesDoesNotGrowWithTheService(t *testing.T) {
+	if raceDetector {
+		t.Skip("under the race detector a sync.Pool loses some of what it is given")
+	}
+	placed := func(size int) *Headless {
+		h := newTestHeadless(t, "topology hints\nzonal")
+		h.index = index.New(model.HostnamesReady, false, 0)
+		modeltest.PutWeb(h.index)
+		for lo := 0; lo < size; lo += 100 {
+			s := modeltest.BigSlice(lo, lo+100, model.Ready)
+			for i := range s.Endpoints {
+				zone := []string{"a", "b"}[i%2]
+				p := model.Place{Location: model.Location{Zone: zone, Node: "k"}, Zonal: true, ForZones: model.NamesOf([]string{zone})}
+				s.Endpoints[i].Name, s.Endpoints[i].Place = fmt.Sprintf("web-%04d", lo+i), p.Placed()
+			}
+			h.index.PutSlice(s)
+		}
+		// The discarding client of these tests is an endpoint too.
+		h.index.PutSlice(&model.Slice{Key: model.Key{Namespace: "n", Name: "client"}, Service: "client", Endpoints: []model.Endpoint{
+			{Addr: plainAddr(clientAddr(newDiscard("udp"))), Place: model.Place{Location: model.Location{Zone: "b", Node: "l"}}.Placed()},
+		}})
+		return h
+	}
+	small, large := placed(200), placed(5000)
+	for _, question := range []string{
+		"web.n.svc.cluster.local. A", "web.n.svc.cluster.local. AAAA", "web.n.svc.cluster.local. SRV",
+		"a.pin._zone.web.n.svc.cluster.local. A", "a.pin._zone.web.n.svc.cluster.local. SRV", "a.prefer._zone.web.n.svc.cluster.local. AAAA",
+		"none.pin._zone.web.n.svc.cluster.local. A", "none.prefer._zone.web.n.svc.cluster.local. SRV",
+	} {
+		qname, qtype, _ := strings.Cut(question, " ")
+		allocs, octets := work(t, large, "udp", qname, dns.StringToType[qtype])
+		wantAllocs, wantOctets := work(t, small, "udp", qname, dns.StringToType[qtype])
+		if allocs != wantAllocs || octets > 1.01*wantOctets+16 {
+			t.Errorf("%s: %v allocations of %v octets with 5,000 endpoints, %v of %v with 200",
+				question, allocs, octets, wantAllocs, wantOctets)
+		}
+	}
+}

@@ -49,7 +49,7 @@ func ParseStanzas(name string, corefile []byte) ([]*Stanza, error) {
 // server of s it tells what the cluster has and s does not serve.
 func (s *Stanza) Unfiltered() *Stanza {
 	cfg := *s.config
-	cfg.namespaces, cfg.selection, cfg.zonal = nil, kube.Selection{}, true
+	cfg.namespaces, cfg.selection, cfg.zonal, cfg.topology = nil, kube.Selection{}, true, true
 	return &Stanza{&cfg}
 }
 

@@ -127,7 +127,7 @@ func (n *nodes) look(ctx context.Context, pod *corev1.Pod) error {
 		return err
 	}
 	file := filepath.Join(n.dir, pod.Name+".Corefile")
-	filetest.Write(n.t, file, n.onLoopback(config.Data["Corefile"], pod.Name, ports))
+	filetest.Write(n.t, file, n.onLoopback(config.Data["Corefile"], pod, ports))
 	p := &cluster.Process{
 		Name: pod.Name, Dir: n.dir, Program: *corednsProgram, Args: []string{"-conf", file},
 		Ready: func(ctx context.Context) error { return probeReady(ctx, ports[1]) },
@@ -193,7 +193,7 @@ var (
 
 // onLoopback returns a Corefile as it is in the pod, but for what a process on loopback cannot have: its ports, the credentials of
 // the pod, its folders, and resolvers of the node.
-func (n *nodes) onLoopback(corefile, pod string, ports []int) string {
+func (n *nodes) onLoopback(corefile string, pod *corev1.Pod, ports []int) string {
 	corefile = headOfBlock.ReplaceAllStringFunc(corefile, func(head string) string {
 		var keys []string
 		for key := range strings.FieldsSeq(strings.TrimSuffix(head, "{")) {
@@ -208,7 +208,8 @@ func (n *nodes) onLoopback(corefile, pod string, ports []int) string {
 		"health {", fmt.Sprintf("health 127.0.0.1:%d {", ports[2]),
 		"prometheus :9153", fmt.Sprintf("prometheus 127.0.0.1:%d", ports[3]),
 		"forward . /etc/resolv.conf", "forward . "+n.outside,
-		"/var/lib/coredns/snapshot", filepath.Join(n.dir, pod+".snapshot"),
+		"/var/lib/coredns/snapshot", filepath.Join(n.dir, pod.Name+".snapshot"),
+		"{$NODE_NAME}", pod.Spec.NodeName,
 		"    loop\n", "",
 	).Replace(corefile)
 }
