@@ -539,8 +539,7 @@ func (h *Headless) resolveService(q *question, m *reply) {
 	}
 	v := m.newFound()
 	p := index.Part{Limit: limit, Client: q.client, Room: q.room}
-	choosing := h.topology && w != index.WantNothing && q.Hostname == "" && q.Scope == qname.Everywhere &&
-		q.grammar != qname.Multicluster
+	choosing := w != index.WantNothing && h.chooses(q)
 	if choosing && q.from.IsValid() {
 		p.At = h.asker(q.from).Location
 	}
@@ -560,6 +559,12 @@ func (h *Headless) resolveService(q *question, m *reply) {
 	}
 	m.cut(q, shown, v.Total)
 	h.tally.addOverlong(v.Overlong)
+}
+
+// chooses reports whether the endpoints of q, which asks for a Service, are chosen by where the client is.
+func (h *Headless) chooses(q *question) bool {
+	return h.topology && q.Kind == qname.ServiceName && q.Hostname == "" && q.Scope == qname.Everywhere &&
+		q.grammar != qname.Multicluster
 }
 
 // founds are those that no reply has.

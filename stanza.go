@@ -94,6 +94,9 @@ func (s *Stanza) HeadlessOnly() bool { return s.config.selection.HeadlessOnly }
 // Zonal reports whether there are names below _zone.
 func (s *Stanza) Zonal() bool { return s.config.zonal }
 
+// Topology reports whether clients get the endpoints of headless Services that are meant for them.
+func (s *Stanza) Topology() bool { return s.config.topology }
+
 // Falls reports whether a query for qname, a lower-case FQDN that owns no record, goes to the next
 // plugin if there is one.
 func (s *Stanza) Falls(qname string) bool { return s.config.fall.Through(qname) }

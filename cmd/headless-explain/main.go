@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -55,6 +56,8 @@ How the server and the program that asks are set up:
                        objects in files that name none
     -from NAMESPACE    only the former
     -ndots N           the ndots in that pod's resolv.conf, 5 by default
+    -client ADDRESS    the client that asks: with topology hints in the Corefile, which endpoints it gets, and
+                       why, as far as what is listed says where it is
     -resolver ADDRESS  the name server to ask for names outside the zones, to which ExternalNames lead
 
 What is printed:
@@ -125,6 +128,7 @@ type options struct {
 	namespace               string // of objects in files that name none
 	corefile, zone          string
 	resolver, format        string
+	client                  netip.Addr // the zero Addr unless one is given
 	version                 bool
 }
 
@@ -148,6 +152,10 @@ func parseOptions(args []string) (*options, error) {
 	fs.StringVar(&o.zone, "zone", "", "")
 	fs.StringVar(&o.from, "from", "", "")
 	fs.IntVar(&o.ndots, "ndots", 5, "")
+	fs.Func("client", "", func(text string) (err error) {
+		o.client, err = netip.ParseAddr(text)
+		return err
+	})
 	fs.StringVar(&o.resolver, "resolver", "", "")
 	fs.StringVar(&o.format, "o", "text", "")
 	fs.BoolVar(&o.version, "version", false, "")
@@ -194,7 +202,12 @@ func (o *options) explain(ctx context.Context, stdin io.Reader) (*report, error)
 	if err != nil {
 		return nil, err
 	}
-	r := explain(newServer(stanza, c, o.resolver), c, &o.question)
+	s := newServer(stanza, c, o.resolver)
+	s.client = o.client
+	r := explain(s, c, &o.question)
+	if o.client.IsValid() {
+		r.Notes = append(r.Notes, s.choice(r.Name, o.types[0]))
+	}
 	r.Source = source
 	return r, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ type server struct {
 	all    *headless.Headless // one from which the stanza hides nothing: it tells what there is
 	// resolver is the host and port of the name server to ask for names outside the zones, or "".
 	resolver string
+	client   netip.Addr // who asks; the zero Addr is anybody
 	// noImports says that the API server does not have ServiceImports: until it has, nothing in a multicluster zone is answered.
 	noImports bool
 }
@@ -79,6 +81,32 @@ func (s *server) has(h *headless.Headless, namespace string) bool {
 	return d != nil && d.Reason == index.ReasonNonTerminal
 }
 
+// choices say which endpoints a client gets, and why.
+var choices = map[index.Choice]string{
+	index.NotChosen:     "gets what every client gets: these are no endpoints of a headless Service, or the name is a pod's own",
+	index.ChosenNoHints: "gets all endpoints: some have no hints, which come with the Service's trafficDistribution, or an annotation of the Service turns topology off",
+	index.ChosenNobody:  "gets all endpoints: no ready one is meant for clients there",
+	index.ChosenUnknown: "gets all endpoints: neither Pods nor endpoints say where it is",
+	index.ChosenZone:    "gets the endpoints that are meant for clients in its zone",
+	index.ChosenNode:    "gets the endpoints that are meant for clients on its node",
+}
+
+// choice says which endpoints the client gets by records of an FQDN, and why.
+func (s *server) choice(fqdn string, qtype uint16) string {
+	if !s.stanza.Topology() {
+		return fmt.Sprintf("the client %v gets what every client gets: the stanza has no topology hints", s.client)
+	}
+	choice, at := s.plugin.Choice(s.client, fqdn, qtype)
+	who := fmt.Sprintf("the client %v", s.client)
+	if at.Zone != "" {
+		who += ", in zone " + at.Zone
+	}
+	if at.Node != "" {
+		who += ", on node " + at.Node
+	}
+	return who + ", " + choices[choice]
+}
+
 // answer is what the server says to one query.
 type answer struct {
 	Name  string `json:"name"`
@@ -107,7 +135,11 @@ func (s *server) ask(fqdn string, qtype uint16) answer {
 	if s.waitsFor(fqdn) {
 		return a
 	}
-	a.read(s.plugin.Reply(fqdn, qtype), qtype)
+	client := netip.IPv6Loopback()
+	if s.client.IsValid() {
+		client = s.client
+	}
+	a.read(s.plugin.ReplyTo(client, fqdn, qtype), qtype)
 	if slices.ContainsFunc(a.cnames, s.waitsFor) {
 		a.Rcode, a.Resolves = servfail, false
 		return a

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/filetest"
 	"github.com/miekg/dns"
 )
 
@@ -100,5 +102,42 @@ func TestObjectsCannotWriteToTheTerminal(t *testing.T) {
 	}
 	if strings.ContainsAny(page.String(), "\x1b\u202e") || !strings.Contains(page.String(), "web?[2J?") {
 		t.Errorf("got %q, want question marks for what is not printable", page.String())
+	}
+}
+
+// TestClientsAreToldWhatTheyGet: by topology hints, and why.
+func TestClientsAreToldWhatTheyGet(t *testing.T) {
+	const state = `
+{apiVersion: v1, kind: Namespace, metadata: {name: shop}}
+---
+{apiVersion: v1, kind: Service, metadata: {namespace: shop, name: web}, spec: {clusterIP: None, ports: [{name: http, port: 80}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {namespace: shop, name: web-1, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 80}]
+endpoints:
+- {addresses: [10.1.0.1], hostname: web-0, zone: a, nodeName: k, hints: {forZones: [{name: a}]}}
+- {addresses: [10.1.0.2], hostname: web-1, zone: b, nodeName: l, hints: {forZones: [{name: b}]}}
+`
+	path := filepath.Join(t.TempDir(), "state.yaml")
+	filetest.Write(t, path, state)
+	corefile := filepath.Join(t.TempDir(), "Corefile")
+	filetest.Write(t, corefile, "cluster.local {\n headless {\n topology hints\n }\n}\n")
+	for _, c := range []struct {
+		args  []string
+		total int // endpoints
+		note  string
+	}{
+		{[]string{"-corefile", corefile, "-client", "10.1.0.2"}, 1, "the client 10.1.0.2, in zone b, on node l, gets the endpoints that are meant for clients in its zone"},
+		{[]string{"-corefile", corefile, "-client", "192.0.2.1"}, 2, "the client 192.0.2.1, gets all endpoints: neither Pods nor endpoints say where it is"},
+		{[]string{"-client", "10.1.0.2"}, 2, "the client 10.1.0.2 gets what every client gets: the stanza has no topology hints"},
+		{[]string{"-corefile", corefile}, 2, ""},
+	} {
+		status, r := reported(t, append(c.args, "-manifests", path, "web.shop.svc.cluster.local.", "A")...)
+		if status != statusResolves || r.Answers[0].Total != c.total || c.note != "" && !slices.Contains(r.Notes, c.note) {
+			t.Errorf("%q: got status %d, %d endpoints and the notes %q, want %d and %q", c.args, status, r.Answers[0].Total, r.Notes, c.total, c.note)
+		}
 	}
 }
