@@ -96,6 +96,7 @@ type endpoint struct {
 	cluster  string     // the label of the cluster that exports it; "" if it is not imported
 	pod      string     // the name of the Pod, or ""
 	zone     string     // the topology zone, in lower case; "" if it is not known
+	hints    []string   // the topology zones and the nodes that it is meant for, each behind one of these words
 	odd      string     // how stock spells the dashed address, if in another way
 	ports    []port
 	ready    bool
@@ -261,7 +262,7 @@ func (b *builder) addEndpoint(svc serviceKey, e *endpoint) {
 	old.mixed = old.mixed || old.ready != e.ready || old.odd != e.odd || old.mapped != e.mapped
 	old.mapped = old.mapped || e.mapped
 	old.zone, old.odd, old.pod = cmp.Or(old.zone, e.zone), cmp.Or(old.odd, e.odd), cmp.Or(old.pod, e.pod)
-	old.ready = old.ready || e.ready
+	old.ready, old.hints = old.ready || e.ready, append(old.hints, e.hints...)
 }
 
 // cluster returns the cluster. The builder is of no use afterwards.

@@ -168,6 +168,9 @@ var rules = []rule{
 	{oracle.Named("additional records that do not fit are left out"), func(c *comparison, d difference) bool {
 		return d.cause == causeMissingAddress && !c.fits(d.rr)
 	}},
+	{oracle.Named("a client gets the endpoints near it"), func(c *comparison, d difference) bool {
+		return d.cause == causeMissing && c.isNear()
+	}},
 }
 
 // allowed returns the rule that allows d, or nil. None allows a wrong address, whatever the name.
@@ -255,6 +258,36 @@ func (c *comparison) oldTargets(d difference) []string {
 		names = append(names, rdataName(rr))
 	}
 	return names
+}
+
+// isNear reports whether the new answer has all ready endpoints of a headless Service that are meant for clients in one place, and no
+// others, as topology hints choose them. All have hints then.
+func (c *comparison) isNear() bool {
+	if c.kind != kindService && c.kind != kindPort || c.service.kind != headless || len(c.new.Answer) == 0 {
+		return false
+	}
+	isGiven := func(e *endpoint) bool {
+		return slices.ContainsFunc(c.new.Answer, func(rr dns.RR) bool {
+			if srv, ok := rr.(*dns.SRV); ok {
+				label, _, _ := strings.Cut(srv.Target, ".")
+				return strings.EqualFold(label, e.label())
+			}
+			return addressOf(rr) == e.addr
+		})
+	}
+	var could []*endpoint // be in the answer
+	var places []string
+	for _, e := range c.service.endpoints {
+		isOther := c.qtype == dns.TypeA && !e.addr.Is4() || c.qtype == dns.TypeAAAA && !e.addr.Is6()
+		if e.ready && !isOther && (c.kind == kindService || slices.Contains(e.ports, c.port)) {
+			could, places = append(could, e), append(places, e.hints...)
+		}
+	}
+	return slices.ContainsFunc(places, func(place string) bool {
+		return !slices.ContainsFunc(could, func(e *endpoint) bool {
+			return len(e.hints) == 0 || isGiven(e) != slices.Contains(e.hints, place)
+		})
+	})
 }
 
 // fits reports whether there is room in the new reply for rr and another record like it, in case the one that did not fit was longer.

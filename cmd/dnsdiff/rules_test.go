@@ -169,6 +169,12 @@ var ruleRows = []struct{ rule, question, old, new string }{
 	{"a large answer is truncated later", "web.D A", "TC; @ A 10.0.0.1", "@ A 10.0.0.1; @ A 10.0.0.2"},
 	{"", "web.D A", "TC; @ A 10.0.0.9", "@ A 10.0.0.1; @ A 10.0.0.2"},
 	{"", "web.D A", "@ A 10.0.0.1; @ A 10.0.0.2", "TC; @ A 10.0.0.1"},
+	{"a client gets the endpoints near it", "zoned.D A", "@ A 10.0.10.1; @ A 10.0.10.2; @ A 10.0.10.3", "@ A 10.0.10.1; @ A 10.0.10.3"},
+	{"a client gets the endpoints near it", "zoned.D A", "@ A 10.0.10.1; @ A 10.0.10.2; @ A 10.0.10.3", "@ A 10.0.10.2"},
+	{"a client gets the endpoints near it", "_http._tcp.zoned.D SRV", "@ SRV 0 50 80 zoned-0.zoned.D; @ SRV 0 50 80 zoned-1.zoned.D", "@ SRV 0 50 80 zoned-1.zoned.D"},
+	{"", "zoned.D A", "@ A 10.0.10.1; @ A 10.0.10.2; @ A 10.0.10.3", "@ A 10.0.10.1"},                // which is not all of a zone
+	{"", "zoned.D A", "@ A 10.0.10.1; @ A 10.0.10.2; @ A 10.0.10.3", "@ A 10.0.10.1; @ A 10.0.10.2"}, // nor of one alone
+	{"", "zoned.D A", "@ A 10.0.10.1", "NODATA"},
 	{"additional records that do not fit are left out", "web.D SRV", targets(7) + "; +xxxxxxxxxx-0.web.D A 10.0.0.1", targets(7)},
 	{"", "web.D SRV", targets(1) + "; +xxxxxxxxxx-0.web.D A 10.0.0.1", targets(1)},
 }

@@ -244,6 +244,14 @@ func (b *builder) addEndpoints(svc serviceKey, cluster string, es *discoveryv1.E
 			if e.Zone != nil {
 				own.zone = strings.ToLower(*e.Zone)
 			}
+			if e.Hints != nil {
+				for _, hint := range e.Hints.ForZones {
+					own.hints = append(own.hints, "zone "+hint.Name)
+				}
+				for _, hint := range e.Hints.ForNodes {
+					own.hints = append(own.hints, "node "+hint.Name)
+				}
+			}
 			if e.TargetRef != nil && e.TargetRef.Kind == "Pod" {
 				own.pod = e.TargetRef.Name
 			}
