@@ -91,6 +91,7 @@ func TestRules(t *testing.T) {
 		{"a workload's name in place of the Service's", in(told("http://db:5432"), "name: db, namespace", "name: sql, namespace", "serviceName: db", "serviceName: sql"), "name-absent", "there is no Service db"},
 		{"a Service of another chart", told("http://cache:80 http://cache.shop.svc db-0.example.com:80 cache.other.svc.cluster.local"), "", ""},
 		{"what only looks like a name", told("/var/db-9.db db-9.pem $(NAME).db:80 db-9.$(X):80 a@db-0.db db-{0..9}.db:80 10.0.0.1:80 web:80"), "", ""},
+		{"a Pod that an operator will make", told("q-0.q.shop.svc") + "\n---\n{apiVersion: example.com/v1, kind: Queue, metadata: {name: q}}\n---\n" + in(db, "name: db", "name: q", "app: db", "app: q"), "", ""},
 		{"a comment in a file", told("") + "\n---\n" + `{apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: shop}, data: {file: "# db-9.db:80"}}`, "", ""},
 		{"a file", told("") + "\n---\n" + `{apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: shop}, data: {file: "a = db-9.db:80"}}`, "name-absent", "file says db-9.db"},
 		{"a form that no name has", told("a.b.c.shop.svc.cluster.local"), "name-absent", "no name has this form"},
