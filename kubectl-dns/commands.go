@@ -43,7 +43,7 @@ process. It changes nothing.`,
 	dns.SetVersionTemplate("{{.Version}}\n")
 	t.cluster.AddFlags(dns.PersistentFlags())
 	dns.CompletionOptions.DisableDefaultCmd = true // its scripts are for a command called dns
-	dns.AddCommand(t.explain(), t.names(), t.lint(), t.completion())
+	dns.AddCommand(t.explain(), t.names(), t.lint(), t.diff(), t.completion())
 	return dns
 }
 

@@ -44,7 +44,8 @@ const krewPlatform = `  - selector:
 // writeKrew writes dns.yaml, the manifest by which krew installs kubectl-dns from the archives in a folder.
 func writeKrew(dir, version string, platforms []string) error {
 	slices.Sort(platforms)
-	text := fmt.Sprintf(krewHead, version)
+	var text strings.Builder
+	fmt.Fprintf(&text, krewHead, version)
 	for _, platform := range platforms {
 		system, arch, _ := strings.Cut(platform, "_")
 		folder, extension, exe := "headless_"+version+"_"+platform, ".tar.gz", ""
@@ -55,7 +56,7 @@ func writeKrew(dir, version string, platforms []string) error {
 		if err != nil {
 			return err
 		}
-		text += fmt.Sprintf(krewPlatform, system, arch, version, folder+extension, sha256.Sum256(archive), folder, exe)
+		fmt.Fprintf(&text, krewPlatform, system, arch, version, folder+extension, sha256.Sum256(archive), folder, exe)
 	}
-	return os.WriteFile(filepath.Join(dir, "dns.yaml"), []byte(text), 0o644) //nolint:gosec // it is for everybody
+	return os.WriteFile(filepath.Join(dir, "dns.yaml"), []byte(text.String()), 0o644) //nolint:gosec // it is for everybody
 }

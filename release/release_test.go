@@ -209,8 +209,8 @@ func TestSameBinariesMakeTheSameRelease(t *testing.T) {
 			content, err := os.ReadFile(filepath.Join(bin, "dist", "SHA256SUMS"))
 			check(t, err)
 			sums = append(sums, string(content))
-			if n := strings.Count(string(content), "\n"); n != 4 {
-				t.Errorf("got the sums of %d files, want those of two images and two archives:\n%s", n, content)
+			if n := strings.Count(string(content), "\n"); n != 5 {
+				t.Errorf("got the sums of %d files, want those of two images, two archives and the manifest for krew:\n%s", n, content)
 			}
 		})
 	}

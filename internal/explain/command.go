@@ -309,7 +309,9 @@ func (c *Command) list(ctx context.Context, stanza *headless.Stanza, q *question
 }
 
 // sourceOf says where the state of a cluster is from.
-func sourceOf(client *listing.Client) string { return "API server " + kube.WithoutUserinfo(client.Host) }
+func sourceOf(client *listing.Client) string {
+	return "API server " + kube.WithoutUserinfo(client.Host)
+}
 
 // write writes a value as JSON or YAML.
 func write(w io.Writer, format string, value any) error {

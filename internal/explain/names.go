@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/miekg/dns"
 
@@ -165,6 +166,7 @@ func (s *server) records(c *cluster, namespace, service string) []ownRecord {
 			}
 		}
 		endpoints, entries := e.Endpoints, entriesOf(c.slicesOf(svc))
+		slices.SortFunc(endpoints, func(a, b index.Endpoint) int { return cmp.Compare(a.Names[0], b.Names[0]) })
 		seen := make(map[string]bool)
 		for _, e := range endpoints {
 			if name := e.Names[0]; !seen[name] && e.Answers {

@@ -97,6 +97,11 @@ func TestRules(t *testing.T) {
 		{"a form that no name has", told("a.b.c.shop.svc.cluster.local"), "name-absent", "no name has this form"},
 
 		{"peers that are told each other's names", in(database, "name: c,", quorum), "peers-not-ready", "db-0.db, db-1.db"},
+		{
+			"peers in a cluster, one of them not ready", strings.Replace(in(database, "name: c,", quorum), "name: db, namespace: shop", "name: db, namespace: shop, uid: x", 2) + "\n---\n" +
+				`{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: x, namespace: shop, labels: {kubernetes.io/service-name: db}}, addressType: IPv4, endpoints: [{addresses: [10.0.0.1], hostname: db-0}, {addresses: [10.0.0.2], hostname: db-1, conditions: {ready: false}}]}`,
+			"peers-not-ready", "db-0.db, db-1.db",
+		},
 		{"peers that have names before they are ready", in(database, "name: c,", quorum, "clusterIP: None", "clusterIP: None, publishNotReadyAddresses: true"), "", ""},
 		{"peers that have them by annotation", in(database, "name: c,", quorum, "name: db, namespace: shop", `name: db, namespace: shop, annotations: {coredns-headless.github.io/hostnames: all}`), "", ""},
 		{"peers without a probe", in(database, "name: c,", strings.Replace(quorum, "readiness", "liveness", 1)), "", ""},

@@ -1,4 +1,4 @@
-package main
+package dnsdiff
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/listing"
 	"github.com/miekg/dns"
 )
 
@@ -71,7 +72,7 @@ How to ask:
 What is a difference, and how to report it:
   -ttl                compare times to live, too. Not behind a cache
   -strict             no difference is deliberate: both are the same software
-  -o FORMAT           text (the default) or json
+  -o FORMAT           text (the default), json or yaml
   -examples N         of each cause, at most; default: 5; 0: all
   -progress DURATION  between lines on stderr; default: 10s; 0: none
   -version            print the version, and nothing else
@@ -88,9 +89,8 @@ Examples:
 // options are what the command line says.
 type options struct {
 	old, new     string // HOST:PORT
-	kubeconfig   string
-	context      string
-	manifests    []string
+	client       func() (*listing.Client, error)
+	manifests    []string // in place of a cluster
 	namespaces   []string // empty: all
 	zones        []zone
 	pods         bool
@@ -130,63 +130,88 @@ func (l *list) Set(s string) error {
 	return nil
 }
 
+// parsed is a command line that is being read.
+type parsed struct {
+	*options
+	zones, multicluster, networks list
+	bufsize                       int
+	endpoints                     string
+}
+
+// flags returns the options that every program takes.
+func (p *parsed) flags(name string) *flag.FlagSet {
+	o, f := p.options, flag.NewFlagSet(name, flag.ContinueOnError)
+	f.SetOutput(io.Discard) // errors are printed once, by who gets them
+	f.StringVar(&o.old, "old", "", usage("old"))
+	f.StringVar(&o.new, "new", "", usage("new"))
+	f.Var(&p.zones, "zones", usage("zones"))
+	f.Var(&p.multicluster, "multicluster", usage("multicluster"))
+	f.BoolVar(&o.pods, "pods", false, usage("pods"))
+	f.StringVar(&p.endpoints, "endpoints", "all", usage("endpoints"))
+	f.BoolVar(&o.zonal, "zonal", false, usage("zonal"))
+	f.Var(&p.networks, "net", usage("net"))
+	f.IntVar(&p.bufsize, "bufsize", 1232, usage("bufsize"))
+	f.IntVar(&o.rate, "rate", 200, usage("rate"))
+	f.IntVar(&o.concurrency, "concurrency", 16, usage("concurrency"))
+	f.DurationVar(&o.timeout, "timeout", 2*time.Second, usage("timeout"))
+	f.IntVar(&o.retries, "retries", 2, usage("retries"))
+	f.IntVar(&o.again, "again", 3, usage("again"))
+	f.DurationVar(&o.wait, "wait", 2*time.Second, usage("wait"))
+	f.IntVar(&o.repeat, "repeat", 0, usage("repeat"))
+	f.DurationVar(&o.duration, "duration", 0, usage("duration"))
+	f.Uint64Var(&o.seed, "seed", 0, usage("seed"))
+	f.BoolVar(&o.ttl, "ttl", false, usage("ttl"))
+	f.BoolVar(&o.strict, "strict", false, usage("strict"))
+	f.IntVar(&o.examples, "examples", 5, usage("examples"))
+	f.DurationVar(&o.progress, "progress", 10*time.Second, usage("progress"))
+	return f
+}
+
 // parseOptions returns what args say. The error is flag.ErrHelp if they ask for help.
 func parseOptions(args []string) (*options, error) {
 	o := &options{}
-	var zones, multicluster, networks list
-	var bufsize int
-	var endpoints string
-	f := flag.NewFlagSet("dnsdiff", flag.ContinueOnError)
-	f.SetOutput(io.Discard) // errors are printed once, by who gets them
-	f.StringVar(&o.old, "old", "", "")
-	f.StringVar(&o.new, "new", "", "")
-	f.StringVar(&o.kubeconfig, "kubeconfig", "", "")
-	f.StringVar(&o.context, "context", "", "")
+	p := &parsed{options: o}
+	f := p.flags("dnsdiff")
+	var kubeconfig, context string
+	f.StringVar(&kubeconfig, "kubeconfig", "", "")
+	f.StringVar(&context, "context", "", "")
 	f.Var((*list)(&o.manifests), "manifests", "")
 	f.Var((*list)(&o.namespaces), "namespaces", "")
-	f.Var(&zones, "zones", "")
-	f.Var(&multicluster, "multicluster", "")
-	f.BoolVar(&o.pods, "pods", false, "")
-	f.StringVar(&endpoints, "endpoints", "all", "")
-	f.BoolVar(&o.zonal, "zonal", false, "")
-	f.Var(&networks, "net", "")
-	f.IntVar(&bufsize, "bufsize", 1232, "")
-	f.IntVar(&o.rate, "rate", 200, "")
-	f.IntVar(&o.concurrency, "concurrency", 16, "")
-	f.DurationVar(&o.timeout, "timeout", 2*time.Second, "")
-	f.IntVar(&o.retries, "retries", 2, "")
-	f.IntVar(&o.again, "again", 3, "")
-	f.DurationVar(&o.wait, "wait", 2*time.Second, "")
-	f.IntVar(&o.repeat, "repeat", 0, "")
-	f.DurationVar(&o.duration, "duration", 0, "")
-	f.Uint64Var(&o.seed, "seed", 0, "")
-	f.BoolVar(&o.ttl, "ttl", false, "")
-	f.BoolVar(&o.strict, "strict", false, "")
 	f.StringVar(&o.output, "o", "text", "")
-	f.IntVar(&o.examples, "examples", 5, "")
-	f.DurationVar(&o.progress, "progress", 10*time.Second, "")
 	f.BoolVar(&o.version, "version", false, "")
 	if err := f.Parse(args); err != nil || o.version {
 		return o, err
 	}
 	given := make(map[string]bool)
 	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	switch {
+	case f.NArg() > 0:
+		return nil, fmt.Errorf("expected options only, got %q", f.Args())
+	case len(o.manifests) > 0 && (kubeconfig != "" || context != ""):
+		return nil, errors.New("-manifests takes the place of -kubeconfig and -context")
+	}
+	o.client = func() (*listing.Client, error) { return listing.New(kubeconfig, context, "dnsdiff", 0) }
+	return o, p.check(given)
+}
 
+// check completes the options, and returns what is wrong with them. Given are the names of those that were said.
+func (p *parsed) check(given map[string]bool) error {
+	o, zones, multicluster, networks, bufsize, endpoints := p.options, p.zones, p.multicluster, p.networks, p.bufsize, p.endpoints
 	var err error
 	if o.old, err = address("-old", o.old); err != nil {
-		return nil, err
+		return err
 	}
 	if o.new, err = address("-new", o.new); err != nil {
-		return nil, err
+		return err
 	}
 	if len(zones) == 0 {
 		zones = list{"cluster.local"}
 	}
 	if err := o.addZones("-zones", zones, false); err != nil {
-		return nil, err
+		return err
 	}
 	if err := o.addZones("-multicluster", multicluster, true); err != nil {
-		return nil, err
+		return err
 	}
 	if o.networks = networks; len(networks) == 0 {
 		o.networks = []string{"udp", "tcp"}
@@ -203,9 +228,7 @@ func parseOptions(args []string) (*options, error) {
 		is  bool
 		why string
 	}{
-		{f.NArg() > 0, fmt.Sprintf("expected options only, got %q", f.Args())},
 		{o.old == o.new, fmt.Sprintf("-old and -new are the same server, %s", o.old)},
-		{len(o.manifests) > 0 && (o.kubeconfig != "" || o.context != ""), "-manifests takes the place of -kubeconfig and -context"},
 		{slices.ContainsFunc(o.networks, unknownNetwork), fmt.Sprintf("-net: expected udp or tcp, got %q", o.networks)},
 		{endpoints != "all" && endpoints != "headless", fmt.Sprintf("-endpoints: expected all or headless, got %q", endpoints)},
 		{bufsize != 0 && bufsize < dns.MinMsgSize || bufsize > dns.MaxMsgSize, fmt.Sprintf("-bufsize: expected 0, or from 512 up to 65535, got %d", bufsize)},
@@ -217,16 +240,16 @@ func parseOptions(args []string) (*options, error) {
 		{o.wait < 0, fmt.Sprintf("-wait: expected no negative duration, got %v", o.wait)},
 		{given["repeat"] && o.repeat < 1, fmt.Sprintf("-repeat: expected at least 1, got %d", o.repeat)},
 		{o.duration < 0, fmt.Sprintf("-duration: expected no negative duration, got %v", o.duration)},
-		{o.output != "text" && o.output != "json", fmt.Sprintf("-o: expected text or json, got %q", o.output)},
+		{!slices.Contains([]string{"text", "json", "yaml"}, o.output), fmt.Sprintf("-o: expected text, json or yaml, got %q", o.output)},
 		{o.examples < 0, fmt.Sprintf("-examples: expected at least 0, got %d", o.examples)},
 		{o.progress < 0, fmt.Sprintf("-progress: expected no negative duration, got %v", o.progress)},
 	} {
 		if wrong.is {
-			return nil, errors.New(wrong.why)
+			return errors.New(wrong.why)
 		}
 	}
 	o.bufsize = uint16(bufsize) //nolint:gosec // it was checked
-	return o, nil
+	return nil
 }
 
 // address returns HOST:PORT of a server, given as HOST[:PORT] by an option.

@@ -1,8 +1,9 @@
-package main
+package dnsdiff
 
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ type finding struct {
 	networks []string
 	old, new string // the replies, in short
 	records  []string
+	about    []string // the endpoints that the records lead to, as aboutRecord says
 }
 
 // result is what one question came to.
@@ -42,6 +44,11 @@ func (r *result) add(f finding, network string, rr dns.RR) {
 	at := &r.findings[i]
 	if !slices.Contains(at.networks, network) {
 		at.networks = append(at.networks, network)
+	}
+	if rr != nil {
+		if name := aboutRecord(rr, r.name); name != "" && !slices.Contains(at.about, name) {
+			at.about = append(at.about, name)
+		}
 	}
 	if rr != nil && len(at.records) < mostRecords && !slices.Contains(at.records, record(rr)) {
 		at.records = append(at.records, record(rr))
@@ -97,12 +104,16 @@ type example struct {
 
 // group is all questions whose replies differ for one cause.
 type group struct {
+	ID       string    `json:"id"` // of the cause or the rule
 	Cause    string    `json:"cause"`
 	Section  string    `json:"section,omitempty"` // of a rule
 	Why      string    `json:"why,omitempty"`     // of a rule
 	Names    string    `json:"names,omitempty"`   // what the names are; of all kinds if it is a rule's
 	Count    int       `json:"count"`
 	Examples []example `json:"examples"`
+	Causes   []string  `json:"causes,omitempty"` // of what was folded
+
+	rank int // of the cause
 }
 
 // findings is what a campaign has found. Its methods are safe for concurrent use.
@@ -113,6 +124,10 @@ type findings struct {
 	questions int        // answered by both, each in every round
 	agreeing  int        // of these, without any difference
 	groups    map[section]map[groupKey]*group
+	// kept are the unexpected differences, unless they overflowed; owners are the FQDNs of endpoints by their addresses.
+	kept       []kept
+	overflowed bool
+	owners     map[netip.Addr]string
 }
 
 // section is a part of the report.
@@ -132,7 +147,7 @@ type groupKey struct {
 }
 
 func newFindings(examples int) *findings {
-	f := &findings{examples: examples, groups: make(map[section]map[groupKey]*group)}
+	f := &findings{examples: examples, groups: make(map[section]map[groupKey]*group), owners: make(map[netip.Addr]string)}
 	for s := range sections {
 		f.groups[s] = make(map[groupKey]*group)
 	}
@@ -167,14 +182,18 @@ func (f *findings) add(r *result, s section) {
 		}
 		g := f.groups[at][key]
 		if g == nil {
-			g = &group{Cause: key.cause, Names: string(key.names)}
+			g = &group{ID: idOf(key.cause), Cause: key.cause, Names: string(key.names), rank: rankOf(key.cause)}
 			if found.rule != nil {
+				g.ID = "deliberate"
 				g.Section, g.Why = found.rule.Section, found.rule.Why
 			}
 			f.groups[at][key] = g
 		}
 		g.Count++
 		e := example{r.name, dns.TypeToString[r.qtype], found.networks, found.old, found.new, found.records}
+		if at == different {
+			f.keep(r, key, found, e)
+		}
 		known := func(o example) bool { return o.Name == e.Name && o.Type == e.Type }
 		if (f.examples == 0 || len(g.Examples) < f.examples) && !slices.ContainsFunc(g.Examples, known) {
 			g.Examples = append(g.Examples, e)
@@ -182,18 +201,23 @@ func (f *findings) add(r *result, s section) {
 	}
 }
 
-// list returns the groups of a section, the largest first.
+// list returns the groups of a section, those first that clients feel most, and of these the largest.
 func (f *findings) list(s section) []group {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	list := make([]group, 0, len(f.groups[s]))
-	for g := range maps.Values(f.groups[s]) {
-		copied := *g
-		copied.Examples = slices.Clone(g.Examples)
-		list = append(list, copied)
+	if s == different {
+		list = append(list, f.folded()...)
+	}
+	if len(list) == 0 {
+		for g := range maps.Values(f.groups[s]) {
+			copied := *g
+			copied.Examples = slices.Clone(g.Examples)
+			list = append(list, copied)
+		}
 	}
 	slices.SortFunc(list, func(a, b group) int {
-		return cmp.Or(b.Count-a.Count, strings.Compare(a.Cause, b.Cause), strings.Compare(a.Names, b.Names))
+		return cmp.Or(a.rank-b.rank, b.Count-a.Count, strings.Compare(a.Cause, b.Cause), strings.Compare(a.Names, b.Names))
 	})
 	return list
 }

@@ -1,4 +1,4 @@
-package main
+package dnsdiff
 
 import (
 	"encoding/json"
@@ -6,10 +6,14 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"sigs.k8s.io/yaml"
 )
 
 // report is what a campaign has found, as it is printed.
 type report struct {
+	Version     int       `json:"version"` // of this form
+	Verdict     string    `json:"verdict"` // in a line
 	Old         string    `json:"old"`
 	New         string    `json:"new"`
 	Zones       []string  `json:"zones"`
@@ -31,7 +35,7 @@ type report struct {
 // report returns what has been found so far.
 func (c *campaign) report() *report {
 	r := &report{
-		Old: c.old.addr, New: c.new.addr, Networks: c.networks, Seed: c.seed,
+		Version: 1, Old: c.old.addr, New: c.new.addr, Networks: c.networks, Seed: c.seed,
 		Started: c.started.Round(time.Second), Seconds: time.Since(c.started).Round(time.Millisecond).Seconds(), Rounds: c.rounds,
 		Queries:     c.old.queries.Load() + c.new.queries.Load(),
 		Differences: c.findings.list(different), Deliberate: c.findings.list(deliberate),
@@ -44,6 +48,7 @@ func (c *campaign) report() *report {
 	if c.failed != nil {
 		r.Incomplete = c.failed.Error()
 	}
+	r.Verdict = r.verdict()
 	return r
 }
 
@@ -58,8 +63,40 @@ func (r *report) status() int {
 	return statusSame
 }
 
-// print prints r as "text" or "json".
+// verdict returns in a line what there is to know.
+func (r *report) verdict() string {
+	switch n := sum(r.Differences); r.status() {
+	case statusDifferent:
+		if less := lost(r.Differences); less > 0 {
+			return fmt.Sprintf("different: %s, of which %d take away what the old server answers", plural(n, "unexpected difference"), less)
+		}
+		return fmt.Sprintf("different: %s, none of which takes away what the old server answers", plural(n, "unexpected difference"))
+	case statusNotCompared:
+		if r.Rounds == 0 {
+			return "not compared: not all names were asked for"
+		}
+		return fmt.Sprintf("not compared: %s not asked again", plural(sum(r.Unconfirmed), "difference"))
+	}
+	return fmt.Sprintf("no unexpected differences; %d deliberate, %d transient", sum(r.Deliberate), sum(r.Transient))
+}
+
+// sum returns how many differences are in groups.
+func sum(groups []group) (n int) {
+	for _, g := range groups {
+		n += g.Count
+	}
+	return n
+}
+
+// print prints r as "text", "json" or "yaml".
 func (r *report) print(w io.Writer, format string) error {
+	if format == "yaml" {
+		text, err := yaml.Marshal(r)
+		if err == nil {
+			_, err = w.Write(text)
+		}
+		return err
+	}
 	if format == "json" {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
@@ -83,10 +120,10 @@ func (r *report) text() string {
 		title  string
 		groups []group
 	}{
-		{"Deliberate differences of headless from kubernetes", r.Deliberate},
-		{"Transient differences, gone when asked again", r.Transient},
-		{"Differences that were not asked again as often as -again says", r.Unconfirmed},
 		{"UNEXPECTED DIFFERENCES", r.Differences},
+		{"Differences that were not asked again as often as -again says", r.Unconfirmed},
+		{"Transient differences, gone when asked again", r.Transient},
+		{"Deliberate differences of headless from kubernetes", r.Deliberate},
 	} {
 		if len(part.groups) == 0 {
 			continue
@@ -96,9 +133,7 @@ func (r *report) text() string {
 			g.write(&b)
 		}
 	}
-	if r.status() == statusSame {
-		b.WriteString("\nno unexpected differences\n")
-	}
+	fmt.Fprintf(&b, "\nverdict: %s\n", r.verdict())
 	return b.String()
 }
 
@@ -112,6 +147,9 @@ func (g *group) write(b *strings.Builder) {
 		fmt.Fprintf(b, " [%s]", g.Names)
 	}
 	b.WriteByte('\n')
+	for _, c := range g.Causes {
+		fmt.Fprintf(b, "        - %s\n", c)
+	}
 	for _, e := range g.Examples {
 		fmt.Fprintf(b, "        %s %s over %s\n", e.Name, e.Type, strings.Join(e.Networks, " and "))
 		if len(e.Records) > 0 {

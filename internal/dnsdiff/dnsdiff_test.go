@@ -1,6 +1,6 @@
 //go:build !kubernetes
 
-package main
+package dnsdiff
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -173,7 +174,7 @@ func dnsdiff(t *testing.T, args ...string) (int, *report, string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	args = append([]string{"-o", "json", "-rate", "100000", "-wait", "1ms", "-timeout", "5s", "-retries", "0", "-progress", "0", "-seed", "1", "-examples", "3"}, args...)
-	status := run(t.Context(), args, &stdout, &stderr)
+	status := Main(t.Context(), args, &stdout, &stderr)
 	r := &report{}
 	if err := json.Unmarshal(stdout.Bytes(), r); err != nil && stdout.Len() > 0 {
 		t.Fatalf("%v\n%s", err, stdout.Bytes())
@@ -302,6 +303,46 @@ func causes(groups []group) []string {
 	}
 	slices.Sort(list)
 	return list
+}
+
+// TestOnePodThatIsMissingIsOneGroup: whatever it shows in, the names of its Service among them.
+func TestOnePodThatIsMissingIsOneGroup(t *testing.T) {
+	content, err := os.ReadFile(cassandra)
+	if err != nil {
+		t.Fatal(err)
+	}
+	without, _, isThere := strings.Cut(string(content), "- addresses: [10.244.3.10]")
+	if !isThere {
+		t.Fatalf("%s has no endpoint 10.244.3.10 at its end", cassandra)
+	}
+	old := startHeadless(t, "manifests "+abs(t, cassandra), nil)
+	fresh := startHeadless(t, "manifests "+filetest.Temp(t, "file.yaml", without), nil)
+	status, r, stderr := dnsdiff(t, "-old", old, "-new", fresh, "-manifests", cassandra, "-strict")
+	if status != statusDifferent || len(r.Differences) == 0 {
+		t.Fatalf("got status %d, %s\n%s", status, r.text(), stderr)
+	}
+	g := r.Differences[0]
+	if len(r.Differences) != 1 || g.ID != "endpoint" || g.Names != "cassandra-2.cassandra.default.svc.cluster.local." || g.Count < 5 {
+		t.Errorf("got %s\nwant one group, of cassandra-2", r.text())
+	}
+	if len(g.Causes) < 3 || g.Causes[0] != string(causeDenied) {
+		t.Errorf("got the causes %q, want first that a name is denied", g.Causes)
+	}
+	if want := "different: "; !strings.HasPrefix(r.Verdict, want) || !strings.HasSuffix(r.text(), "\nverdict: "+r.Verdict+"\n") || r.Version != 1 {
+		t.Errorf("got the verdict %q, want it at the end of\n%s", r.Verdict, r.text())
+	}
+}
+
+// TestWhatMattersStandsFirst: an answer that is lost before ten that differ in their TTL.
+func TestWhatMattersStandsFirst(t *testing.T) {
+	f := newFindings(1)
+	for range 10 {
+		f.add(&result{question{subject{name: "a.", kind: kindService}, dns.TypeA}, []finding{{cause: string(causeTTL)}}}, different)
+	}
+	f.add(&result{question{subject{name: "b.", kind: kindService}, dns.TypeA}, []finding{{cause: string(causeDenied)}}}, different)
+	if got := f.list(different); len(got) != 2 || got[0].ID != "denied" || got[1].ID != "ttl" || lost(got) != 1 {
+		t.Errorf("got %+v", got)
+	}
 }
 
 // TestAServerThatFailsOverTCPIsReported: TCP fails altogether, as behind a firewall that lets UDP pass only.
@@ -498,7 +539,7 @@ func TestCtrlCPrintsWhatWasFound(t *testing.T) {
 		defer cancel()
 		interrupt.Store(&cancel)
 		var stdout, stderr bytes.Buffer
-		status := run(ctx, []string{"-old", old, "-new", fresh, "-manifests", cassandra, "-o", c.format, "-concurrency", "1", "-rate", "100000"}, &stdout, &stderr)
+		status := Main(ctx, []string{"-old", old, "-new", fresh, "-manifests", cassandra, "-o", c.format, "-concurrency", "1", "-rate", "100000"}, &stdout, &stderr)
 		if status != statusNotCompared || !strings.Contains(stdout.String(), c.want) {
 			t.Errorf("%s: got status %d and %s, want %d and %q", c.format, status, stdout.String(), statusNotCompared, c.want)
 		}

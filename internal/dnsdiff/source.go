@@ -1,4 +1,4 @@
-package main
+package dnsdiff
 
 import (
 	"context"
@@ -37,7 +37,7 @@ func newSource(o *options) (s *source, err error) {
 		return s, nil
 	}
 	s.imports = slices.ContainsFunc(o.zones, func(z zone) bool { return z.multicluster })
-	if s.client, err = listing.New(o.kubeconfig, o.context, "dnsdiff", 0); err != nil {
+	if s.client, err = o.client(); err != nil {
 		return nil, fmt.Errorf("no cluster to take names from (-kubeconfig or -manifests say which): %w", err)
 	}
 	return s, nil
