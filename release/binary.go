@@ -92,7 +92,7 @@ func readBinary(path string) (*binary, error) {
 		if module.Path == "github.com/coredns/coredns" {
 			b.coreDNS = module.Version
 		}
-		if module.Replace != nil && module.Replace.Version == "" { // a folder of this repository
+		if module.Replace != nil && strings.HasPrefix(module.Replace.Path, ".") { // a folder of this repository
 			continue
 		}
 		module = cmp.Or(module.Replace, module)
