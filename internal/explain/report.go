@@ -3,10 +3,10 @@ package explain
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
-	"net/netip"
 	"strings"
 	"unicode"
 
