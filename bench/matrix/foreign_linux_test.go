@@ -1,3 +1,7 @@
+//go:build !kubernetes
+
+// In the variant nothing is called headless, so that there is no server to transfer a zone.
+
 package matrix
 
 import (
