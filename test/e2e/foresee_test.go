@@ -32,7 +32,7 @@ import (
 // TestForeseenNamesComeTrue applies what people deploy, and compares the records that were foreseen with those that there are then, all
 // but the addresses. A server with manifests foresee and one of the cluster are asked for each name.
 func TestForeseenNamesComeTrue(t *testing.T) {
-	const file = "testdata/foresee.yaml"
+	const file = "testdata/foresee/objects.yaml"
 	var objects []runtime.Object
 	for document := range strings.SplitSeq(string(filetest.Read(t, file)), "\n---\n") {
 		text, err := yaml.YAMLToJSON([]byte(document))
