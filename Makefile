@@ -140,6 +140,7 @@ binaries: ## build the commands for each of PLATFORMS, statically linked, and wr
 	@set -e; for platform in $(PLATFORMS); do \
 		os=$${platform%/*} arch=$${platform#*/}; out=$(BIN)/build/$$os-$$arch; echo "-- $$out"; mkdir -p $$out; \
 		GOOS=$$os GOARCH=$$arch $(RELEASED) -o $$out/ ./cmd/...; \
+		(cd kubectl-dns && GOOS=$$os GOARCH=$$arch $(RELEASED) -o $(abspath $(BIN))/build/$$os-$$arch/ .); \
 		if [ $$os = linux ]; then GOOS=$$os GOARCH=$$arch $(RELEASED) -tags small -o $$out/coredns-small ./cmd/coredns; fi; \
 	done
 	@set -e; for binary in $(abspath $(BIN))/build/*/*; do \

@@ -1,6 +1,7 @@
 package headless
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net/netip"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
@@ -131,6 +134,67 @@ func TestWorkDoesNotGrowWithTheService(t *testing.T) {
 		if allocs != wantAllocs || octets > 1.01*wantOctets+16 { // a text has the number of endpoints in it
 			t.Errorf("%s: %v allocations of %v octets with 5,000 endpoints, %v of %v with 100",
 				question, allocs, octets, wantAllocs, wantOctets)
+		}
+	}
+}
+
+// placedIndex is an index with size pods in two topology zones, perhaps with hints for them. The client of these tests is in one.
+func placedIndex(size int, hints bool) *index.Index {
+	x := index.New(model.HostnamesReady, false, 0)
+	modeltest.PutWeb(x)
+	for lo := 0; lo < size; lo += 100 {
+		s := modeltest.BigSlice(lo, lo+100, model.Ready)
+		for i := range s.Endpoints {
+			zone := []string{"a", "b"}[i%2]
+			p := model.Place{Location: model.Location{Zone: zone, Node: "k"}, Zonal: true}
+			if hints {
+				p.ForZones = model.NamesOf([]string{zone})
+			}
+			s.Endpoints[i].Name, s.Endpoints[i].Place = fmt.Sprintf("web-%04d", lo+i), p.Placed()
+		}
+		x.PutSlice(s)
+	}
+	x.PutSlice(&model.Slice{Key: model.Key{Namespace: "n", Name: "client"}, Service: "client", Endpoints: []model.Endpoint{
+		{Addr: netip.MustParseAddr("127.0.0.1"), Place: model.Place{Location: model.Location{Zone: "b", Node: "l"}}.Placed()},
+	}})
+	return x
+}
+
+// TestWorkOfPlacesDoesNotGrowWithTheService: neither that for a client in a known place, nor that for zonal names.
+func TestWorkOfPlacesDoesNotGrowWithTheService(t *testing.T) {
+	if raceDetector {
+		t.Skip("under the race detector a sync.Pool loses some of what it is given")
+	}
+	small, large := newTestHeadless(t, "topology hints\nzonal"), newTestHeadless(t, "topology hints\nzonal")
+	small.index, large.index = placedIndex(200, true), placedIndex(5000, true)
+	for _, question := range []string{
+		"web.n.svc.cluster.local. A", "web.n.svc.cluster.local. AAAA", "web.n.svc.cluster.local. SRV",
+		"a.pin._zone.web.n.svc.cluster.local. A", "a.pin._zone.web.n.svc.cluster.local. SRV", "a.prefer._zone.web.n.svc.cluster.local. AAAA",
+		"none.pin._zone.web.n.svc.cluster.local. A", "none.prefer._zone.web.n.svc.cluster.local. SRV",
+	} {
+		qname, qtype, _ := strings.Cut(question, " ")
+		allocs, octets := work(t, large, "udp", qname, dns.StringToType[qtype])
+		wantAllocs, wantOctets := work(t, small, "udp", qname, dns.StringToType[qtype])
+		if allocs != wantAllocs || octets > 1.01*wantOctets+16 {
+			t.Errorf("%s: %v allocations of %v octets with 5,000 endpoints, %v of %v with 200",
+				question, allocs, octets, wantAllocs, wantOctets)
+		}
+	}
+}
+
+// BenchmarkPlaces asks for what fits a datagram of a Service of 5,000, without hints and with them.
+func BenchmarkPlaces(b *testing.B) {
+	for _, hints := range []string{"none", "zones"} {
+		h := newTestHeadless(b, "topology hints")
+		h.index = placedIndex(5000, hints == "zones")
+		for _, qtype := range []uint16{dns.TypeA, dns.TypeSRV} {
+			b.Run(fmt.Sprintf("hints=%s/%s", hints, dns.TypeToString[qtype]), func(b *testing.B) {
+				w, r := newDiscard("udp"), dnstest.Query("web.n.svc.cluster.local.", qtype, 1232)
+				for b.Loop() {
+					_, err := h.ServeDNS(context.Background(), w, r)
+					fatal.If(b, err)
+				}
+			})
 		}
 	}
 }

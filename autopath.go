@@ -1,9 +1,6 @@
 package headless
 
 import (
-	"net/netip"
-
-	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
@@ -12,13 +9,13 @@ import (
 // AutoPath implements the interface of the autopath plugin: it returns the search list of the Pod
 // that asks, as the kubelet writes it into the Pod's resolv.conf, with an empty string at the end.
 // It is nil, for no search, when the name is in none of our zones or the client is no Pod that we
-// know of; we know Pods with pods verified only.
+// know of; we know Pods with pods verified, and those of one node with node.
 func (h *Headless) AutoPath(state request.Request) []string {
 	zone := h.zoneOf(state.Name())
 	if zone == "" {
 		return nil
 	}
-	pod := h.client(&state)
+	pod := h.askerOf(&state).pod
 	if pod == nil {
 		return nil
 	}
@@ -26,15 +23,6 @@ func (h *Headless) AutoPath(state request.Request) []string {
 	search = append(search, below(pod.Namespace+".svc", zone), below("svc", zone), zone)
 	search = append(search, h.hostSearch...)
 	return append(search, "")
-}
-
-// client returns the Pod that sent a query, or nil.
-func (h *Headless) client(state *request.Request) *model.Pod {
-	addr, err := netip.ParseAddr(state.IP())
-	if err != nil {
-		return nil
-	}
-	return h.pods.At(addr.WithZone("").Unmap())
 }
 
 // hostSearch returns the search list of this machine, which the kubelet puts behind the cluster's.

@@ -27,7 +27,7 @@ func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 			return
 		}
 		hop := question{authority: h.authority(m.cname), name: m.cname, qtype: q.qtype}
-		hop.client, hop.tcp, hop.growth = q.client, q.tcp, q.growth
+		hop.client, hop.from, hop.tcp, hop.growth = q.client, q.from, q.tcp, q.growth
 		hop.offset, hop.end = q.offset+pointerSize+fixedSize+nameSize(m.cname), q.end
 		if slices.Contains(seen, m.cname) {
 			h.explainTarget(r, &hop, m, " leads to itself")

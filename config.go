@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,7 +43,10 @@ type config struct {
 	podNames     bool // endpoint_pod_names
 	podMode      podMode
 	zonal        bool
-	multicluster []string // some of zones
+	topology     bool // hints
+	node         string
+	clientSubnet []netip.Prefix // of the forwarders whose EDNS Client Subnet counts
+	multicluster []string       // some of zones
 	hostnames    model.Policy
 	hold         time.Duration
 	noExplain    bool
@@ -207,6 +211,30 @@ var options = map[string]option{
 	}},
 	"zonal": {0, 0, "no argument", func(cfg *config, _ []string) error {
 		cfg.zonal = true
+		return nil
+	}},
+	"topology": {1, 1, "off or hints", func(cfg *config, args []string) error {
+		cfg.topology = args[0] == "hints"
+		return oneOf(args[0], "off", "hints")
+	}},
+	"node": {1, 1, "the name of a Node", func(cfg *config, args []string) error {
+		if _, ok := model.ParseTarget(args[0]); !ok || args[0] != strings.ToLower(args[0]) {
+			return errExpected
+		}
+		cfg.node = args[0]
+		return nil
+	}},
+	"client_subnet": {1, -1, "addresses or networks of forwarders", func(cfg *config, args []string) error {
+		for _, arg := range args {
+			p, err := netip.ParsePrefix(arg)
+			if addr, addrErr := netip.ParseAddr(arg); addrErr == nil && addr.Zone() == "" {
+				p, err = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()), nil
+			}
+			if err != nil || p.Addr().Is4In6() {
+				return errExpected
+			}
+			cfg.clientSubnet = append(cfg.clientSubnet, p)
+		}
 		return nil
 	}},
 	"fallthrough": {0, -1, "zones", func(cfg *config, args []string) error {
@@ -378,6 +406,7 @@ func (cfg *config) check(c *caddy.Controller) error {
 		{cfg.selection.HeadlessOnly && cfg.ignoreEmpty, "endpoints headless", "ignore empty_service"},
 		{cfg.selection.HeadlessOnly && len(cfg.multicluster) > 0, "endpoints headless", "multicluster"},
 		{cfg.zonal && cfg.selection.NoEndpoints, "zonal", "noendpoints"},
+		{cfg.topology && cfg.selection.NoEndpoints, "topology hints", "noendpoints"},
 		{len(cfg.manifests) > 0 && cfg.api.Endpoint != "", "manifests", "endpoint"},
 		{len(cfg.manifests) > 0 && cfg.api.Kubeconfig != "", "manifests", "kubeconfig"},
 		{len(cfg.manifests) > 0 && cfg.snapshot.Path != "", "manifests", "snapshot"},

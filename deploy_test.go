@@ -22,7 +22,7 @@ import (
 
 // The manifests themselves, as kubectl renders them, are tested in deploy, which is a module of its own.
 
-// deployedRules returns the rules of the base's ClusterRole, and of the components that are named.
+// deployedRules returns the rules of the base's ClusterRole, and of the components that are named, or ../nodelocal.
 func deployedRules(t *testing.T, components ...string) []rbacv1.PolicyRule {
 	t.Helper()
 	var role rbacv1.ClusterRole
@@ -90,6 +90,7 @@ func TestDeployedRightsAreThoseNeeded(t *testing.T) {
 		{base, nil},
 		{strings.Replace(base, "pods insecure", "pods verified", 1), []string{"pods-verified"}},
 		{base + "\nmulticluster cluster.local", []string{"multicluster"}},
+		{base + "\nnode k\ntopology hints", []string{"../nodelocal"}},
 	} {
 		got := requestedResources(t, tt.lines)
 		want := make(map[string]bool)

@@ -33,21 +33,27 @@ func addEDE(m, r *dns.Msg, code uint16, text string) {
 		ede  dns.EDNS0_EDE
 		room [2]dns.EDNS0
 	}{ede: dns.EDNS0_EDE{InfoCode: code, ExtraText: text}}
-	opt := m.IsEdns0()
-	if opt == nil {
-		opt = &added.opt
-		opt.Hdr.Name, opt.Hdr.Rrtype = ".", dns.TypeOPT
-		opt.Option = added.room[:0]
-		m.Extra = append(m.Extra, opt)
-		for _, o := range asked.Option { // the server repeats them only if there is no OPT record
-			if edns.SupportedOption(o.Option()) {
-				opt.Option = append(opt.Option, o)
-			}
-		}
-	}
+	added.opt.Option = added.room[:0]
+	opt := replyOPT(m, asked, &added.opt)
 	opt.Option = append(opt.Option, nil)
 	copy(opt.Option[1:], opt.Option)
 	opt.Option[0] = &added.ede
+}
+
+// replyOPT returns the OPT record of m, the reply to a query that has the one asked. It is fresh, which is
+// added, if m has none.
+func replyOPT(m *dns.Msg, asked, fresh *dns.OPT) *dns.OPT {
+	if opt := m.IsEdns0(); opt != nil {
+		return opt
+	}
+	fresh.Hdr.Name, fresh.Hdr.Rrtype = ".", dns.TypeOPT
+	m.Extra = append(m.Extra, fresh)
+	for _, o := range asked.Option { // the server repeats them only if there is no OPT record
+		if edns.SupportedOption(o.Option()) && o.Option() != dns.EDNS0SUBNET {
+			fresh.Option = append(fresh.Option, o)
+		}
+	}
+	return fresh
 }
 
 // Explanation is what the plugin knows of a name, and of its records of a type. It is the caller's.

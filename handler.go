@@ -58,7 +58,9 @@ type question struct {
 	*authority
 	name   string // the owner name, as the client spells it
 	qtype  uint16
-	client uint64 // who asks, as index.ClientOf says
+	client uint64            // who asks, as index.ClientOf says
+	from   netip.Addr        // the client, if it is known
+	subnet *dns.EDNS0_SUBNET // that the client is in, as a forwarder says whose word counts; or nil
 	tcp    bool
 	// offset is where the answer section starts in the message, end where the message has to end.
 	offset, end int
@@ -75,6 +77,7 @@ type reply struct {
 	reason  index.Reason // of a denial, once it is complete
 	cname   string       // the name owns only a CNAME, to this FQDN
 	ttl     uint32       // of that CNAME, or of the name's records
+	choice  index.Choice // of endpoints that this client gets
 	left    int32        // records of a set larger than a message that are left out of it
 
 	found *found // what no records are made of yet; nil: nothing
@@ -140,7 +143,11 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	}
 	stale := !h.isSynced(q.authority)
 	q.offset = headerSize + nameSize(q.name) + 4
-	q.end, q.client, q.tcp = room(w, r), index.ClientOf(clientAddr(w)), protoOf(w) == protoTCP
+	addr := plainAddr(clientAddr(w))
+	q.end, q.client, q.tcp = room(w, r), index.ClientOf(addr), protoOf(w) == protoTCP
+	if q.from, q.subnet = h.clientOf(r, addr); q.subnet != nil {
+		q.end -= subnetSize(q.subnet)
+	}
 	if stale && r.IsEdns0() != nil {
 		q.end -= edeSize + len(staleText)
 	}
@@ -171,6 +178,9 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	if stale {
 		h.makeRecords(&q, m)
 		markStale(&m.Msg, r)
+	}
+	if q.subnet != nil {
+		addSubnet(&m.Msg, r, q.subnet, m.choice.DependsOnClient())
 	}
 	h.tally.addReply(w, m)
 	told.tell(m.reason)
@@ -529,8 +539,17 @@ func (h *Headless) resolveService(q *question, m *reply) {
 		w, limit = index.WantSRV, left/leastSRVSize(q.Service, q.Namespace, q.zone)
 	}
 	v := m.newFound()
-	h.indexOf(q.authority).LookupInto(&v.View, &q.Name, w, index.Part{Limit: limit, Client: q.client, Room: q.room})
+	p := index.Part{Limit: limit, Client: q.client, Room: q.room}
+	choosing := w != index.WantNothing && h.chooses(q)
+	if choosing && q.from.IsValid() {
+		p.At = h.asker(q.from).Location
+	}
+	h.indexOf(q.authority).LookupInto(&v.View, &q.Name, w, p)
 	m.outcome, m.cname, m.ttl = v.Outcome, v.CNAME, h.ttlOf(&v.View)
+	if choosing {
+		m.choice = v.Choice
+		h.tally.addChoice(v.Choice)
+	}
 	shown := 0
 	switch {
 	case len(v.Targets) > 0:
@@ -541,6 +560,12 @@ func (h *Headless) resolveService(q *question, m *reply) {
 	}
 	m.cut(q, shown, v.Total)
 	h.tally.addOverlong(v.Overlong)
+}
+
+// chooses reports whether the endpoints of q, which asks for a Service, are chosen by where the client is.
+func (h *Headless) chooses(q *question) bool {
+	return h.topology && q.Kind == qname.ServiceName && q.Hostname == "" && q.Scope == qname.Everywhere &&
+		q.grammar != qname.Multicluster
 }
 
 // founds are those that no reply has.

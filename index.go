@@ -4,11 +4,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/coredns-headless/headless/internal/index"
@@ -35,6 +37,7 @@ type knowledge struct {
 	index   *index.Index
 	imports *index.Index // of the multicluster zones; nil without any
 	pods    *index.Pods
+	ownNode *atomic.Pointer[model.Node] // of the option node; nil while it is not known
 
 	source    source // feeds them, by way of converter
 	converter *kube.Converter
@@ -89,9 +92,14 @@ func newWithoutSource(cfg *config) (*Headless, *kube.Feeds) {
 		hostSearch: hostSearch(),
 	}
 	h.index, h.pods = index.New(cfg.hostnames, cfg.ignoreEmpty, cfg.hold), index.NewPods()
+	h.ownNode = new(atomic.Pointer[model.Node])
 	h.converter = &kube.Converter{
 		Namespaces: cfg.namespaces, PodNames: cfg.podNames, PodLabels: len(cfg.manifests) > 0,
-		Topologies: cfg.zonal,
+		Topologies: cfg.zonal, Hints: cfg.topology,
+	}
+	cfg.selection.Node = cfg.node
+	if cfg.selection.PodsOfNode = cfg.node != "" && cfg.podMode != podsVerified; cfg.selection.PodsOfNode {
+		h.converter.Node = cfg.node
 	}
 	namespaces, services, endpointSlices := sinksOf(h.index)
 	sinks := &kube.Sinks{
@@ -100,7 +108,10 @@ func newWithoutSource(cfg *config) (*Headless, *kube.Feeds) {
 			return h.index.ShownSpec(key).MetricKind()
 		},
 	}
-	if cfg.podMode == podsVerified {
+	if cfg.node != "" {
+		sinks.Nodes = h.nodeSink()
+	}
+	if cfg.podMode == podsVerified || cfg.node != "" {
 		sinks.Pods = kube.Sink[*model.Pod]{Put: h.pods.Put, Drop: h.pods.Drop, Replace: h.pods.Replace}
 	}
 	if len(cfg.multicluster) > 0 {
@@ -122,6 +133,29 @@ func sinksOf(x *index.Index) (
 		},
 		kube.Sink[*model.Service]{Put: x.PutService, Drop: x.DropService, Replace: x.ReplaceServices},
 		kube.Sink[*model.Slice]{Put: x.PutSlice, Drop: x.DropSlice, Replace: x.ReplaceSlices}
+}
+
+// nodeSink returns what takes the Node of the option node.
+func (h *Headless) nodeSink() kube.Sink[*model.Node] {
+	drop := func(model.Key) {
+		h.ownNode.Store(nil)
+		log.Warningf("node %s: the cluster has no such Node, so the topology zones of clients are known from endpoints only", h.node)
+	}
+	put := func(n *model.Node) {
+		if n.Name == h.node { // a file may have others
+			h.ownNode.Store(n)
+		}
+	}
+	return kube.Sink[*model.Node]{Put: put, Drop: drop, Replace: func(specs iter.Seq[*model.Node]) {
+		found := false
+		for n := range specs {
+			put(n)
+			found = found || n.Name == h.node
+		}
+		if !found {
+			drop(model.Key{})
+		}
+	}}
 }
 
 // Ready implements ready.Readiness.
@@ -168,6 +202,9 @@ func (h *Headless) addResources(all map[string]*resourceState) {
 	objects := map[string]int{
 		kube.Namespaces: n.Namespaces, kube.Services: n.Services, kube.Slices: n.Slices,
 		kube.Pods: h.pods.Count(),
+	}
+	if h.ownNode.Load() != nil {
+		objects[kube.Nodes] = 1
 	}
 	if h.imports != nil {
 		n := h.imports.Counts()
@@ -235,9 +272,9 @@ func (h *Headless) newKeeper(root string) *snapshot.Keeper {
 // fingerprint returns what tells apart the configurations that keep different things of one
 // cluster, or of different ones.
 func (h *Headless) fingerprint() string {
-	text := fmt.Sprintf("%q %q %q %q %q %q %q %t %t %t %t %t %t", h.api.Endpoint, h.api.Kubeconfig,
+	text := fmt.Sprintf("%q %q %q %q %q %q %q %t %t %t %t %t %t %t %q", h.api.Endpoint, h.api.Kubeconfig,
 		h.api.Context, h.namespaces, fmt.Sprint(h.selection.NamespaceLabels), fmt.Sprint(h.selection.Labels), h.podMode,
 		h.selection.NoEndpoints, h.selection.HeadlessOnly, h.podNames, h.converter.PodLabels,
-		h.zonal, len(h.multicluster) > 0)
+		h.zonal, len(h.multicluster) > 0, h.topology, h.node)
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(text)))
 }

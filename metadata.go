@@ -37,7 +37,11 @@ func (h *Headless) Metadata(ctx context.Context, state request.Request) context.
 			metadata.SetValueFunc(ctx, prefix+name, func() string { return value })
 		}
 	}
-	if pod := h.client(&state); pod != nil {
+	who := h.askerOf(&state)
+	if who.Zone != "" {
+		set("client-zone", who.Zone)
+	}
+	if pod := who.pod; pod != nil {
 		set("client-namespace", pod.Namespace)
 		set("client-pod-name", pod.Name)
 		for label, value := range pod.Labels {

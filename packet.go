@@ -33,7 +33,7 @@ var packets = sync.Pool{New: func() any { return new(packet) }}
 // writeOctets writes m, the reply to r, which asks q, as octets. It returns false if that cannot be
 // done, and then nothing is written.
 func (h *Headless) writeOctets(w dns.ResponseWriter, r *dns.Msg, q *question, m *reply) bool {
-	opt, ok := plainOPT(r)
+	opt, ok := q.plainOPT(r)
 	if !ok || !m.isPlain(q) {
 		return false
 	}
@@ -69,15 +69,15 @@ func (m *reply) isPlain(q *question) bool {
 		strings.IndexByte(q.name, '\\') < 0 && strings.IndexByte(q.nsZone, '\\') < 0
 }
 
-// plainOPT returns the OPT record of r, if it has one. It returns false if r has anything that asks for
-// more than a plain reply.
-func plainOPT(r *dns.Msg) (opt *dns.OPT, ok bool) {
+// plainOPT returns the OPT record of r, if it has one. It returns false if r, which asks q, has anything
+// that asks for more than a plain reply, or one to a client in a subnet.
+func (q *question) plainOPT(r *dns.Msg) (opt *dns.OPT, ok bool) {
 	if r.Opcode != dns.OpcodeQuery || len(r.Question) != 1 || len(r.Extra) > 1 {
 		return nil, false
 	}
 	if len(r.Extra) == 1 {
 		opt, ok = r.Extra[0].(*dns.OPT)
-		return opt, ok && len(opt.Option) == 0
+		return opt, ok && (len(opt.Option) == 0 || q.subnet != nil && len(opt.Option) == 1)
 	}
 	return nil, true
 }
@@ -315,14 +315,29 @@ func (p *packet) opt(asked *dns.OPT, m *reply) {
 	at := len(p.octets)
 	for _, rr := range m.Extra {
 		for _, o := range rr.(*dns.OPT).Option {
-			e := o.(*dns.EDNS0_EDE)
-			p.uint16(dns.EDNS0EDE)
-			p.uint16(uint16(2 + len(e.ExtraText))) //nolint:gosec // a short text
-			p.uint16(e.InfoCode)
-			p.octets = append(p.octets, e.ExtraText...)
+			switch o := o.(type) {
+			case *dns.EDNS0_EDE:
+				p.uint16(dns.EDNS0EDE)
+				p.uint16(uint16(2 + len(o.ExtraText))) //nolint:gosec // a short text
+				p.uint16(o.InfoCode)
+				p.octets = append(p.octets, o.ExtraText...)
+			case *dns.EDNS0_SUBNET:
+				p.subnet(o)
+			}
 		}
 	}
 	p.close(at)
+}
+
+// subnet appends an EDNS Client Subnet option (RFC 7871 section 6).
+func (p *packet) subnet(o *dns.EDNS0_SUBNET) {
+	p.uint16(dns.EDNS0SUBNET)
+	p.uint16(uint16(4 + subnetOctets(o))) //nolint:gosec // at most 16 octets
+	p.uint16(o.Family)
+	p.octets = append(p.octets, o.SourceNetmask, o.SourceScope)
+	addr, _ := netip.AddrFromSlice(o.Address)
+	masked, _ := addr.Unmap().Prefix(int(o.SourceNetmask)) // the zero Prefix has no octets
+	p.octets = append(p.octets, masked.Addr().AsSlice()[:subnetOctets(o)]...)
 }
 
 // bare reports whether nobody between us and the socket behind w would look at records: there are only

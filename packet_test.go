@@ -414,11 +414,11 @@ func TestWritersOfCoreDNSAreKnown(t *testing.T) {
 	}
 }
 
-// asker asks over a network, and returns the octets of the reply.
-type asker func(t *testing.T, s *server, network string) []byte
+// exchanger asks over a network, and returns the octets of the reply.
+type exchanger func(t *testing.T, s *server, network string) []byte
 
 // asks asks for a name.
-func asks(name string, qtype uint16) asker {
+func asks(name string, qtype uint16) exchanger {
 	return func(t *testing.T, s *server, network string) []byte {
 		return sent(t, s, network, dnstest.Query(name, qtype, 0))
 	}
@@ -441,7 +441,7 @@ func exchanged(t *testing.T, s *server, network string, packet []byte) []byte {
 const tsigName, tsigSecret = "key.", "c2VjcmV0IG9mIGEgdGVzdA=="
 
 // asksSigned asks for a name with a signature, and checks the one of the reply (RFC 8945).
-func asksSigned(name string, qtype uint16) asker {
+func asksSigned(name string, qtype uint16) exchanger {
 	return func(t *testing.T, s *server, network string) []byte {
 		r := dnstest.Query(name, qtype, 0).SetTsig(tsigName, dns.HmacSHA256, 300, time.Now().Unix())
 		packet, mac, err := dns.TsigGenerate(r, tsigSecret, "", false)
@@ -455,7 +455,7 @@ func asksSigned(name string, qtype uint16) asker {
 }
 
 // asksWith asks for a name with an option of EDNS, or with the flag DO if that is nil.
-func asksWith(name string, qtype uint16, option dns.EDNS0) asker {
+func asksWith(name string, qtype uint16, option dns.EDNS0) exchanger {
 	return func(t *testing.T, s *server, network string) []byte {
 		r := dnstest.Query(name, qtype, 4096)
 		if option == nil {
@@ -505,7 +505,7 @@ endpoints: [{addresses: ["64:ff9b::c000:201"]}]
 	usual := asks(name, dns.TypeA)
 	for _, c := range []struct {
 		name, front string
-		ask         asker
+		ask         exchanger
 		want        []string
 		octets      bool
 	}{

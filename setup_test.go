@@ -119,6 +119,15 @@ func stanzaGood(t *testing.T) []stanzaOption {
 		{"pods disabled", "pods disabled", func(*config) {}},
 		{"pods verified", "pods verified", func(c *config) { c.podMode = podsVerified }},
 		{"zonal", "zonal", func(c *config) { c.zonal = true }},
+		{"topology off", "topology off", func(*config) {}},
+		{"topology by hints", "topology hints", func(c *config) { c.topology = true }},
+		{"a node", "node worker-1.example.org", func(c *config) { c.node = "worker-1.example.org" }},
+		{"a node that is called by its address", "node 10.0.0.1", func(c *config) { c.node = "10.0.0.1" }},
+		{"forwarders", "client_subnet 10.0.0.1 fd00::1 ::ffff:10.0.0.2 10.1.0.0/16", func(c *config) {
+			for _, text := range []string{"10.0.0.1/32", "fd00::1/128", "10.0.0.2/32", "10.1.0.0/16"} {
+				c.clientSubnet = append(c.clientSubnet, netip.MustParsePrefix(text))
+			}
+		}},
 		{"multicluster", "multicluster cluster.local", func(c *config) { c.multicluster, c.primary = []string{"cluster.local."}, "" }},
 		{"multicluster without zones", "multicluster", func(c *config) { c.multicluster = []string{} }},
 		{"fallthrough for every zone", "fallthrough", func(c *config) { c.fall = fall.Root }},
@@ -209,6 +218,16 @@ var stanzaBad = []struct {
 	{"hostnames with two words", "hostnames ready all", "2", []string{"hostnames: ", "ready, serving or all", `got "ready all"`}},
 	{"zonal with a word", "zonal pin", "2", []string{"zonal: ", "no argument", `got "pin"`}},
 	{"zonal without endpoints", "zonal;noendpoints", "4", []string{"zonal and noendpoints cannot both be set"}},
+	{"topology without a word", "topology", "2", []string{"topology: ", "off or hints", `got ""`}},
+	{"topology with another word", "topology auto", "2", []string{"topology: ", "off or hints", `got "auto"`}},
+	{"topology without endpoints", "topology hints;noendpoints", "4", []string{"topology hints and noendpoints cannot both be set"}},
+	{"a node without a name", "node", "2", []string{"node: ", "the name of a Node", `got ""`}},
+	{"two nodes", "node a b", "2", []string{"node: ", "the name of a Node", `got "a b"`}},
+	{"a node of another form", "node a,b", "2", []string{"node: ", "the name of a Node", `got "a,b"`}},
+	{"a node in upper case", "node A", "2", []string{"node: ", "the name of a Node", `got "A"`}},
+	{"client_subnet without a forwarder", "client_subnet", "2", []string{"client_subnet: ", "addresses or networks of forwarders", `got ""`}},
+	{"client_subnet of a name", "client_subnet 10.0.0.1 resolver", "2", []string{"client_subnet: ", "addresses or networks of forwarders", `got "10.0.0.1 resolver"`}},
+	{"client_subnet of an address with a zone", "client_subnet fe80::1%eth0", "2", []string{"client_subnet: ", "addresses or networks of forwarders", `got "fe80::1%eth0"`}},
 	{"multicluster of another zone", "multicluster clusterset.local", "3", []string{"multicluster: ", "cluster.local.", `got "clusterset.local."`}},
 	{"multicluster without slices that it needs", "endpoints headless;multicluster cluster.local", "4", []string{"endpoints headless and multicluster cannot both be set"}},
 	{"pods without a word", "pods", "2", []string{"pods: ", "disabled", "insecure", `got ""`}},

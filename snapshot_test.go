@@ -286,7 +286,7 @@ func TestSnapshotIsOfTheConfigurationThatShapesIt(t *testing.T) {
 	known := map[string]bool{"manifests": true} // which cannot stand beside a snapshot
 	seen := map[string]string{fingerprint(""): "no option"}
 	for _, line := range []string{
-		"zonal", "endpoint_pod_names", "pods verified", "pods insecure", "noendpoints", "endpoints headless", "labels app=web", "namespace_labels app=web",
+		"zonal", "topology hints", "node a", "node b", "endpoint_pod_names", "pods verified", "pods insecure", "noendpoints", "endpoints headless", "labels app=web", "namespace_labels app=web",
 		"namespaces ns", "namespaces ns other", "multicluster clusterset.local", "endpoint http://127.0.0.1:1", "kubeconfig file", "kubeconfig file context",
 	} {
 		known[strings.Fields(line)[0]] = true
@@ -297,7 +297,7 @@ func TestSnapshotIsOfTheConfigurationThatShapesIt(t *testing.T) {
 		seen[got] = line
 	}
 	for _, line := range []string{
-		"ttl 30", "headless_ttl 30", "negative_ttl 3", "hostnames all", "hold 0s", "fallthrough", "ignore empty_service", "snapshot file", "no_explain", "small_stacks",
+		"client_subnet 10.0.0.1", "ttl 30", "headless_ttl 30", "negative_ttl 3", "hostnames all", "hold 0s", "fallthrough", "ignore empty_service", "snapshot file", "no_explain", "small_stacks",
 		"apiserver_qps 5", "apiserver_burst 5", "apiserver_max_inflight 5", "startup_timeout 1s", "tls cert key ca",
 	} {
 		known[strings.Fields(line)[0]] = true

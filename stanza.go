@@ -49,7 +49,7 @@ func ParseStanzas(name string, corefile []byte) ([]*Stanza, error) {
 // server of s it tells what the cluster has and s does not serve.
 func (s *Stanza) Unfiltered() *Stanza {
 	cfg := *s.config
-	cfg.namespaces, cfg.selection, cfg.zonal = nil, kube.Selection{}, true
+	cfg.namespaces, cfg.selection, cfg.zonal, cfg.topology = nil, kube.Selection{}, true, true
 	return &Stanza{&cfg}
 }
 
@@ -93,6 +93,9 @@ func (s *Stanza) HeadlessOnly() bool { return s.config.selection.HeadlessOnly }
 
 // Zonal reports whether there are names below _zone.
 func (s *Stanza) Zonal() bool { return s.config.zonal }
+
+// Topology reports whether clients get the endpoints of headless Services that are meant for them.
+func (s *Stanza) Topology() bool { return s.config.topology }
 
 // Falls reports whether a query for qname, a lower-case FQDN that owns no record, goes to the next
 // plugin if there is one.

@@ -42,6 +42,9 @@ func (cfg *config) summary() []string {
 		{cfg.podNames, "endpoint_pod_names"},
 		{cfg.ignoreEmpty, "ignore empty_service"},
 		{cfg.zonal, "zonal"},
+		{cfg.topology, "topology hints"},
+		{cfg.node != "", "node " + cfg.node},
+		{len(cfg.clientSubnet) > 0, fmt.Sprint("client_subnet ", cfg.clientSubnet)},
 		{len(cfg.multicluster) > 0, "multicluster " + strings.Join(cfg.multicluster, " ")},
 		{len(cfg.namespaces) > 0, "namespaces " + strings.Join(cfg.namespaces, " ")},
 		{

@@ -52,8 +52,9 @@ type tally struct {
 		bySize   [sizes]atomic.Uint64            // of answers with records, complete or truncated
 		byReason [index.NumReasons]atomic.Uint64 // of the others
 	}
-	records  atomic.Uint64 // in all answer sections
-	overlong atomic.Uint64 // names that were left out
+	records  atomic.Uint64                   // in all answer sections
+	overlong atomic.Uint64                   // names that were left out
+	choices  [index.NumChoices]atomic.Uint64 // answers of headless Services, with topology
 }
 
 // proto is the protocol that a query came by.
@@ -105,6 +106,13 @@ func (t *tally) addOverlong(n int) {
 	}
 }
 
+// addChoice counts an answer by which endpoints were chosen.
+func (t *tally) addChoice(c index.Choice) {
+	if c != index.NotChosen {
+		t.choices[c].Add(1)
+	}
+}
+
 // sizeClass returns the class of size of an answer of n records.
 func sizeClass(n int) int {
 	if n == 0 {
@@ -117,6 +125,7 @@ var (
 	answersDesc   = newDesc("answers_total", "Counter of queries in the zones, by what they led to and by protocol: udp or tcp.", "outcome", "proto")
 	negativesDesc = newDesc("negative_answers_total", "Counter of answers without the records asked for, by why there are none.", "reason")
 	recordsDesc   = newDesc("answer_records", "Histogram of the number of records in the answer section, of complete and truncated answers.")
+	choicesDesc   = newDesc("topology_answers_total", "Counter of answers with endpoints of headless Services, where topology is on, by which of them the client gets.", "endpoints")
 	overlongDesc  = newDesc("overlong_names_total", "Counter of endpoints that an answer or a transfer does not call by their names, which are too long for DNS.")
 )
 
@@ -128,6 +137,7 @@ func (*tally) Describe(ch chan<- *prometheus.Desc) {
 	ch <- negativesDesc
 	ch <- recordsDesc
 	ch <- overlongDesc
+	ch <- choicesDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -153,6 +163,11 @@ func (t *tally) Collect(ch chan<- prometheus.Metric) {
 	for r, n := range reasons {
 		if r := index.Reason(r); r != index.NoReason {
 			ch <- prometheus.MustNewConstMetric(negativesDesc, prometheus.CounterValue, float64(n), r.String())
+		}
+	}
+	for c := range t.choices {
+		if c := index.Choice(c); c != index.NotChosen {
+			ch <- prometheus.MustNewConstMetric(choicesDesc, prometheus.CounterValue, float64(t.choices[c].Load()), c.String())
 		}
 	}
 	total := classes[0]

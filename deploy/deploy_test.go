@@ -485,6 +485,28 @@ func TestFilesOfTheCorefileAreInVolumes(t *testing.T) {
 	}
 }
 
+// TestCorefileOfANodeIsThatOfTheBase: but for the lines that say which node it is, and for what.
+func TestCorefileOfANodeIsThatOfTheBase(t *testing.T) {
+	corefile := func(folder string) string {
+		return get[*corev1.ConfigMap](t, render(t, folder), "ConfigMap "+name).Data["Corefile"]
+	}
+	own := regexp.MustCompile(`(?m)^ +(# Who asks .*|node \{\$NODE_NAME\}|topology hints)\n`)
+	got := corefile("nodelocal")
+	if rest := own.ReplaceAllString(got, ""); rest != corefile("base") || len(own.FindAllString(got, -1)) != 3 {
+		t.Errorf("got the Corefile\n%s", got)
+	}
+	pod, _, _ := workload(t, render(t, "nodelocal"))
+	var fields []string
+	for _, e := range pod.Spec.Containers[0].Env {
+		if e.Name == "NODE_NAME" {
+			fields = append(fields, e.ValueFrom.FieldRef.FieldPath)
+		}
+	}
+	if !slices.Equal(fields, []string{"spec.nodeName"}) {
+		t.Errorf("got NODE_NAME from %q, want it from the pod's node", fields)
+	}
+}
+
 func TestServerHasTimeToEnd(t *testing.T) {
 	for _, folder := range overlays {
 		objects := render(t, folder)

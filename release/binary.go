@@ -17,8 +17,9 @@ type binary struct {
 	os      string
 	arch    string
 	source
-	modules []string // those that are compiled in, as path@version
-	coreDNS string   // the version of CoreDNS among them
+	isNested bool     // it is of a module in a folder of this one
+	modules  []string // those that are compiled in, as path@version
+	coreDNS  string   // the version of CoreDNS among them
 }
 
 // source is what a binary was built from.
@@ -48,6 +49,9 @@ func findBinaries(dir string) ([]*binary, error) {
 		if folder := filepath.Base(filepath.Dir(path)); folder != b.os+"-"+b.arch {
 			return nil, fmt.Errorf("%s: got a binary for %s/%s in the folder %s", path, b.os, b.arch, folder)
 		}
+		if len(all) > 0 && b.isNested && b.revision == all[0].revision { // without a tag of its own its version is made up
+			b.version = all[0].version
+		}
 		if len(all) > 0 && b.source != all[0].source {
 			return nil, fmt.Errorf("%s is of %s, revision %s, by %s, but %s of %s, revision %s, by %s: build all of them anew",
 				path, b.version, b.revision, b.goVersion, all[0].path, all[0].version, all[0].revision, all[0].goVersion)
@@ -69,6 +73,7 @@ func readBinary(path string) (*binary, error) {
 		path: path, command: strings.TrimSuffix(filepath.Base(path), ".exe"),
 		source: source{version: build.Main.Version, revision: "unknown", goVersion: build.GoVersion, time: time.Unix(0, 0).UTC()},
 	}
+	b.isNested = strings.HasPrefix(build.Main.Path, "github.com/coredns-headless/headless/")
 	for _, s := range build.Settings {
 		switch s.Key {
 		case "GOOS":
@@ -86,6 +91,9 @@ func readBinary(path string) (*binary, error) {
 	for _, module := range build.Deps {
 		if module.Path == "github.com/coredns/coredns" {
 			b.coreDNS = module.Version
+		}
+		if module.Replace != nil && strings.HasPrefix(module.Replace.Path, ".") { // a folder of this repository
+			continue
 		}
 		module = cmp.Or(module.Replace, module)
 		b.modules = append(b.modules, module.Path+"@"+module.Version)

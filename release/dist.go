@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -15,7 +16,7 @@ import (
 )
 
 // commands are what is released for each platform. The small build of CoreDNS is released as an image only.
-var commands = []string{"coredns", "dnsdiff", "headless-explain"}
+var commands = []string{"coredns", "dnsdiff", "headless-explain", "kubectl-dns"}
 
 // writeDist writes what a release holds into a folder, which is made anew.
 func writeDist(all []*binary, image, dir string) error {
@@ -45,6 +46,9 @@ func writeDist(all []*binary, image, dir string) error {
 		if err := writeCommands(dir, "headless_"+version+"_"+platform, binaries); err != nil {
 			return err
 		}
+	}
+	if err := writeKrew(dir, version, slices.Collect(maps.Keys(platforms))); err != nil {
+		return err
 	}
 	return writeSums(dir)
 }

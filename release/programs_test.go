@@ -28,7 +28,7 @@ func TestRelease(t *testing.T) {
 	}
 	source := t.TempDir()
 	shell(t, source, `git -C "$OLDPWD" ls-files -z -co --exclude-standard | tar -C "$OLDPWD" -c --null -T - --ignore-failed-read | tar -x
-		git init -q && git add -A && git -c user.name=test -c user.email=test commit -qm release && git tag `+testVersion)
+		git init -q && git add -A && git -c user.name=test -c user.email=test commit -qm release && git tag `+testVersion+` && git tag kubectl-dns/`+testVersion)
 	var made []string
 	for _, folder := range []string{"here", "else/where"} {
 		dir := filepath.Join(t.TempDir(), folder)
@@ -56,7 +56,7 @@ func TestRelease(t *testing.T) {
 			t.Fatalf("tar: %v\n%s", err, out)
 		}
 		for _, c := range commands {
-			out, err := command(t, dir, "./"+name+"/"+c, "-version").CombinedOutput()
+			out, err := command(t, dir, "./"+name+"/"+c, "--version").CombinedOutput()
 			if err != nil || !strings.Contains(string(out), "headless "+testVersion+", revision ") {
 				t.Errorf("%s -version: got %q (%v), want the version %s", c, out, err, testVersion)
 			}

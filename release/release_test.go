@@ -38,7 +38,7 @@ func fakeBinaries(t *testing.T) (all []*binary, bin string) {
 	bin = t.TempDir()
 	self, err := os.Executable()
 	check(t, err)
-	for _, command := range []string{"coredns", "coredns-small", "dnsdiff", "headless-explain"} {
+	for _, command := range []string{"coredns", "coredns-small", "dnsdiff", "headless-explain", "kubectl-dns"} {
 		b, err := readBinary(self)
 		check(t, err)
 		b.command, b.os, b.path, b.coreDNS = command, "linux", filepath.Join(bin, command), "v1.15.0"
@@ -209,8 +209,8 @@ func TestSameBinariesMakeTheSameRelease(t *testing.T) {
 			content, err := os.ReadFile(filepath.Join(bin, "dist", "SHA256SUMS"))
 			check(t, err)
 			sums = append(sums, string(content))
-			if n := strings.Count(string(content), "\n"); n != 4 {
-				t.Errorf("got the sums of %d files, want those of two images and two archives:\n%s", n, content)
+			if n := strings.Count(string(content), "\n"); n != 5 {
+				t.Errorf("got the sums of %d files, want those of two images, two archives and the manifest for krew:\n%s", n, content)
 			}
 		})
 	}
@@ -230,7 +230,7 @@ func TestWhatIsMissingIsTold(t *testing.T) {
 	}{
 		{"no server", func(_ *testing.T, all []*binary) []*binary { return without(all, "coredns") }, "no binary coredns for linux"},
 		{"no small server", func(_ *testing.T, all []*binary) []*binary { return without(all, "coredns-small") }, "no binary coredns-small for linux"},
-		{"a command is missing", func(_ *testing.T, all []*binary) []*binary { return without(all, "dnsdiff") }, "got 2 binaries, want "},
+		{"a command is missing", func(_ *testing.T, all []*binary) []*binary { return without(all, "dnsdiff") }, "got 3 binaries, want "},
 		{"no bill of materials", func(t *testing.T, all []*binary) []*binary {
 			check(t, os.Remove(all[0].sbom()))
 			return all

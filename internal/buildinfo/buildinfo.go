@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"runtime/debug"
+	"strings"
 )
 
 const (
@@ -44,7 +45,8 @@ func Of(build *debug.BuildInfo) Info {
 			i.CoreDNS = version
 		}
 	}
-	if build.Main.Path == module {
+	if strings.HasPrefix(build.Main.Path+"/", module+"/") { // or a module in a folder of it
+		i.Version = cmp.Or(build.Main.Version, unknown)
 		for _, s := range build.Settings {
 			if s.Key == "vcs.revision" {
 				i.Revision = s.Value

@@ -21,6 +21,7 @@ type change struct {
 	// lost and gained are the addresses, by family, that leave the ready sets, and those that come.
 	lost, gained [2][]netip.Addr
 	left, joined []membership // targets that leave groups, and those that come
+	departed     []departure  // from places, which are given back when all is settled
 }
 
 // membership is that of a target in a group.
@@ -59,8 +60,8 @@ func (c *change) commit() {
 }
 
 // settle derives what follows from the occurrences of the endpoints touched, all of which are of
-// svc: first their states and addresses, then the SRV targets of their names. It forgets endpoints
-// without an occurrence.
+// svc: first their states and addresses, then the SRV targets of their names, then the regions of both.
+// It forgets endpoints without an occurrence.
 func (c *change) settle(svc *service) {
 	before := c.visible
 	c.happened, c.visible = true, false
@@ -75,6 +76,7 @@ func (c *change) settle(svc *service) {
 		c.settleTarget(e)
 	}
 	c.settleGroups(svc)
+	c.settleRegions(svc)
 	for _, e := range c.touched {
 		if e.in.slice == nil {
 			c.forget(e)

@@ -44,6 +44,9 @@ func (x *Index) Check() error {
 	if err := x.checkSlices(endpoints); err != nil {
 		return err
 	}
+	if err := x.checkPlaces(endpoints); err != nil {
+		return err
+	}
 	owners := make(map[netip.Addr]int)
 	clusterIPs := make(map[netip.Addr][]*service)
 	for name, ns := range x.namespaces {
@@ -163,7 +166,7 @@ func (x *Index) checkSlices(endpoints map[*endpoint]bool) error {
 		}
 		for _, e := range h.endpoints {
 			if e.in.slice == &h.slice {
-				if !endpoints[e] || !e.in.held || e.in.next != nil || e.in.state != model.Ready ||
+				if !endpoints[e] || !e.isHeld() || e.in.next != nil || e.in.state != model.Ready ||
 					e.svc != h.svc || e.svc.spec == nil {
 					return fmt.Errorf("endpoint %v is held, and %+v", e.label(), e.in)
 				}
@@ -288,6 +291,99 @@ func (x *Index) checkService(svc *service, endpoints map[*endpoint]bool) error {
 	}
 	if n != len(readies) {
 		return fmt.Errorf("%d targets, want %d", n, len(readies))
+	}
+	return x.checkRegions(svc, endpoints)
+}
+
+// checkRegions verifies that the regions of svc are what its endpoints say.
+func (x *Index) checkRegions(svc *service, endpoints map[*endpoint]bool) error {
+	var want regions
+	addrs := [2]map[resident]bool{make(map[resident]bool), make(map[resident]bool)}
+	names := make(map[model.Label]*endpoint) // the SRV targets
+	for _, g := range svc.groups {
+		for _, e := range g.targets {
+			names[e.ownLabel()] = e
+		}
+	}
+	targets := make(map[resident]bool)
+	for e := range endpoints {
+		if e.svc != svc || e.state != model.Ready {
+			if e.svc == svc && e.hinted != 0 {
+				return fmt.Errorf("endpoint %v is not ready, and counted as hinted", e.label())
+			}
+			continue
+		}
+		f := model.FamilyOf(e.addr())
+		has := isCounted
+		for o := &e.in; o != nil; o = o.next {
+			has |= x.places.all[o.place].hints
+		}
+		want.counts[f].add(has, +1)
+		if svc.regions != nil && e.hinted != has {
+			return fmt.Errorf("endpoint %v is hinted by %b, want %b", e.label(), e.hinted, has)
+		}
+		for r := range x.regionsOf(e) {
+			addrs[f][resident{r, x.holder(svc, e.addr())}] = true
+			targets[resident{r, names[e.ownLabel()]}] = true
+		}
+	}
+	divided := svc.spec != nil && svc.spec.Kind == model.Headless && len(targets) > 0
+	if divided != (svc.regions != nil) {
+		return fmt.Errorf("it has regions: %v, want %v", svc.regions != nil, divided)
+	}
+	if !divided {
+		return nil
+	}
+	if svc.regions.counts != want.counts {
+		return fmt.Errorf("hints are counted as %v, want %v", svc.regions.counts, want.counts)
+	}
+	for f := range addrs {
+		for _, m := range slices.SortedFunc(maps.Keys(addrs[f]), resident.compareAddrs) {
+			want.addrs[f].regions = append(want.addrs[f].regions, m.region)
+			want.addrs[f].addrs = model.AppendAddr(want.addrs[f].addrs, m.addr())
+		}
+		if got := svc.regions.addrs[f]; !slices.Equal(got.regions, want.addrs[f].regions) || !slices.Equal(got.addrs, want.addrs[f].addrs) {
+			return fmt.Errorf("addresses by regions %v, want %v", got, want.addrs[f])
+		}
+	}
+	for _, m := range slices.SortedFunc(maps.Keys(targets), resident.compareNames) {
+		want.targets.regions, want.targets.targets = append(want.targets.regions, m.region), append(want.targets.targets, m.endpoint)
+	}
+	if got := svc.regions.targets; !slices.Equal(got.regions, want.targets.regions) || !slices.Equal(got.targets, want.targets.targets) {
+		return fmt.Errorf("targets by regions %v, want %v", got, want.targets)
+	}
+	return nil
+}
+
+// checkPlaces verifies that places and regions are kept as long as they are used.
+func (x *Index) checkPlaces(endpoints map[*endpoint]bool) error {
+	uses, regions := make(map[uint32]int32), make(map[region]int32)
+	for e := range endpoints {
+		for o := &e.in; o != nil; o = o.next {
+			if o.place != 0 {
+				uses[o.place]++
+			}
+		}
+	}
+	for at := range uses {
+		p := &x.places.all[at]
+		if p.uses != uses[at] || x.places.known[p.placed] != at {
+			return fmt.Errorf("place %+v is used %d times, want %d", p, p.uses, uses[at])
+		}
+		for _, r := range p.regions {
+			regions[r]++
+		}
+	}
+	if len(uses) != len(x.places.known) || len(uses)+len(x.places.free)+1 != len(x.places.all) {
+		return fmt.Errorf("%d places of %d are free and %d known, want %d known", len(x.places.free), len(x.places.all), len(x.places.known), len(uses))
+	}
+	for name, n := range x.places.names {
+		if n.uses != regions[n.region] {
+			return fmt.Errorf("region %v has %d places, want %d", name, n.uses, regions[n.region])
+		}
+	}
+	if len(x.places.names) != len(regions) || len(regions)+len(x.places.freeRegions) != int(x.places.numRegions) {
+		return fmt.Errorf("%d regions are named and %d free of %d, want %d named", len(x.places.names), len(x.places.freeRegions), x.places.numRegions, len(regions))
 	}
 	return nil
 }

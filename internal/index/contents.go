@@ -111,7 +111,7 @@ func (x *Index) endpointSpec(e *endpoint, sl *slice) model.Endpoint {
 		if o.slice == sl {
 			return model.Endpoint{
 				Addr: e.addr(), Name: e.name, PodName: o.podName,
-				Topology: x.topologies[o.topology], State: o.state, Leaving: o.leaving,
+				Place: x.places.all[o.place].placed, State: o.state, Leaving: o.leaving,
 			}
 		}
 	}

@@ -432,8 +432,8 @@ func (x *Index) shown(e *endpoint) Endpoint {
 		shown.Names = append(shown.Names, dashed)
 	}
 	for o := &e.in; o != nil; o = o.next {
-		if topology := x.topologies[o.topology]; o.slice != nil && topology != "" {
-			shown.Topologies = append(shown.Topologies, topology)
+		if zone := x.places.all[o.place].placed.Place().Zone; zone != "" {
+			shown.Topologies = append(shown.Topologies, zone)
 		}
 	}
 	slices.Sort(shown.Topologies)

@@ -70,8 +70,8 @@ func dashedOf(q *qname.Name) netip.Addr {
 }
 
 // fittingTargets is srvTargets for a Service whose endpoints may not all be called by their names. It
-// looks at each of them. overlong is how many are not called by their own names.
-func (x *Index) fittingTargets(svc *service, q *qname.Name, p Part, spare int) (targets []Target, total, overlong int) {
+// looks at each of them that the client gets. overlong is how many are not called by their own names.
+func (x *Index) fittingTargets(svc *service, q *qname.Name, p Part, spare int, isChosen func(*endpoint) bool) (targets []Target, total, overlong int) {
 	add := func(ports []model.Port, label model.Label, addrs []netip.Addr) {
 		if numbers := match(ports, q); len(numbers) > 0 {
 			targets = append(targets, Target{Label: label, Ports: numbers, Addrs: addrs})
@@ -81,12 +81,15 @@ func (x *Index) fittingTargets(svc *service, q *qname.Name, p Part, spare int) (
 	for _, g := range svc.groups {
 		at := len(targets)
 		for _, e := range g.targets {
+			if !x.isAnyOf(e, isChosen) {
+				continue
+			}
 			if label, ok := e.fitting(spare); ok && label.Name == e.name {
 				add(g.ports, label, x.appendReady(nil, e))
 				continue
 			}
 			for o := range x.sharing(e) {
-				if o.state != model.Ready {
+				if !isChosen(o) {
 					continue
 				}
 				overlong++

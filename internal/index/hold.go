@@ -69,18 +69,19 @@ func (x *Index) newHold(sl *slice) *hold {
 	if x.holds.time == 0 || sl == nil || sl.moved || sl.svc.spec == nil {
 		return nil
 	}
-	return &hold{slice: slice{svc: sl.svc, ports: sl.ports, mark: x.numMoments}}
+	return &hold{slice: slice{svc: sl.svc, ports: sl.ports, held: true, mark: x.numMoments}}
 }
 
-// add holds e if no slice lists it any more, it was ready, and was not about to leave. o is what the last slice said of it. h
-// may be nil, which holds nothing.
-func (h *hold) add(e *endpoint, o occurrence) {
+// add holds e if no slice lists it any more, it was ready, and was not about to leave, and reports whether
+// that is so. o is what the last slice said of it. h may be nil, which holds nothing.
+func (h *hold) add(e *endpoint, o occurrence) bool {
 	if h == nil || e.in.slice != nil || o.state != model.Ready || o.leaving {
-		return
+		return false
 	}
-	o.slice, o.next, o.held = &h.slice, nil, true
+	o.slice, o.next = &h.slice, nil
 	e.in = o
 	h.endpoints = append(h.endpoints, e)
+	return true
 }
 
 // startHold begins the time of h, which may be nil or empty, and starts the timer if it is the first.
@@ -100,6 +101,7 @@ func (x *Index) startHold(h *hold) {
 // endHold ends the hold of e, and notes why. The caller has to settle e afterwards.
 func (c *change) endHold(e *endpoint, why HoldEnd) {
 	c.keepSlice(e.in.slice)
+	c.leavePlace(e, e.in.place)
 	e.in = occurrence{}
 	c.holds.counts.Now--
 	c.holds.counts.Ended[why]++
@@ -134,13 +136,13 @@ func (c *change) supersede(e *endpoint) {
 	}
 	var stale []*endpoint
 	for o := c.byAddr.first(e.ip); o != nil; o = c.byAddr.after(o) {
-		if o.in.held {
+		if o.isHeld() {
 			stale = append(stale, o)
 		}
 	}
 	if e.name != "" {
 		for o := c.byName.first(e.hostKey()); o != nil; o = c.byName.after(o) {
-			if o.in.held {
+			if o.isHeld() {
 				stale = append(stale, o)
 			}
 		}
@@ -156,7 +158,7 @@ func (c *change) supersede(e *endpoint) {
 func (c *change) orphanHolds(svc *service) {
 	for sl := svc.slices; sl != nil; {
 		next := sl.sibling
-		if sl.isHeld() {
+		if sl.held {
 			c.endHolds(sl, holdOrphaned)
 		}
 		sl = next

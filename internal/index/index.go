@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"iter"
 	"maps"
-	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -59,11 +58,8 @@ type Index struct {
 	// clusters counts the endpoints by state that are named <hostname>.<cluster>, by their Services
 	// and clusters.
 	clusters map[hostKey][3]int32
-	// topologies holds the topology zones of endpoints, and topologyIDs their positions in it. The
-	// first is "", for endpoints without a topology zone.
-	topologies  []string
-	topologyIDs map[string]uint16
-	holds       holds
+	places   places // of the endpoints
+	holds    holds
 	// moments holds those that are read, the oldest first, and numMoments counts all there were.
 	moments    []*Moment
 	numMoments uint32
@@ -90,8 +86,7 @@ func New(p model.Policy, ignoreEmpty bool, hold time.Duration) *Index {
 		reverse:         make(reverseTree),
 		externals:       make(map[netip.Addr][]*service),
 		externalReverse: make(reverseTree),
-		topologies:      []string{""},
-		topologyIDs:     map[string]uint16{"": 0},
+		places:          newPlaces(),
 		holds:           holds{time: hold},
 		portion:         portion,
 		portioned:       func(int) {},
@@ -133,6 +128,9 @@ type service struct {
 	// groups holds the SRV targets: one ready endpoint for each name, grouped by the ports of that
 	// name, in order. No group is empty.
 	groups []*group
+	// regions divides the ready endpoints by their places; nil unless the Service is headless and some
+	// of them are in a region.
+	regions *regions
 }
 
 // group is a set of SRV targets that have the same ports.
@@ -155,6 +153,7 @@ type slice struct {
 	// moved says that it was another Service's. The control plane does not move slices, and is about
 	// to take it away.
 	moved bool
+	held  bool // it is a hold's
 	mark  uint32
 }
 
@@ -163,9 +162,6 @@ func (svc *service) id() model.Key { return model.Key{Namespace: svc.ns.name, Na
 
 // id returns the key of sl, which is in the namespace of its Service.
 func (sl *slice) id() model.Key { return model.Key{Namespace: sl.svc.ns.name, Name: sl.name} }
-
-// isHeld reports whether sl is one that only we know: the slice of a hold.
-func (sl *slice) isHeld() bool { return sl.name == "" }
 
 // Octets is an address, IPv4-mapped if it is an IPv4 address.
 type Octets [16]byte
@@ -192,18 +188,18 @@ type endpoint struct {
 	mixed  bool        // it is a target, and some endpoint of that name lacks a port of the group
 	shared bool        // another endpoint of the Service has, or had, the name
 	owns   bool        // it holds the address, and the reverse name exists because of it
+	hinted hinted      // as it is counted in svc.regions
 }
 
 // occurrence is one slice's word on an endpoint.
 type occurrence struct {
-	slice    *slice // nil when the endpoint is in no slice
-	next     *occurrence
-	state    model.State
-	podName  bool   // the name is a pod's; the dashed address names the endpoint as well
-	held     bool   // slice is a hold's, and lists the endpoint alone
-	leaving  bool   // the endpoint is terminating
-	turn     bool   // slice's, when it listed the endpoint last
-	topology uint16 // the position of the topology zone in the index's topologies
+	slice   *slice // nil when the endpoint is in no slice
+	next    *occurrence
+	place   uint32 // the position of the place in the index's places
+	state   model.State
+	podName bool // the name is a pod's; the dashed address names the endpoint as well
+	leaving bool // the endpoint is terminating
+	turn    bool // slice's, when it listed the endpoint last
 }
 
 // Serial returns the zones' SOA serial.
@@ -308,6 +304,7 @@ func (c *change) respec(svc *service, spec *model.Service) {
 		c.clusterIPs[addr] = append(c.clusterIPs[addr], svc)
 	}
 	c.ownIPs(svc, len(svc.claimedIPs(c.ignoreEmpty)) > 0)
+	c.divide(svc)
 	if svc.claimsEndpoints() == claimed {
 		return
 	}
@@ -581,10 +578,11 @@ func (c *change) fill(sl *slice, spec *model.Slice, h *hold) {
 			e = c.create(sl.svc, es.Addr, es.Name)
 			created = append(created, e)
 		}
-		if e.in.held {
+		if e.isHeld() {
 			c.endHold(e, holdReturned)
 		}
-		isNews, again := e.retain(sl, es, c.topologyID(es.Topology))
+		isNews, again, was := e.retain(sl, es, c.places.take(es.Place))
+		c.leavePlace(e, was)
 		if !again {
 			sl.endpoints = append(sl.endpoints, e)
 		}
@@ -594,7 +592,9 @@ func (c *change) fill(sl *slice, spec *model.Slice, h *hold) {
 	}
 	for _, e := range was {
 		if e.occurrence(sl).turn != sl.turn {
-			h.add(e, e.release(sl))
+			if said := e.release(sl); !h.add(e, said) {
+				c.leavePlace(e, said.place)
+			}
 			c.touched = append(c.touched, e)
 		}
 	}
@@ -741,24 +741,9 @@ func (x *Index) count(e *endpoint, by int32) {
 	}
 }
 
-// topologyID returns the position of a topology zone in x.topologies, which it may add. When there
-// are 65,535 already, a new one gets position 0, that of endpoints without a topology zone.
-func (x *Index) topologyID(zone string) uint16 {
-	if zone == "" {
-		return 0 // as of most
-	}
-	id, ok := x.topologyIDs[zone]
-	if !ok && len(x.topologies) <= math.MaxUint16 {
-		id = uint16(len(x.topologies)) //nolint:gosec // it fits, see above
-		x.topologies = append(x.topologies, zone)
-		x.topologyIDs[zone] = id
-	}
-	return id
-}
-
 // retain records what sl says of e, and reports whether that is news, and whether sl has listed e
-// before in the same version.
-func (e *endpoint) retain(sl *slice, es model.Endpoint, zone uint16) (isNews, again bool) {
+// before in the same version. It returns the place that it has no use for any more.
+func (e *endpoint) retain(sl *slice, es model.Endpoint, place uint32) (isNews, again bool, was uint32) {
 	o := &e.in
 	for o.slice != sl && o.next != nil {
 		o = o.next
@@ -769,13 +754,15 @@ func (e *endpoint) retain(sl *slice, es model.Endpoint, zone uint16) (isNews, ag
 		o = o.next
 	}
 	if again = !isNews && o.turn == sl.turn; again {
-		es.State, es.PodName, zone = max(es.State, o.state), es.PodName && o.podName, o.topology
+		es.State, es.PodName = max(es.State, o.state), es.PodName && o.podName
 		es.Leaving = es.Leaving && o.leaving
+		place, o.place = o.place, place
 	}
-	isNews = isNews || o.state != es.State || o.podName != es.PodName
-	o.slice, o.state, o.podName, o.topology, o.turn = sl, es.State, es.PodName, zone, sl.turn
+	isNews = isNews || o.state != es.State || o.podName != es.PodName || o.place != place && !again
+	was = o.place
+	o.slice, o.state, o.podName, o.place, o.turn = sl, es.State, es.PodName, place, sl.turn
 	o.leaving = es.Leaving
-	return isNews, again
+	return isNews, again, was
 }
 
 // occurrence returns what sl says of e, which it lists.
@@ -849,15 +836,8 @@ func (e *endpoint) hasHostname() bool {
 	return false
 }
 
-// inTopology reports whether a slice says that e is in a topology zone.
-func (e *endpoint) inTopology(zone uint16) bool {
-	for o := &e.in; o != nil; o = o.next {
-		if o.slice != nil && o.topology == zone {
-			return true
-		}
-	}
-	return false
-}
+// isHeld reports whether a hold lists e, and nothing else does.
+func (e *endpoint) isHeld() bool { return e.in.slice != nil && e.in.slice.held }
 
 // label returns e's own label.
 func (e *endpoint) label() model.Label { return model.Label{Name: e.name, Addr: e.addr()} }

@@ -28,6 +28,7 @@ type dumbIndex struct {
 	hold        time.Duration
 	held        map[modelID]modelHold
 	derived     map[model.Key]map[model.Label]*modelEndpoint // what endpoints returned since the last change
+	at          model.Location                               // where the client is
 }
 
 func newModel(p model.Policy, ignoreEmpty bool) *dumbIndex {
@@ -169,7 +170,60 @@ type modelEndpoint struct {
 	model.Endpoint
 	hostname bool // one says that the name is a hostname
 	ports    map[model.Port]bool
-	zones    map[string]bool
+	places   []model.Place
+}
+
+// isIn reports whether a slice says that e is in a topology zone.
+func (e *modelEndpoint) isIn(zone string) bool {
+	return slices.ContainsFunc(e.places, func(p model.Place) bool { return p.Zone == zone })
+}
+
+// hints returns the topology zones and the nodes that slices have hints for.
+func (e *modelEndpoint) hints() (zones, nodes map[string]bool) {
+	zones, nodes = make(map[string]bool), make(map[string]bool)
+	for _, p := range e.places {
+		for name := range p.ForZones.All() {
+			zones[name] = true
+		}
+		for name := range p.ForNodes.All() {
+			nodes[name] = true
+		}
+	}
+	return zones, nodes
+}
+
+// chosen returns those of the ready endpoints of a Service that the client gets.
+func (m *dumbIndex) chosen(key model.Key) map[model.Label]bool {
+	get := make(map[model.Label]bool)
+	for f := range model.Family(2) {
+		all, forZone, forNode := make(map[model.Label]bool), make(map[model.Label]bool), make(map[model.Label]bool)
+		allZones, allNodes := true, true
+		for id, e := range m.endpoints(key) {
+			if e.State != model.Ready || model.FamilyOf(e.Addr) != f {
+				continue
+			}
+			all[id] = true
+			zones, nodes := e.hints()
+			allZones, allNodes = allZones && len(zones) > 0, allNodes && len(nodes) > 0
+			if zones[m.at.Zone] {
+				forZone[id] = true
+			}
+			if nodes[m.at.Node] {
+				forNode[id] = true
+			}
+		}
+		switch {
+		case m.shown(key).NoTopology:
+			maps.Copy(get, all)
+		case allNodes && len(forNode) > 0:
+			maps.Copy(get, forNode)
+		case allZones && len(forZone) > 0:
+			maps.Copy(get, forZone)
+		default:
+			maps.Copy(get, all)
+		}
+	}
+	return get
 }
 
 // endpoints returns the endpoints of a Service, by address and name. It derives them once a change,
@@ -187,9 +241,9 @@ func (m *dumbIndex) endpoints(key model.Key) map[model.Label]*modelEndpoint {
 		for _, e := range sl.Endpoints {
 			id := model.Label{Name: e.Name, Addr: e.Addr}
 			if all[id] == nil {
-				all[id] = &modelEndpoint{Endpoint: e, ports: make(map[model.Port]bool), zones: make(map[string]bool)}
+				all[id] = &modelEndpoint{Endpoint: e, ports: make(map[model.Port]bool)}
 			}
-			all[id].zones[e.Topology] = true
+			all[id].places = append(all[id].places, e.Place.Place())
 			all[id].State = max(all[id].State, e.State)
 			all[id].hostname = all[id].hostname || e.Name != "" && !e.PodName
 			for _, p := range sl.Ports {
@@ -201,7 +255,7 @@ func (m *dumbIndex) endpoints(key model.Key) map[model.Label]*modelEndpoint {
 		if id.service != key {
 			continue
 		}
-		all[id.Label] = &modelEndpoint{h.Endpoint, h.Name != "" && !h.PodName, portSet(h.ports), map[string]bool{h.Topology: true}}
+		all[id.Label] = &modelEndpoint{h.Endpoint, h.Name != "" && !h.PodName, portSet(h.ports), []model.Place{h.Place.Place()}}
 	}
 	return all
 }
@@ -287,6 +341,7 @@ func (m *dumbIndex) expect(q *qname.Name, w Want) (Outcome, map[record]bool) {
 		host  string
 		addr  netip.Addr
 		ports map[model.Port]bool
+		other bool // which the client does not get
 	}
 	var facts []fact // the endpoints, or ClusterIPs, that the name is made of
 	below := NameError
@@ -302,11 +357,11 @@ func (m *dumbIndex) expect(q *qname.Name, w Want) (Outcome, map[record]bool) {
 		}
 		return NameError, records
 	default:
-		anyReady := false
+		anyReady, chosen := false, m.chosen(key)
 		for id, e := range m.endpoints(key) {
 			anyReady = anyReady || e.State == model.Ready
 			if spec.Kind == model.Headless && e.State == model.Ready {
-				facts = append(facts, fact{host: hostOf(e.Name, e.Addr), addr: e.Addr, ports: e.ports})
+				facts = append(facts, fact{host: hostOf(e.Name, e.Addr), addr: e.Addr, ports: e.ports, other: !chosen[id]})
 			}
 			if q.Proto == "" && below == NameError && len(m.answers(key, hostOf(id.Name, id.Addr))) > 0 {
 				below = NonTerminal
@@ -325,12 +380,16 @@ func (m *dumbIndex) expect(q *qname.Name, w Want) (Outcome, map[record]bool) {
 	if q.Proto == "" {
 		result = Found
 	}
+	isTarget := make(map[string]bool)
+	for _, f := range facts {
+		isTarget[f.host] = isTarget[f.host] || !f.other
+	}
 	for _, f := range facts {
 		hasPort := q.Proto == ""
 		for p := range f.ports {
 			if q.Proto == "" || p.Proto() == q.Proto && p.Name() == q.Port && p.Name() != "" {
 				result, hasPort = Found, true
-				if w == WantSRV {
+				if w == WantSRV && isTarget[f.host] {
 					records[srvRecord(f.host, p.Number)] = true
 				}
 			} else if p.Proto() == q.Proto && q.Port == "" && p.Name() != "" {
@@ -338,7 +397,7 @@ func (m *dumbIndex) expect(q *qname.Name, w Want) (Outcome, map[record]bool) {
 			}
 		}
 		isWanted := w == WantA && f.addr.Is4() || w == WantAAAA && f.addr.Is6()
-		if isWanted && hasPort && (q.Hostname == "" || q.Proto == "") {
+		if isWanted && hasPort && !f.other && (q.Hostname == "" || q.Proto == "") {
 			records[addrRecord(f.addr)] = true
 		}
 	}
@@ -349,13 +408,15 @@ func (m *dumbIndex) expect(q *qname.Name, w Want) (Outcome, map[record]bool) {
 func (m *dumbIndex) expectScope(q *qname.Name, w Want) (Outcome, map[record]bool) {
 	records := make(map[record]bool)
 	own := &qname.Name{Kind: qname.ServiceName, Namespace: q.Namespace, Service: q.Service}
-	exists, all := m.expect(own, w)
+	everywhere := *m
+	everywhere.at = model.Location{}
+	exists, all := everywhere.expect(own, w)
 	if m.shown(model.Key{Namespace: q.Namespace, Name: q.Service}).Kind != model.Headless || exists == NameError {
 		return NameError, records
 	}
 	result := NonTerminal
 	for _, e := range m.endpoints(model.Key{Namespace: q.Namespace, Name: q.Service}) {
-		if q.Scope == qname.ScopeName || e.State != model.Ready || !e.zones[q.Topology] {
+		if q.Scope == qname.ScopeName || e.State != model.Ready || !e.isIn(q.Topology) {
 			continue
 		}
 		result = Found
@@ -559,7 +620,12 @@ func gotExternal(x *Index, q *qname.Name, endpoints bool) (Outcome, map[record]b
 
 // got returns what the index says of q, in the terms of the model.
 func got(x *Index, q *qname.Name, w Want) (Outcome, map[record]bool, error) {
-	v := x.Lookup(q, w, Part{Limit: 1 << 20})
+	return gotAt(x, q, w, model.Location{})
+}
+
+// gotAt is got for a client at a location.
+func gotAt(x *Index, q *qname.Name, w Want, at model.Location) (Outcome, map[record]bool, error) {
+	v := x.Lookup(q, w, Part{Limit: 1 << 20, At: at})
 	records := make(map[record]bool)
 	n := 0
 	add := func(r record) {
@@ -624,12 +690,14 @@ func step(r *rand.Rand, x *Index, m *dumbIndex) string {
 		m.dropSlice(key)
 		return fmt.Sprint("drop slice ", key)
 	case 7:
-		specs := make([]*model.Slice, r.IntN(8))
-		for i := range specs {
-			specs[i] = modeltest.RandomSlice(r)
+		var specs []*model.Slice
+		listed := make(map[model.Key]bool) // a list has each once
+		for range r.IntN(8) {
+			if s := modeltest.RandomSlice(r); !listed[s.Key] {
+				listed[s.Key] = true
+				specs = append(specs, s)
+			}
 		}
-		slices.SortFunc(specs, func(a, b *model.Slice) int { return strings.Compare(a.Namespace+" "+a.Name, b.Namespace+" "+b.Name) })
-		specs = slices.CompactFunc(specs, func(a, b *model.Slice) bool { return a.Key == b.Key }) // as in a list
 		m.replace(specs)
 		x.ReplaceSlices(slices.Values(specs))
 		return fmt.Sprintf("replace slices by %d", len(specs))
@@ -693,11 +761,14 @@ func history(t *testing.T, r *rand.Rand, x *Index, m *dumbIndex, pause func() st
 						gotOutcome, slices.Sorted(maps.Keys(gotRecords)), err, wantOutcome, slices.Sorted(maps.Keys(wantRecords)))
 				}
 			}
+			m.at = model.Location{
+				Zone: modeltest.PickOne(r, append(modeltest.Universe.Zones, "nowhere")), Node: modeltest.PickOne(r, append(modeltest.Universe.Nodes, "none")),
+			}
 			for w := WantNothing; w <= WantSRV; w++ {
 				wantOutcome, wantRecords := m.expect(&qs[i], w)
-				gotOutcome, gotRecords, err := got(x, &qs[i], w)
+				gotOutcome, gotRecords, err := gotAt(x, &qs[i], w, m.at)
 				if err != nil || gotOutcome != wantOutcome || !maps.Equal(gotRecords, wantRecords) {
-					t.Fatalf("after\n%s\n%+v want %d:\ngot  %d %v %v\nwant %d %v", strings.Join(done, "\n"), qs[i], w,
+					t.Fatalf("after\n%s\n%+v want %d at %v:\ngot  %d %v %v\nwant %d %v", strings.Join(done, "\n"), qs[i], w, m.at,
 						gotOutcome, slices.Sorted(maps.Keys(gotRecords)), err, wantOutcome, slices.Sorted(maps.Keys(wantRecords)))
 				}
 			}
@@ -738,7 +809,7 @@ func TestIndexAgreesWithModelOverRandomHistories(t *testing.T) {
 			defer stop.Store(true)
 			readers.Go(func() {
 				for i := 0; !stop.Load(); i = (i + 1) % len(qs) {
-					x.Lookup(&qs[i], Want(i%4), Part{Limit: 2})
+					x.Lookup(&qs[i], Want(i%4), Part{Limit: 2, At: model.Location{Zone: "z", Node: "k"}})
 					x.Nameservers(modeltest.Universe.Addrs[:1], nil, 0)
 					x.LookupExternal(&qs[i], i%2 == 0, Want(i%4), Part{Limit: 2})
 					x.ExternalNameservers(modeltest.Universe.Addrs[:1], nil, i%2 == 0)
@@ -1094,23 +1165,6 @@ func TestIndexNameserversAreNotHidden(t *testing.T) {
 		x.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: "dns"}, ClusterIPs: []netip.Addr{ip}})
 		if got := x.Nameservers(nil, []netip.Addr{ip}, 0); len(got) != want {
 			t.Errorf("empty Services are hidden: %v: got %v, want %d", hides, got, want)
-		}
-	}
-}
-
-// TestIndexTakes65535TopologyZones: endpoints of further ones are in none, and those of the others where they were.
-func TestIndexTakes65535TopologyZones(t *testing.T) {
-	x := bigIndex(0)
-	for i := range 1<<16 - 2 {
-		x.topologyID(fmt.Sprint("zone-", i))
-	}
-	sl := modeltest.BigSlice(0, 3, model.Ready)
-	sl.Endpoints[1].Topology, sl.Endpoints[2].Topology = "the-last", "one-too-many"
-	x.PutSlice(sl)
-	for zone, want := range map[string]int{"the-last": 1, "one-too-many": 0} {
-		q := qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web", Scope: qname.Pin, Topology: zone}
-		if got := x.Lookup(&q, WantA, Part{Limit: 9}).Total; got != want {
-			t.Errorf("%s: got %d addresses, want %d", zone, got, want)
 		}
 	}
 }

@@ -61,7 +61,7 @@ func (x *Index) facts() (facts []string) {
 				facts = append(facts, fmt.Sprintf("service %+v", *svc.spec))
 			}
 			for sl := svc.slices; sl != nil; sl = sl.sibling {
-				if spec := x.sliceSpec(sl); !sl.isHeld() || len(spec.Endpoints) > 0 { // a hold of nothing is nothing
+				if spec := x.sliceSpec(sl); !sl.held || len(spec.Endpoints) > 0 { // a hold of nothing is nothing
 					facts = append(facts, sliceFact(spec))
 				}
 			}

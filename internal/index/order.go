@@ -22,6 +22,9 @@ import (
 type Part struct {
 	Limit  int    // records at most
 	Client uint64 // who asks: a hash from ClientOf
+	// At is where the client is, as far as that counts: a headless Service whose endpoints have hints is
+	// answered with those that are meant for it.
+	At model.Location
 	// Room is how many octets the labels of a name may have in a message before those of svc and the
 	// zone, see RoomIn. What is longer is no name (RFC 1035 section 2.3.4). 0 is no limit.
 	Room int

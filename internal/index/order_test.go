@@ -178,7 +178,7 @@ func TestPartsOfZonesAndExternalNames(t *testing.T) {
 	x := bigIndex(0)
 	sl := modeltest.BigSlice(0, size, model.Ready)
 	for i := range sl.Endpoints {
-		sl.Endpoints[i].Topology = "a"
+		sl.Endpoints[i].Place = model.Place{Location: model.Location{Zone: "a"}, Zonal: true}.Placed()
 	}
 	x.PutSlice(sl)
 	q := &qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web"}

@@ -30,7 +30,7 @@ func (p *Pods) Put(spec *model.Pod) {
 	defer p.mu.Unlock()
 	old := p.byKey[spec.Key]
 	if old != nil && slices.Equal(old.Addrs, spec.Addrs) && maps.Equal(old.Labels, spec.Labels) &&
-		old.Leaving == spec.Leaving {
+		old.Leaving == spec.Leaving && old.Host == spec.Host && old.Node == spec.Node {
 		return
 	}
 	p.changes++
@@ -112,18 +112,22 @@ func (p *Pods) In(namespace string, addr netip.Addr) bool {
 		func(spec *model.Pod) bool { return spec.Namespace == namespace && !spec.Leaving })
 }
 
-// At returns the Pod that has addr, or nil. Of one that leaves and one that has its address next it is
-// the latter. Of several Pods at once, which share their node's address, none can be told from the
-// others.
-func (p *Pods) At(addr netip.Addr) *model.Pod {
+// At returns the Pod that has addr, or nil, and the node that it is on, or "". Of one that leaves and one
+// that has its address next it is the latter. Of Pods in the network of their node, which share its
+// address, none can be told from the others, and only the node is known.
+func (p *Pods) At(addr netip.Addr) (pod *model.Pod, node string) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	all := p.byAddr[addr]
 	if staying := slices.DeleteFunc(slices.Clone(all), func(spec *model.Pod) bool { return spec.Leaving }); len(staying) > 0 {
 		all = staying
 	}
-	if len(all) != 1 {
-		return nil
+	var nodes consent
+	for _, spec := range all {
+		nodes.add(spec.Node)
 	}
-	return all[0]
+	if len(all) != 1 || all[0].Host {
+		return nil, nodes.word()
+	}
+	return all[0], nodes.word()
 }

@@ -11,7 +11,7 @@ import (
 func TestPods(t *testing.T) {
 	p := NewPods()
 	at := func(addr string) string {
-		if spec := p.At(netip.MustParseAddr(addr)); spec != nil {
+		if spec, _ := p.At(netip.MustParseAddr(addr)); spec != nil {
 			return spec.Namespace + "/" + spec.Name
 		}
 		return ""
@@ -60,7 +60,36 @@ func TestPodsThatLeaveHaveNoNames(t *testing.T) {
 	}
 	going := *pod
 	going.Leaving = true
-	if p.Put(&going); p.In("a", addr) || p.At(addr) != &going {
-		t.Errorf("a Pod that leaves: has a name: %v, is the client %v", p.In("a", addr), p.At(addr))
+	p.Put(&going)
+	if client, _ := p.At(addr); p.In("a", addr) || client != &going {
+		t.Errorf("a Pod that leaves: has a name: %v, is the client %v", p.In("a", addr), client)
+	}
+}
+
+// TestPodsInTheNetworkOfTheirNode: nobody can tell which of them asks, also if there is but one. Their node is known.
+func TestPodsInTheNetworkOfTheirNode(t *testing.T) {
+	p, addr := NewPods(), netip.MustParseAddr("10.0.0.1")
+	put := func(name, node string, host bool) {
+		pod := modeltest.PodAt("a", name, "10.0.0.1")
+		pod.Node, pod.Host = node, host
+		p.Put(pod)
+	}
+	for _, step := range []struct {
+		name string
+		do   func()
+		pod  bool
+		node string
+	}{
+		{"none", func() {}, false, ""},
+		{"one", func() { put("proxy", "k", true) }, false, "k"},
+		{"two", func() { put("agent", "k", true) }, false, "k"},
+		{"they disagree", func() { put("agent", "l", true) }, false, ""},
+		{"one goes", func() { p.Drop(model.Key{Namespace: "a", Name: "proxy"}) }, false, "l"},
+		{"the other has an address of its own", func() { put("agent", "l", false) }, true, "l"},
+	} {
+		step.do()
+		if pod, node := p.At(addr); (pod != nil) != step.pod || node != step.node {
+			t.Errorf("%s: got Pod %v on node %q, want a Pod: %v, on node %q", step.name, pod, node, step.pod, step.node)
+		}
 	}
 }

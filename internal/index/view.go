@@ -53,6 +53,8 @@ type View struct {
 	Pointers []Pointer
 	// Overlong is how many endpoints are not called by their own names, which are too long in this zone.
 	Overlong int
+	// Choice says which of the endpoints of a headless Service the client gets.
+	Choice Choice
 
 	targetAddrs []netip.Addr // where those of Targets lie
 }
@@ -272,16 +274,14 @@ func (x *Index) lookupHeadless(v *View, svc *service, q *qname.Name, w Want, p P
 	}
 	switch w {
 	case WantSRV:
-		if spare := svc.spare(p.Room); x.fitsAll(spare) {
-			x.srvTargets(v, svc, q, p)
-		} else {
-			v.Targets, v.Total, v.Overlong = x.fittingTargets(svc, q, p, spare)
-		}
+		x.lookupTargets(v, svc, q, p)
 	case WantA, WantAAAA:
 		f := w.Family()
-		set := svc.ready[f]
+		var r region
+		r, v.Choice = x.choose(svc, f, p.At)
+		set := svc.addrsIn(r, f)
 		if q.Proto != "" && (groups < len(svc.groups) || svc.mixed > 0) {
-			set = x.portAddresses(svc, q, f)
+			set = x.portAddresses(svc, q, f, r)
 		}
 		v.window(set, f, p)
 	}
@@ -301,52 +301,50 @@ func (x *Index) lookupScope(v *View, svc *service, q *qname.Name, w Want, p Part
 	if q.Scope == qname.ScopeName {
 		return
 	}
-	var targets []Target
-	var addrs []netip.Addr
-	if id, ok := x.topologyIDs[q.Topology]; ok {
-		targets, addrs = x.topologyTargets(svc, id, svc.spare(p.Room))
-	}
-	switch {
-	case len(addrs) == 0 && q.Scope == qname.Prefer && svc.states[model.Ready] > 0:
+	r, ok := x.places.regionOf(inZone, q.Topology)
+	switch ok = ok && svc.has(r); {
+	case !ok && q.Scope == qname.Prefer && svc.states[model.Ready] > 0:
+		p.At = model.Location{}
 		x.lookupHeadless(v, svc, &own, w, p)
 		return
-	case len(addrs) == 0:
+	case !ok:
 		return
 	}
 	v.Outcome = Found
 	switch w {
 	case WantSRV:
-		v.Targets, v.Total = pickTargets(targets, p)
+		x.targetsInZone(v, svc, r, p)
 	case WantA, WantAAAA:
-		v.pick(addrs, w.Family(), p)
+		v.window(svc.addrsIn(r, w.Family()), w.Family(), p)
 	}
 }
 
-// topologyTargets returns the ready endpoints in a topology zone, as SRV targets and as distinct
-// addresses, both in order. It looks at every endpoint of svc.
-func (x *Index) topologyTargets(svc *service, zone uint16, spare int) (targets []Target, addrs []netip.Addr) {
-	for _, g := range svc.groups {
-		for _, e := range g.targets {
-			var t Target
-			var ports []model.Port
-			for o := range x.sharing(e) {
-				if o.state != model.Ready || !o.inTopology(zone) {
-					continue
-				}
-				t.Addrs = append(t.Addrs, o.addr())
+// targetsInZone takes the SRV targets in a region, each with those of its addresses and ports that are there.
+func (x *Index) targetsInZone(v *View, svc *service, r region, p Part) {
+	isThere := func(e *endpoint) bool { return e.state == model.Ready && x.isIn(e, r) }
+	spare, all := svc.spare(p.Room), &qname.Name{}
+	if len(svc.groups) == 1 && svc.mixed == 0 && x.fitsAll(spare) {
+		v.walk(x, []batch{{svc.regions.targets.in(r), match(svc.groups[0].ports, all)}}, p, isThere)
+		return
+	}
+	var targets []Target
+	byPorts := slices.Clone(svc.regions.targets.in(r))
+	slices.SortStableFunc(byPorts, func(a, b *endpoint) int { return a.group.compare(b.group) })
+	for _, e := range byPorts {
+		t := Target{Addrs: x.appendAddrs(nil, e, isThere)}
+		var ports []model.Port
+		for o := range x.sharing(e) {
+			if isThere(o) {
 				ports = model.Union(ports, o.ports())
 			}
-			slices.SortFunc(t.Addrs, compareNetip)
-			addrs = append(addrs, t.Addrs...)
-			var isTarget bool
-			t.Label, isTarget = e.fitting(spare)
-			if t.Ports = match(ports, &qname.Name{}); isTarget && len(t.Ports) > 0 {
-				targets = append(targets, t)
-			}
+		}
+		var isTarget bool
+		t.Label, isTarget = e.fitting(spare)
+		if t.Ports = match(ports, all); isTarget && len(t.Ports) > 0 {
+			targets = append(targets, t)
 		}
 	}
-	slices.SortFunc(addrs, compareNetip)
-	return targets, slices.Compact(addrs)
+	v.Targets, v.Total = pickTargets(targets, p)
 }
 
 // pickTargets returns those of targets, which are in order, that have up to p.Limit SRV records,
@@ -362,20 +360,57 @@ func pickTargets(targets []Target, p Part) (picked []Target, total int) {
 	return picked, total
 }
 
-// srvTargets takes targets with up to p.Limit SRV records, from the client's place on.
-func (x *Index) srvTargets(v *View, svc *service, q *qname.Name, p Part) {
-	type batch struct {
-		targets []*endpoint
-		numbers []uint16
-	}
-	batches := make([]batch, 0, len(svc.groups))
-	n := 0
-	for _, g := range svc.groups {
-		if numbers := match(g.ports, q); len(numbers) > 0 {
-			batches = append(batches, batch{targets: g.targets, numbers: numbers})
-			n += len(g.targets)
-			v.Total += len(g.targets) * len(numbers)
+// lookupTargets takes the SRV targets of a headless Service, or of a port of it, that the client gets.
+func (x *Index) lookupTargets(v *View, svc *service, q *qname.Name, p Part) {
+	r, isOne := x.chooseTargets(v, svc, p.At)
+	spare := svc.spare(p.Room)
+	switch {
+	case !x.fitsAll(spare):
+		v.Targets, v.Total, v.Overlong = x.fittingTargets(svc, q, p, spare, x.chosen(svc, p.At))
+	case isOne && r == 0:
+		batches := make([]batch, 0, len(svc.groups))
+		for _, g := range svc.groups {
+			batches = append(batches, batch{g.targets, match(g.ports, q)})
 		}
+		v.walk(x, batches, p, isReady)
+	case isOne && len(svc.groups) == 1:
+		v.walk(x, []batch{{svc.regions.targets.in(r), match(svc.groups[0].ports, q)}}, p, isReady)
+	default:
+		x.lookupChosen(v, svc, q, p)
+	}
+}
+
+// lookupChosen is lookupTargets where the ports differ, or the choice differs by family. It looks at each
+// target.
+func (x *Index) lookupChosen(v *View, svc *service, q *qname.Name, p Part) {
+	isChosen := x.chosen(svc, p.At)
+	batches := make([]batch, 0, len(svc.groups))
+	for _, g := range svc.groups {
+		b := batch{numbers: match(g.ports, q)}
+		for _, e := range g.targets {
+			if x.isAnyOf(e, isChosen) {
+				b.targets = append(b.targets, e)
+			}
+		}
+		batches = append(batches, b)
+	}
+	v.walk(x, batches, p, isReady)
+}
+
+// batch is SRV targets with the same ports, and those of their numbers that are asked for.
+type batch struct {
+	targets []*endpoint
+	numbers []uint16
+}
+
+// walk takes targets with up to p.Limit SRV records, from the client's place on, each with the addresses
+// of those endpoints that count.
+func (v *View) walk(x *Index, batches []batch, p Part, counts func(*endpoint) bool) {
+	batches = slices.DeleteFunc(batches, func(b batch) bool { return len(b.numbers) == 0 })
+	n := 0
+	for _, b := range batches {
+		n += len(b.targets)
+		v.Total += len(b.targets) * len(b.numbers)
 	}
 	if n == 0 {
 		return
@@ -398,7 +433,7 @@ func (x *Index) srvTargets(v *View, svc *service, q *qname.Name, p Part) {
 					return
 				}
 				e, at := b.targets[i], len(v.targetAddrs)
-				v.targetAddrs = x.appendReady(v.targetAddrs, e)
+				v.targetAddrs = x.appendAddrs(v.targetAddrs, e, counts)
 				v.Targets = append(v.Targets,
 					Target{e.label(), b.numbers, v.targetAddrs[at:len(v.targetAddrs):len(v.targetAddrs)]})
 				records += len(b.numbers)
@@ -407,11 +442,19 @@ func (x *Index) srvTargets(v *View, svc *service, q *qname.Name, p Part) {
 	}
 }
 
+// isReady reports whether e is ready.
+func isReady(e *endpoint) bool { return e.state == model.Ready }
+
 // appendReady appends the addresses of the ready endpoints that share e's name, in order.
 func (x *Index) appendReady(addrs []netip.Addr, e *endpoint) []netip.Addr {
+	return x.appendAddrs(addrs, e, isReady)
+}
+
+// appendAddrs appends the addresses of those that count of the endpoints that share e's name, in order.
+func (x *Index) appendAddrs(addrs []netip.Addr, e *endpoint, counts func(*endpoint) bool) []netip.Addr {
 	at := len(addrs)
 	for o := range x.sharing(e) {
-		if o.state == model.Ready {
+		if counts(o) {
 			addrs = append(addrs, o.addr())
 		}
 	}
@@ -433,8 +476,8 @@ func (x *Index) sharing(e *endpoint) iter.Seq[*endpoint] {
 	}
 }
 
-// portAddresses returns the distinct addresses of the ready endpoints that have the port of q.
-func (x *Index) portAddresses(svc *service, q *qname.Name, f model.Family) addressSet {
+// portAddresses returns the distinct addresses of the ready endpoints in r that have the port of q.
+func (x *Index) portAddresses(svc *service, q *qname.Name, f model.Family, r region) addressSet {
 	var addrs []netip.Addr
 	for _, g := range svc.groups {
 		if portOutcome(g.ports, q) != Found {
@@ -442,7 +485,7 @@ func (x *Index) portAddresses(svc *service, q *qname.Name, f model.Family) addre
 		}
 		for _, e := range g.targets {
 			for o := range x.sharing(e) {
-				if o.state == model.Ready && model.FamilyOf(o.addr()) == f &&
+				if o.state == model.Ready && model.FamilyOf(o.addr()) == f && (r == 0 || x.isIn(o, r)) &&
 					(!e.mixed || portOutcome(o.ports(), q) == Found) {
 					addrs = append(addrs, o.addr())
 				}

@@ -17,6 +17,9 @@ import (
 // HostnamesAnnotation overrides the hostnames option for one Service.
 const HostnamesAnnotation = "coredns-headless.github.io/hostnames"
 
+// TopologyAnnotation turns the option topology off for one Service.
+const TopologyAnnotation = "coredns-headless.github.io/topology"
+
 // Flaw says why an object, or a part of it, was skipped.
 type Flaw string
 
@@ -25,7 +28,7 @@ const (
 	badAddress    Flaw = "address"    // a text that is not an address, or has a zone
 	badPort       Flaw = "port"       // a port number outside 1–65535
 	badName       Flaw = "name"       // a name, of an object or a port for example, that is not a DNS name
-	badAnnotation Flaw = "annotation" // a hostnames annotation or a time that has no such form
+	badAnnotation Flaw = "annotation" // an annotation of ours or a time that has no such form
 	fqdnSlice     Flaw = "fqdn"       // a slice of address type FQDN
 	beyondLimit   Flaw = "limit"      // an object with more addresses or ports than are taken from one
 	noService     Flaw = "no_service" // a slice without the label kubernetes.io/service-name
@@ -53,7 +56,9 @@ type Converter struct {
 	Namespaces []string                      // the namespaces to serve; empty: all
 	PodNames   bool                          // endpoint_pod_names: an endpoint without a hostname is named after its pod
 	PodLabels  bool                          // the labels of Pods are kept
-	Topologies bool                          // the topology zones of endpoints are kept
+	Topologies bool                          // zonal: the topology zones of endpoints are kept, for names
+	Hints      bool                          // topology: where endpoints and Pods are is kept, and the hints of endpoints
+	Node       string                        // the node whose Pods are kept; "": those of all
 	skip       func(resource string, r Flaw) // for tests; nil: CountSkipped
 	// cluster is the UID of the Namespace kube-system, which is that of the cluster; nil while it
 	// is not known.
@@ -118,6 +123,11 @@ func (c *Converter) service(svc *corev1.Service) (spec *model.Service, ok bool) 
 			c.report(Services, badAnnotation)
 		}
 	}
+	if word, ok := svc.Annotations[TopologyAnnotation]; ok {
+		if spec.NoTopology = word == "off"; !spec.NoTopology {
+			c.report(Services, badAnnotation)
+		}
+	}
 	return spec, true
 }
 
@@ -161,10 +171,16 @@ func (c *Converter) external(svc *corev1.Service) *model.External {
 
 // pod converts a Pod. ok is false for one that is over, and has its addresses no more.
 func (c *Converter) pod(pod *corev1.Pod) (spec *model.Pod, ok bool) {
-	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed ||
+		c.Node != "" && pod.Spec.NodeName != c.Node {
 		return nil, false
 	}
-	spec = &model.Pod{Key: model.KeyOf(pod.Namespace, pod.Name), Leaving: pod.DeletionTimestamp != nil}
+	spec = &model.Pod{
+		Key: model.KeyOf(pod.Namespace, pod.Name), Leaving: pod.DeletionTimestamp != nil, Host: pod.Spec.HostNetwork,
+	}
+	if c.Hints {
+		spec.Node = model.Intern(pod.Spec.NodeName)
+	}
 	ips := make([]string, len(pod.Status.PodIPs))
 	for i, ip := range pod.Status.PodIPs {
 		ips[i] = ip.IP
@@ -173,6 +189,19 @@ func (c *Converter) pod(pod *corev1.Pod) (spec *model.Pod, ok bool) {
 	if c.PodLabels {
 		spec.Labels = pod.Labels
 	}
+	return spec, true
+}
+
+// node converts a Node.
+func (c *Converter) node(n *corev1.Node) (spec *model.Node, ok bool) {
+	spec = &model.Node{Key: model.KeyOf("", n.Name), Zone: strings.ToLower(n.Labels[corev1.LabelTopologyZone])}
+	var ips []string
+	for _, a := range n.Status.Addresses {
+		if a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP {
+			ips = append(ips, a.Address)
+		}
+	}
+	spec.Addrs = c.addrs(Nodes, ips)
 	return spec, true
 }
 
@@ -259,7 +288,8 @@ func (c *Converter) sliceOf(es *wireSlice, service string) (spec *model.Slice, o
 func (c *Converter) endpoints(spec *model.Slice, es *wireSlice) {
 	list := newEndpointList(es)
 	defer func() { spec.Endpoints, spec.Sums = list.endpoints, list.sums }()
-	var name, zone string
+	var name string
+	var place model.Placed
 	var podName, flawless bool
 	for i := range es.endpoints {
 		e := &es.endpoints[i]
@@ -268,17 +298,17 @@ func (c *Converter) endpoints(spec *model.Slice, es *wireSlice) {
 			return
 		}
 		if !e.further {
-			var isName, isZone bool
+			var isName, isPlace bool
 			name, podName, isName = c.hostname(es, e)
-			zone, isZone = c.zone(es, e)
-			flawless = isName && isZone
+			place, isPlace = c.place(es, e)
+			flawless = isName && isPlace
 		}
 		addr, ok := c.usable(Slices, parseAddr(es.text(e.addr)))
 		if !ok {
 			continue
 		}
 		s := model.Endpoint{
-			Addr: addr, Name: name, PodName: podName, Topology: zone,
+			Addr: addr, Name: name, PodName: podName, Place: place,
 			State: stateOf(e.conditions), Leaving: e.conditions.terminating.is(false),
 		}
 		var dashed [model.MaxDashed]byte
@@ -374,18 +404,43 @@ func (c *Converter) hostname(es *wireSlice, e *wireEndpoint) (name string, podNa
 	return "", false, ok
 }
 
-// zone returns the topology zone of an endpoint, if zones are kept and it has one. ok is false if that
-// cannot stand in a name.
-func (c *Converter) zone(es *wireSlice, e *wireEndpoint) (zone string, ok bool) {
-	if !c.Topologies {
-		return "", true
+// maxHints is how many hints of one kind are taken of an endpoint, as many as the API server lets pass.
+const maxHints = 8
+
+// place returns the place of an endpoint, as far as it is kept. ok is false if something of it cannot be.
+func (c *Converter) place(es *wireSlice, e *wireEndpoint) (placed model.Placed, ok bool) {
+	if !c.Topologies && !c.Hints {
+		return model.Placed{}, true
 	}
-	text := es.text(e.zone)
-	if len(text) > model.MaxName {
-		c.report(Slices, badName)
-		return "", false
+	ok = true
+	name := func(text string) string {
+		if len(text) > model.MaxName {
+			c.report(Slices, badName)
+			ok = false
+			return ""
+		}
+		return strings.ToLower(text)
 	}
-	return strings.ToLower(string(text)), true
+	names := func(texts []string) model.Names {
+		if len(texts) > maxHints {
+			ok = false
+		}
+		texts = limited(c, Slices, texts, maxHints)
+		for i, text := range texts {
+			texts[i] = name(text)
+		}
+		return model.NamesOf(texts)
+	}
+	place := model.Place{Zonal: c.Topologies}
+	place.Zone = name(string(es.text(e.zone)))
+	if c.Hints {
+		node, zones, nodes := es.hints(e)
+		place.Node, place.ForZones, place.ForNodes = name(node), names(zones), names(nodes)
+	}
+	if place == (model.Place{Zonal: true}) {
+		place.Zonal = false // nothing is known
+	}
+	return place.Placed(), ok
 }
 
 // port appends a port to ports, if its number and its protocol are valid. A port whose name is not

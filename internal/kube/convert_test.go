@@ -458,6 +458,10 @@ func convertRandomSlice(r *rand.Rand) *discoveryv1.EndpointSlice {
 			e.TargetRef = &corev1.ObjectReference{Kind: "Pod", Name: text()}
 		}
 		e.Conditions = discoveryv1.EndpointConditions{Ready: maybeBool(), Serving: maybeBool(), Terminating: maybeBool()}
+		if r.IntN(2) == 0 {
+			e.NodeName, e.Zone = maybeText(), maybeText()
+			e.Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: text()}, {Name: text()}}, ForNodes: []discoveryv1.ForNode{{Name: text()}}}
+		}
 		es.Endpoints = append(es.Endpoints, e)
 	}
 	return es

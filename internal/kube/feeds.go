@@ -41,13 +41,14 @@ func (s Sink[S]) And(other Sink[S]) Sink[S] {
 	}
 }
 
-// Sinks take what is kept of the resources. Pods, Imports and Imported may be zero: these resources
-// are not asked for then.
+// Sinks take what is kept of the resources. Pods, Nodes, Imports and Imported may be zero: these
+// resources are not asked for then.
 type Sinks struct {
 	Namespaces Sink[*model.Namespace]
 	Services   Sink[*model.Service]
 	Slices     Sink[*model.Slice]
 	Pods       Sink[*model.Pod]
+	Nodes      Sink[*model.Node]
 	Imports    Sink[*model.Service] // made of ServiceImports
 	Imported   Sink[*model.Slice]   // made of their EndpointSlices
 	Recall     Recall               // of Slices; may be nil
@@ -81,13 +82,15 @@ func NewFeeds(c *Converter, selection Selection, sinks *Sinks) *Feeds {
 		brought: newProgramming(sinks.Kind, c.report).put,
 	})
 	addStore(f, &store[*corev1.Pod, *model.Pod]{resource: Pods, convert: c.pod, sink: sinks.Pods})
+	addStore(f, &store[*corev1.Node, *model.Node]{resource: Nodes, convert: c.node, sink: sinks.Nodes})
 	addStore(f, &store[*mcsv1beta1.ServiceImport, *importSpec]{
 		resource: Imports, convert: c.serviceImport, sink: importSink(sinks.Imports, f),
 	})
 	addStore(f, &store[*wireSlice, *model.Slice]{
 		resource: Imported, adapt: wireSliceOf, convert: c.importedSlice, sink: sinks.Imported,
 	})
-	f.Listing, f.Clock = NewListing(f.asked()...), newClock(f.asked()...)
+	isOptional := selection.isOptional
+	f.Listing, f.Clock = NewListing(slices.DeleteFunc(f.asked(), isOptional)...), newClock(isOptional, f.asked()...)
 	return f
 }
 
@@ -179,7 +182,9 @@ func (s *store[O, S]) Replace(list []any, _ string) error {
 		}
 	})
 	s.feeds.Clock.listed(s.resource)
-	s.feeds.Listing.Listed(s.resource)
+	if !s.feeds.selection.isOptional(s.resource) {
+		s.feeds.Listing.Listed(s.resource)
+	}
 	return nil
 }
 
@@ -237,6 +242,8 @@ func ResourceOf(obj runtime.Object) string {
 		return Slices
 	case *corev1.Pod:
 		return Pods
+	case *corev1.Node:
+		return Nodes
 	case *mcsv1beta1.ServiceImport:
 		return Imports
 	}

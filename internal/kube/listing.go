@@ -111,12 +111,15 @@ func (l *Listing) Missing() []string {
 type Clock map[string]*Times
 
 // Times say when a resource was heard of last, and listed: Unix times in nanoseconds, 0 for never.
-type Times struct{ Heard, Listed atomic.Int64 }
+type Times struct {
+	Heard, Listed atomic.Int64
+	isOptional    bool // names can be answered without it
+}
 
-func newClock(resources ...string) Clock {
+func newClock(isOptional func(resource string) bool, resources ...string) Clock {
 	c := make(Clock)
 	for _, r := range resources {
-		c[r] = new(Times)
+		c[r] = &Times{isOptional: isOptional(r)}
 	}
 	return c
 }
@@ -136,11 +139,13 @@ func (c Clock) listed(resource string) {
 	}
 }
 
-// Confirmed returns when every resource had been heard of last.
+// Confirmed returns when every resource that answers need had been heard of last.
 func (c Clock) Confirmed() time.Time {
 	first := int64(math.MaxInt64)
 	for _, at := range c {
-		first = min(first, at.Heard.Load())
+		if !at.isOptional {
+			first = min(first, at.Heard.Load())
+		}
 	}
 	return time.Unix(0, first)
 }

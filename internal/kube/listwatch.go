@@ -24,6 +24,7 @@ type listWatch struct {
 	versions *versions
 	tap      *tap
 	labels   Selector
+	fields   string // a field selector
 	access   access
 
 	failed  pace // requests, since one was answered
@@ -252,7 +253,7 @@ const noObject = "metadata.name=-"
 func (l *listWatch) request(o metav1.ListOptions) *rest.Request {
 	o.LabelSelector = l.labels.String()
 	if o.FieldSelector == "" {
-		o.FieldSelector = watched[l.resource].fields
+		o.FieldSelector = l.fields
 	}
 	return l.versions.client().Get().Resource(watched[l.resource].path).
 		VersionedParams(&o, metav1.ParameterCodec).MaxRetries(0)

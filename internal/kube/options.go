@@ -43,6 +43,25 @@ type Selection struct {
 	Labels          Selector // of everything else, except ServiceImports; nil: all
 	NoEndpoints     bool     // no EndpointSlices, except those of ServiceImports
 	HeadlessOnly    bool     // of EndpointSlices only those of headless Services
+	Node            string   // the only Node asked for
+	// PodsOfNode says that Pods are only asked for to know who asks: all those of Node, and no others.
+	PodsOfNode bool
+}
+
+// fields returns the field selector of the objects of a resource.
+func (s Selection) fields(resource string) string {
+	switch {
+	case resource == Nodes:
+		return "metadata.name=" + s.Node
+	case resource == Pods && s.PodsOfNode:
+		return runningPods + ",spec.nodeName=" + s.Node
+	}
+	return watched[resource].fields
+}
+
+// isOptional reports whether names can be answered without a resource: it says who asks, and no more.
+func (s Selection) isOptional(resource string) bool {
+	return resource == Nodes || resource == Pods && s.PodsOfNode
 }
 
 // Of returns what selects the objects of a resource.
@@ -50,7 +69,7 @@ func (s Selection) Of(resource string) Selector {
 	switch {
 	case resource == Namespaces:
 		return with(s.NamespaceLabels)
-	case resource == Imports:
+	case resource == Imports || s.isOptional(resource):
 		return labels.Everything()
 	case resource == Imported:
 		return with(s.Labels, mcsv1beta1.LabelServiceName)

@@ -72,9 +72,11 @@ func randomEndpoint(r *rand.Rand) discoveryv1.Endpoint {
 		}
 	}
 	n := r.IntN(1 << 16)
+	zone, node := fmt.Sprint("z-", r.IntN(3)), fmt.Sprint("k-", r.IntN(30))
 	return discoveryv1.Endpoint{
+		NodeName: &node, Hints: &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: zone}}, ForNodes: []discoveryv1.ForNode{{Name: node}}[:r.IntN(2)]},
 		Addresses: []string{fmt.Sprintf("10.0.%d.%d", n/256, n%256)}, Hostname: new(fmt.Sprint("web-", n)),
-		Conditions: discoveryv1.EndpointConditions{Ready: new(r.IntN(2) == 0)}, Zone: new(fmt.Sprint("z-", r.IntN(3))),
+		Conditions: discoveryv1.EndpointConditions{Ready: new(r.IntN(2) == 0)}, Zone: &zone,
 	}
 }
 
@@ -131,7 +133,7 @@ func TestRecallChangesNothing(t *testing.T) {
 	}
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 7))
-		x, c := index.New(model.HostnamesReady, false, 0), &Converter{PodNames: r.IntN(2) == 0, Topologies: r.IntN(2) == 0}
+		x, c := index.New(model.HostnamesReady, false, 0), &Converter{PodNames: r.IntN(2) == 0, Topologies: r.IntN(2) == 0, Hints: r.IntN(2) == 0}
 		es := kubetest.BigSlice(0, 0)
 		for range 100 {
 			edit(r, es)

@@ -34,13 +34,14 @@ const (
 	Services   = "services"
 	Slices     = "endpointslices"
 	Pods       = "pods"
+	Nodes      = "nodes"
 	Imports    = "serviceimports"
 	// Imported are the slices of ServiceImports: the same resource as the others, listed and watched again.
 	Imported = "endpointslices of serviceimports"
 )
 
 // Resources are all of them.
-var Resources = []string{Namespaces, Services, Slices, Pods, Imports, Imported}
+var Resources = []string{Namespaces, Services, Slices, Pods, Nodes, Imports, Imported}
 
 // watched says where the objects of a resource are, and what they are.
 var watched = map[string]struct {
@@ -53,6 +54,7 @@ var watched = map[string]struct {
 	Services:   {coreVersions, "services", "", &wireService{}},
 	Slices:     {sliceVersions, "endpointslices", "", &wireSlice{}},
 	Pods:       {coreVersions, "pods", runningPods, &corev1.Pod{}},
+	Nodes:      {coreVersions, "nodes", "", &corev1.Node{}},
 	Imports:    {ImportVersions, "serviceimports", "", &mcsv1beta1.ServiceImport{}},
 	Imported:   {sliceVersions, "endpointslices", "", &wireSlice{}},
 }
@@ -120,7 +122,7 @@ func (a *Server) reflect(resource string, rc *rest.Config, transport http.RoundT
 	if err != nil {
 		return err
 	}
-	l.labels, l.access, l.outage.log = feeds.selection.Of(resource), a.access, log
+	l.labels, l.fields, l.access, l.outage.log = feeds.selection.Of(resource), feeds.selection.fields(resource), a.access, log
 	l.heard = func() { feeds.Clock.heard(resource) }
 	lw := &cache.ListWatch{ListWithContextFunc: l.list, WatchFuncWithContext: l.watch}
 	silent := logr.Discard() // what goes wrong is reported by l, and l waits

@@ -24,7 +24,8 @@ var wireScheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()
 	InstallImports(s)
 	core, discovery := corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion
-	s.AddKnownTypes(core, &corev1.Namespace{}, &corev1.NamespaceList{}, &corev1.Pod{}, &corev1.PodList{})
+	s.AddKnownTypes(core, &corev1.Namespace{}, &corev1.NamespaceList{}, &corev1.Pod{}, &corev1.PodList{},
+		&corev1.Node{}, &corev1.NodeList{})
 	s.AddKnownTypeWithName(core.WithKind("Service"), &wireService{})
 	s.AddKnownTypeWithName(core.WithKind("ServiceList"), &wireList[wireService, *wireService]{})
 	s.AddKnownTypeWithName(discovery.WithKind("EndpointSlice"), &wireSlice{})
@@ -177,6 +178,43 @@ func (s *wireSlice) podName(e *wireEndpoint) string {
 	return string(name)
 }
 
+// hints returns the node that e is on, and the hints for topology zones and nodes. Like podName it looks
+// for them only now.
+func (s *wireSlice) hints(e *wireEndpoint) (node string, zones, nodes []string) {
+	r := wireReader{rest: s.text(e.whole)}
+	for r.next() {
+		switch {
+		case !r.isBytes():
+		case r.number == endpointNodeName:
+			node = string(r.value)
+		case r.number == endpointHints:
+			hints := wireReader{rest: r.value}
+			for hints.next() {
+				switch {
+				case !hints.isBytes():
+				case hints.number == hintZones:
+					zones = append(zones, hintOf(hints.value))
+				case hints.number == hintNodes:
+					nodes = append(nodes, hintOf(hints.value))
+				}
+			}
+		}
+	}
+	return node, zones, nodes
+}
+
+// hintOf returns the name in a hint.
+func hintOf(m []byte) string {
+	var name []byte
+	r := wireReader{rest: m}
+	for r.next() {
+		if r.number == hintName && r.isBytes() {
+			name = r.value
+		}
+	}
+	return string(name)
+}
+
 // newWireSlice returns what is read of es.
 func newWireSlice(es *discoveryv1.EndpointSlice) (*wireSlice, error) {
 	m, err := es.Marshal()
@@ -252,9 +290,15 @@ const (
 	endpointConditions = 2
 	endpointHostname   = 3
 	endpointTargetRef  = 4
+	endpointNodeName   = 6
 	endpointZone       = 7
+	endpointHints      = 8
 
 	targetName = 3
+
+	hintZones = 1
+	hintNodes = 2
+	hintName  = 1 // of each hint
 
 	conditionReady       = 1
 	conditionServing     = 2
@@ -455,7 +499,7 @@ func isRead(entry []byte) bool {
 	}
 	switch string(key) {
 	case discoveryv1.LabelServiceName, mcsv1beta1.LabelServiceName, mcsv1beta1.LabelSourceCluster,
-		HostnamesAnnotation, corev1.EndpointsLastChangeTriggerTime, metav1.InitialEventsAnnotationKey:
+		HostnamesAnnotation, TopologyAnnotation, corev1.EndpointsLastChangeTriggerTime, metav1.InitialEventsAnnotationKey:
 		return true
 	}
 	return false

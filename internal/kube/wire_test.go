@@ -35,7 +35,7 @@ func kept(m map[string]string) map[string]string {
 	maps.DeleteFunc(m, func(key, _ string) bool {
 		return !slices.Contains([]string{
 			"kubernetes.io/service-name", "multicluster.kubernetes.io/service-name", "multicluster.kubernetes.io/source-cluster",
-			"coredns-headless.github.io/hostnames", "endpoints.kubernetes.io/last-change-trigger-time", "k8s.io/initial-events-end",
+			"coredns-headless.github.io/hostnames", "coredns-headless.github.io/topology", "endpoints.kubernetes.io/last-change-trigger-time", "k8s.io/initial-events-end",
 		}, key)
 	})
 	return m
@@ -60,12 +60,22 @@ func whatIsRead(es *discoveryv1.EndpointSlice) string {
 		text += "\n" + es.Ports[i].String()
 	}
 	for _, e := range es.Endpoints {
+		var zones, nodes []string
+		if e.Hints != nil {
+			for _, z := range e.Hints.ForZones {
+				zones = append(zones, z.Name)
+			}
+			for _, n := range e.Hints.ForNodes {
+				nodes = append(nodes, n.Name)
+			}
+		}
+		hints := fmt.Sprintf("on %q, for %q %q", deref(e.NodeName), zones, nodes)
 		pod := ""
 		if e.TargetRef != nil {
 			pod = e.TargetRef.Name
 		}
 		for i, addr := range e.Addresses {
-			text += fmt.Sprintf("\n%s %q %q %q %v %v", addr, deref(e.Hostname), pod, deref(e.Zone), e.Conditions.String(), i > 0)
+			text += fmt.Sprintf("\n%s %q %q %q %v %v %s", addr, deref(e.Hostname), pod, deref(e.Zone), e.Conditions.String(), i > 0, hints)
 		}
 	}
 	return text
@@ -81,7 +91,9 @@ func wireText(s *wireSlice) string {
 		said := discoveryv1.EndpointConditions{
 			Ready: boolOf(e.conditions.ready), Serving: boolOf(e.conditions.serving), Terminating: boolOf(e.conditions.terminating),
 		}
-		text += fmt.Sprintf("\n%s %q %q %q %v %v", s.text(e.addr), s.text(e.hostname), s.podName(&e), s.text(e.zone), said.String(), e.further)
+		node, zones, nodes := s.hints(&e)
+		hints := fmt.Sprintf("on %q, for %q %q", node, zones, nodes)
+		text += fmt.Sprintf("\n%s %q %q %q %v %v %s", s.text(e.addr), s.text(e.hostname), s.podName(&e), s.text(e.zone), said.String(), e.further, hints)
 	}
 	return text
 }
@@ -101,7 +113,10 @@ func TestWireSliceDecodesWhatIsRead(t *testing.T) {
 		for i := range es.Endpoints {
 			e := &es.Endpoints[i]
 			e.NodeName, e.DeprecatedTopology = new("node"), map[string]string{"a": "b"}
-			e.Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "z"}}}
+			e.Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "z"}, {Name: "y"}}[:r.IntN(3)]}
+			if r.IntN(2) == 0 {
+				e.Hints.ForNodes = []discoveryv1.ForNode{{Name: "k"}, {}}[:r.IntN(3)]
+			}
 			if r.IntN(2) == 0 {
 				e.Zone = new("z")
 			}

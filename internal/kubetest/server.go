@@ -114,6 +114,7 @@ var Kinds = map[string]schema.GroupVersionKind{
 	"statefulsets":   appsv1.SchemeGroupVersion.WithKind("StatefulSet"),
 	"endpointslices": discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
 	"pods":           corev1.SchemeGroupVersion.WithKind("Pod"),
+	"nodes":          corev1.SchemeGroupVersion.WithKind("Node"),
 	"serviceimports": mcsv1beta1.SchemeGroupVersion.WithKind("ServiceImport"),
 }
 
@@ -633,6 +634,11 @@ func (s *Server) negotiate(resource, accept string) runtime.SerializerInfo {
 func matches(r *Request, obj Object) bool {
 	s, err := labels.Parse(r.Selector)
 	_, name, isOne := strings.Cut(r.Fields, "metadata.name=")
+	if pod, ok := obj.(*corev1.Pod); ok {
+		if _, node, isOfOne := strings.Cut(r.Fields, "spec.nodeName="); isOfOne && node != pod.Spec.NodeName {
+			return false
+		}
+	}
 	return err == nil && obj != nil && s.Matches(labels.Set(obj.GetLabels())) &&
 		(r.Namespace == "" || r.Namespace == obj.GetNamespace()) && (!isOne || name == obj.GetName())
 }

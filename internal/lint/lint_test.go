@@ -96,11 +96,17 @@ func TestRules(t *testing.T) {
 		{"a workload's name in place of the Service's", in(told("http://db:5432"), "name: db, namespace", "name: sql, namespace", "serviceName: db", "serviceName: sql"), "name-absent", "there is no Service db"},
 		{"a Service of another chart", told("http://cache:80 http://cache.shop.svc db-0.example.com:80 cache.other.svc.cluster.local"), "", ""},
 		{"what only looks like a name", told("/var/db-9.db db-9.pem $(NAME).db:80 db-9.$(X):80 a@db-0.db db-{0..9}.db:80 10.0.0.1:80 web:80"), "", ""},
+		{"a Pod that an operator will make", told("q-0.q.shop.svc") + "\n---\n{apiVersion: example.com/v1, kind: Queue, metadata: {name: q}}\n---\n" + in(db, "name: db", "name: q", "app: db", "app: q"), "", ""},
 		{"a comment in a file", told("") + "\n---\n" + `{apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: shop}, data: {file: "# db-9.db:80"}}`, "", ""},
 		{"a file", told("") + "\n---\n" + `{apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: shop}, data: {file: "a = db-9.db:80"}}`, "name-absent", "file says db-9.db"},
 		{"a form that no name has", told("a.b.c.shop.svc.cluster.local"), "name-absent", "no name has this form"},
 
 		{"peers that are told each other's names", in(database, "name: c,", quorum), "peers-not-ready", "db-0.db, db-1.db"},
+		{
+			"peers in a cluster, one of them not ready", strings.Replace(in(database, "name: c,", quorum), "name: db, namespace: shop", "name: db, namespace: shop, uid: x", 2) + "\n---\n" +
+				`{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: x, namespace: shop, labels: {kubernetes.io/service-name: db}}, addressType: IPv4, endpoints: [{addresses: [10.0.0.1], hostname: db-0}, {addresses: [10.0.0.2], hostname: db-1, conditions: {ready: false}}]}`,
+			"peers-not-ready", "db-0.db, db-1.db",
+		},
 		{"peers that have names before they are ready", in(database, "name: c,", quorum, "clusterIP: None", "clusterIP: None, publishNotReadyAddresses: true"), "", ""},
 		{"peers that have them by annotation", in(database, "name: c,", quorum, "name: db, namespace: shop", `name: db, namespace: shop, annotations: {coredns-headless.github.io/hostnames: all}`), "", ""},
 		{"peers without a probe", in(database, "name: c,", strings.Replace(quorum, "readiness", "liveness", 1)), "", ""},

@@ -125,14 +125,14 @@ func (l *linter) usesOf(t text, namespace string, w *workload) (peers []string) 
 			continue
 		}
 		e := l.resolve(u, namespace)
-		if e.Denial == nil {
+		if e.Denial == nil || set != nil && l.willBe(set, ordinal, e) {
 			if w != nil && set != nil && w.from == runtime.Object(set) {
 				peers = append(peers, u.name)
 			}
 			continue
 		}
 		isPods := set != nil && e.Denial.Reason != index.ReasonNotReady
-		if set != nil && l.willBe(set, ordinal, e) || !isPods && !l.isCertain(e) && !l.isNear(u, e) {
+		if !isPods && !l.isCertain(e) && !l.isNear(u, e) {
 			continue
 		}
 		fix := "use a name that will exist"

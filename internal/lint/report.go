@@ -7,23 +7,25 @@ import (
 	"path/filepath"
 	"strings"
 	"unicode"
+
+	"sigs.k8s.io/yaml"
 )
 
 // Formats are those that Write knows.
-var Formats = []string{"text", "json", "sarif", "github"}
+var Formats = []string{"text", "json", "yaml", "sarif", "github"}
 
-// Write writes findings in a format: text for people, json for programs, sarif 2.1.0 for code scanning, or
+// Write writes findings in a format: text for people, json or yaml for programs, sarif 2.1.0 for code scanning, or
 // github for annotations in the log of a workflow. Looked is how many objects were looked at.
 func Write(w io.Writer, format, version string, findings []Finding, looked int) error {
 	switch format {
-	case "json":
-		return write(w, struct {
+	case "json", "yaml":
+		return write(w, format, struct {
 			Version  int       `json:"version"` // of this form
 			Objects  int       `json:"objects"`
 			Findings []Finding `json:"findings"`
 		}{1, looked, append([]Finding{}, findings...)})
 	case "sarif":
-		return write(w, sarif(version, findings))
+		return write(w, format, sarif(version, findings))
 	}
 	var b strings.Builder
 	for _, f := range findings {
@@ -40,7 +42,14 @@ func Write(w io.Writer, format, version string, findings []Finding, looked int) 
 	return err
 }
 
-func write(w io.Writer, value any) error {
+func write(w io.Writer, format string, value any) error {
+	if format == "yaml" {
+		text, err := yaml.Marshal(value)
+		if err == nil {
+			_, err = w.Write(text)
+		}
+		return err
+	}
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")

@@ -94,11 +94,14 @@ func (l *linter) selectsNothing(svc *corev1.Service) {
 		if _, refused := l.foresight.Refused[w.from]; refused {
 			return // that is told of the workload
 		}
-		agree := 0
+		agree := 0 // twice as many labels, and one more for what makes Pods
 		for name, value := range svc.Spec.Selector {
 			if w.template.Labels[name] == value {
-				agree++
+				agree += 2
 			}
+		}
+		if agree > 0 && !isMade(w) {
+			agree++
 		}
 		if agree > most {
 			closest, most = nameOf(w.from)+" has "+pairs(w.template.Labels), agree

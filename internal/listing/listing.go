@@ -51,14 +51,22 @@ func New(kubeconfig, kubecontext, userAgent string, timeout time.Duration) (*Cli
 	case err != nil:
 		return nil, err
 	}
+	namespace, _, err := config.Namespace()
+	if err != nil {
+		return nil, err
+	}
+	return Of(rc, namespace, userAgent, timeout)
+}
+
+// Of returns the client for the API server that rc leads to, which it modifies. Namespace is that of the client.
+func Of(rc *rest.Config, namespace, userAgent string, timeout time.Duration) (*Client, error) {
 	rc.UserAgent, rc.Timeout = userAgent, timeout
 	rc.QPS, rc.Burst = 50, 100 // of pages: a large cluster has some hundred
 	rc.ContentType = runtime.ContentTypeProtobuf
 	rc.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	namespace, _, err := config.Namespace()
 	client, coreErr := kubernetes.NewForConfig(rc)
 	imports, importsErr := importClients(rc)
-	if err := errors.Join(err, coreErr, importsErr); err != nil {
+	if err := errors.Join(coreErr, importsErr); err != nil {
 		return nil, err
 	}
 	core := []rest.Interface{client.CoreV1().RESTClient()}

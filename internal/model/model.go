@@ -44,6 +44,8 @@ type Service struct {
 	Kind       Kind
 	Policy     Policy // 0: the index's
 	Selector   bool   // the control plane finds the endpoints; for metrics
+	// NoTopology says that an annotation turns the option topology off.
+	NoTopology bool
 }
 
 // Pod is what we keep of a Pod. It is not modified after it was put.
@@ -53,6 +55,16 @@ type Pod struct {
 	Labels map[string]string // nil unless the metadata plugin is there
 	// Leaving says that the Pod is being deleted: it has no name any more, and is known as a client.
 	Leaving bool
+	// Host says that the Pod is in the network of its node, whose addresses it has.
+	Host bool
+	Node string // "" unless it is of use
+}
+
+// Node is what we keep of a Node. It is not modified after it was put.
+type Node struct {
+	Key
+	Addrs []netip.Addr
+	Zone  string // the topology zone, lower case, or ""
 }
 
 // External is what a Service is reached at from outside the cluster. It is never modified.
@@ -73,12 +85,12 @@ type Slice struct {
 
 // Endpoint is one endpoint of a slice.
 type Endpoint struct {
-	Addr     netip.Addr // without zone, never IPv4-mapped
-	Name     string     // a valid label, or "" for the dashed address
-	PodName  bool       // name is a pod's
-	Topology string     // the topology zone, lower case; "" unless zonal is on
-	State    State
-	Leaving  bool // terminating, though it may be ready (publishNotReadyAddresses)
+	Addr    netip.Addr // without zone, never IPv4-mapped
+	Name    string     // a valid label, or "" for the dashed address
+	PodName bool       // name is a pod's
+	Place   Placed     // as far as zonal and topology need it
+	State   State
+	Leaving bool // terminating, though it may be ready (publishNotReadyAddresses)
 }
 
 // Port is a port of a Service or slice. There are few different labels and many ports.
@@ -187,7 +199,7 @@ func (s *Service) Equal(o *Service) bool {
 // EqualInside reports whether s and o say the same of what is seen inside the cluster.
 func (s *Service) EqualInside(o *Service) bool {
 	return s.Key == o.Key && s.Kind == o.Kind && s.Target == o.Target && s.Policy == o.Policy &&
-		s.Selector == o.Selector && slices.Equal(s.ClusterIPs, o.ClusterIPs) && slices.Equal(s.Ports, o.Ports)
+		s.Selector == o.Selector && s.NoTopology == o.NoTopology && slices.Equal(s.ClusterIPs, o.ClusterIPs) && slices.Equal(s.Ports, o.Ports)
 }
 
 // equal reports whether e and o, which may be nil, say the same.

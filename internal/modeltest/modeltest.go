@@ -15,16 +15,18 @@ import (
 
 // Universe is the small world of random histories: the fewer things there are, the more they collide.
 var Universe = struct {
-	Namespaces, Services, Slices, Names, Topologies []string
-	Addrs                                           []netip.Addr
-	Ports                                           []model.Port
-	Externals                                       []string
+	Namespaces, Services, Slices, Names []string
+	Zones, Nodes                        []string
+	Addrs                               []netip.Addr
+	Ports                               []model.Port
+	Externals                           []string
 }{
 	Namespaces: []string{"n", "o"},
 	Services:   []string{"s", "t", "u"},
 	Slices:     []string{"p", "q", "r", "x", "y"},
 	Names:      []string{"", "", "a", "b", "c"},
-	Topologies: []string{"", "z", "y.z"},
+	Zones:      []string{"", "z", "y.z"},
+	Nodes:      []string{"", "k", "l"},
 	Addrs: []netip.Addr{
 		netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.1.1"), netip.MustParseAddr("11.0.0.1"),
 		netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::2"), netip.MustParseAddr("fd00::12"),
@@ -67,6 +69,7 @@ func RandomService(r *rand.Rand) *model.Service {
 	if addrs, names := PickSome(r, Universe.Addrs), PickSome(r, Universe.Externals); r.IntN(2) == 0 && len(addrs)+len(names) > 0 {
 		s.External = &model.External{Addrs: addrs, Names: names}
 	}
+	s.NoTopology = r.IntN(8) == 0
 	return s
 }
 
@@ -77,13 +80,30 @@ func RandomSlice(r *rand.Rand) *model.Slice {
 		return s
 	}
 	s.Ports = PickSome(r, Universe.Ports)
+	hinted := r.IntN(4) // most endpoints of one slice have the same kinds of hints
 	for range r.IntN(6) {
 		e := model.Endpoint{Addr: PickOne(r, Universe.Addrs), Name: PickOne(r, Universe.Names), State: model.State(r.IntN(3))}
 		e.PodName = e.Name != "" && r.IntN(3) == 0
-		e.Topology = PickOne(r, Universe.Topologies)
+		e.Place = RandomPlace(r, hinted)
 		s.Endpoints = append(s.Endpoints, e)
 	}
 	return s
+}
+
+// RandomPlace returns a place of the universe, mostly with hints for topology zones if hinted is more than 0, and
+// for nodes if it is more than 1.
+func RandomPlace(r *rand.Rand, hinted int) model.Placed {
+	p := model.Place{Location: model.Location{Zone: PickOne(r, Universe.Zones), Node: PickOne(r, Universe.Nodes)}, Zonal: true}
+	if r.IntN(8) == 0 {
+		hinted = r.IntN(3)
+	}
+	if hinted > 0 {
+		p.ForZones = model.NamesOf(append(PickSome(r, Universe.Zones), "z"))
+	}
+	if hinted > 1 {
+		p.ForNodes = model.NamesOf(append(PickSome(r, Universe.Nodes), "k"))
+	}
+	return p.Placed()
 }
 
 // Distinct merges those of a slice's endpoints that have the same address and name: ready if one of them is, named by a hostname if
@@ -199,6 +219,30 @@ const (
 // BigCluster puts a cluster into x: Services of ten endpoints each, every other one headless and, with hostnames, its endpoints
 // named.
 func BigCluster(x Filler, services int, hostnames bool) {
+	BigPlacedCluster(x, services, hostnames, PlacedNowhere)
+}
+
+// PlacedNowhere is the place of every endpoint of a cluster whose places are not kept.
+func PlacedNowhere(int, bool) model.Placed { return model.Placed{} }
+
+// PlacedIn returns the places of endpoints by their numbers, in a cluster of nodes in three topology zones. Those of headless
+// Services have the hints of PreferSameZone or, with byNode, of PreferSameNode.
+func PlacedIn(nodes int, byNode bool) func(n int, headless bool) model.Placed {
+	return func(n int, headless bool) model.Placed {
+		node := n % nodes
+		p := model.Place{Location: model.Location{Zone: fmt.Sprint("zone-", node%3), Node: fmt.Sprint("node-", node)}}
+		if headless {
+			p.ForZones = model.NamesOf([]string{p.Zone})
+		}
+		if headless && byNode {
+			p.ForNodes = model.NamesOf([]string{p.Node})
+		}
+		return p.Placed()
+	}
+}
+
+// BigPlacedCluster is BigCluster with endpoints in places, by their numbers and whether their Services are headless.
+func BigPlacedCluster(x Filler, services int, hostnames bool, place func(n int, headless bool) model.Placed) {
 	for i := range services {
 		namespace := fmt.Sprint("namespace-", i%100)
 		name := fmt.Sprint("service-", i)
@@ -213,6 +257,7 @@ func BigCluster(x Filler, services int, hostnames bool) {
 		for j := range 10 {
 			k := 10*i + j
 			e := model.Endpoint{Addr: netip.AddrFrom4([4]byte{10, byte(k >> 16), byte(k >> 8), byte(k)}), State: model.Ready}
+			e.Place = place(k, s.Kind == model.Headless)
 			if hostnames && s.Kind == model.Headless {
 				e.Name = fmt.Sprintf("%s-%d", name, j)
 			}

@@ -92,5 +92,6 @@ var Differences = []Difference{
 	{"additional records that do not fit are left out", "7", "without a mark (RFC 2181 section 9)", itemSize},
 	{"an answer starts at a random record, a part of one at the client's place", "7", "kubernetes leaves that to loadbalance", itemSize},
 	{"a denial says why", "8", "kubernetes has no extended errors (RFC 8914)", []string{"Negative answers to queries with EDNS"}},
+	{"a client gets the endpoints near it", "11", "kubernetes does not know topology hints", []string{"With `topology hints`, a client is given"}},
 	{"fallthrough to nothing denies the name", "1", "kubernetes answers SERVFAIL", itemThrough},
 }

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -30,7 +31,7 @@ import (
 const snapshotMagic = "headless snapshot\n"
 
 // version is that of the snapshots that are written and read.
-const version = 2
+const version = 3
 
 // maxSnapshot is the size of the largest snapshot that is read, in octets. 100,000 endpoints take about 3 MB.
 const maxSnapshot = 256 << 20
@@ -57,6 +58,7 @@ type (
 		Kind          model.Kind
 		Policy        model.Policy
 		Selector      bool
+		NoTopology    bool
 		Target        string
 		ClusterIPs    []netip.Addr
 		Ports         []snapshotPort
@@ -72,7 +74,16 @@ type (
 		Addrs  []byte   // 16 octets each, IPv4-mapped for IPv4
 		States []byte   // a state, and fromPod
 		Names  []string // nil when they are all ""
-		Zones  []string // likewise
+		// Places holds those of the endpoints, each once, and At their positions in it behind that of an
+		// unknown place, 0. At is nil when they are all unknown.
+		Places []snapshotPlace
+		At     []uint32
+	}
+	snapshotPlace struct {
+		_                  struct{} `cbor:",toarray"`
+		Zone, Node         string
+		Zonal              bool
+		ForZones, ForNodes []string
 	}
 	snapshotPort struct {
 		_           struct{} `cbor:",toarray"`
@@ -84,6 +95,8 @@ type (
 		Namespace, Name string
 		Addrs           []netip.Addr
 		Labels          map[string]string
+		Node            string
+		Host            bool
 	}
 )
 
@@ -178,7 +191,7 @@ func (c Knowledge) encodeValues(to *cbor.Encoder, h header) error {
 	}
 	for _, p := range c.Pods.All() {
 		if err := to.Encode(snapshotPod{
-			Namespace: p.Namespace, Name: p.Name, Addrs: p.Addrs, Labels: p.Labels,
+			Namespace: p.Namespace, Name: p.Name, Addrs: p.Addrs, Labels: p.Labels, Node: p.Node, Host: p.Host,
 		}); err != nil {
 			return err
 		}
@@ -190,8 +203,8 @@ func serviceToSnapshot(c *index.ServiceContents) *snapshotService {
 	s := &snapshotService{Namespace: c.Namespace, Name: c.Name, Slices: make([]snapshotSlice, len(c.Slices))}
 	if spec := c.Service; spec != nil {
 		s.Spec = &snapshotSpec{
-			Kind: spec.Kind, Policy: spec.Policy, Selector: spec.Selector, Target: spec.Target,
-			ClusterIPs: spec.ClusterIPs, Ports: portsToSnapshot(spec.Ports),
+			Kind: spec.Kind, Policy: spec.Policy, Selector: spec.Selector, NoTopology: spec.NoTopology,
+			Target: spec.Target, ClusterIPs: spec.ClusterIPs, Ports: portsToSnapshot(spec.Ports),
 		}
 		if e := spec.External; e != nil {
 			s.Spec.External, s.Spec.ExternalAddrs, s.Spec.ExternalNames = true, e.Addrs, e.Names
@@ -200,6 +213,7 @@ func serviceToSnapshot(c *index.ServiceContents) *snapshotService {
 	for i, sl := range c.Slices {
 		to, n := &s.Slices[i], len(sl.Endpoints)
 		to.Name, to.Ports = sl.Name, portsToSnapshot(sl.Ports)
+		known := make(map[model.Placed]uint32)
 		to.Addrs, to.States = make([]byte, 0, len(index.Octets{})*n), make([]byte, n)
 		for j, e := range sl.Endpoints {
 			ip := e.Addr.As16()
@@ -209,21 +223,42 @@ func serviceToSnapshot(c *index.ServiceContents) *snapshotService {
 				to.States[j] |= fromPod
 			}
 			setColumn(&to.Names, n, j, e.Name)
-			setColumn(&to.Zones, n, j, e.Topology)
+			if e.Place != (model.Placed{}) {
+				if known[e.Place] == 0 {
+					to.Places = append(to.Places, placeToSnapshot(e.Place))
+					known[e.Place] = uint32(len(to.Places)) //nolint:gosec // no more than endpoints
+				}
+				setColumn(&to.At, n, j, known[e.Place])
+			}
 		}
 	}
 	return s
 }
 
 // setColumn sets element i of n. A column without values is nil.
-func setColumn(column *[]string, n, i int, value string) {
-	if value == "" {
+func setColumn[V comparable](column *[]V, n, i int, value V) {
+	if value == *new(V) {
 		return
 	}
 	if *column == nil {
-		*column = make([]string, n)
+		*column = make([]V, n)
 	}
 	(*column)[i] = value
+}
+
+func placeToSnapshot(placed model.Placed) snapshotPlace {
+	p := placed.Place()
+	return snapshotPlace{
+		Zone: p.Zone, Node: p.Node, Zonal: p.Zonal,
+		ForZones: slices.Collect(p.ForZones.All()), ForNodes: slices.Collect(p.ForNodes.All()),
+	}
+}
+
+func (p *snapshotPlace) placed() model.Placed {
+	return model.Place{
+		Location: model.Location{Zone: p.Zone, Node: p.Node}, Zonal: p.Zonal,
+		ForZones: model.NamesOf(p.ForZones), ForNodes: model.NamesOf(p.ForNodes),
+	}.Placed()
 }
 
 func portsToSnapshot(ports []model.Port) []snapshotPort {
@@ -392,8 +427,8 @@ func (s *snapshotService) contents(imported bool) (*index.ServiceContents, error
 	c := &index.ServiceContents{Key: model.KeyOf(s.Namespace, s.Name)}
 	if spec := s.Spec; spec != nil {
 		c.Service = &model.Service{
-			Key: c.Key, Kind: spec.Kind, Policy: spec.Policy, Selector: spec.Selector, Target: spec.Target,
-			ClusterIPs: spec.ClusterIPs, Ports: portsFromSnapshot(spec.Ports),
+			Key: c.Key, Kind: spec.Kind, Policy: spec.Policy, Selector: spec.Selector, NoTopology: spec.NoTopology,
+			Target: spec.Target, ClusterIPs: spec.ClusterIPs, Ports: portsFromSnapshot(spec.Ports),
 		}
 		if spec.External {
 			c.Service.External = &model.External{Addrs: spec.ExternalAddrs, Names: spec.ExternalNames}
@@ -406,8 +441,12 @@ func (s *snapshotService) contents(imported bool) (*index.ServiceContents, error
 		sl := &s.Slices[i]
 		n := len(sl.States)
 		if len(sl.Addrs) != len(index.Octets{})*n || len(sl.Names) != 0 && len(sl.Names) != n ||
-			len(sl.Zones) != 0 && len(sl.Zones) != n {
+			len(sl.At) != 0 && len(sl.At) != n {
 			return nil, malformed(s.Namespace, s.Name)
+		}
+		places := make([]model.Placed, 1, 1+len(sl.Places))
+		for j := range sl.Places {
+			places = append(places, sl.Places[j].placed())
 		}
 		spec := &model.Slice{
 			Key: model.Key{Namespace: c.Namespace, Name: sl.Name}, Service: c.Name,
@@ -421,8 +460,11 @@ func (s *snapshotService) contents(imported bool) (*index.ServiceContents, error
 			if len(sl.Names) > 0 {
 				e.Name = sl.Names[j]
 			}
-			if len(sl.Zones) > 0 {
-				e.Topology = model.Intern(sl.Zones[j])
+			if len(sl.At) > 0 {
+				if int(sl.At[j]) >= len(places) {
+					return nil, malformed(s.Namespace, s.Name)
+				}
+				e.Place = places[sl.At[j]]
 			}
 		}
 		if !spec.IsValid(imported) {
@@ -442,7 +484,7 @@ func (p *snapshotPod) spec() (*model.Pod, error) {
 	if !model.AreAddrs(p.Addrs) {
 		return nil, malformed(p.Namespace, p.Name)
 	}
-	return &model.Pod{Key: model.KeyOf(p.Namespace, p.Name), Addrs: p.Addrs, Labels: p.Labels}, nil
+	return &model.Pod{Key: model.KeyOf(p.Namespace, p.Name), Addrs: p.Addrs, Labels: p.Labels, Node: p.Node, Host: p.Host}, nil
 }
 
 func portsFromSnapshot(s []snapshotPort) []model.Port {

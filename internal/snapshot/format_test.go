@@ -86,7 +86,7 @@ func (c Knowledge) facts() []string {
 			for _, sl := range s.Slices {
 				text := fmt.Sprintf("%d slice %v of %s: ports %v", i, sl.Key, s.Name, portTexts(sl.Ports))
 				for _, e := range sl.Endpoints {
-					text += fmt.Sprintf(", %v %q pod %v zone %q state %d", e.Addr, e.Name, e.PodName, e.Topology, e.State)
+					text += fmt.Sprintf(", %v %q pod %v place %+v state %d", e.Addr, e.Name, e.PodName, e.Place.Place(), e.State)
 				}
 				facts = append(facts, text)
 			}
@@ -242,7 +242,7 @@ func smallKnowledge() Knowledge {
 	})
 	c.Indexes[0].PutService(&model.Service{Key: model.KeyOf("ns", "out"), Kind: model.ExternalName, Target: "example.org."})
 	c.Indexes[0].PutSlice(&model.Slice{Key: model.KeyOf("ns", "web-a"), Service: "web", Ports: http, Endpoints: []model.Endpoint{
-		{Addr: addr("10.0.0.1"), Name: "web-0", State: model.Ready, PodName: true, Topology: "z"}, {Addr: addr("fd00::1"), State: model.Serving},
+		{Addr: addr("10.0.0.1"), Name: "web-0", State: model.Ready, PodName: true, Place: model.Place{Location: model.Location{Zone: "z", Node: "k"}, Zonal: true, ForZones: model.NamesOf([]string{"z", "y"}), ForNodes: model.NamesOf([]string{"k"})}.Placed()}, {Addr: addr("fd00::1"), State: model.Serving},
 	}})
 	c.Indexes[1].PutService(&model.Service{Key: model.KeyOf("ns", "all"), Kind: model.Headless})
 	c.Indexes[1].PutSlice(&model.Slice{Key: model.KeyOf("ns", "all-a"), Service: "all", Endpoints: []model.Endpoint{
@@ -321,7 +321,8 @@ func snapshotMalformed() map[string]snapshotService {
 		"too many addresses":              slice(snapshotSlice{Name: "a", Addrs: one("10.0.0.1")}),
 		"half an address":                 slice(snapshotSlice{Name: "a", Addrs: one("10.0.0.1")[:8], States: make([]byte, 1)}),
 		"too many names":                  slice(snapshotSlice{Name: "a", Names: []string{"x"}}),
-		"too few zones":                   slice(snapshotSlice{Name: "a", Addrs: make([]byte, 32), States: make([]byte, 2), Zones: []string{"x"}}),
+		"too few places":                  slice(snapshotSlice{Name: "a", Addrs: make([]byte, 32), States: make([]byte, 2), At: []uint32{0}}),
+		"a place that is not there":       slice(snapshotSlice{Name: "a", Addrs: one("10.0.0.1"), States: make([]byte, 1), Places: make([]snapshotPlace, 1), At: []uint32{2}}),
 		"a hostname in upper case":        slice(snapshotSlice{Name: "a", Addrs: one("10.0.0.1"), States: make([]byte, 1), Names: []string{"A"}}),
 		"a hostname with a dot":           slice(snapshotSlice{Name: "a", Addrs: one("10.0.0.1"), States: make([]byte, 1), Names: []string{"a.east"}}),
 		"the dashed address as hostname":  slice(snapshotSlice{Name: "a", Addrs: one("10.0.0.1"), States: make([]byte, 1), Names: []string{"10-0-0-1"}}),
@@ -366,7 +367,7 @@ func TestSnapshotWithWhatNoConverterMakesIsRefused(t *testing.T) {
 		{"a text among the Services", append(head, "web", nil, nil, nil), "services"},
 		{"no end of the Pods", append(head, nil, nil), "pods"},
 		{"something behind the end", append(head, nil, nil, nil, nil), "behind the end"},
-		{"a greater version", []any{header{Version: version + 1}, nil, nil, nil, nil}, "of version 3, not 2"},
+		{"a greater version", []any{header{Version: version + 1}, nil, nil, nil, nil}, "of version 4, not 3"},
 	} {
 		err := newKnowledge().parse(sealed(t, row.values...), anyHeader)
 		if err == nil && row.want != "" || err != nil && (row.want == "" || !strings.Contains(err.Error(), row.want)) {

@@ -370,7 +370,7 @@ func TestSnapshotThatIsNoGoodIsReplaced(t *testing.T) { // not parallel: it capt
 			{"a foreign file", content("hello\n"), "not used: not a snapshot", false, false},
 			{"a truncated one", edited(func(b []byte) []byte { return b[:len(b)/2] }), "not used: damaged", false, false},
 			{"a flipped bit", edited(func(b []byte) []byte { b[len(b)/2] ^= 4; return b }), "not used: damaged", false, false},
-			{"a greater version", content(string(sealed(t, header{Version: version + 1}))), "not used: of version 3, not 2", false, false},
+			{"a greater version", content(string(sealed(t, header{Version: version + 1}))), "not used: of version 4, not 3", false, false},
 			{"malformed", content(string(sealed(t, testHeader, 1))), "not used", false, false},
 			{"of another configuration", content(string(sealed(t, header{Version: version, Configuration: "other"}))), "not used: made with another configuration", false, false},
 			{"too old", aged(24*time.Hour + time.Minute), "not used: last confirmed 24h1m0s ago, more than 24h0m0s", false, false},

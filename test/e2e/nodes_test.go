@@ -123,7 +123,7 @@ func (n *nodes) look(ctx context.Context, pod *corev1.Pod) error {
 		return err
 	}
 	file := filepath.Join(n.dir, pod.Name+".Corefile")
-	if err := os.WriteFile(file, []byte(n.onLoopback(config.Data["Corefile"], pod.Name, ports)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(n.onLoopback(config.Data["Corefile"], pod, ports)), 0o600); err != nil {
 		return err
 	}
 	p := &cluster.Process{
@@ -178,7 +178,7 @@ var (
 
 // onLoopback returns a Corefile as it is in the pod, but for what a process on loopback cannot have: its ports, the credentials of
 // the pod, its folders, and resolvers of the node.
-func (n *nodes) onLoopback(corefile, pod string, ports []int) string {
+func (n *nodes) onLoopback(corefile string, pod *corev1.Pod, ports []int) string {
 	corefile = headOfBlock.ReplaceAllStringFunc(corefile, func(head string) string {
 		var keys []string
 		for key := range strings.FieldsSeq(strings.TrimSuffix(head, "{")) {
@@ -193,7 +193,8 @@ func (n *nodes) onLoopback(corefile, pod string, ports []int) string {
 		"health {", fmt.Sprintf("health 127.0.0.1:%d {", ports[2]),
 		"prometheus :9153", fmt.Sprintf("prometheus 127.0.0.1:%d", ports[3]),
 		"forward . /etc/resolv.conf", "forward . "+n.outside,
-		"/var/lib/coredns/snapshot", filepath.Join(n.dir, pod+".snapshot"),
+		"/var/lib/coredns/snapshot", filepath.Join(n.dir, pod.Name+".snapshot"),
+		"{$NODE_NAME}", pod.Spec.NodeName,
 		"    loop\n", "",
 	).Replace(corefile)
 }
