@@ -175,7 +175,8 @@ The exit status is 0 when nothing was found, 1 when something was, and 2 when th
   kubectl dns lint -A`,
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			setting := t.setting()
-			l.Paths, l.Format, l.Namespace = append(args, t.files...), t.output, setting.Namespace
+			setting.Manifests = append(args, t.files...)
+			l.Paths, l.Format, l.Namespace = setting.Manifests, t.output, setting.Namespace
 			if l.Stanza, err = setting.Stanza(t.In, ""); err != nil {
 				return err
 			}

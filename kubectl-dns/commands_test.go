@@ -61,6 +61,7 @@ func TestCommands(t *testing.T) {
 		{"explain web --corefile x --zone y -f -", 2, "", "none of the others can be"},
 		{"names -o xml -f -", 2, "", `error: -o: expected wide, json or yaml, got "xml"`},
 		{"lint nowhere", 2, "", "nowhere: no such file or directory"},
+		{"lint - --corefile -", 2, "", "expected the input to be either the manifests or the Corefile, got both"},
 		{"nothing", 2, "", `unknown command "nothing"`},
 	} {
 		status, stdout, stderr := runs(t, string(rendered), strings.Fields(row.args)...)

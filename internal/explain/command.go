@@ -199,9 +199,6 @@ func (c *Command) question() (*question, error) {
 	case !slices.Contains([]string{"text", "wide", "json", "yaml"}, c.Format):
 		return nil, fmt.Errorf("-o: expected text, json or yaml, got %q", c.Format)
 	}
-	if err := c.check(); err != nil {
-		return nil, err
-	}
 	if c.Client != "" {
 		client, err := netip.ParseAddr(c.Client)
 		if err != nil {
@@ -265,6 +262,9 @@ func (c *Command) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) (s
 
 // Stanza returns the one of the Corefile that answers for an FQDN, or else the one that the zone describes.
 func (s *Setting) Stanza(stdin io.Reader, fqdn string) (*headless.Stanza, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
 	name, content, err := s.Corefile, []byte(nil), error(nil)
 	switch name {
 	case "":

@@ -81,7 +81,7 @@ func TestManifestsFromTheInput(t *testing.T) {
 
 // TestHostsOfURLsAreAskedFor: people paste what stands in a configuration.
 func TestHostsOfURLsAreAskedFor(t *testing.T) {
-	for _, word := range []string{"db.shop", "db.shop:5432", "postgres://db.shop:5432/x", "https://user:pw@db.shop/a?b=c", "tcp://db.shop:1"} {
+	for _, word := range []string{"db.shop", "db.shop:5432", "postgres://db.shop:5432/x", "https://user:pw@db.shop/a?b=c", "tcp://db.shop:1", "jdbc:postgresql://db.shop:5432/x"} {
 		if _, r := reported(t, "-f", "internal/explain/testdata/both.yaml", word); r.Name != "db.shop.svc.cluster.local." || r.Verdict != resolves {
 			t.Errorf("%s: got that %s %s, want that of db.shop resolves", word, r.Name, r.Verdict)
 		}

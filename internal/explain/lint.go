@@ -57,16 +57,17 @@ func runLint(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 			c.Paths, args = append(c.Paths, args[0]), args[1:]
 		}
 	}
-	if err := o.check(); err != nil {
-		return 0, err
-	}
+	o.Manifests = c.Paths
 	if c.Stanza, err = o.Stanza(stdin, ""); err != nil {
 		return 0, err
 	}
-	if *isCluster {
+	switch {
+	case *isCluster:
 		if c.Cluster, err = listing.New(*kubeconfig, *kubecontext, "headless-explain", RequestTimeout); err != nil {
 			return 0, fmt.Errorf("expected a cluster, by -kubeconfig or as kubectl finds it: %w", err)
 		}
+	case *kubeconfig != "" || *kubecontext != "":
+		return 0, errors.New("-kubeconfig and -context are for -cluster, which is not there")
 	}
 	return c.Run(ctx, stdin, stdout, stderr)
 }

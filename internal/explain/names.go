@@ -44,9 +44,6 @@ func (n *Names) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) (sta
 	if !slices.Contains([]string{"text", "wide", "json", "yaml"}, n.Format) {
 		return statusUnknown, fmt.Errorf("-o: expected wide, json or yaml, got %q", n.Format)
 	}
-	if err := n.check(); err != nil {
-		return statusUnknown, err
-	}
 	stanza, err := n.Stanza(stdin, "")
 	if err != nil {
 		return statusUnknown, err

@@ -91,10 +91,14 @@ func isNoNameRune(r rune) bool {
 	return unicode.IsSpace(r) || !unicode.IsPrint(r) || strings.ContainsRune(`"'/;,`, r)
 }
 
-// hostOf returns the host that a program would look up for a word: of a URL, and of HOST:PORT. Any other word is returned as it is.
+// hostOf returns the host that a program would look up for a word: of a URL, of one behind the name of a driver
+// (jdbc:postgresql://db/x), and of HOST:PORT. Any other word is returned as it is.
 func hostOf(word string) string {
-	if u, err := url.Parse(word); err == nil && strings.Contains(word, "://") {
-		return u.Hostname()
+	if scheme, rest, ok := strings.Cut(word, "://"); ok {
+		scheme = scheme[strings.LastIndexByte(scheme, ':')+1:]
+		if u, err := url.Parse(scheme + "://" + rest); err == nil {
+			return u.Hostname()
+		}
 	}
 	if host, port, err := net.SplitHostPort(word); err == nil {
 		if _, err := strconv.ParseUint(port, 10, 16); err == nil {
