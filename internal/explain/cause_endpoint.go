@@ -123,7 +123,8 @@ func (q *inquiry) selectorCauses() []cause {
 	if len(pods) == 0 || likeness(pods[0]) == 0 {
 		return one("selector-matches-nothing", fix, "%s", nothing)
 	}
-	var have, patch, template []string
+	var have, patch []string
+	template := make(map[string]string)
 	alone := true // nothing else in the Namespace is spelled as the Service's selector is
 	typo := true  // the values that differ are spelled much alike; otherwise the pods may well be another workload's
 	for _, key := range slices.Sorted(maps.Keys(selector)) {
@@ -132,14 +133,14 @@ func (q *inquiry) selectorCauses() []cause {
 			have, typo = append(have, "no label "+key), false
 		case value != selector[key]:
 			have, patch = append(have, key+"="+value), append(patch, fmt.Sprintf("%q:%q", key, value))
-			template = append(template, key+": "+selector[key])
+			template[key] = selector[key]
 			alone = alone && (q.spellings(selector[key]) == 0 || q.spellings(value) > 0)
 			typo = typo && len(closest(value, []string{selector[key]})) > 0
 		}
 	}
 	switch {
 	case typo && !alone:
-		fix = "nothing else there is spelled as the pods are, so give their template the labels:\n" + strings.Join(template, "\n")
+		fix = "nothing else there is spelled as the pods are, so give their template the labels:\n" + inYAML(template)
 	case typo:
 		fix = kubectl(q.Namespace, "patch", "service", q.Service, "--type=merge", "-p", `{"spec":{"selector":{`+strings.Join(patch, ",")+`}}}`)
 	}

@@ -94,8 +94,8 @@ func (q *inquiry) governingCauses(set *appsv1.StatefulSet) []cause {
 			others = append(others, svc.Name)
 		}
 	}
-	make := fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: %s}\nspec:\n  clusterIP: None\n  selector: {%s}",
-		q.Service, q.Namespace, strings.ReplaceAll(strings.ReplaceAll(pairs(set.Spec.Template.Labels), "=", ": "), ",", ", "))
+	make := fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: %s}\nspec:\n  clusterIP: None\n  selector: %s",
+		q.Service, q.Namespace, inYAML(set.Spec.Template.Labels))
 	if len(others) == 0 {
 		return one("no-service", "make the headless Service that serviceName is of:\n"+make, "%s", text)
 	}

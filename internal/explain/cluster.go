@@ -11,6 +11,7 @@ import (
 	"github.com/coredns-headless/headless/internal/foresee"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/manifests"
+	"go.yaml.in/yaml/v3"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -208,6 +209,20 @@ func selects(svc *corev1.Service, pod *corev1.Pod) bool {
 
 // pairs writes labels as a selector does.
 func pairs(of map[string]string) string { return labels.Set(of).String() }
+
+// inYAML writes labels in a line of YAML, where "2" and "true" need quotes.
+func inYAML(of map[string]string) string {
+	var node yaml.Node
+	if err := node.Encode(of); err != nil {
+		panic(err) // a map of strings can be written
+	}
+	node.Style = yaml.FlowStyle
+	text, err := yaml.Marshal(&node)
+	if err != nil {
+		panic(err)
+	}
+	return strings.TrimSpace(string(text))
+}
 
 // ownerOf returns the StatefulSet that a pod belongs to, or nil. A StatefulSet that is not known is taken to have the pod's subdomain
 // as its serviceName.

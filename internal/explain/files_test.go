@@ -24,7 +24,7 @@ func TestFilesThatPeopleHave(t *testing.T) {
 		want       string // in the text and the fix of it, or in the records and notes
 	}{
 		{"sts.yaml", "-n shop db-0.db", statusDoesNot, "no-service", `StatefulSet shop/db has serviceName "db", and there is no Service db`},
-		{"sts.yaml", "db-0.db.shop", statusDoesNot, "no-service", "clusterIP: None\n  selector: {app: db}"},
+		{"sts.yaml", "db-0.db.shop", statusDoesNot, "no-service", "clusterIP: None\n  selector: {app: db, version: \"2\"}"},
 		{"sts.yaml", "web", statusUnknown, "files-without-services", "these files hold no Service"},
 		{"clusterrole.yaml", "web", statusUnknown, "files-without-services", "these files hold no Service"},
 		{"clusterrole.yaml", "web.shop.svc.cluster.local", statusUnknown, "files-without-services", "these files hold no Service"},
@@ -42,7 +42,7 @@ func TestFilesThatPeopleHave(t *testing.T) {
 		{"missing-governing.yaml", "db-0.db-headless.shop", statusDoesNot, "no-service", `StatefulSet shop/db has serviceName "db-headless", and there is no Service db-headless`},
 		{"wrong-servicename.yaml", "db-0.db", statusDoesNot, "wrong-service-name", `StatefulSet shop/db has serviceName "dbx", not "db"`},
 		{"wrong-selector.yaml", "db-0.db", statusDoesNot, "selector-misses-pod", "Pod shop/db-0 does not have the labels that Service db selects, app=db"},
-		{"wrong-selector.yaml", "db", statusDoesNot, "selector-matches-nothing", "nothing else there is spelled as the pods are, so give their template the labels:\napp: db"},
+		{"wrong-selector.yaml", "db", statusDoesNot, "selector-matches-nothing", "nothing else there is spelled as the pods are, so give their template the labels:\n{app: db}"},
 		{"dump-without-slices.yaml", "db-0.db", statusUnknown, "files-without-slices", "these files hold no EndpointSlices, and no pods or workloads that Service shop/db selects"},
 		{"dump-without-slices.yaml", "db", statusUnknown, "files-without-slices", "kubectl get ns,svc,endpointslices,pods,statefulsets -A -o yaml"},
 	} {
@@ -182,7 +182,7 @@ func TestSituationsOfTheWild(t *testing.T) {
 			for _, pod := range s.pods {
 				pod.Labels["app"] = "wbe"
 			}
-		}, "web.shop", "selector-matches-nothing", "nothing else there is spelled as the pods are, so give their template the labels: app: web", "patch service"},
+		}, "web.shop", "selector-matches-nothing", "nothing else there is spelled as the pods are, so give their template the labels: {app: web}", "patch service"},
 		{"a Service with a mistake that nothing else has", func(s *set) { withoutEndpoints(s); s.svc.Spec.Selector = map[string]string{"app": "wbe"} }, "web.shop", "selector-matches-nothing", "kubectl -n shop patch service", "their template"},
 		{"a hostname with an underscore", renamed("web_0"), "web.shop", "", "counts, its own name is 10-244-1-10", "does not see it"},
 		{"such a hostname, asked for", renamed("web_0"), "web_0.web.shop", "no-hostname", "2 ready endpoints: web-1, 10-244-1-10", "does not see it"},
