@@ -34,6 +34,7 @@ var watched = []string{
 
 // watchedToo is what it does besides in the kustomizations of deploy/ that turn an option on.
 var watchedToo = map[string][]string{
+	"nodelocal":                {"list /pods", "watch /pods", "list /nodes", "watch /nodes"}, // of its node
 	"components/pods-verified": {"list /pods", "watch /pods"},
 	"components/multicluster":  {"list multicluster.x-k8s.io/serviceimports", "watch multicluster.x-k8s.io/serviceimports"},
 }
