@@ -18,7 +18,7 @@ const (
 	columns               = 24
 	margin, padding       = 4, 10
 	axisWidth, lineHeight = 52, 15
-	charWidth             = 6.1 // of the letters of a legend, about
+	charWidth             = 6.5 // of the letters of a legend, about
 	alertHeight           = 17
 )
 
@@ -48,7 +48,7 @@ func drawDashboard(file string, panels []panel, alerts []result, began, ended ti
 	}
 	names := alertSpans(alerts)
 	width, top := columns*cellWidth+2*margin, rows*cellHeight+2*margin
-	height := top + len(names)*alertHeight + 90
+	height := top + len(names)*alertHeight + 60
 	d.printf(`<!-- Drawn from what a Prometheus has measured. To draw it again: make dashboard -->
 <svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" font-family="Helvetica, Arial, sans-serif" font-size="11" fill="#333">
 <rect width="100%%" height="100%%" fill="#eef0f3"/>`, width, height)
@@ -115,14 +115,15 @@ func (d *drawing) lines(p *panel, f frame) {
 	plot := frame{f.x + axisWidth, f.y + 4, f.w - axisWidth, f.h - 22}
 
 	isStacked := p.FieldConfig.Defaults.Custom.Stacking.Mode == "normal"
-	below := make(map[float64]float64) // how high the stack is by now
-	top := 0.0
+	stack, top := make(map[float64]float64), 0.0 // how high it is at each time
+	bottoms := make([][]sample, len(shown))
 	for i := range shown {
-		shown[i].points = slices.Clone(shown[i].points)
+		shown[i].points, bottoms[i] = slices.Clone(shown[i].points), slices.Clone(shown[i].points)
 		for j, point := range shown[i].points {
 			if isStacked {
-				below[point.at] += point.value
-				shown[i].points[j].value = below[point.at]
+				bottoms[i][j].value = stack[point.at]
+				stack[point.at] += point.value
+				shown[i].points[j].value = stack[point.at]
 			}
 			top = max(top, shown[i].points[j].value)
 		}
@@ -137,17 +138,22 @@ func (d *drawing) lines(p *panel, f frame) {
 		d.text(plot.x-6, int(y(value))+4, `text-anchor="end" fill="#666"`, format(unit, value))
 	}
 	d.times(plot)
-	for i := len(shown) - 1; i >= 0; i-- { // what is stacked highest is drawn first
+	path := func(points []sample) string {
+		var b strings.Builder
+		for _, point := range points {
+			fmt.Fprintf(&b, "%.0f,%.1f ", x(point.at), y(point.value))
+		}
+		return strings.TrimSpace(b.String())
+	}
+	for i, s := range shown {
 		color := colors[i%len(colors)]
-		for _, points := range unbroken(shown[i].points) {
-			var path strings.Builder
-			for _, point := range points {
-				fmt.Fprintf(&path, "%.0f,%.1f ", x(point.at), y(point.value))
-			}
+		below := unbroken(bottoms[i])
+		for j, points := range unbroken(s.points) {
 			if isStacked {
-				d.printf(`<path d="M%.0f,%d L%sV%[2]dz" fill="%[4]s" fill-opacity="0.35"/>`, x(points[0].at), plot.y+plot.h, path.String(), color)
+				slices.Reverse(below[j])
+				d.printf(`<polygon points="%s %s" fill="%s" fill-opacity="0.3"/>`, path(points), path(below[j]), color)
 			}
-			d.printf(`<polyline points="%s" fill="none" stroke="%s" stroke-width="1.5" stroke-linecap="round"/>`, strings.TrimSpace(path.String()), color)
+			d.printf(`<polyline points="%s" fill="none" stroke="%s" stroke-width="1.5" stroke-linecap="round"/>`, path(points), color)
 		}
 	}
 }
@@ -184,7 +190,7 @@ func (d *drawing) legend(shown []series, zeros int, f frame) (height int) {
 	if zeros > 0 {
 		entries = append(entries, entry{fmt.Sprintf("%d at 0", zeros), ""})
 	}
-	const mark, gap = 14, 10
+	const mark, gap, most = 14, 10, 4
 	var rows [][]entry
 	x := f.w
 	for _, e := range entries {
@@ -194,6 +200,13 @@ func (d *drawing) legend(shown []series, zeros int, f frame) (height int) {
 		}
 		x += width
 		rows[len(rows)-1] = append(rows[len(rows)-1], e)
+	}
+	if rest := entries; len(rows) > most {
+		rows = rows[:most-1]
+		for _, row := range rows {
+			rest = rest[len(row):]
+		}
+		rows = append(rows, []entry{{fmt.Sprintf("and %d more", len(rest)), ""}})
 	}
 	for i, row := range rows {
 		x, y := f.x, f.y+f.h-(len(rows)-1-i)*lineHeight-3
@@ -236,8 +249,7 @@ func alertSpans(alerts []result) []series {
 
 // alerts draws when alerts fired.
 func (d *drawing) alerts(spans []series, top int) {
-	d.text(margin+padding, top+21, `font-size="14" font-weight="bold" fill="#555"`, "Alerts that fired meanwhile (not in the dashboard)")
-	f := d.box(frame{2 * margin, top + 32, columns*cellWidth - 2*margin, len(spans)*alertHeight + 50}, "By name")
+	f := d.box(frame{2 * margin, top, columns*cellWidth - 2*margin, len(spans)*alertHeight + 52}, "Alerts that fired meanwhile (not in the dashboard)")
 	const names = 200
 	plot := frame{f.x + names, f.y, f.w - names, len(spans) * alertHeight}
 	d.times(plot)
