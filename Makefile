@@ -103,6 +103,7 @@ clients: bin/coredns ## test with HAProxy, Unbound, BIND and Prometheus, as far 
 
 .PHONY: dashboard
 dashboard: bin/coredns ## draw docs/dashboard.svg, the panels of the dashboard, from what Prometheus measures in the test of it
+	@command -v prometheus >/dev/null || { echo 'prometheus is not installed: it is in the package prometheus of Debian'; exit 1; }
 	cd clients && $(GO) test -count 1 -timeout $(TIMEOUT) -v -run '^TestDashboard$$' . -args -picture ../docs/dashboard.svg
 
 .PHONY: sandbox
