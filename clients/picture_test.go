@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // The layout of the picture, in pixels. A cell is one of the 24 columns, and the rows, that a dashboard has in Grafana.
@@ -18,7 +19,6 @@ const (
 	columns               = 24
 	margin, padding       = 4, 10
 	axisWidth, lineHeight = 52, 15
-	charWidth             = 6.5 // of the letters of a legend, about
 	alertHeight           = 17
 )
 
@@ -196,7 +196,7 @@ func (d *drawing) legend(shown []series, zeros int, f frame) (height int) {
 	var rows [][]entry
 	x := f.w
 	for _, e := range entries {
-		width := mark + int(charWidth*float64(len(e.text))) + gap
+		width := mark + textWidth(e.text) + gap
 		if x+width-gap > f.w {
 			rows, x = append(rows, nil), 0
 		}
@@ -217,10 +217,21 @@ func (d *drawing) legend(shown []series, zeros int, f frame) (height int) {
 				d.printf(`<path d="M%d %dh10" stroke="%s" stroke-width="3"/>`, x, y-4, e.color)
 			}
 			d.text(x+mark, y, "", e.text)
-			x += mark + int(charWidth*float64(len(e.text))) + gap
+			x += mark + textWidth(e.text) + gap
 		}
 	}
 	return len(rows)*lineHeight + 2
+}
+
+// textWidth returns about how wide a text of a legend is.
+func textWidth(s string) (width int) {
+	for _, r := range s {
+		width += 7
+		if unicode.IsUpper(r) {
+			width += 2
+		}
+	}
+	return width
 }
 
 // alertSpans returns when each alert fired, whatever its labels, by name, in the order in which they began.
