@@ -101,6 +101,11 @@ e2e: bin/cluster bin/coredns ## test against a Kubernetes control plane, next to
 clients: bin/coredns ## test with HAProxy, Unbound, BIND and Prometheus, as far as they are installed, and memberlist (minutes; needs Linux)
 	cd clients && $(GO) test -race -count 1 -timeout $(TIMEOUT) -v ./...
 
+.PHONY: dashboard
+dashboard: bin/coredns ## draw docs/dashboard.svg, the panels of the dashboard, from what Prometheus measures in the test of it
+	@command -v prometheus >/dev/null || { echo 'prometheus is not installed: it is in the package prometheus of Debian'; exit 1; }
+	cd clients && $(GO) test -count 1 -timeout $(TIMEOUT) -v -run '^TestDashboard$$' . -args -picture ../docs/dashboard.svg
+
 .PHONY: sandbox
 sandbox: bin/cluster bin/coredns ## start a Kubernetes control plane on loopback and a DNS server on 127.0.0.1:PORT (1053) for it
 	cd test && $(GO) build -o ../bin/sandbox ./cmd/sandbox

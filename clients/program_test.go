@@ -37,6 +37,7 @@ func installed(t *testing.T, name, pkg string) string {
 type program struct {
 	name  string
 	ended chan struct{} // closed when it has ended
+	stop  func()        // ends it, and returns when it has ended
 
 	mu    sync.Mutex // guards the field below
 	lines []string   // what it has printed
@@ -64,7 +65,7 @@ func start(t *testing.T, path string, args ...string) *program {
 		_ = w.Close()  // a pipe's cannot fail
 		close(p.ended)
 	})
-	t.Cleanup(func() {
+	p.stop = sync.OnceFunc(func() {
 		select {
 		case <-p.ended:
 			t.Errorf("%s has ended before its test", p.name)
@@ -77,6 +78,9 @@ func start(t *testing.T, path string, args ...string) *program {
 			_ = cmd.Process.Kill()
 		}
 		running.Wait()
+	})
+	t.Cleanup(func() {
+		p.stop()
 		if t.Failed() {
 			last := p.printed()
 			t.Logf("the end of what %s has printed:\n%s", p.name, strings.Join(last[max(0, len(last)-40):], "\n"))

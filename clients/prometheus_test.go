@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -14,28 +15,47 @@ import (
 // prometheusURL is where the only Prometheus is.
 const prometheusURL = "http://127.0.0.1:9090"
 
-// targets returns the addresses of the targets that Prometheus has of each job, or nothing while it does not answer.
-func targets(t *testing.T) map[string]map[string]bool {
+// startPrometheus starts the Prometheus at path.
+func startPrometheus(t *testing.T, path, config string, args ...string) *program {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, prometheusURL+"/api/v1/targets?state=active", nil)
+	return start(t, path, append(args, "--config.file="+write(t, "prometheus.yml", config), "--storage.tsdb.path="+t.TempDir(),
+		"--web.listen-address="+strings.TrimPrefix(prometheusURL, "http://"))...)
+}
+
+// get reads what Prometheus says at a path of its API into data, and reports whether it said something.
+func get(t *testing.T, path string, values url.Values, data any) bool {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, prometheusURL+"/api/v1/"+path+"?"+values.Encode(), nil)
 	fatal.If(t, err)
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return nil
+		return false // it is not up yet
 	}
 	defer func() { _ = resp.Body.Close() }() // it was only read
-	var body struct {
-		Data struct {
-			ActiveTargets []struct {
-				DiscoveredLabels map[string]string
-			}
+	body := struct {
+		Error string
+		Data  any
+	}{Data: data}
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+		return false // it is not up yet
+	}
+	if body.Error != "" {
+		t.Fatalf("%s: %s", r.URL, body.Error)
+	}
+	return true
+}
+
+// targets returns the addresses of the targets that Prometheus has of each job, or nothing while it does not answer.
+func targets(t *testing.T) map[string]map[string]bool {
+	t.Helper()
+	var data struct {
+		ActiveTargets []struct {
+			DiscoveredLabels map[string]string
 		}
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
-		return nil
-	}
 	byJob := make(map[string]map[string]bool)
-	for _, target := range body.Data.ActiveTargets {
+	get(t, "targets", url.Values{"state": {"active"}}, &data)
+	for _, target := range data.ActiveTargets {
 		job := target.DiscoveredLabels["job"]
 		if byJob[job] == nil {
 			byJob[job] = make(map[string]bool)
@@ -62,8 +82,7 @@ func TestPrometheusFindsItsTargets(t *testing.T) {
     refresh_interval: 1s
 `, s.name, s.srvName())
 	}
-	p := start(t, path, "--config.file="+write(t, "prometheus.yml", config), "--storage.tsdb.path="+t.TempDir(),
-		"--web.listen-address="+strings.TrimPrefix(prometheusURL, "http://"))
+	p := startPrometheus(t, path, config)
 	least, most := inLargest(large.srvName(), large.srvSize())
 	for _, row := range []struct {
 		*service
