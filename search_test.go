@@ -31,7 +31,7 @@ import (
 type world struct {
 	says  map[string]string // an IPv4 address, "" for a name without one, a response code, "lost" or "nobody"
 	slow  time.Duration     // each takes
-	mu    sync.Mutex    // guards asked
+	mu    sync.Mutex        // guards asked
 	asked []string
 }
 
