@@ -408,15 +408,31 @@ func TestOctetsOfSearches(t *testing.T) {
 	}
 }
 
+// TestSearchWhereNobodyResolves: what is in the cluster is found, and the rest of the list is the client's.
+func TestSearchWhereNobodyResolves(t *testing.T) {
+	here := filetest.Temp(t, "here.yaml", endpointHere)
+	for _, zone := range []string{"cluster.local", "."} { // a server without the names outside, and one whose only plugin is this
+		s := startServer(t, zone+":0 {\n"+bound+"headless cluster.local {\nmanifests testdata/cluster.yaml "+here+"\nsearch\n}\n}")
+		for name, want := range map[string]int{"web.blue": dns.RcodeSuccess, "www.example.com": dns.RcodeNameError} {
+			if m := s.ask(t, "udp", name+".default.svc.cluster.local. A", 0); m.Rcode != want || (len(m.Answer) > 0) != (want == dns.RcodeSuccess) {
+				t.Errorf("%s in %s: got %v, want %s", name, zone, m, dns.RcodeToString[want])
+			}
+		}
+	}
+}
+
+// endpointHere makes those who ask from here endpoints in namespace default.
+const endpointHere = `{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: c, namespace: default, labels: {kubernetes.io/service-name: client}},
+addressType: IPv4, endpoints: [{addresses: [127.0.0.1]}]}
+`
+
 // TestSearchInAServer: other plugins in front of headless have their say on the names of the list, and autopath beside it does its
 // work for the Pods that it knows, as without search.
 func TestSearchInAServer(t *testing.T) {
 	hosts := filetest.Temp(t, "hosts", "192.0.2.80 www.example.com\n192.0.2.9 web-9.web\n")
 	pod := filetest.Temp(t, "pod.yaml", "{apiVersion: v1, kind: Pod, metadata: {name: client, namespace: default}, "+
 		"status: {phase: Running, podIP: 127.0.0.1, podIPs: [{ip: 127.0.0.1}]}}\n")
-	endpoint := filetest.Temp(t, "endpoint.yaml", `{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: c, namespace: default, labels: {kubernetes.io/service-name: client}},
-addressType: IPv4, endpoints: [{addresses: [127.0.0.1]}]}
-`)
+	endpoint := filetest.Temp(t, "endpoint.yaml", endpointHere)
 	const searched, full = "www.example.com.default.svc.cluster.local. ", "web-9.web.default.svc.cluster.local. "
 	for _, c := range []struct {
 		name, front, options string

@@ -118,7 +118,9 @@ func (t *tally) addChoice(c index.Choice) {
 // addSearch counts the first step of a search list and how many further ones the client is saved.
 func (t *tally) addSearch(o searchOutcome, saved int) {
 	t.searches[o].Add(1)
-	t.saved.Add(uint64(saved)) //nolint:gosec // not negative
+	if saved > 0 {
+		t.saved.Add(uint64(saved))
+	}
 }
 
 // sizeClass returns the class of size of an answer of n records.
