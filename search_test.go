@@ -341,7 +341,7 @@ func TestRecordsOfSearches(t *testing.T) {
 
 // TestSearchBehindFallthrough: where the next plugin answers for names of the zone, it is for it to say that there is none.
 func TestSearchBehindFallthrough(t *testing.T) {
-	h, _ := searching(t, "fallthrough")
+	h, _ := searching(t, "fallthrough\nclient_subnet 10.0.0.99")
 	theirs := map[string]string{"theirs.default.svc.cluster.local.": "192.0.2.1"}
 	h.Next = plugin.HandlerFunc(func(_ context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 		m := new(dns.Msg).SetReply(r)
@@ -362,10 +362,21 @@ func TestSearchBehindFallthrough(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", question, got, want)
 		}
 	}
+	m, _ := askOver(t, h, clientFrom("10.0.0.99"), "printer.default.svc.cluster.local. A", withSubnet(inDefault+"/32"))
+	if got, want := subnetOf(m), inDefault+"/32/32"; got != want || len(m.Answer) != 2 {
+		t.Errorf("by a forwarder: got %v, want it for %s", m, want)
+	}
 }
 
 func TestSearchesAreCounted(t *testing.T) { // not parallel: it counts
-	h, _ := searching(t, "")
+	h, _ := searching(t, "topology hints")
+	chosen := func() (n float64) {
+		for _, count := range metrictest.Values(t, "coredns_headless_topology_answers_total") {
+			n += count
+		}
+		return n
+	}
+	choices := chosen()
 	before, saved := metrictest.Values(t, "coredns_headless_searches_total"), metrictest.Values(t, "coredns_headless_search_steps_saved_total")[""]
 	for _, c := range []struct{ client, name string }{
 		{inDefault, "web.blue"},
@@ -389,6 +400,9 @@ func TestSearchesAreCounted(t *testing.T) { // not parallel: it counts
 	}
 	if got := metrictest.Values(t, "coredns_headless_search_steps_saved_total")[""] - saved; got != 1+4 {
 		t.Errorf("%v steps were saved, want 1 and 4", got)
+	}
+	if got := chosen() - choices; got != 2 {
+		t.Errorf("%v answers by topology were counted, want those of web.blue and of web", got)
 	}
 }
 
