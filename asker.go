@@ -12,7 +12,8 @@ import (
 // asker is what is known of who asks (behaviour section 11): each field perhaps not.
 type asker struct {
 	model.Location
-	pod *model.Pod // by the API server's word alone
+	pod       *model.Pod // by the API server's word alone
+	namespace string     // for search alone: endpoints may claim it
 }
 
 // asker returns what is known of the client at addr: of the first source that knows, the Pods, the
@@ -21,6 +22,12 @@ func (h *Headless) asker(addr netip.Addr) (who asker) {
 	who.pod, who.Node = h.pods.At(addr)
 	if own := h.ownNode.Load(); own != nil && (who.Node == own.Name || who.Node == "" && slices.Contains(own.Addrs, addr)) {
 		who.Location = model.Location{Zone: own.Zone, Node: own.Name}
+	}
+	switch {
+	case who.pod != nil:
+		who.namespace = who.pod.Namespace
+	case h.searches && who.Node == "": // it is not known as the address of a node
+		who.namespace = h.index.NamespaceAt(addr)
 	}
 	if h.topology && (who.Zone == "" || who.Node == "") {
 		if at := h.index.Locate(addr); who.Node == "" || at.Node == who.Node {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	goruntime "runtime"
+	"strings"
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
@@ -169,6 +170,45 @@ func BenchmarkServeDNS(b *testing.B) {
 			}
 		})
 	})
+}
+
+// BenchmarkMemoryOfKnowingClients measures what the plugins hold of a cluster with 10,000 pods of 100 headless Services on 200 nodes:
+// without knowing who asks, and by each way of knowing it.
+func BenchmarkMemoryOfKnowingClients(b *testing.B) {
+	const pods, perService, nodes = 10_000, 100, 200
+	api := kubetest.NewServer(b)
+	api.Put(kubetest.Namespace("default"), nodeIn("z", "node-0", "192.0.2.1"))
+	for lo := 0; lo < pods; lo += perService {
+		name := fmt.Sprintf("web-%03d", lo/perService)
+		es := kubetest.BigSlice(lo, lo+perService)
+		es.Name, es.Labels[discoveryv1.LabelServiceName] = name, name
+		api.Put(es, kubetest.Changed(kubetest.Service(name, corev1.ClusterIPNone), func(svc *corev1.Service) { svc.Namespace = "default" }))
+		for i, endpoint := range es.Endpoints {
+			pod := podOn(fmt.Sprintf("node-%d", (lo+i)%nodes), fmt.Sprintf("%s-%d", name, i), endpoint.Addresses[0], false)
+			pod.Namespace, pod.Labels = "default", map[string]string{"app": name, "app.kubernetes.io/instance": name, "pod-template-hash": "5d78c9869d"}
+			api.Put(pod)
+		}
+	}
+	for _, v := range rivals {
+		ways := []string{"", "pods verified"}
+		if v.name == pluginName {
+			ways = append(ways, "search", "search\nnode node-0", "search\npods verified")
+		}
+		for _, options := range ways {
+			b.Run(v.name+"/"+strings.ReplaceAll(options, "\n", ","), func(b *testing.B) {
+				for b.Loop() {
+					before := modeltest.HeapInUse()
+					h, stop := v.start(b, "startup_timeout 5m\nendpoint "+api.URL+"\n"+options)
+					if own, ok := h.(*Headless); ok && own.node != "" { // for whose Pods no start waits
+						kubetest.Eventually(b, "the Pods of the node are known", func() bool { return own.pods.Count() >= pods/nodes })
+					}
+					b.ReportMetric((modeltest.HeapInUse()-before)/1e6, "MB")
+					goruntime.KeepAlive(h)
+					stop()
+				}
+			})
+		}
+	}
 }
 
 // clientsPerCPU is how many clients BenchmarkServer has for each processor.

@@ -26,9 +26,7 @@ func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 		if q.qtype != dns.TypeA && q.qtype != dns.TypeAAAA {
 			return
 		}
-		hop := question{authority: h.authority(m.cname), name: m.cname, qtype: q.qtype}
-		hop.client, hop.from, hop.tcp, hop.growth = q.client, q.from, q.tcp, q.growth
-		hop.offset, hop.end = q.offset+pointerSize+fixedSize+nameSize(m.cname), q.end
+		hop := h.hop(q, m.cname)
 		if slices.Contains(seen, m.cname) {
 			h.explainTarget(r, &hop, m, " leads to itself")
 			return
@@ -63,22 +61,49 @@ func (h *Headless) chase(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, 
 	}
 }
 
-// chaseOutside completes m with the answer that the whole server gives for q. When nobody here answers for it, the
-// CNAME stands alone and the client's resolver goes on from there.
+// hop returns what is asked behind q, of the target of a CNAME that q's name has.
+func (h *Headless) hop(q *question, target string) question {
+	hop := question{authority: h.authority(target), name: target, qtype: q.qtype}
+	hop.client, hop.from, hop.tcp, hop.growth = q.client, q.from, q.tcp, q.growth
+	hop.offset, hop.end = q.offset+pointerSize+fixedSize+nameSize(target), q.end
+	return hop
+}
+
+// chaseOutside completes m with the answer that the whole server gives for q.
 func (h *Headless) chaseOutside(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, q *question, m *reply) {
-	loop, _ := ctx.Value(dnsserver.LoopKey{}).(int)
-	if loop >= maxHops {
+	if rounds(ctx) >= maxHops {
 		m.Rcode = dns.RcodeServerFailure
 		h.explainTarget(r, q, m, " leads back here")
 		return
 	}
-	ctx = context.WithValue(context.WithValue(ctx, dnsserver.LoopKey{}, loop+1), chasing{}, true)
-	answer, err := h.upstream.Lookup(ctx, request.Request{W: w, Req: r}, q.name, q.qtype)
-	if err != nil || answer == nil {
+	answer := h.elsewhere(ctx, w, r, q)
+	if answer == nil {
 		m.Rcode = dns.RcodeServerFailure
 		h.explainTarget(r, q, m, " cannot be resolved")
 		return
 	}
+	h.adopt(r, q, m, answer)
+}
+
+// rounds returns how often the server has been asked by a plugin on the way to this query, which is 0 for a client's.
+func rounds(ctx context.Context) int {
+	n, _ := ctx.Value(dnsserver.LoopKey{}).(int)
+	return n
+}
+
+// elsewhere returns the answer that the whole server gives for q, or nil if it gives none.
+func (h *Headless) elsewhere(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, q *question) *dns.Msg {
+	ctx = context.WithValue(context.WithValue(ctx, dnsserver.LoopKey{}, rounds(ctx)+1), chasing{}, true)
+	answer, err := h.upstream.Lookup(ctx, request.Request{W: w, Req: r}, q.name, q.qtype)
+	if err != nil {
+		return nil
+	}
+	return answer
+}
+
+// adopt completes m with an answer of the whole server for q. When nobody here answers for it, the CNAME stands alone
+// and the client's resolver goes on from there.
+func (h *Headless) adopt(r *dns.Msg, q *question, m *reply, answer *dns.Msg) {
 	if answer.Rcode != dns.RcodeRefused {
 		m.Rcode = answer.Rcode
 	}

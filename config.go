@@ -44,6 +44,7 @@ type config struct {
 	podMode      podMode
 	zonal        bool
 	topology     bool // hints
+	searches     bool // search
 	node         string
 	clientSubnet []netip.Prefix // of the forwarders whose EDNS Client Subnet counts
 	multicluster []string       // some of zones
@@ -216,6 +217,10 @@ var options = map[string]option{
 	"topology": {1, 1, "off or hints", func(cfg *config, args []string) error {
 		cfg.topology = args[0] == "hints"
 		return oneOf(args[0], "off", "hints")
+	}},
+	"search": {0, 0, "no argument", func(cfg *config, _ []string) error {
+		cfg.searches = true
+		return nil
 	}},
 	"node": {1, 1, "the name of a Node", func(cfg *config, args []string) error {
 		if _, ok := model.ParseTarget(args[0]); !ok || args[0] != strings.ToLower(args[0]) {
@@ -407,6 +412,7 @@ func (cfg *config) check(c *caddy.Controller) error {
 		{cfg.selection.HeadlessOnly && len(cfg.multicluster) > 0, "endpoints headless", "multicluster"},
 		{cfg.zonal && cfg.selection.NoEndpoints, "zonal", "noendpoints"},
 		{cfg.topology && cfg.selection.NoEndpoints, "topology hints", "noendpoints"},
+		{cfg.searches && cfg.selection.Labels != nil, "search", "labels"}, // a Service may be there that is not known
 		{len(cfg.manifests) > 0 && cfg.api.Endpoint != "", "manifests", "endpoint"},
 		{len(cfg.manifests) > 0 && cfg.api.Kubeconfig != "", "manifests", "kubeconfig"},
 		{len(cfg.manifests) > 0 && cfg.snapshot.Path != "", "manifests", "snapshot"},

@@ -78,7 +78,9 @@ type reply struct {
 	cname   string       // the name owns only a CNAME, to this FQDN
 	ttl     uint32       // of that CNAME, or of the name's records
 	choice  index.Choice // of endpoints that this client gets
-	left    int32        // records of a set larger than a message that are left out of it
+	// forClient says that a client in another namespace may get another answer.
+	forClient bool
+	left      int32 // records of a set larger than a message that are left out of it
 
 	found *found // what no records are made of yet; nil: nothing
 
@@ -159,29 +161,27 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 
 	m := newReply(r)
 	h.find(&q, m)
+	short := h.shortName(ctx, &q, m, name)
 	switch {
 	case h.passes(&q, m, name):
 		m.forget()
 		h.tally.add(w, answerPassed, index.NoReason)
 		if m.outcome == index.NonTerminal {
 			w = &ancestorWriter{w, h.soa(&q, h.denialTTL(q.authority))}
+		} else if short != "" {
+			w = h.searchBehind(ctx, w, r, &q, m, short)
 		}
 		return h.next(ctx, w, r)
 	case m.cname != "":
 		h.chase(ctx, w, r, &q, m)
+	case short != "" && h.search(ctx, w, r, &q, m, short):
 	default:
 		h.finish(r, &q, m, 0)
 	}
 	if m.left > 0 && h.explains(r) {
 		addEDE(&m.Msg, r, dns.ExtendedErrorCodeOther, m.partText(q.qtype))
 	}
-	if stale {
-		h.makeRecords(&q, m)
-		markStale(&m.Msg, r)
-	}
-	if q.subnet != nil {
-		addSubnet(&m.Msg, r, q.subnet, m.choice.DependsOnClient())
-	}
+	h.mark(r, &q, m, stale)
 	h.tally.addReply(w, m)
 	told.tell(m.reason)
 	if q.tcp { // miekg/dns waits for as long as the client leaves unread what it is sent
@@ -196,6 +196,17 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	h.makeRecords(&q, m)
 	_ = w.WriteMsg(&m.Msg) // it fails when the client is gone
 	return dns.RcodeSuccess, nil
+}
+
+// mark says in m, the reply to r, what it holds for: whom, and how long if it is stale.
+func (h *Headless) mark(r *dns.Msg, q *question, m *reply, stale bool) {
+	if stale {
+		h.makeRecords(q, m)
+		markStale(&m.Msg, r)
+	}
+	if q.subnet != nil {
+		addSubnet(&m.Msg, r, q.subnet, m.forClient || m.choice.DependsOnClient())
+	}
 }
 
 // clientAddr returns the address of the client of w, if it has one.
@@ -267,7 +278,10 @@ func room(w dns.ResponseWriter, r *dns.Msg) int {
 }
 
 // fronts are the plugins in front of h that make its replies longer.
-type fronts struct{ nsid, dnssec, rewrite bool }
+type fronts struct {
+	nsid, dnssec, rewrite bool
+	autopath              bool // which does not make them longer, but goes along search lists itself
+}
 
 // growth is by how much plugins in front may make a reply longer, in octets. A reply that the server
 // has to cut is marked as truncated, whatever was cut.

@@ -14,9 +14,12 @@ import (
 
 // Offline returns the plugin as the stanza describes it, except that the cluster's state comes from
 // objects, and stays as it is. Objects may get the namespace and the label that the API server
-// would give them, as those in manifests do. It needs neither a start nor a stop.
+// would give them, as those in manifests do. It needs neither a start nor a stop, and answers for names as
+// they stand, without search.
 func (s *Stanza) Offline(objects []manifests.Object) *Headless {
-	h, feeds := newWithoutSource(s.config)
+	cfg := *s.config
+	cfg.searches = false
+	h, feeds := newWithoutSource(&cfg)
 	manifests.Feed(feeds, objects)
 	return h
 }

@@ -49,7 +49,7 @@ func setup(c *caddy.Controller) error {
 		hosts := dnsserver.GetConfig(c).ListenHosts
 		h.local, h.bound = boundAddrs(hosts), namedAddrs(hosts)
 		has := func(plugin string) bool { return dnsserver.GetConfig(c).Handler(plugin) != nil }
-		h.fronts = fronts{nsid: has("nsid"), dnssec: has("dnssec"), rewrite: has("rewrite")}
+		h.fronts = fronts{nsid: has("nsid"), dnssec: has("dnssec"), rewrite: has("rewrite"), autopath: has("autopath")}
 		h.converter.PodLabels = has("metadata")
 		if !h.smallStacks {
 			h.lowerStacks = stacks.Raise()

@@ -121,6 +121,7 @@ func stanzaGood(t *testing.T) []stanzaOption {
 		{"zonal", "zonal", func(c *config) { c.zonal = true }},
 		{"topology off", "topology off", func(*config) {}},
 		{"topology by hints", "topology hints", func(c *config) { c.topology = true }},
+		{"search", "search", func(c *config) { c.searches = true }},
 		{"a node", "node worker-1.example.org", func(c *config) { c.node = "worker-1.example.org" }},
 		{"a node that is called by its address", "node 10.0.0.1", func(c *config) { c.node = "10.0.0.1" }},
 		{"forwarders", "client_subnet 10.0.0.1 fd00::1 ::ffff:10.0.0.2 10.1.0.0/16", func(c *config) {
@@ -221,6 +222,8 @@ var stanzaBad = []struct {
 	{"topology without a word", "topology", "2", []string{"topology: ", "off or hints", `got ""`}},
 	{"topology with another word", "topology auto", "2", []string{"topology: ", "off or hints", `got "auto"`}},
 	{"topology without endpoints", "topology hints;noendpoints", "4", []string{"topology hints and noendpoints cannot both be set"}},
+	{"search with a list", "search example.com", "2", []string{"search: ", "no argument", `got "example.com"`}},
+	{"search where Services may be there that are not known", "search;labels a=b", "4", []string{"search and labels cannot both be set"}},
 	{"a node without a name", "node", "2", []string{"node: ", "the name of a Node", `got ""`}},
 	{"two nodes", "node a b", "2", []string{"node: ", "the name of a Node", `got "a b"`}},
 	{"a node of another form", "node a,b", "2", []string{"node: ", "the name of a Node", `got "a,b"`}},

@@ -43,6 +43,7 @@ func (cfg *config) summary() []string {
 		{cfg.ignoreEmpty, "ignore empty_service"},
 		{cfg.zonal, "zonal"},
 		{cfg.topology, "topology hints"},
+		{cfg.searches, "search"},
 		{cfg.node != "", "node " + cfg.node},
 		{len(cfg.clientSubnet) > 0, fmt.Sprint("client_subnet ", cfg.clientSubnet)},
 		{len(cfg.multicluster) > 0, "multicluster " + strings.Join(cfg.multicluster, " ")},

@@ -48,10 +48,10 @@ func TestStartIsLogged(t *testing.T) { // not parallel: it captures the log
 		},
 		{
 			"from files, with other options", "headless cluster.local clusterset.local {\nmanifests " + states + "\nmulticluster clusterset.local\npods verified\n" +
-				"ignore empty_service\nnamespace_labels a=b\n}",
+				"ignore empty_service\nsearch\nnamespace_labels a=b\n}",
 			[]string{
 				"serving cluster.local. clusterset.local. from the manifests " + states,
-				"with ttl 5, headless_ttl 5, negative_ttl 5, hostnames ready, hold 5s, pods verified, ignore empty_service, multicluster clusterset.local., " +
+				"with ttl 5, headless_ttl 5, negative_ttl 5, hostnames ready, hold 5s, pods verified, ignore empty_service, search, multicluster clusterset.local., " +
 					"namespace_labels a=b",
 				"synced after #: 0 namespaces, 4 services, 5 endpointslices, 2 pods, 1 serviceimports, 1 endpointslices of serviceimports, 12 endpoints",
 			},

@@ -55,6 +55,8 @@ type tally struct {
 	records  atomic.Uint64                   // in all answer sections
 	overlong atomic.Uint64                   // names that were left out
 	choices  [index.NumChoices]atomic.Uint64 // answers of headless Services, with topology
+	searches [len(searchTexts)]atomic.Uint64 // first steps of search lists, with search
+	saved    atomic.Uint64                   // further steps that clients need not take
 }
 
 // proto is the protocol that a query came by.
@@ -113,6 +115,14 @@ func (t *tally) addChoice(c index.Choice) {
 	}
 }
 
+// addSearch counts the first step of a search list and how many further ones the client is saved.
+func (t *tally) addSearch(o searchOutcome, saved int) {
+	t.searches[o].Add(1)
+	if saved > 0 {
+		t.saved.Add(uint64(saved))
+	}
+}
+
 // sizeClass returns the class of size of an answer of n records.
 func sizeClass(n int) int {
 	if n == 0 {
@@ -126,6 +136,8 @@ var (
 	negativesDesc = newDesc("negative_answers_total", "Counter of answers without the records asked for, by why there are none.", "reason")
 	recordsDesc   = newDesc("answer_records", "Histogram of the number of records in the answer section, of complete and truncated answers.")
 	choicesDesc   = newDesc("topology_answers_total", "Counter of answers with endpoints of headless Services, where topology is on, by which of them the client gets.", "endpoints")
+	searchesDesc  = newDesc("searches_total", "Counter of queries that may be the first step of a search list, where search is on, by what the rest of the list leads to.", "outcome")
+	savedDesc     = newDesc("search_steps_saved_total", "Counter of queries along search lists that clients need not send.")
 	overlongDesc  = newDesc("overlong_names_total", "Counter of endpoints that an answer or a transfer does not call by their names, which are too long for DNS.")
 )
 
@@ -138,6 +150,8 @@ func (*tally) Describe(ch chan<- *prometheus.Desc) {
 	ch <- recordsDesc
 	ch <- overlongDesc
 	ch <- choicesDesc
+	ch <- searchesDesc
+	ch <- savedDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -170,6 +184,10 @@ func (t *tally) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(choicesDesc, prometheus.CounterValue, float64(t.choices[c].Load()), c.String())
 		}
 	}
+	for o := range t.searches {
+		ch <- prometheus.MustNewConstMetric(searchesDesc, prometheus.CounterValue, float64(t.searches[o].Load()), searchTexts[o])
+	}
+	ch <- prometheus.MustNewConstMetric(savedDesc, prometheus.CounterValue, float64(t.saved.Load()))
 	total := classes[0]
 	buckets := map[float64]uint64{0: total}
 	for class := 1; class < sizes-1; class++ {

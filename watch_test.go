@@ -300,6 +300,7 @@ func TestOnlyWhatTheStanzaNeedsIsRequested(t *testing.T) {
 		{"pods verified", []string{"endpointslices", "namespaces", "pods " + running, "services"}},
 		{"pods verified\nlabels app=web", []string{"endpointslices app=web", "namespaces", "pods app=web " + running, "services app=web"}},
 		{"topology hints\nclient_subnet 10.0.0.1", all},
+		{"search", all},
 		{"node k\nlabels app=web", []string{"endpointslices app=web", "namespaces", "nodes metadata.name=k", "pods " + running + ",spec.nodeName=k", "services app=web"}},
 		{"node k\npods verified", []string{"endpointslices", "namespaces", "nodes metadata.name=k", "pods " + running, "services"}},
 		{

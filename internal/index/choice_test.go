@@ -102,6 +102,17 @@ func TestTrafficDistributionChangesSliceBySlice(t *testing.T) {
 				x.PutSlice(s)
 			}
 		}, "no_endpoint 0.0 0.1 0.4 0.5 1.0 1.1 1.4 1.5", "no_endpoint 0.0 0.1 0.4 0.5 1.0 1.1 1.4 1.5", "unknown_client 0.0 0.1 0.4 0.5 1.0 1.1 1.4 1.5", "no_endpoint 0.0 0.1 0.4 0.5 1.0 1.1 1.4 1.5"},
+		{"they are meant for zones and nodes that nobody is in", func() {
+			for slice := range byte(2) {
+				s := zonesOfThree(slice, preferSameNode)
+				for i := range s.Endpoints {
+					elsewhere := model.Place{ForZones: model.NamesOf([]string{"mars"}), ForNodes: model.NamesOf([]string{"m0"})}
+					elsewhere.Location = s.Endpoints[i].Place.Place().Location
+					s.Endpoints[i].Place = elsewhere.Placed()
+				}
+				x.PutSlice(s)
+			}
+		}, "no_endpoint " + all, "no_endpoint " + all, "unknown_client " + all, "no_endpoint " + all},
 		{"the annotation turns it off", func() {
 			put(0, preferSameNode)()
 			put(1, preferSameNode)()

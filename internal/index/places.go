@@ -207,6 +207,17 @@ func (x *Index) Locate(addr netip.Addr) (at model.Location) {
 	return model.Location{Zone: zones.word(), Node: nodes.word()}
 }
 
+// NamespaceAt returns the namespace of the endpoints with addr, or "" if there are none, or some in several.
+func (x *Index) NamespaceAt(addr netip.Addr) string {
+	var namespaces consent
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for e := x.byAddr.first(addr.As16()); e != nil; e = x.byAddr.after(e) {
+		namespaces.add(e.svc.ns.name)
+	}
+	return namespaces.word()
+}
+
 // consent is what several say, as long as all that say something say the same.
 type consent struct {
 	said   string

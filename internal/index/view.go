@@ -154,6 +154,13 @@ func (x *Index) HasNamespace(name string) bool {
 	return x.exposed(name)
 }
 
+// Knows reports whether there is a Service, or slices of one, whatever may be served of it.
+func (x *Index) Knows(key model.Key) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.peek(key.Namespace, key.Name) != nil
+}
+
 // ShownSpec returns the spec of a Service if it and its Namespace exist, else nil.
 func (x *Index) ShownSpec(key model.Key) *model.Service {
 	x.mu.RLock()

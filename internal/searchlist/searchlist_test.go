@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +30,8 @@ import (
 	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+	_ "github.com/coredns/coredns/plugin/autopath"
 	_ "github.com/coredns/coredns/plugin/bind"
 	_ "github.com/coredns/coredns/plugin/forward"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
@@ -43,16 +46,20 @@ import (
 var searchLists = map[string]string{
 	// what kubelet writes for a pod in namespace default
 	"pod": "default.svc.cluster.local svc.cluster.local cluster.local",
+	// the same, for names that are counted and asked for in no other way
+	"counted": "default.svc.cluster.local svc.cluster.local cluster.local",
 	// the same on a node that has a search list of its own
 	"node": "default.svc.cluster.local svc.cluster.local cluster.local example.org",
+	// and on one whose domain has no such names
+	"domain": "default.svc.cluster.local svc.cluster.local cluster.local example.net",
 	// a pod whose dnsConfig leads on to the cluster set
 	"set": "default.svc.cluster.local svc.cluster.local cluster.local default.svc.clusterset.local example.org",
 	// below the reverse name of fd96::, where labels that are no numbers can be looked up
 	"reverse": "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.d.f.ip6.arpa f.ip6.arpa example.org",
 }
 
-// What the rest of the world answers: names below example.com are what they are, and every other name but those in arpa has
-// an address, so that each lookup shows how far down its search list it came.
+// What the rest of the world answers: names below example.com are what they are, below example.net and arpa is nothing, and
+// every other name has an address, so that each lookup shows how far down its search list it came.
 const (
 	beyond = "198.51.100.53" // for the name itself, which comes last
 	onNode = "192.0.2.53"    // for the name below example.org, the search list of the node
@@ -65,14 +72,33 @@ var searchUpstream = map[string]string{
 	"empty.example.com.": "",
 }
 
+// searchCounted says how many names each resolver asks for, in each address family, until it finds what it looks for.
+var searchCounted = []struct {
+	list, name string
+	asks       map[string]int // by plugin
+}{
+	{"counted", "kafka.data", map[string]int{"kubernetes": 2, "headless": 2, "search": 1, "autopath": 1}},
+	{"counted", "www.example.com", map[string]int{"kubernetes": 4, "headless": 4, "search": 1, "autopath": 1}},
+	{"domain", "kafka.data", map[string]int{"kubernetes": 2, "headless": 2, "search": 1, "autopath": 1}},
+	{"domain", "www.example.com", map[string]int{"kubernetes": 5, "headless": 5, "search": 1, "autopath": 1}},
+}
+
 // searchObjects are what the test needs beside testdata/cluster.yaml and testdata/imports.yaml.
 const searchObjects = `
-# the DNS service: both servers are its endpoints
+# the DNS service: the servers are its endpoints
 {apiVersion: v1, kind: Service, metadata: {name: kube-dns, namespace: kube-system},
   spec: {clusterIP: "10.96.0.10", clusterIPs: ["10.96.0.10"], ports: [{name: dns, port: 53, protocol: UDP}]}}
 ---
 {apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: kube-dns-1, namespace: kube-system, labels: {kubernetes.io/service-name: kube-dns}},
-  addressType: IPv4, ports: [{name: dns, port: 53, protocol: UDP}], endpoints: [{addresses: [127.0.0.1]}, {addresses: [127.0.0.2]}]}
+  addressType: IPv4, ports: [{name: dns, port: 53, protocol: UDP}], endpoints: [{addresses: [127.0.0.1]}, {addresses: [127.0.0.2]}, {addresses: [127.0.0.3]}, {addresses: [127.0.0.4]}]}
+---
+# the pod that looks names up, and one that has a name below pod
+{apiVersion: v1, kind: Pod, metadata: {name: client, namespace: default}, status: {phase: Running, podIP: 127.0.0.1, podIPs: [{ip: 127.0.0.1}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: anon, namespace: default}, status: {phase: Running, podIP: 10.0.2.1, podIPs: [{ip: 10.0.2.1}]}}
+---
+# kafka in another namespace
+{apiVersion: v1, kind: Service, metadata: {name: kafka, namespace: data}, spec: {clusterIP: "10.96.0.20", clusterIPs: ["10.96.0.20"], ports: [{name: kafka, port: 9092}]}}
 ---
 # db: not ready here, while another cluster exports it
 {apiVersion: v1, kind: Service, metadata: {name: db, namespace: default, annotations: {coredns-headless.github.io/hostnames: all}},
@@ -171,6 +197,11 @@ var searchFound = []struct {
 	{"pod", "10.0.10.1 10.0.10.2 10.0.10.3", "mars.prefer._zone.zoned"},
 	{"node", "10.0.0.1 10.0.0.2", "web"},
 	{"node", beyond, "web. nobody."},
+	{"node", onNode, "web-2.web web-9.web starting-0.starting printer www.example.com"},
+	{"counted", "10.96.0.20", "kafka.data"},
+	{"counted", "192.0.2.80", "www.example.com"},
+	{"domain", "10.96.0.20", "kafka.data"},
+	{"domain", "192.0.2.80", "www.example.com"},
 	{"node", "10.0.0.1", "web-0.web"},
 	{"node", onNode, "nobody dns dns-version ns.dns blue svc all serving starting _tcp.web _tcp.web-0.web _http._tcp.web-0.web _zone.web"},
 	{"node", onNode, "nowhere circle"},
@@ -212,8 +243,9 @@ type searchRule struct {
 var (
 	goAlone, glibc, musl = []string{"go"}, []string{"glibc"}, []string{"musl"}
 	libcs                = []string{"glibc", "musl"}
-	stock, ours          = []string{"kubernetes"}, []string{"headless"}
-	either               = []string{"kubernetes", "headless"}
+	stock, ours          = []string{"kubernetes"}, []string{"headless", "search"}
+	searching            = []string{"search"}
+	either               = []string{"kubernetes", "headless", "search"}
 )
 
 // nothing says that lookups, each by list and name, find nothing.
@@ -237,9 +269,24 @@ var searchRules = []searchRule{
 			"pod _tcp.not-ready.all", "pod _http._tcp.not-ready.all", "node _tcp.web", "node _tcp.web-0.web", "node _http._tcp.web-0.web"),
 	},
 	{"zone names exist", "1", musl, ours, "musl ends its search at NODATA; zonal names are below the name", nothing("pod _zone.web", "pod pin._zone.web", "pod prefer._zone.zoned", "pod _zone.all", "node _zone.web")},
-	{"cluster ids exist", "1", musl, ours, "musl ends its search at NODATA; endpoints are below the name", nothing("set east.db", "set west.db", "set east.api")},
+	{"cluster ids exist", "1", musl, ours, "musl ends its search at NODATA; endpoints are below the name", nothing("set east.db", "set west.db")},
+	{"cluster ids exist, of Services that are not here", "1", musl, []string{"headless"}, "the same; search comes to the names of the node first", nothing("set east.api")},
 	{"reverse names exist", "1", musl, ours, "musl ends its search at NODATA; the name has a PTR record or leads to some", nothing("reverse a", "reverse d")},
 	{"a Service with hostnames that are not ready exists", "1", musl, ours, "musl ends its search at NODATA, even where another cluster has the Service", nothing("pod all", "pod all.default", "pod serving", "node all", "node serving", "set db")},
+	// what search changes
+	{
+		"a name without an address is the first that exists", "11", glibc, searching, "glibc goes on at NODATA but not at a CNAME without an address",
+		nothing("pod blue", "pod default", "pod default.svc", "pod vacant", "pod svc", "pod pod", "pod default.pod", "pod all.default",
+			"pod dns", "pod dns-version", "pod DNS", "node blue", "node svc", "node dns", "node dns-version"),
+	},
+	{
+		"the full name of a Service that is not there", "11", searchResolvers, searching, "it is also the first step to its first label",
+		map[string]string{"pod nobody.default.svc.cluster.local": beyond, "pod nobody.default.svc.cluster.local.": beyond},
+	},
+	{
+		"a search list that the server does not see", "11", searchResolvers, searching, "it goes along that of its own node, without the cluster set",
+		map[string]string{"set api": onNode, "set api-0.east.api": onNode},
+	},
 	// what resolvers do with both plugins alike
 	{
 		"namespaces, svc, pod and zonal names exist", "1", musl, either,
@@ -273,9 +320,20 @@ var searchRules = []searchRule{
 	{"ns.dns always exists", "2", musl, stock, "stock gives NODATA where it has no address: musl ends its search", nothing("pod ns.dns", "node ns.dns")},
 }
 
-// The servers, by the address that each listens on, and the resolvers.
+// searchPlugins are the servers. Through those that are countedOnly, the names of searchCounted are looked up and no others.
+var searchPlugins = map[string]struct {
+	addr, front, directive, options string
+	countedOnly                     bool
+}{
+	"kubernetes": {"127.0.0.1", "", "kubernetes", "pods insecure", false},
+	"headless":   {"127.0.0.2", "", "headless", "pods insecure", false},
+	"search":     {"127.0.0.3", "", "headless", "pods verified\nsearch", false},
+	"autopath":   {"127.0.0.4", "autopath @kubernetes", "kubernetes", "pods verified", true},
+}
+
+// The servers through which all is looked up, and the resolvers.
 var (
-	searchServers   = map[string]string{"kubernetes": "127.0.0.1", "headless": "127.0.0.2"}
+	searchServers   = []string{"kubernetes", "headless", "search"}
 	searchResolvers = []string{"go", "glibc", "musl"}
 )
 
@@ -285,8 +343,14 @@ const searchRole = "HEADLESS_SEARCH_LISTS"
 // quickExit keeps the race detector from waiting a second at the end of each process.
 const quickExit = "GORACE=atexit_sleep_ms=0"
 
-// searchOutcomes are addresses by resolver, plugin, and list and name.
-type searchOutcomes map[string]map[string]map[string]string
+// searchOutcomes are what is found, by resolver, plugin, and list and name.
+type searchOutcomes map[string]map[string]map[string]searchOutcome
+
+// searchOutcome is what a resolver finds, and how many names it asks for, as A.
+type searchOutcome struct {
+	Addresses string
+	Asked     int
+}
 
 // TestSearchLists looks up short names as programs in pods do, with the resolvers of Go, glibc and musl, through the stock
 // plugin and through ours. The servers and the resolvers run where there is no network but the loopback: the test starts
@@ -317,10 +381,18 @@ func testSearchLists(t *testing.T) {
 				t.Skip(missing[resolver])
 			}
 			for _, l := range searchLookups {
-				for plugin := range searchServers {
+				for _, plugin := range searchServers {
 					want, rule := l.expected(resolver, plugin)
-					if found := got[resolver][plugin][l.key()]; found != want {
+					if found := got[resolver][plugin][l.key()].Addresses; found != want {
 						t.Errorf("%s through %s, search %s: got %q, want %q%s", l.name, plugin, l.list, found, want, rule)
+					}
+				}
+			}
+			for _, c := range searchCounted {
+				addresses := got[resolver]["kubernetes"][c.list+" "+c.name].Addresses
+				for plugin, asks := range c.asks {
+					if got, want := got[resolver][plugin][c.list+" "+c.name], (searchOutcome{addresses, asks}); got != want {
+						t.Errorf("%s through %s, search %s: found %q by %d names, want %q by %d", c.name, plugin, c.list, got.Addresses, got.Asked, want.Addresses, want.Asked)
 					}
 				}
 			}
@@ -470,52 +542,127 @@ func serveSearchLists(t *testing.T, folder string) {
 	api := kubetest.NewServer(t)
 	putSearchObjects(t, api)
 	forward := "forward . " + startSearchUpstream(t)
-	c := ""
-	for plugin, addr := range searchServers {
-		c += ".:53 {\nbind " + addr + "\n" + plugin + ` cluster.local clusterset.local in-addr.arpa ip6.arpa {
-			endpoint ` + api.URL + `
-			pods insecure
-			zonal
-			multicluster clusterset.local
-			fallthrough in-addr.arpa ip6.arpa
-		}` + "\n" + forward + "\n}\n"
-	}
 	caddy.Quiet, dnsserver.Quiet = true, true
-	dnsserver.Directives = append([]string{"headless"}, dnsserver.Directives...)
-	instance, err := caddy.Start(caddy.CaddyfileInput{ServerTypeName: "dns", Contents: []byte(c)})
-	fatal.If(t, err)
-	t.Cleanup(func() {
-		if err := instance.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-
+	dnsserver.Directives = append([]string{"noted", "headless"}, dnsserver.Directives...)
 	outcomes := make(searchOutcomes)
 	for _, resolver := range searchResolvers {
-		outcomes[resolver] = make(map[string]map[string]string)
+		outcomes[resolver] = make(map[string]map[string]searchOutcome)
+		for plugin := range searchPlugins {
+			outcomes[resolver][plugin] = make(map[string]searchOutcome)
+		}
 	}
-	for plugin, addr := range searchServers {
-		for _, resolver := range searchResolvers {
-			outcomes[resolver][plugin] = make(map[string]string)
-		}
-		for list, domains := range searchLists {
-			filetest.Write(t, filepath.Join(etc, "resolv.conf"), "nameserver "+addr+"\nsearch "+domains+"\noptions ndots:5\n")
-			var names []string
-			for _, l := range searchLookups {
-				if l.list == list {
-					names = append(names, l.name)
+	resolvConf := filepath.Join(etc, "resolv.conf")
+	start := func(list string, plugins ...string) (stop func()) {
+		filetest.Write(t, resolvConf, "nameserver 127.0.0.1\nsearch "+nodeDomains(searchLists[list])+"\n")
+		return startSearchServers(t, api.URL, forward, plugins...)
+	}
+	// The kubernetes plugin is made once, for it sets the logger of all that runs. What autopath looks for is on no node.
+	defer start("domain", "kubernetes", "headless", "autopath")()
+	for list, domains := range searchLists {
+		stop := start(list, "search")
+		for plugin := range searchPlugins {
+			filetest.Write(t, resolvConf, "nameserver "+searchPlugins[plugin].addr+"\nsearch "+domains+"\noptions ndots:5\n")
+			for resolver, found := range resolveAll(t, folder, searchedThrough(plugin, list)) {
+				for name, outcome := range found {
+					outcomes[resolver][plugin][list+" "+name] = outcome
 				}
 			}
-			for resolver, found := range resolveAll(t, folder, names) {
-				for i, name := range names {
-					outcomes[resolver][plugin][list+" "+name] = found[i]
-				}
-			}
 		}
+		stop()
 	}
 	content, err := json.Marshal(outcomes)
 	fatal.If(t, err)
 	filetest.Write(t, filepath.Join(folder, outcomesFile), string(content))
+}
+
+// nodeDomains returns those of a search list that are not the cluster's.
+func nodeDomains(domains string) string {
+	var own []string
+	for domain := range strings.FieldsSeq(domains) {
+		if strings.HasPrefix(domain, "example.") {
+			own = append(own, domain)
+		}
+	}
+	return strings.Join(own, " ")
+}
+
+// searchedThrough returns the names that are looked up through a plugin along a search list.
+func searchedThrough(plugin, list string) (names []string) {
+	if searchPlugins[plugin].countedOnly {
+		for _, c := range searchCounted {
+			if c.list == list {
+				names = append(names, c.name)
+			}
+		}
+		return names
+	}
+	for _, l := range searchLookups {
+		if l.list == list {
+			names = append(names, l.name)
+		}
+	}
+	return names
+}
+
+// startSearchServers starts servers, and returns what stops them.
+func startSearchServers(t *testing.T, api, forward string, plugins ...string) (stop func()) {
+	t.Helper()
+	c := ""
+	for _, plugin := range plugins {
+		p := searchPlugins[plugin]
+		c += ".:53 {\nbind " + p.addr + "\nnoted\n" + p.front + "\n" + p.directive + ` cluster.local clusterset.local in-addr.arpa ip6.arpa {
+			endpoint ` + api + `
+			zonal
+			multicluster clusterset.local
+			fallthrough in-addr.arpa ip6.arpa
+			` + p.options + `
+		}` + "\n" + forward + "\n}\n"
+	}
+	instance, err := caddy.Start(caddy.CaddyfileInput{ServerTypeName: "dns", Contents: []byte(c)})
+	fatal.If(t, err)
+	return func() {
+		if err := errors.Join(append(instance.ShutdownCallbacks(), instance.Stop())...); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// noted is a plugin that counts the names of which clients ask for the A records.
+type noted struct{ plugin.Handler }
+
+var notedNames struct {
+	mu    sync.Mutex
+	count map[string]int // of queries for a lower-case FQDN
+}
+
+func init() {
+	plugin.Register("noted", func(c *caddy.Controller) error {
+		for c.Next() { // it has no arguments
+		}
+		dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler { return noted{next} })
+		return nil
+	})
+}
+
+func (n noted) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	if q := r.Question[0]; q.Qtype == dns.TypeA && ctx.Value(dnsserver.LoopKey{}) == 0 {
+		notedNames.mu.Lock()
+		notedNames.count[strings.ToLower(q.Name)]++
+		notedNames.mu.Unlock()
+	}
+	return n.Handler.ServeDNS(ctx, w, r)
+}
+
+// notedBelow returns how many names that begin with name were asked for.
+func notedBelow(name string) (asked int) {
+	notedNames.mu.Lock()
+	defer notedNames.mu.Unlock()
+	for fqdn, n := range notedNames.count {
+		if strings.HasPrefix(fqdn, strings.ToLower(name)+".") {
+			asked += n
+		}
+	}
+	return asked
 }
 
 // isolate makes etc the folder /etc of this process and those that it starts, and brings the loopback up.
@@ -570,7 +717,7 @@ func searchUpstreamAddr(name string) (addr string, ok bool) {
 	case dns.IsSubDomain("example.com.", name):
 		addr, ok = searchUpstream[name]
 		return addr, ok
-	case dns.IsSubDomain("arpa.", name):
+	case dns.IsSubDomain("arpa.", name), dns.IsSubDomain("example.net.", name):
 		return "", false
 	case dns.IsSubDomain("example.org.", name):
 		return onNode, true
@@ -596,28 +743,42 @@ func startSearchUpstream(t *testing.T) string {
 	})
 }
 
-// resolveAll looks up names with the resolvers that are there and returns the addresses of each name by resolver.
-func resolveAll(t *testing.T, folder string, names []string) map[string][]string {
+// resolveAll looks up names with the resolvers that are there, and returns what each finds, by resolver and name.
+func resolveAll(t *testing.T, folder string, names []string) map[string]map[string]searchOutcome {
 	t.Helper()
-	found := map[string][]string{
-		"go": output(t, []string{searchRole + "=resolve"}, os.Args[0], append([]string{"-test.run=^TestSearchLists$", "--"}, names...)...),
+	if len(names) == 0 {
+		return nil
 	}
+	resolvers := map[string]func() []string{"go": func() []string {
+		return output(t, []string{searchRole + "=resolve"}, os.Args[0], append([]string{"-test.run=^TestSearchLists$", "--"}, names...)...)
+	}}
 	if _, err := os.Stat(muslPath(folder)); err == nil {
-		found["musl"] = output(t, nil, muslPath(folder), names...)
+		resolvers["musl"] = func() []string { return output(t, nil, muslPath(folder), names...) }
 	}
 	if findGlibc() == "" {
-		for _, name := range names {
-			found["glibc"] = append(found["glibc"], glibcAddresses(t, name))
+		resolvers["glibc"] = func() (lines []string) {
+			for _, name := range names {
+				lines = append(lines, glibcAddresses(t, name))
+			}
+			return lines
 		}
 	}
-	for resolver, lines := range found {
+	found := make(map[string]map[string]searchOutcome)
+	for resolver, resolve := range resolvers {
+		notedNames.mu.Lock()
+		notedNames.count = make(map[string]int)
+		notedNames.mu.Unlock()
+		lines := resolve()
 		if len(lines) < len(names) {
 			t.Fatalf("%s answers %d of %d names", resolver, len(lines), len(names))
 		}
-		for i, line := range lines {
-			if !strings.HasPrefix(line, "error") {
-				lines[i] = sortedAddresses(strings.Fields(line))
+		found[resolver] = make(map[string]searchOutcome)
+		for i, name := range names {
+			addresses := lines[i]
+			if !strings.HasPrefix(addresses, "error") {
+				addresses = sortedAddresses(strings.Fields(addresses))
 			}
+			found[resolver][name] = searchOutcome{addresses, notedBelow(name)}
 		}
 	}
 	return found
