@@ -88,7 +88,7 @@ func newScene(t *testing.T) *scene {
 		r.scale("db", 10)
 		return r
 	}
-	const options = "hold 2s\ntopology hints\nclient_subnet 127.0.0.0/8\n"
+	const options = "hold 2s\ntopology hints\nsearch\nclient_subnet 127.0.0.0/8\n"
 	s.a = watching(dnsAddr, "dns", options+"snapshot "+filepath.Join(t.TempDir(), "snapshot")+" 24h 1s")
 	s.b = watching(secondAddr, "dns", options+"snapshot "+filepath.Join(s.snapshots, "snapshot")+" 24h 1s")
 	s.new = watching("127.0.0.12", "new", "")
@@ -217,6 +217,7 @@ udp 1232 1.200.0.10.in-addr.arpa PTR
 udp 1232 near.ns.svc.cluster.local A
 udp 1232 near.ns.svc.cluster.local A 10.0.5.1
 udp 1232 near.ns.svc.cluster.local A 10.0.5.2
+udp 1232 db.ns.ns.svc.cluster.local A 10.0.5.1
 udp 1232 www.example.com.ns.svc.cluster.local A
 udp 1232 www.example.com.svc.cluster.local A
 udp 1232 www.example.com.cluster.local A
