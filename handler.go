@@ -36,7 +36,7 @@ type Headless struct {
 	knowledge
 	upstream upstreamer
 	tally    *tally // of the queries
-	moments  *moments
+	journal  *journal // of what zone transfers show
 	// local holds the addresses that the server listens on. They lead to the DNS Service's own
 	// name, and stand in for its addresses where the cluster has no DNS Service. Those that the
 	// option bind names are in bound too: they may be ClusterIPs of it.
@@ -370,7 +370,17 @@ var notPublic = []netip.Prefix{
 
 // soa returns the SOA of q's zone.
 func (h *Headless) soa(q *question, ttl uint32) dns.RR {
-	return soaRR(q.apex(), ttl, q.authority, h.indexOf(q.authority).Serial(), h.denialTTL(q.authority))
+	return soaRR(q.apex(), ttl, q.authority, h.serial(q.authority), h.denialTTL(q.authority))
+}
+
+// serial returns the serial of a zone: what a transfer gives, if there are any.
+func (h *Headless) serial(a *authority) uint32 {
+	if h.journal != nil {
+		if p := h.journal.published.Load(); p != nil {
+			return p.indexOf(a).Serial()
+		}
+	}
+	return h.indexOf(a).Serial()
 }
 
 // answers returns how many records the answer section of m has, or will have.

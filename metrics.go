@@ -126,3 +126,47 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 			index.HoldEnd(why).String())
 	}
 }
+
+// transferKind is what a requester of a zone transfer got.
+type transferKind int
+
+const (
+	soaAlone    transferKind = iota // its serial was current
+	changesOnly                     // what had changed since its serial
+	wholeZone
+)
+
+// transfers counts those that are over.
+var transfers = func() (kinds [wholeZone + 1]transferCounters) {
+	total := promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "coredns_headless_transfers_total",
+		Help: "Counter of zone transfers, by kind: soa, difference or whole.",
+	}, []string{"kind"})
+	records := promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "coredns_headless_transferred_records_total",
+		Help: "Counter of the records in zone transfers, by kind.",
+	}, []string{"kind"})
+	for kind, text := range [...]string{soaAlone: "soa", changesOnly: "difference", wholeZone: "whole"} {
+		kinds[kind] = transferCounters{total.WithLabelValues(text), records.WithLabelValues(text)}
+	}
+	return kinds
+}()
+
+type transferCounters struct{ total, records prometheus.Counter }
+
+// count counts a transfer of so many records.
+func (c transferCounters) count(records int) {
+	c.total.Inc()
+	c.records.Add(float64(records))
+}
+
+// notifications counts those of secondaries.
+var notifications = func() *prometheus.CounterVec {
+	total := promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "coredns_headless_notifications_total",
+		Help: "Counter of secondaries told that a zone has changed, by result: accepted or failed.",
+	}, []string{"result"})
+	total.WithLabelValues("accepted")
+	total.WithLabelValues("failed")
+	return total
+}()

@@ -16,6 +16,7 @@ import (
 	"github.com/coredns/coredns/plugin"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/coredns/coredns/plugin/pkg/transport"
+	"github.com/coredns/coredns/plugin/transfer"
 )
 
 var log = clog.NewWithPlugin(pluginName)
@@ -51,6 +52,9 @@ func setup(c *caddy.Controller) error {
 		has := func(plugin string) bool { return dnsserver.GetConfig(c).Handler(plugin) != nil }
 		h.fronts = fronts{nsid: has("nsid"), dnssec: has("dnssec"), rewrite: has("rewrite")}
 		h.converter.PodLabels = has("metadata")
+		if t, ok := dnsserver.GetConfig(c).Handler("transfer").(*transfer.Transfer); ok {
+			h.journal.serve(t)
+		}
 		if !h.smallStacks {
 			h.lowerStacks = stacks.Raise()
 		}
@@ -106,6 +110,7 @@ func (h *Headless) start() {
 		h.keeper.Start()
 	}
 	h.source.Start()
+	h.journal.start()
 	if h.Ready() && !reload {
 		return
 	}
@@ -126,6 +131,7 @@ func (h *Headless) start() {
 // stop stops the source. The index goes on answering from what it holds.
 func (h *Headless) stop() {
 	h.source.Stop()
+	h.journal.stop()
 	if h.lowerStacks != nil {
 		h.lowerStacks()
 	}

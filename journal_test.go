@@ -1,0 +1,297 @@
+package headless
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coredns-headless/headless/internal/bubble"
+	"github.com/coredns-headless/headless/internal/fatal"
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
+	"github.com/miekg/dns"
+)
+
+// transferred is what a zone transfer gave.
+type transferred struct {
+	serial  uint32
+	whole   bool
+	alone   bool // it is the SOA
+	records []dns.RR
+}
+
+// transferOf returns what a requester with a serial gets of a zone.
+func transferOf(t testing.TB, h *Headless, zone string, serial uint32) (got transferred) {
+	t.Helper()
+	ch, err := h.Transfer(zone, serial)
+	fatal.If(t, err)
+	for rrs := range ch {
+		got.records = append(got.records, rrs...)
+	}
+	first, ok := got.records[0].(*dns.SOA)
+	if !ok {
+		t.Fatalf("%s from %d: begins with %v", zone, serial, got.records[0])
+	}
+	got.serial = first.Serial
+	if len(got.records) == 1 {
+		got.alone = true
+		return got
+	}
+	if last := got.records[len(got.records)-1]; last.String() != first.String() {
+		t.Fatalf("%s from %d: ends with %v, not with %v", zone, serial, last, first)
+	}
+	_, isDifference := got.records[1].(*dns.SOA)
+	got.whole = !isDifference
+	return got
+}
+
+// contentOf returns the records of a whole transfer, without the SOAs, as text.
+func (got *transferred) content(t testing.TB) map[string]bool {
+	t.Helper()
+	content := make(map[string]bool)
+	for _, rr := range got.records[1 : len(got.records)-1] {
+		if content[rr.String()] {
+			t.Fatalf("twice: %s", rr)
+		}
+		content[rr.String()] = true
+	}
+	return content
+}
+
+// apply does to content, of a serial, what a difference says, as a secondary does (RFC 1995 section 4).
+func (got *transferred) apply(t testing.TB, serial uint32, content map[string]bool) {
+	t.Helper()
+	rrs := got.records[1:]
+	soas := 0
+	for _, rr := range rrs {
+		if soa, ok := rr.(*dns.SOA); ok {
+			if want := map[int]uint32{0: serial, 1: got.serial, 2: got.serial}[soas]; soa.Serial != want {
+				t.Fatalf("SOA %d of a difference has the serial %d, want %d", soas, soa.Serial, want)
+			}
+			soas++
+			continue
+		}
+		switch text := rr.String(); {
+		case soas == 1 && !content[text]:
+			t.Fatalf("from %d to %d: removed, and was not there: %s", serial, got.serial, text)
+		case soas == 1:
+			delete(content, text)
+		case content[text]:
+			t.Fatalf("from %d to %d: added, and was there: %s", serial, got.serial, text)
+		default:
+			content[text] = true
+		}
+	}
+	if soas != 3 {
+		t.Fatalf("a difference has %d SOAs behind the first, want 3", soas)
+	}
+}
+
+// diff returns what is in one of two sets only.
+func diff(got, want map[string]bool) (lines []string) {
+	for text := range got {
+		if !want[text] {
+			lines = append(lines, "too much: "+text)
+		}
+	}
+	for text := range want {
+		if !got[text] {
+			lines = append(lines, "missing: "+text)
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// randomSlice returns a slice, whose endpoints are of a cluster if that is not "".
+func randomSlice(r *rand.Rand, cluster string) *model.Slice {
+	s := modeltest.RandomSlice(r)
+	for i := range s.Endpoints {
+		if e := &s.Endpoints[i]; cluster != "" {
+			e.Name = cmp.Or(e.Name, string(model.AppendDashed(nil, e.Addr))) + cluster
+		} else if e.Name == "c" && r.IntN(2) == 0 {
+			e.Name = strings.Repeat("c", 60)
+		}
+	}
+	return s
+}
+
+// change alters x in a random way, and returns what it did.
+func change(r *rand.Rand, x *index.Index, slicesOf map[model.Key]*model.Slice, cluster string) string {
+	switch r.IntN(16) {
+	case 0:
+		name := modeltest.PickOne(r, modeltest.Universe.Namespaces)
+		x.DropNamespace(model.Key{Name: name})
+		return "drop namespace " + name
+	case 1, 2:
+		name := modeltest.PickOne(r, modeltest.Universe.Namespaces)
+		x.PutNamespace(&model.Namespace{Key: model.Key{Name: name}})
+		return "put namespace " + name
+	case 3:
+		key := modeltest.RandomKey(r, modeltest.Universe.Services)
+		x.DropService(key)
+		return fmt.Sprint("drop service ", key)
+	case 4, 5:
+		s := modeltest.RandomService(r)
+		x.PutService(s)
+		return fmt.Sprintf("put service %+v", *s)
+	case 6:
+		key := modeltest.RandomKey(r, modeltest.Universe.Slices)
+		x.DropSlice(key)
+		delete(slicesOf, key)
+		return fmt.Sprint("drop slice ", key)
+	case 7:
+		var specs []*model.Slice
+		clear(slicesOf)
+		for range r.IntN(8) {
+			if s := randomSlice(r, cluster); slicesOf[s.Key] == nil {
+				slicesOf[s.Key] = s
+				specs = append(specs, s)
+			}
+		}
+		x.ReplaceSlices(slices.Values(specs))
+		return fmt.Sprintf("replace slices by %d", len(specs))
+	default:
+		s := randomSlice(r, cluster)
+		if keys := slices.SortedFunc(maps.Keys(slicesOf), model.Key.Compare); len(keys) > 0 && r.IntN(2) == 0 {
+			changed := *slicesOf[modeltest.PickOne(r, keys)] // some ports or endpoints of one that is there
+			if s = &changed; r.IntN(2) == 0 {
+				s.Ports = modeltest.PickSome(r, modeltest.Universe.Ports)
+			} else {
+				s.Endpoints = modeltest.PickSome(r, s.Endpoints)
+			}
+		}
+		x.PutSlice(s)
+		slicesOf[s.Key] = s
+		return fmt.Sprintf("put slice %+v", *s)
+	}
+}
+
+// journalled returns a plugin with zones of all kinds, and empty indexes that a hold keeps things in.
+func journalled(t testing.TB, options string, hold time.Duration) *Headless {
+	t.Helper()
+	long := strings.Repeat(strings.Repeat("l", 59)+".", 4) // so that some names are too long
+	h := newTestHeadlessFrom(t, "headless cluster.local "+long+" in-addr.arpa 10.in-addr.arpa 1.0.0.10.in-addr.arpa ip6.arpa clusterset.local {\n"+
+		"manifests testdata/cluster.yaml\nmulticluster clusterset.local\n"+options+"\n}")
+	h.index, h.imports = index.New(h.hostnames, h.ignoreEmpty, hold), index.New(h.hostnames, h.ignoreEmpty, hold)
+	h.local = []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::2")}
+	return h
+}
+
+// TestDifferencesLeadToTheZone changes indexes in random ways, and applies differences from old serials, as
+// secondaries do: what they have then is the zone.
+func TestDifferencesLeadToTheZone(t *testing.T) {
+	differences, records := 0, 0
+	for seed := range uint64(24) {
+		bubble.Test(t, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 19))
+			hold := time.Duration(seed%3) * 2 * time.Second
+			h := journalled(t, []string{
+				"", "hostnames all", "endpoint_pod_names\nhostnames serving\nheadless_ttl 7", "ignore empty_service",
+			}[seed%4], hold)
+			own, imported := make(map[model.Key]*model.Slice), make(map[model.Key]*model.Slice)
+			known := make(map[string]map[uint32]map[string]bool) // the zones' contents by their serials
+			for i := range 40 {
+				for range r.IntN(5) {
+					if r.IntN(4) == 0 {
+						change(r, h.imports, imported, ".c1")
+					} else {
+						change(r, h.index, own, "")
+					}
+				}
+				wait := time.Duration(r.IntN(2000)) * time.Millisecond
+				time.Sleep(wait)
+				live := newMoment(h)
+				for _, a := range h.authorities {
+					if r.IntN(2) == 0 {
+						continue
+					}
+					if known[a.zone] == nil {
+						known[a.zone] = make(map[uint32]map[string]bool)
+					}
+					now := transferOf(t, h, a.zone, 0)
+					content := now.content(t)
+					if before := known[a.zone][now.serial]; before != nil && len(diff(content, before)) > 0 {
+						t.Fatalf("seed %d, %d: %s: the serial %d has two contents:\n%s", seed, i, a.zone, now.serial, strings.Join(diff(content, before), "\n"))
+					}
+					if wrong := diff(content, live.content(&a)); wait >= stepTime && len(wrong) > 0 {
+						t.Fatalf("seed %d, %d: %s: what is published is not what is answered:\n%s", seed, i, a.zone, strings.Join(wrong, "\n"))
+					}
+					serials := slices.Sorted(maps.Keys(known[a.zone]))
+					known[a.zone][now.serial] = content
+					if len(serials) == 0 {
+						continue
+					}
+					from := modeltest.PickOne(r, serials)
+					got := transferOf(t, h, a.zone, from)
+					switch {
+					case got.serial != now.serial:
+						t.Fatalf("seed %d, %d: %s: serial %d, then %d", seed, i, a.zone, now.serial, got.serial)
+					case got.alone != (from == now.serial):
+						t.Fatalf("seed %d, %d: %s: at %d, from %d: the SOA alone: %v", seed, i, a.zone, now.serial, from, got.alone)
+					case !got.alone && !got.whole:
+						had := maps.Clone(known[a.zone][from])
+						got.apply(t, from, had)
+						if wrong := diff(had, content); len(wrong) > 0 {
+							t.Fatalf("seed %d, %d: %s from %d to %d:\n%s", seed, i, a.zone, from, got.serial, strings.Join(wrong, "\n"))
+						}
+						differences++
+						records += len(got.records)
+					}
+				}
+			}
+			h.journal.check(t)
+			time.Sleep(2*hold + 2*momentTime) // timers end
+		})
+	}
+	t.Logf("%d differences of %d records", differences, records)
+	if differences < 500 {
+		t.Errorf("%d transfers were differences, want at least 500", differences)
+	}
+}
+
+// content returns the records of a zone at the moment, without the SOA, as text.
+func (m *moment) content(a *authority) map[string]bool {
+	content := make(map[string]bool)
+	m.below(a, func(rrs []dns.RR) bool {
+		for _, rr := range rrs {
+			content[rr.String()] = true
+		}
+		return true
+	})
+	return content
+}
+
+// check holds what j counts against what it has.
+func (j *journal) check(t testing.TB) {
+	t.Helper()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	octets, lent := 0, 0
+	for _, z := range j.zones {
+		for _, s := range z.steps {
+			octets += costOf(s.removed) + costOf(s.added)
+		}
+		for _, d := range z.shared {
+			lent += int(d.octets)
+			if d.readers > 0 {
+				t.Errorf("a difference has %d readers, want none", d.readers)
+			}
+		}
+	}
+	if octets != j.octets || lent != j.lent || j.readers != 0 {
+		t.Errorf("it counts %d octets of steps, %d lent, %d readers; there are %d, %d and none", j.octets, j.lent, j.readers, octets, lent)
+	}
+	for _, x := range j.copies {
+		if err := x.Check(); err != nil {
+			t.Error(err)
+		}
+	}
+}
