@@ -34,6 +34,7 @@ type journal struct {
 	octets  int // of all steps of all zones
 	lent    int // octets of the differences that transfers have, and of those that the next one may get
 	readers int // transfers that go on
+	limits  limits
 	moments moments
 }
 
@@ -72,25 +73,29 @@ type difference struct {
 	isLatest       bool // it is in a zone's shared
 }
 
-const (
-	// maxJournal is how many octets the steps of all zones take at most, and journalTime how long they
-	// are kept.
-	maxJournal  = 16 << 20
-	journalTime = time.Hour
-	// maxLent is how many octets the differences that transfers read may have, all together.
-	maxLent = 32 << 20
-	// maxNames is how many names are looked at for one Service, or addresses for one step. With more no
-	// difference is made.
-	maxNames = 200_000
-	// recordCost is what a record takes beside its octets.
-	recordCost = 32
-)
+// limits bound what a journal takes; they are less in tests.
+type limits struct {
+	octets int           // of the steps of all zones; the difference of one zone in a step has half as many at most
+	time   time.Duration // that a step is kept
+	lent   int           // octets of the differences that transfers read, all together
+	names  int           // that are looked at for one Service, or addresses for one step: with more no difference is made
+}
 
-func newJournal(h *Headless) *journal { return &journal{h: h, news: make(chan struct{}, 1)} }
+var journalLimits = limits{octets: 16 << 20, time: time.Hour, lent: 32 << 20, names: 200_000}
+
+// recordCost is what a record takes beside its octets.
+const recordCost = 32
+
+func newJournal(h *Headless) *journal {
+	return &journal{h: h, news: make(chan struct{}, 1), limits: journalLimits}
+}
 
 // serve makes j publish from its start on, and notify the secondaries that t names.
 func (j *journal) serve(t *transfer.Transfer) {
 	j.serves, j.notify = true, newNotifier(t, j.h.zones)
+	if cfg := j.h.config; cfg.soaRefresh == 0 {
+		cfg.soaRefresh, cfg.soaRetry = transferRefresh, transferRetry
+	}
 }
 
 // start begins to publish, once the cluster is known, if transfers are to be served.
@@ -202,7 +207,7 @@ func (j *journal) step() {
 	p := j.published.Load()
 	differ := make([]pending, len(j.zones))
 	for i := range differ {
-		differ[i].isCut, differ[i].most = &j.groups[j.groupOf(&p.authorities[i])].isCut, maxJournal/2
+		differ[i].isCut, differ[i].most = &j.groups[j.groupOf(&p.authorities[i])].isCut, j.limits.octets/2
 	}
 	externals := make([]uint32, len(j.copies))
 	soas := make([]uint32, len(j.copies))
@@ -231,7 +236,9 @@ func (j *journal) step() {
 		j.close(g, soas[g], externals[g], differ)
 	}
 	j.trim()
-	j.tell(func(zone int) bool { return len(differ[zone].removed)+len(differ[zone].added) > 0 || *differ[zone].isCut })
+	j.tell(func(zone int) bool {
+		return len(differ[zone].removed)+len(differ[zone].added) > 0 || *differ[zone].isCut
+	})
 	for g := range j.groups {
 		j.groups[g].isCut = false
 	}
@@ -249,7 +256,7 @@ func (j *journal) take(g int, s *index.Step, differ []pending) {
 	}
 	if g == 0 {
 		addrs := s.Addrs()
-		*isCut = len(addrs) > maxNames
+		*isCut = len(addrs) > j.limits.names
 		for _, addr := range addrs {
 			if *isCut {
 				break
@@ -264,7 +271,7 @@ func (j *journal) take(g int, s *index.Step, differ []pending) {
 	}
 	pointers := j.look(reverse)
 	s.Apply(func(u *index.Unit) {
-		if *isCut = *isCut || u.Size()*len(forward) > maxNames; *isCut {
+		if *isCut = *isCut || u.Size()*len(forward) > j.limits.names; *isCut {
 			u.Take()
 			return
 		}
@@ -370,7 +377,7 @@ func (j *journal) trim() {
 			}
 		}
 		// A serial is asked for until the next one has been current for that long.
-		if oldest < 0 || j.octets <= maxJournal && j.stepped.Sub(j.groups[oldest].known[1].at) <= journalTime {
+		if oldest < 0 || j.octets <= j.limits.octets && j.stepped.Sub(j.groups[oldest].known[1].at) <= j.limits.time {
 			return
 		}
 		gone := j.groups[oldest].known[0].number
@@ -383,6 +390,19 @@ func (j *journal) trim() {
 			}
 		}
 	}
+}
+
+// size returns how many octets the steps have, and when the oldest serial began that is known in every zone,
+// the zero time if there is none.
+func (j *journal) size() (octets int, since time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, g := range j.groups {
+		if at := g.known[0].at; since.Before(at) {
+			since = at
+		}
+	}
+	return j.octets, since
 }
 
 // tell lets the secondaries know that some zones have changed.
@@ -433,7 +453,7 @@ func (j *journal) borrow(zone int, serial uint32) *difference {
 		}
 	}
 	d.octets = int64(costOf(d.removed) + costOf(d.added))
-	if z.octets > 0 && int(d.octets) > z.octets || j.lent+int(d.octets) > maxLent {
+	if z.octets > 0 && int(d.octets) > z.octets || j.lent+int(d.octets) > j.limits.lent {
 		return nil
 	}
 	j.lent += int(d.octets)

@@ -14,6 +14,7 @@ import (
 	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/miekg/dns"
@@ -292,6 +293,136 @@ func (j *journal) check(t testing.TB) {
 	for _, x := range j.copies {
 		if err := x.Check(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestJournalIsBounded: whatever the churn. What is larger is transferred as a whole.
+func TestJournalIsBounded(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		h := newTestHeadless(t, "")
+		h.index = podsIndex(300)
+		j := h.journal
+		j.limits.octets, j.limits.lent, j.limits.time = 60_000, 50_000, time.Minute
+		first := transferOf(t, h, "cluster.local.", 0)
+		flip := func(lo, hi int, state model.State) uint32 {
+			h.index.PutSlice(modeltest.BigSlice(lo, hi, state))
+			time.Sleep(stepTime)
+			return transferOf(t, h, "cluster.local.", first.serial).serial
+		}
+		bounded := func() {
+			t.Helper()
+			if j.octets > j.limits.octets || j.lent > j.limits.lent {
+				t.Fatalf("the journal has %d octets and lends %d, want %d and %d at most", j.octets, j.lent, j.limits.octets, j.limits.lent)
+			}
+			j.check(t)
+		}
+		last, whole := first.serial, 0
+		for i := range 200 {
+			before := last
+			last = flip(0, 10, model.State(2*(i%2)))
+			bounded()
+			if got := transferOf(t, h, "cluster.local.", before); got.whole || got.alone {
+				t.Fatalf("flip %d: from the serial before the records are all, or the SOA alone", i)
+			}
+			if transferOf(t, h, "cluster.local.", first.serial).whole {
+				whole++
+			}
+		}
+		if whole < 100 {
+			t.Errorf("%d transfers from the first serial were whole, want those behind the minute that is kept", whole)
+		}
+		now := flip(0, 100, model.NotReady) // which is more than half of the bound
+		bounded()
+		if got := transferOf(t, h, "cluster.local.", last); !got.whole || got.serial != now {
+			t.Errorf("a step larger than what is kept was transferred as a difference")
+		}
+		before := now
+		now = flip(100, 101, model.NotReady)
+		if got := transferOf(t, h, "cluster.local.", before); got.whole || got.serial != now {
+			t.Errorf("behind such a step the next was not transferred as a difference")
+		}
+		j.limits.time = time.Second
+		time.Sleep(2 * time.Second)
+		flip(101, 102, model.NotReady)
+		if transferOf(t, h, "cluster.local.", before); len(j.groups[0].known) > 2 {
+			t.Errorf("%d serials are known that are older than is kept", len(j.groups[0].known))
+		}
+		time.Sleep(2 * momentTime)
+	})
+}
+
+// TestDifferencesThatNobodyReads: they are few, and shared by those that begin at one serial.
+func TestDifferencesThatNobodyReads(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		h := newTestHeadless(t, "")
+		h.index = podsIndex(100)
+		j := h.journal
+		j.limits.lent = 20_000
+		first := transferOf(t, h, "cluster.local.", 0).serial
+		for i := range 30 {
+			h.index.PutSlice(modeltest.BigSlice(0, 10, model.State(2*(i%2))))
+			time.Sleep(stepTime)
+			for range 2 {
+				if _, err := h.Transfer("cluster.local.", first+uint32(i)); err != nil && j.readers < maxTransfers && j.moments.kept < maxMoments {
+					t.Fatal(err)
+				}
+			}
+			if j.lent > j.limits.lent {
+				t.Fatalf("%d octets are lent, want %d at most", j.lent, j.limits.lent)
+			}
+		}
+		time.Sleep(stallTime + momentTime)
+		h.index.PutSlice(modeltest.BigSlice(0, 10, model.NotReady))
+		transferOf(t, h, "cluster.local.", 0)
+		j.check(t)
+		if j.lent != 0 {
+			t.Errorf("%d octets are lent, and nobody reads", j.lent)
+		}
+		time.Sleep(2 * momentTime)
+	})
+}
+
+// TestNoTransfersNoJournal: without the transfer plugin in the chain nothing is published.
+func TestNoTransfersNoJournal(t *testing.T) {
+	s := kubetest.NewWebServer(t)
+	h := watching(t, s)
+	eventuallySays(t, h, "web-0.web A", "NOERROR 10.0.0.1")
+	s.Put(kubetest.Slice("web-a", "web", "10.0.0.2", "web-0"))
+	eventuallySays(t, h, "web-0.web A", "NOERROR 10.0.0.2")
+	if j := h.journal; j.published.Load() != nil || j.copies != nil || len(j.news) > 0 {
+		t.Error("something is published")
+	}
+}
+
+// TestPartsInTransfers: a set is given up to transfer_limit, from its first member on, and every transfer has the
+// same part.
+func TestPartsInTransfers(t *testing.T) {
+	h := newTestHeadless(t, "transfer_limit 7")
+	h.index = podsIndex(100)
+	sets := func() map[string][]string {
+		sets := make(map[string][]string)
+		for rr := range newMoment(h).content(h.authority("cluster.local.")) {
+			fields := strings.Fields(rr)
+			key := fields[0] + " " + fields[3]
+			sets[key] = append(sets[key], rr)
+		}
+		return sets
+	}
+	first, again := sets(), sets()
+	for key, records := range first {
+		if len(records) > 7 {
+			t.Errorf("%s: %d records, want 7 at most", key, len(records))
+		}
+		slices.Sort(records)
+		slices.Sort(again[key])
+		if !slices.Equal(records, again[key]) {
+			t.Errorf("%s: %q, then %q", key, records, again[key])
+		}
+	}
+	for _, key := range []string{"web.n.svc.cluster.local. A", "_http._tcp.web.n.svc.cluster.local. SRV", "web.n.svc.cluster.local. SRV"} {
+		if len(first[key]) != 7 {
+			t.Errorf("%s: %d records, want 7", key, len(first[key]))
 		}
 	}
 }

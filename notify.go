@@ -32,7 +32,7 @@ type secondary struct {
 	mu      sync.Mutex // guards the fields below
 	waiting []string   // zones that it is to be told of, each once
 	isTold  bool       // somebody goes through waiting
-	failure string     // of the last time; "" if it was told
+	warned  time.Time  // of it, in the log
 }
 
 // newNotifier returns a notifier of the secondaries that t names for some zones, or nil if it names none.
@@ -89,26 +89,26 @@ func (s *secondary) tellAll(ctx context.Context) {
 	}
 }
 
-// note counts a notification, and logs an error that is not the same as before.
+// note counts a notification, and logs an error unless there has been one of late.
 func (s *secondary) note(err error) {
-	failure := ""
 	if err == nil {
 		notifications.WithLabelValues("accepted").Inc()
-	} else {
-		notifications.WithLabelValues("failed").Inc()
-		failure = err.Error()
+		return
 	}
+	notifications.WithLabelValues("failed").Inc()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if failure != "" && failure != s.failure {
+	if now := time.Now(); now.Sub(s.warned) >= warnEvery {
+		s.warned = now
 		log.Warningf("secondary %s: not notified: %v", s.name, err)
 	}
-	s.failure = failure
 }
 
 const (
 	notifyTries   = 3
 	notifyTimeout = 2 * time.Second // of each
+	// warnEvery is the least time between two warnings of one secondary.
+	warnEvery = 10 * time.Minute
 )
 
 // secondariesOf returns those that t names for zones. The transfer plugin keeps them to itself, and notifies

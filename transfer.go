@@ -250,10 +250,13 @@ func (l *lookup) records(h *Headless) []dns.RR {
 	m := new(reply)
 	h.resolve(&question{
 		Name: l.Name, authority: l.authority, name: l.name, qtype: l.qtype, tcp: true,
-		offset: headerSize + nameSize(l.name) + 4, end: dns.MaxMsgSize,
+		offset: headerSize + nameSize(l.name) + 4, end: dns.MaxMsgSize, most: h.transferLimit,
 	}, m)
 	if m.cname != "" && l.qtype == dns.TypeCNAME {
 		return []dns.RR{cnameRR(l.name, m.ttl, m.cname)}
+	}
+	if limit := h.transferLimit; limit > 0 && len(m.Answer) > limit {
+		return m.Answer[:limit]
 	}
 	return m.Answer
 }
