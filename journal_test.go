@@ -301,12 +301,16 @@ func (j *journal) check(t testing.TB) {
 func TestJournalIsBounded(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		h := newTestHeadless(t, "")
-		h.index = podsIndex(300)
+		h.index = podsIndex(110)
 		j := h.journal
-		j.limits.octets, j.limits.lent, j.limits.time = 60_000, 50_000, time.Minute
+		j.limits.octets, j.limits.lent, j.limits.time = 60_000, 50_000, 20*time.Second
 		first := transferOf(t, h, "cluster.local.", 0)
 		flip := func(lo, hi int, state model.State) uint32 {
-			h.index.PutSlice(modeltest.BigSlice(lo, hi, state))
+			s := modeltest.BigSlice(0, 100, model.Ready)
+			for i := lo; i < hi; i++ {
+				s.Endpoints[i].State = state
+			}
+			h.index.PutSlice(s)
 			time.Sleep(stepTime)
 			return transferOf(t, h, "cluster.local.", first.serial).serial
 		}
@@ -318,7 +322,7 @@ func TestJournalIsBounded(t *testing.T) {
 			j.check(t)
 		}
 		last, whole := first.serial, 0
-		for i := range 200 {
+		for i := range 60 {
 			before := last
 			last = flip(0, 10, model.State(2*(i%2)))
 			bounded()
@@ -329,8 +333,8 @@ func TestJournalIsBounded(t *testing.T) {
 				whole++
 			}
 		}
-		if whole < 100 {
-			t.Errorf("%d transfers from the first serial were whole, want those behind the minute that is kept", whole)
+		if whole < 30 {
+			t.Errorf("%d transfers from the first serial were whole, want those behind the time that is kept", whole)
 		}
 		now := flip(0, 100, model.NotReady) // which is more than half of the bound
 		bounded()
@@ -338,13 +342,13 @@ func TestJournalIsBounded(t *testing.T) {
 			t.Errorf("a step larger than what is kept was transferred as a difference")
 		}
 		before := now
-		now = flip(100, 101, model.NotReady)
+		now = flip(1, 100, model.NotReady)
 		if got := transferOf(t, h, "cluster.local.", before); got.whole || got.serial != now {
 			t.Errorf("behind such a step the next was not transferred as a difference")
 		}
 		j.limits.time = time.Second
 		time.Sleep(2 * time.Second)
-		flip(101, 102, model.NotReady)
+		flip(2, 100, model.NotReady)
 		if transferOf(t, h, "cluster.local.", before); len(j.groups[0].known) > 2 {
 			t.Errorf("%d serials are known that are older than is kept", len(j.groups[0].known))
 		}
@@ -361,7 +365,11 @@ func TestDifferencesThatNobodyReads(t *testing.T) {
 		j.limits.lent = 20_000
 		first := transferOf(t, h, "cluster.local.", 0).serial
 		for i := range 30 {
-			h.index.PutSlice(modeltest.BigSlice(0, 10, model.State(2*(i%2))))
+			s := modeltest.BigSlice(0, 100, model.Ready)
+			for k := range s.Endpoints[:10] {
+				s.Endpoints[k].State = model.State(2 * (i % 2))
+			}
+			h.index.PutSlice(s)
 			time.Sleep(stepTime)
 			for range 2 {
 				if _, err := h.Transfer("cluster.local.", first+uint32(i)); err != nil && j.readers < maxTransfers && j.moments.kept < maxMoments {
@@ -424,5 +432,36 @@ func TestPartsInTransfers(t *testing.T) {
 		if len(first[key]) != 7 {
 			t.Errorf("%s: %d records, want 7", key, len(first[key]))
 		}
+	}
+}
+
+// TestDifferencesAreSmall: a difference is as large as what changed, not as the zone, or the Service.
+func TestDifferencesAreSmall(t *testing.T) {
+	for _, c := range []struct {
+		pods, most int // records that a flip of one endpoint may remove and add
+	}{{3, 20}, {100, 20}, {2000, 20}} {
+		bubble.Test(t, func(t *testing.T) {
+			h := newTestHeadless(t, "")
+			h.local = nil // so that the Service is not the DNS Service
+			h.index = podsIndex(c.pods)
+			before := transferOf(t, h, "cluster.local.", 0)
+			h.index.PutSlice(modeltest.BigSlice(0, min(c.pods, 100), model.Ready))
+			flipped := modeltest.BigSlice(0, min(c.pods, 100), model.Ready)
+			flipped.Endpoints[1].State = model.NotReady
+			h.index.PutSlice(flipped)
+			time.Sleep(stepTime)
+			began := time.Now()
+			got := transferOf(t, h, "cluster.local.", before.serial)
+			octets := 0
+			for _, rr := range got.records {
+				octets += dns.Len(rr)
+			}
+			t.Logf("%d endpoints, one of which flips: a difference of %d records and %d octets, of %d records in all, after %v",
+				c.pods, len(got.records)-4, octets, len(before.records), time.Since(began))
+			if got.whole || len(got.records)-4 > c.most {
+				t.Errorf("%d endpoints, one of which flips: %d records, want a difference of %d at most", c.pods, len(got.records)-4, c.most)
+			}
+			time.Sleep(2 * momentTime)
+		})
 	}
 }
