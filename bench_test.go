@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	goruntime "runtime"
+	"slices"
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
@@ -346,5 +347,50 @@ func BenchmarkStacks(b *testing.B) {
 				fatal.If(b, err)
 			}
 		})
+	}
+}
+
+// BenchmarkStep measures the steps of what zone transfers show, of a cluster of 10,000 Services and 100,000 endpoints, and
+// how much memory the copy takes that they need.
+func BenchmarkStep(b *testing.B) {
+	h := newTestHeadless(b, "")
+	h.index = index.New(model.HostnamesReady, false, 0)
+	h.local = nil // so that no Service is the DNS Service
+	modeltest.BigCluster(h.index, 10_000, true)
+	modeltest.PutPods(h.index, 5000)
+	j := h.journal
+	before := modeltest.HeapInUse()
+	j.publish()
+	b.Logf("the copy takes %.1f MB", (modeltest.HeapInUse()-before)/1e6)
+	var all, web []*model.Slice // one of each Service, with endpoints
+	for c := range h.index.Moment().Services() {
+		if len(c.Slices) == 0 || len(c.Slices[0].Endpoints) == 0 {
+			continue
+		}
+		if all = append(all, c.Slices[0]); c.Key == (model.Key{Namespace: "n", Name: "web"}) {
+			web = append(web, c.Slices[0])
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		slices []*model.Slice
+	}{{"a flip among 10", all[:1]}, {"a flip among 5000", web}, {"flips in 1000 Services", all[:1000]}} {
+		b.Run(c.name, func(b *testing.B) {
+			for i := range b.N {
+				for _, old := range c.slices {
+					s := *old
+					s.Endpoints = slices.Clone(s.Endpoints)
+					s.Endpoints[0].State = model.State(2 * (i % 2))
+					h.index.PutSlice(&s)
+				}
+				j.step()
+			}
+			b.ReportMetric(float64(j.octets)/float64(b.N), "octets/op")
+		})
+		j.octets = 0
+		clear(j.zones)
+		for i := range j.zones {
+			j.zones[i].shared = make(map[uint32]*difference)
+		}
 	}
 }

@@ -264,7 +264,8 @@ func (h *Headless) newKeeper(root string) *snapshot.Keeper {
 	cfg.Path = filepath.Clean(inFolder(root, cfg.Path))
 	k := snapshot.NewKeeper(cfg, snapshot.Subject{
 		Knowledge: snapshot.Knowledge{Indexes: h.indexes(), Pods: h.pods}, Configuration: h.fingerprint, Cluster: h.converter.ClusterUID,
-		IsSynced: h.listing.IsComplete, Confirmed: h.clock.Confirmed, IsShared: h.sharesSnapshot, Log: log,
+		Published: h.journal.held,
+		IsSynced:  h.listing.IsComplete, Confirmed: h.clock.Confirmed, IsShared: h.sharesSnapshot, Log: log,
 	})
 	h.listing.OnList = k.Listed
 	return k

@@ -2,6 +2,7 @@ package headless
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,9 +32,10 @@ type journal struct {
 	groups  []group            // the zones of each of these
 	zones   []zoneJournal      // as the authorities of h
 	stepped time.Time
-	octets  int // of all steps of all zones
-	lent    int // octets of the differences that transfers have, and of those that the next one may get
-	readers int // transfers that go on
+	resumed bool // from a snapshot, and nobody has been notified since
+	octets  int  // of all steps of all zones
+	lent    int  // octets of the differences that transfers have, and of those that the next one may get
+	readers int  // transfers that go on
 	limits  limits
 	moments moments
 }
@@ -156,6 +158,10 @@ func (j *journal) advance() {
 		j.tell(func(int) bool { return true })
 	case time.Since(j.stepped) >= stepTime || time.Since(j.stepped) < 0:
 		j.step()
+		if j.resumed {
+			j.resumed = false
+			j.tell(func(int) bool { return true })
+		}
 	}
 }
 
@@ -538,16 +544,21 @@ func (d *pending) add(before, after []dns.RR) {
 
 // addOctets notes how records in wire form differ.
 func (d *pending) addOctets(before, after []string) {
+	if slices.Equal(before, after) {
+		return
+	}
+	gone := make(map[string]bool, len(before))
 	for _, r := range before {
-		if !slices.Contains(after, r) {
-			d.removed = append(d.removed, r)
-		}
+		gone[r] = true
 	}
 	for _, r := range after {
-		if !slices.Contains(before, r) {
+		if gone[r] {
+			delete(gone, r)
+		} else {
 			d.added = append(d.added, r)
 		}
 	}
+	d.removed = slices.AppendSeq(d.removed, maps.Keys(gone))
 }
 
 // octetsOf returns a record in wire form, and counts it.

@@ -107,6 +107,11 @@ func (h *Headless) start() {
 	if h.keeper != nil {
 		reload = h.sharesSnapshot()
 		h.keeper.Load()
+		if octets := h.keeper.Journal(); len(octets) > 0 && h.journal.serves && !reload {
+			if err := h.journal.resume(octets); err != nil {
+				log.Infof("secondaries get whole zones: the journal in the snapshot is not used: %v", err)
+			}
+		}
 		h.keeper.Start()
 	}
 	h.source.Start()
