@@ -252,7 +252,7 @@ var options = map[string]option{
 		if err == nil && len(args) == 2 {
 			retry, err = parseInt(args[1], 1, soaExpire)
 		}
-		cfg.soaRefresh, cfg.soaRetry = uint32(refresh), uint32(retry) //nolint:gosec // at most soaExpire
+		cfg.soaRefresh, cfg.soaRetry = uint32(refresh), uint32(retry)
 		return err
 	}},
 	"transfer_limit": {1, 1, "a whole number of records from 1 to 65535", func(cfg *config, args []string) (err error) {
