@@ -32,6 +32,7 @@ type journal struct {
 	groups  []group            // the zones of each of these
 	zones   []zoneJournal      // as the authorities of h
 	stepped time.Time
+	isOver  bool // no further step is taken: a snapshot may be of the last one
 	resumed bool // from a snapshot, and nobody has been notified since
 	octets  int  // of all steps of all zones
 	lent    int  // octets of the differences that transfers have, and of those that the next one may get
@@ -117,6 +118,9 @@ func (j *journal) stop() {
 	}
 	j.end()
 	j.running.Wait()
+	j.mu.Lock()
+	j.isOver = true
+	j.mu.Unlock()
 	if j.notify != nil {
 		j.notify.stop()
 	}
@@ -152,7 +156,7 @@ const stepTime = time.Second
 // caller has the lock.
 func (j *journal) advance() {
 	switch {
-	case !j.h.listing.IsKnown():
+	case j.isOver || !j.h.listing.IsKnown():
 	case j.published.Load() == nil:
 		j.publish()
 		j.tell(func(int) bool { return true })

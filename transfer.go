@@ -29,6 +29,9 @@ func (j *journal) transfer(zone int, serial uint32) (<-chan []dns.RR, error) {
 	defer j.mu.Unlock()
 	j.advance()
 	p := j.published.Load()
+	if p == nil { // it is over before it began
+		return nil, transfer.ErrNotAuthoritative
+	}
 	a := &p.authorities[zone]
 	current := p.indexOf(a).Serial()
 	if serial != 0 && int32(serial-current) >= 0 { //nolint:gosec // RFC 1982
