@@ -154,6 +154,9 @@ func (m *Moment) some(keys map[model.Key]bool) map[model.Key]*ServiceContents {
 		if c == nil {
 			c = &ServiceContents{Key: key}
 		}
+		c.Slices = slices.DeleteFunc(c.Slices, func(s *model.Slice) bool {
+			return s.Name == "" && len(s.Endpoints) == 0 // of a hold that has ended
+		})
 		c.nameSlices()
 		contents[key] = c
 	}
