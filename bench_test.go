@@ -8,6 +8,7 @@ import (
 	goruntime "runtime"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/fatal"
@@ -393,4 +394,54 @@ func BenchmarkStep(b *testing.B) {
 			j.zones[i].shared = make(map[uint32]*difference)
 		}
 	}
+}
+
+// BenchmarkUnreadTransfers has 40 secondaries that do not read what they are sent, while an index of 100,000 endpoints changes
+// 1,000 times a second for 20 s, and measures the heap and the worst wait of a query.
+func BenchmarkUnreadTransfers(b *testing.B) {
+	h := newTestHeadless(b, "")
+	h.local = nil // so that no Service is the DNS Service
+	h.index = index.New(model.HostnamesReady, false, 0)
+	modeltest.BigCluster(h.index, 10_000, true)
+	var all []*model.Slice
+	for c := range h.index.Moment().Services() {
+		all = append(all, c.Slices...)
+	}
+	before := modeltest.HeapInUse()
+	h.journal.serves = true
+	h.journal.start()
+	defer h.journal.stop()
+	var most, worst float64
+	serials := make([]uint32, 40)
+	readers := 0
+	for began, i := time.Now(), 0; time.Since(began) < 20*time.Second; i++ {
+		time.Sleep(max(0, time.Duration(i)*time.Millisecond-time.Since(began)))
+		s := *all[i%len(all)]
+		if s.Endpoints = slices.Clone(s.Endpoints); len(s.Endpoints) > 0 {
+			s.Endpoints[0].State = model.State(2 * (i / len(all) % 2))
+			s.Endpoints[0].Name = fmt.Sprint("renamed-", i)
+		}
+		h.index.PutSlice(&s)
+		asked := time.Now()
+		says(h, "cluster.local. SOA")
+		worst = max(worst, float64(time.Since(asked).Microseconds())/1e3)
+		if i%50 == 0 {
+			secondary := readers % len(serials)
+			if _, err := h.Transfer("cluster.local.", serials[secondary]); err == nil {
+				readers++
+			}
+			serials[secondary] = h.serial(h.authority("cluster.local."))
+		}
+		if i%1000 == 0 {
+			var m goruntime.MemStats
+			goruntime.ReadMemStats(&m)
+			most = max(most, float64(m.HeapAlloc)-before)
+		}
+	}
+	octets, _ := h.journal.size()
+	b.ReportMetric(before/1e6, "MB/index")
+	b.ReportMetric(most/1e6, "MB/more")
+	b.ReportMetric(worst, "ms/wait")
+	b.ReportMetric(float64(readers), "transfers")
+	b.ReportMetric(float64(octets)/1e6, "MB/journal")
 }
