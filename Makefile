@@ -98,7 +98,7 @@ e2e: bin/cluster bin/coredns ## test against a Kubernetes control plane, next to
 	cd test && $(GO) test -count 1 -timeout 0 -v ./... $(E2E)
 
 .PHONY: clients
-clients: bin/coredns ## test with HAProxy, Unbound, BIND and Prometheus, as far as they are installed, and memberlist (minutes; needs Linux)
+clients: bin/coredns ## test with HAProxy, Unbound, BIND, NSD, Knot and Prometheus, as far as they are installed, and memberlist (minutes; needs Linux)
 	cd clients && $(GO) test -race -count 1 -timeout $(TIMEOUT) -v ./...
 
 .PHONY: dashboard

@@ -6,8 +6,10 @@ import (
 	"net"
 	"net/netip"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/fatal"
@@ -387,4 +389,99 @@ func BenchmarkStacks(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkStep measures the steps of what zone transfers show, of a cluster of 10,000 Services and 100,000 endpoints, and
+// how much memory the copy takes that they need.
+func BenchmarkStep(b *testing.B) {
+	h := newTestHeadless(b, "")
+	h.index = index.New(model.HostnamesReady, false, 0)
+	h.local = nil // so that no Service is the DNS Service
+	modeltest.BigCluster(h.index, 10_000, true)
+	modeltest.PutPods(h.index, 5000)
+	j := h.journal
+	before := modeltest.HeapInUse()
+	j.publish()
+	b.Logf("the copy takes %.1f MB", (modeltest.HeapInUse()-before)/1e6)
+	var all, web []*model.Slice // one of each Service, with endpoints
+	for c := range h.index.Moment().Services() {
+		if len(c.Slices) == 0 || len(c.Slices[0].Endpoints) == 0 {
+			continue
+		}
+		if all = append(all, c.Slices[0]); c.Key == (model.Key{Namespace: "n", Name: "web"}) {
+			web = append(web, c.Slices[0])
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		slices []*model.Slice
+	}{{"a flip among 10", all[:1]}, {"a flip among 5000", web}, {"flips in 1000 Services", all[:1000]}} {
+		b.Run(c.name, func(b *testing.B) {
+			for i := range b.N {
+				for _, old := range c.slices {
+					s := *old
+					s.Endpoints = slices.Clone(s.Endpoints)
+					s.Endpoints[0].State = model.State(2 * (i % 2))
+					h.index.PutSlice(&s)
+				}
+				j.step()
+			}
+			b.ReportMetric(float64(j.octets)/float64(b.N), "octets/op")
+		})
+		j.octets = 0
+		clear(j.zones)
+		for i := range j.zones {
+			j.zones[i].shared = make(map[uint32]*difference)
+		}
+	}
+}
+
+// BenchmarkUnreadTransfers has 40 secondaries that do not read what they are sent, while an index of 100,000 endpoints changes
+// 1,000 times a second for 20 s, and measures the heap and the worst wait of a query.
+func BenchmarkUnreadTransfers(b *testing.B) {
+	h := newTestHeadless(b, "")
+	h.local = nil // so that no Service is the DNS Service
+	h.index = index.New(model.HostnamesReady, false, 0)
+	modeltest.BigCluster(h.index, 10_000, true)
+	var all []*model.Slice
+	for c := range h.index.Moment().Services() {
+		all = append(all, c.Slices...)
+	}
+	before := modeltest.HeapInUse()
+	h.journal.serves = true
+	h.journal.start()
+	defer h.journal.stop()
+	var most, worst float64
+	serials := make([]uint32, 40)
+	readers := 0
+	for began, i := time.Now(), 0; time.Since(began) < 20*time.Second; i++ {
+		time.Sleep(max(0, time.Duration(i)*time.Millisecond-time.Since(began)))
+		s := *all[i%len(all)]
+		if s.Endpoints = slices.Clone(s.Endpoints); len(s.Endpoints) > 0 {
+			s.Endpoints[0].State = model.State(2 * (i / len(all) % 2))
+			s.Endpoints[0].Name = fmt.Sprint("renamed-", i)
+		}
+		h.index.PutSlice(&s)
+		asked := time.Now()
+		says(h, "cluster.local. SOA")
+		worst = max(worst, float64(time.Since(asked).Microseconds())/1e3)
+		if i%50 == 0 {
+			secondary := readers % len(serials)
+			if _, err := h.Transfer("cluster.local.", serials[secondary]); err == nil {
+				readers++
+			}
+			serials[secondary] = h.serial(h.authority("cluster.local."))
+		}
+		if i%1000 == 0 {
+			var m goruntime.MemStats
+			goruntime.ReadMemStats(&m)
+			most = max(most, float64(m.HeapAlloc)-before)
+		}
+	}
+	octets, _ := h.journal.size()
+	b.ReportMetric(before/1e6, "MB/index")
+	b.ReportMetric(most/1e6, "MB/more")
+	b.ReportMetric(worst, "ms/wait")
+	b.ReportMetric(float64(readers), "transfers")
+	b.ReportMetric(float64(octets)/1e6, "MB/journal")
 }

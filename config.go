@@ -55,6 +55,8 @@ type config struct {
 	fall         fall.F
 
 	ttl, headlessTTL, negativeTTL uint32 // seconds
+	soaRefresh, soaRetry          uint32 // seconds, of the SOA; 0 while the stanza does not say
+	transferLimit                 int    // records of one set in a zone transfer; 0: as many as a message holds
 }
 
 // podMode says which names below pod exist.
@@ -249,6 +251,19 @@ var options = map[string]option{
 	"ttl":          {1, 1, expectedTTL, func(cfg *config, args []string) error { return parseTTL(&cfg.ttl, args[0]) }},
 	"headless_ttl": {1, 1, expectedTTL, func(cfg *config, args []string) error { return parseTTL(&cfg.headlessTTL, args[0]) }},
 	"negative_ttl": {1, 1, expectedTTL, func(cfg *config, args []string) error { return parseTTL(&cfg.negativeTTL, args[0]) }},
+	"soa_refresh": {1, 2, "one or two whole numbers of seconds from 1 to 86400", func(cfg *config, args []string) error {
+		refresh, err := parseInt(args[0], 1, soaExpire)
+		retry := max(1, refresh/4)
+		if err == nil && len(args) == 2 {
+			retry, err = parseInt(args[1], 1, soaExpire)
+		}
+		cfg.soaRefresh, cfg.soaRetry = uint32(refresh), uint32(retry)
+		return err
+	}},
+	"transfer_limit": {1, 1, "a whole number of records from 1 to 65535", func(cfg *config, args []string) (err error) {
+		cfg.transferLimit, err = parseInt(args[0], 1, math.MaxUint16)
+		return err
+	}},
 }
 
 // lax are the options that take further arguments and ignore them, because the kubernetes plugin does.

@@ -35,8 +35,8 @@ type Headless struct {
 	authorities []authority // of the zones, those with the longest names first
 	knowledge
 	upstream upstreamer
-	tally    *tally // of the queries
-	moments  *moments
+	tally    *tally   // of the queries
+	journal  *journal // of what zone transfers show
 	// local holds the addresses that the server listens on. They lead to the DNS Service's own
 	// name, and stand in for its addresses where the cluster has no DNS Service. Those that the
 	// option bind names are in bound too: they may be ClusterIPs of it.
@@ -65,6 +65,7 @@ type question struct {
 	// offset is where the answer section starts in the message, end where the message has to end.
 	offset, end int
 	growth      growth // that end leaves no room for
+	most        int    // addresses or targets that are given; 0: as many as there is room for
 }
 
 // apex returns the zone as the client spells it.
@@ -384,7 +385,20 @@ var notPublic = []netip.Prefix{
 
 // soa returns the SOA of q's zone.
 func (h *Headless) soa(q *question, ttl uint32) dns.RR {
-	return soaRR(q.apex(), ttl, q.authority, h.indexOf(q.authority).Serial(), h.denialTTL(q.authority))
+	return h.soaRR(q.apex(), ttl, q.authority, h.serial(q.authority), h.denialTTL(q.authority))
+}
+
+// serial returns the serial of a zone: that of what a transfer gives, if there are any.
+func (h *Headless) serial(a *authority) uint32 { return h.shown().indexOf(a).Serial() }
+
+// shown returns what zone transfers show: what is published, if anything is.
+func (h *Headless) shown() *Headless {
+	if h.journal != nil {
+		if p := h.journal.published.Load(); p != nil {
+			return p
+		}
+	}
+	return h
 }
 
 // answers returns how many records the answer section of m has, or will have.
@@ -551,6 +565,9 @@ func (h *Headless) resolveService(q *question, m *reply) {
 		w, limit = index.WantAAAA, left/addressRRSize(model.V6)
 	case dns.TypeSRV:
 		w, limit = index.WantSRV, left/leastSRVSize(q.Service, q.Namespace, q.zone)
+	}
+	if q.most > 0 {
+		limit = min(limit, q.most)
 	}
 	v := m.newFound()
 	p := index.Part{Limit: limit, Client: q.client, Room: q.room}

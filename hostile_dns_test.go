@@ -367,7 +367,7 @@ func TestAmplification(t *testing.T) {
 	h.local = []netip.Addr{netip.MustParseAddr("192.0.2.53")} // no endpoint of s
 	w := newWireServer(t, h)
 	names := []string{"cluster.local.", "ns.dns.cluster.local.", "dns-version.cluster.local.", "nobody.default.svc.cluster.local.", "7.0.1.10.in-addr.arpa."}
-	for q := range h.index.Freeze().Names() {
+	for q := range h.index.Freeze().Names(0) {
 		if q.Service != "s" || q.Hostname == "" { // the endpoints of s are alike
 			names = append(names, q.FQDN("cluster.local."))
 		}

@@ -88,9 +88,10 @@ func inFolder(root, path string) string {
 // newWithoutSource makes the plugin that cfg describes, and what its source has to feed.
 func newWithoutSource(cfg *config) (*Headless, *kube.Feeds) {
 	h := &Headless{
-		config: cfg, authorities: cfg.authorities(), upstream: upstream.New(), tally: &tallied, moments: new(moments),
+		config: cfg, authorities: cfg.authorities(), upstream: upstream.New(), tally: &tallied,
 		hostSearch: hostSearch(),
 	}
+	h.journal = newJournal(h)
 	h.index, h.pods = index.New(cfg.hostnames, cfg.ignoreEmpty, cfg.hold), index.NewPods()
 	h.ownNode = new(atomic.Pointer[model.Node])
 	h.converter = &kube.Converter{
@@ -263,7 +264,8 @@ func (h *Headless) newKeeper(root string) *snapshot.Keeper {
 	cfg.Path = filepath.Clean(inFolder(root, cfg.Path))
 	k := snapshot.NewKeeper(cfg, snapshot.Subject{
 		Knowledge: snapshot.Knowledge{Indexes: h.indexes(), Pods: h.pods}, Configuration: h.fingerprint, Cluster: h.converter.ClusterUID,
-		IsSynced: h.listing.IsComplete, Confirmed: h.clock.Confirmed, IsShared: h.sharesSnapshot, Log: log,
+		Published: h.journal.held,
+		IsSynced:  h.listing.IsComplete, Confirmed: h.clock.Confirmed, IsShared: h.sharesSnapshot, Log: log,
 	})
 	h.listing.OnList = k.Listed
 	return k

@@ -31,6 +31,8 @@ type stateCollector struct {
 	served    *prometheus.Desc
 	dated     *prometheus.Desc
 	parked    *prometheus.Desc
+	journal   *prometheus.Desc
+	reach     *prometheus.Desc
 }
 
 func init() {
@@ -63,6 +65,9 @@ func newStateCollector(plugins func() []*Headless) *stateCollector {
 			"Unix time up to which the oldest snapshot was confirmed, or 0."),
 		parked: newDesc("parked_goroutines",
 			"Number of goroutines that do nothing but let others start with larger stacks."),
+		journal: newDesc("journal_bytes", "Octets of the differences between serials that are kept for zone transfers."),
+		reach: newDesc("journal_timestamp_seconds",
+			"Unix time of the oldest serial from which zone transfers can give a difference, or 0."),
 	}
 }
 
@@ -70,7 +75,7 @@ func newStateCollector(plugins func() []*Headless) *stateCollector {
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		c.synced, c.objects, c.endpoints, c.heard, c.listed, c.serial, c.held, c.holds, c.ended,
-		c.served, c.dated, c.parked,
+		c.served, c.dated, c.parked, c.journal, c.reach,
 	} {
 		ch <- desc
 	}
@@ -82,6 +87,7 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
 	served, serial := 0.0, uint32(0)
+	octets, reach := 0, time.Time{}
 	var dated time.Time
 	var holds index.HoldCounts
 	resources := make(map[string]*resourceState)
@@ -95,8 +101,13 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 				dated = at
 			}
 		}
+		size, since := h.journal.size()
+		octets += size
+		if reach.Before(since) {
+			reach = since
+		}
 		h.addResources(resources)
-		serial = max(serial, h.index.Serial())
+		serial = max(serial, h.shown().index.Serial())
 		for _, x := range h.indexes() {
 			x.AddStates(endpoints)
 			holds.Add(x.Holding())
@@ -120,9 +131,55 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.dated, float64(max(0, dated.Unix())))
 	gauge(c.held, float64(holds.Now))
 	gauge(c.parked, float64(stacks.Parked()))
+	gauge(c.journal, float64(octets))
+	gauge(c.reach, float64(max(0, reach.Unix())))
 	ch <- prometheus.MustNewConstMetric(c.holds, prometheus.CounterValue, float64(holds.Total))
 	for why, n := range holds.Ended {
 		ch <- prometheus.MustNewConstMetric(c.ended, prometheus.CounterValue, float64(n),
 			index.HoldEnd(why).String())
 	}
 }
+
+// transferKind is what a requester of a zone transfer got.
+type transferKind int
+
+const (
+	soaAlone    transferKind = iota // its serial was current
+	changesOnly                     // what had changed since its serial
+	wholeZone
+)
+
+// transfers counts those that are over.
+var transfers = func() (kinds [wholeZone + 1]transferCounters) {
+	total := promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "coredns_headless_transfers_total",
+		Help: "Counter of zone transfers, by kind: soa, difference or whole.",
+	}, []string{"kind"})
+	records := promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "coredns_headless_transferred_records_total",
+		Help: "Counter of the records in zone transfers, by kind.",
+	}, []string{"kind"})
+	for kind, text := range [...]string{soaAlone: "soa", changesOnly: "difference", wholeZone: "whole"} {
+		kinds[kind] = transferCounters{total.WithLabelValues(text), records.WithLabelValues(text)}
+	}
+	return kinds
+}()
+
+type transferCounters struct{ total, records prometheus.Counter }
+
+// count counts a transfer of so many records.
+func (c transferCounters) count(records int) {
+	c.total.Inc()
+	c.records.Add(float64(records))
+}
+
+// notifications counts those of secondaries.
+var notifications = func() *prometheus.CounterVec {
+	total := promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "coredns_headless_notifications_total",
+		Help: "Counter of secondaries told that a zone has changed, by result: accepted or failed.",
+	}, []string{"result"})
+	total.WithLabelValues("accepted")
+	total.WithLabelValues("failed")
+	return total
+}()

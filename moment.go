@@ -26,37 +26,32 @@ func (m *moment) of(a *authority) index.Frozen {
 // moments are the moments that transfers read. A moment takes about as much memory as the index: so
 // there are few, however many transfers there are and however slowly their clients read.
 type moments struct {
-	mu        sync.Mutex // guards the fields below
-	latest    *moment    // the last one that was taken, for a while; or nil
-	kept      int        // moments that somebody reads, and the latest
-	transfers int
+	mu     sync.Mutex // guards the fields below
+	latest *moment    // the last one that was taken, for a while; or nil
+	kept   int        // moments that somebody reads, and the latest
 }
 
 const (
-	maxMoments   = 3
-	maxTransfers = 64
+	maxMoments = 3
 	// momentTime is how long the latest moment is kept when nobody reads it: a serial stands for it as long.
 	momentTime = time.Second
 )
 
-// take returns what h answers now, for one transfer. ok is false when there are too many transfers.
-// Give has to be called once it is over.
-func (s *moments) take(h *Headless) (m *moment, ok bool) {
+// take returns what h answers now, for one transfer, which counts in tally. ok is false when there are
+// too many moments. Give has to be called once it is over.
+func (s *moments) take(h *Headless, tally *tally) (m *moment, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.transfers == maxTransfers {
-		return nil, false
-	}
 	if s.latest == nil || !s.latest.isNow(h) {
 		if s.kept == maxMoments && (s.latest == nil || s.latest.users > 0) {
 			return nil, false
 		}
 		s.forgetLatest()
 		s.latest = newMoment(h)
+		s.latest.tally = tally
 		s.kept++
 	}
 	s.latest.users++
-	s.transfers++
 	return s.latest, true
 }
 
@@ -64,7 +59,6 @@ func (s *moments) take(h *Headless) (m *moment, ok bool) {
 func (s *moments) give(m *moment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.transfers--
 	if m.users--; m.users > 0 {
 		return
 	}

@@ -385,7 +385,7 @@ func worldQuestions(r *rand.Rand, h *Headless, n int) (questions []string) {
 				names = append(names, qname.Reverse(netip.PrefixFrom(addr, addr.BitLen())))
 			}
 		} else {
-			for q := range h.indexOf(a).Freeze().Names() {
+			for q := range h.indexOf(a).Freeze().Names(0) {
 				name := q.FQDN(a.zone)
 				if !isName("nobody." + name) {
 					continue

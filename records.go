@@ -1,6 +1,7 @@
 package headless
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,10 +15,13 @@ const (
 	versionTTL    = 28800 // of dns-version, in seconds, as the kubernetes plugin has it
 	schemaVersion = "1.1.0"
 
-	// The SOA's timers, in seconds.
-	soaRefresh = 7200
-	soaRetry   = 1800
-	soaExpire  = 86400
+	// The SOA's timers, in seconds, without transfers and with them: secondaries ask anew that often, also
+	// those that nobody notifies.
+	soaRefresh      = 7200
+	soaRetry        = 1800
+	transferRefresh = 60
+	transferRetry   = 15
+	soaExpire       = 86400
 )
 
 const (
@@ -305,14 +309,14 @@ func minimalRR(owner string, ttl uint32) dns.RR {
 
 // soaRR returns the SOA record of a zone. negativeTTL is its minimum, the time to live of negative
 // answers (RFC 2308 section 4).
-func soaRR(owner string, ttl uint32, a *authority, serial, negativeTTL uint32) dns.RR {
+func (cfg *config) soaRR(owner string, ttl uint32, a *authority, serial, negativeTTL uint32) dns.RR {
 	return &dns.SOA{
 		Hdr:     header(owner, dns.TypeSOA, ttl),
 		Ns:      a.mname,
 		Mbox:    a.rname,
 		Serial:  serial,
-		Refresh: soaRefresh,
-		Retry:   soaRetry,
+		Refresh: cmp.Or(cfg.soaRefresh, soaRefresh),
+		Retry:   cmp.Or(cfg.soaRetry, soaRetry),
 		Expire:  soaExpire,
 		Minttl:  negativeTTL,
 	}

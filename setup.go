@@ -16,6 +16,7 @@ import (
 	"github.com/coredns/coredns/plugin"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/coredns/coredns/plugin/pkg/transport"
+	"github.com/coredns/coredns/plugin/transfer"
 )
 
 var log = clog.NewWithPlugin(pluginName)
@@ -51,6 +52,9 @@ func setup(c *caddy.Controller) error {
 		has := func(plugin string) bool { return dnsserver.GetConfig(c).Handler(plugin) != nil }
 		h.fronts = fronts{nsid: has("nsid"), dnssec: has("dnssec"), rewrite: has("rewrite"), autopath: has("autopath")}
 		h.converter.PodLabels = has("metadata")
+		if t, ok := dnsserver.GetConfig(c).Handler("transfer").(*transfer.Transfer); ok {
+			h.journal.serve(t)
+		}
 		if !h.smallStacks {
 			h.lowerStacks = stacks.Raise()
 		}
@@ -103,9 +107,15 @@ func (h *Headless) start() {
 	if h.keeper != nil {
 		reload = h.sharesSnapshot()
 		h.keeper.Load()
+		if octets := h.keeper.Journal(); len(octets) > 0 && h.journal.serves && !reload {
+			if err := h.journal.resume(octets); err != nil {
+				log.Infof("secondaries get whole zones: the journal in the snapshot is not used: %v", err)
+			}
+		}
 		h.keeper.Start()
 	}
 	h.source.Start()
+	h.journal.start()
 	if h.Ready() && !reload {
 		return
 	}
@@ -126,6 +136,7 @@ func (h *Headless) start() {
 // stop stops the source. The index goes on answering from what it holds.
 func (h *Headless) stop() {
 	h.source.Stop()
+	h.journal.stop()
 	if h.lowerStacks != nil {
 		h.lowerStacks()
 	}

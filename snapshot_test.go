@@ -232,7 +232,7 @@ func TestStaleAnswersLeaveTheRecordsOfOthersAlone(t *testing.T) {
 	if got := dnstest.Lines(m.Answer); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	outside.Answer, outside.Ns = nil, []dns.RR{soaRR("example.com.", 3600, &h.authorities[0], 1, 3600)}
+	outside.Answer, outside.Ns = nil, []dns.RR{h.soaRR("example.com.", 3600, &h.authorities[0], 1, 3600)}
 	shared := outside.Ns[0]
 	if m := ask(t, h, "ext.default.svc.cluster.local. AAAA"); len(m.Ns) != 1 || m.Ns[0].Header().Ttl != 0 {
 		t.Errorf("a denial of somebody else: %v, want a time to live of 0", m.Ns)
@@ -297,7 +297,7 @@ func TestSnapshotIsOfTheConfigurationThatShapesIt(t *testing.T) {
 		seen[got] = line
 	}
 	for _, line := range []string{
-		"client_subnet 10.0.0.1", "search", "ttl 30", "headless_ttl 30", "negative_ttl 3", "hostnames all", "hold 0s", "fallthrough", "ignore empty_service", "snapshot file", "no_explain", "small_stacks",
+		"client_subnet 10.0.0.1", "search", "ttl 30", "headless_ttl 30", "negative_ttl 3", "hostnames all", "hold 0s", "fallthrough", "ignore empty_service", "snapshot file", "no_explain", "small_stacks", "soa_refresh 60", "transfer_limit 100",
 		"apiserver_qps 5", "apiserver_burst 5", "apiserver_max_inflight 5", "startup_timeout 1s", "tls cert key ca",
 	} {
 		known[strings.Fields(line)[0]] = true

@@ -54,6 +54,8 @@ func (cfg *config) summary() []string {
 		},
 		{cfg.selection.Labels != nil, fmt.Sprint("labels ", cfg.selection.Labels)},
 		{len(cfg.fall.Zones) > 0, "fallthrough " + strings.Join(cfg.fall.Zones, " ")},
+		{cfg.soaRefresh > 0, fmt.Sprint("soa_refresh ", cfg.soaRefresh, " ", cfg.soaRetry)},
+		{cfg.transferLimit > 0, fmt.Sprint("transfer_limit ", cfg.transferLimit)},
 		{cfg.noExplain, "no_explain"},
 		{cfg.smallStacks, "small_stacks"},
 		{cfg.snapshot.Path != "", fmt.Sprint("snapshot ", cfg.snapshot.Path)},

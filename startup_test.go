@@ -38,11 +38,11 @@ func TestStartIsLogged(t *testing.T) { // not parallel: it captures the log
 		},
 		{
 			"by a kubeconfig, with options", "headless cluster.local {\nkubeconfig " + kubeconfig + "\nttl 30\nnegative_ttl 2\nhostnames all\nhold 0s\npods insecure\n" +
-				"endpoints headless\nendpoint_pod_names\nzonal\ntopology hints\nclient_subnet 10.0.0.1\nnamespaces ns a\nlabels app in (a, b)\nfallthrough in-addr.arpa\n}",
+				"endpoints headless\nendpoint_pod_names\nzonal\ntopology hints\nclient_subnet 10.0.0.1\nsoa_refresh 40\ntransfer_limit 9\nnamespaces ns a\nlabels app in (a, b)\nfallthrough in-addr.arpa\n}",
 			[]string{
 				"serving cluster.local. from the API server " + s.URL + ", by kubeconfig " + kubeconfig,
 				"with ttl 30, headless_ttl 30, negative_ttl 2, hostnames all, hold 0s, pods insecure, endpoints headless, endpoint_pod_names, zonal, topology hints, client_subnet [10.0.0.1/32], " +
-					"namespaces ns a, labels app in (a,b), fallthrough in-addr.arpa.",
+					"namespaces ns a, labels app in (a,b), fallthrough in-addr.arpa., soa_refresh 40 10, transfer_limit 9",
 				"synced after #: 1 namespaces, 0 services, 0 endpointslices, 0 endpoints",
 			},
 		},

@@ -133,14 +133,14 @@ func TestTransfersThatNobodyReads(t *testing.T) {
 		h := newTestHeadless(t, "")
 		h.index = podsIndex(100)
 		kept := func() int {
-			h.moments.mu.Lock()
-			defer h.moments.mu.Unlock()
-			return h.moments.kept
+			h.journal.moments.mu.Lock()
+			defer h.journal.moments.mu.Unlock()
+			return h.journal.moments.kept
 		}
 		running := func() int {
-			h.moments.mu.Lock()
-			defer h.moments.mu.Unlock()
-			return h.moments.transfers
+			h.journal.mu.Lock()
+			defer h.journal.mu.Unlock()
+			return h.journal.readers
 		}
 		begin := func() bool {
 			_, err := h.Transfer("cluster.local.", 0)
@@ -149,7 +149,7 @@ func TestTransfersThatNobodyReads(t *testing.T) {
 		}
 		change := func(i int) {
 			time.Sleep(time.Second)
-			h.index.PutNamespace(&model.Namespace{Key: model.Key{Name: fmt.Sprint("another-", i)}})
+			h.index.PutService(&model.Service{Key: model.Key{Namespace: "n", Name: fmt.Sprint("another-", i)}, ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.77")}})
 		}
 		for i := range maxTransfers {
 			if !begin() || kept() != 1 {
@@ -231,10 +231,10 @@ func TestTransferIsOfOneContent(t *testing.T) {
 		}
 		time.Sleep(2 * momentTime)
 		synctest.Wait()
-		h.moments.mu.Lock()
-		defer h.moments.mu.Unlock()
-		if h.moments.kept != 0 {
-			t.Errorf("%d moments are kept", h.moments.kept)
+		h.journal.moments.mu.Lock()
+		defer h.journal.moments.mu.Unlock()
+		if h.journal.moments.kept != 0 {
+			t.Errorf("%d moments are kept", h.journal.moments.kept)
 		}
 	})
 }

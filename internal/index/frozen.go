@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"iter"
 	"net/netip"
 
@@ -19,10 +20,8 @@ func (x *Index) Freeze() Frozen {
 	number, external := x.soaSerial.freeze(x.now()), x.ExternalSerial()
 	x.mu.Unlock()
 	c := m.index()
-	c.soaSerial.number.Store(number)
-	c.externalSerial.number.Store(external)
-	c.soaSerial.changed.Store(false)
-	c.externalSerial.changed.Store(false)
+	c.soaSerial.give(number)
+	c.externalSerial.give(external)
 	return Frozen{c}
 }
 
@@ -39,54 +38,90 @@ func (m *Moment) index() *Index {
 }
 
 // Names yields a query for every name that may own records of a Service or of an endpoint, each
-// once: not all of them do.
-func (f Frozen) Names() iter.Seq[qname.Name] {
-	labels := make(map[*service]map[string]netip.Addr) // the address is set for dashed ones
-	ports := make(map[*service]map[model.PortLabels]bool)
-	known := func(svc *service) {
-		if labels[svc] == nil {
-			labels[svc], ports[svc] = map[string]netip.Addr{"": {}}, map[model.PortLabels]bool{{}: true}
+// once: not all of them do. room is Part.Room.
+func (f Frozen) Names(room int) iter.Seq[qname.Name] {
+	all := make(map[*service]nameSet)
+	of := func(svc *service) nameSet {
+		if _, ok := all[svc]; !ok {
+			all[svc] = newNameSet()
 		}
-	}
-	named := func(svc *service, list []model.Port) {
-		for _, p := range list {
-			if p.Name() != "" {
-				ports[svc][p.Labels.Value()] = true
-			}
-		}
+		return all[svc]
 	}
 	for sl := range f.slices.all() {
-		known(sl.svc)
-		named(sl.svc, sl.ports)
+		n := of(sl.svc)
+		n.addPorts(sl.ports)
+		spare := sl.svc.spare(room)
 		for _, e := range sl.endpoints {
-			if e.name != "" {
-				labels[sl.svc][e.name] = netip.Addr{}
-			}
+			n.addLabel(e.name)
 			if e.dashed() {
-				labels[sl.svc][string(model.AppendDashed(nil, e.addr()))] = e.addr()
+				n.addDashed(e.addr())
+			} else if !e.isNamed(spare) {
+				label, _ := e.fitting(spare)
+				n.addLabel(cmp.Or(label.Name, string(model.AppendDashed(nil, e.addr()))))
 			}
 		}
 	}
 	for _, ns := range f.namespaces {
 		for _, svc := range ns.services {
 			if svc.spec != nil {
-				known(svc)
-				named(svc, svc.spec.Ports)
+				of(svc).addPorts(svc.spec.Ports)
 			}
 		}
 	}
 	return func(yield func(qname.Name) bool) {
-		for svc := range labels {
-			for label, addr := range labels[svc] {
-				for p := range ports[svc] {
-					q := qname.Name{
-						Kind: qname.ServiceName, Namespace: svc.ns.name, Service: svc.name,
-						Hostname: label, Addr: addr,
-						Port: p.Name, Proto: p.Proto,
-					}
-					if !yield(q) {
-						return
-					}
+		for svc, n := range all {
+			for q := range n.names(svc.id()) {
+				if !yield(q) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// nameSet is what the names of a Service and those below it are made of.
+type nameSet struct {
+	// labels are those of endpoints, each with the address that it spells, if it does, and "".
+	labels map[string]netip.Addr
+	ports  map[model.PortLabels]bool // the zero value stands for none
+}
+
+func newNameSet() nameSet {
+	return nameSet{map[string]netip.Addr{"": {}}, map[model.PortLabels]bool{{}: true}}
+}
+
+// addPorts adds the ports that have names.
+func (n nameSet) addPorts(ports []model.Port) {
+	for _, p := range ports {
+		if p.Name() != "" {
+			n.ports[p.Labels.Value()] = true
+		}
+	}
+}
+
+// addLabel adds a label.
+func (n nameSet) addLabel(label string) {
+	if _, ok := n.labels[label]; !ok {
+		addr, _ := model.ParseDashed(label)
+		n.labels[label] = addr
+	}
+}
+
+// addDashed adds the label that spells addr.
+func (n nameSet) addDashed(addr netip.Addr) {
+	n.labels[string(model.AppendDashed(nil, addr))] = addr
+}
+
+// names yields a query for each name of the Service at key and below it.
+func (n nameSet) names(key model.Key) iter.Seq[qname.Name] {
+	return func(yield func(qname.Name) bool) {
+		for label, addr := range n.labels {
+			for p := range n.ports {
+				if !yield(qname.Name{
+					Kind: qname.ServiceName, Namespace: key.Namespace, Service: key.Name,
+					Hostname: label, Addr: addr, Port: p.Name, Proto: p.Proto,
+				}) {
+					return
 				}
 			}
 		}

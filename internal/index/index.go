@@ -63,6 +63,7 @@ type Index struct {
 	// moments holds those that are read, the oldest first, and numMoments counts all there were.
 	moments    []*Moment
 	numMoments uint32
+	altered    *altered // since the last step, for who follows x; nil without one
 }
 
 // reverseTree counts, for each empty non-terminal above the reverse names of some addresses, the
@@ -488,11 +489,11 @@ func replace[S interface{ ID() model.Key }](specs iter.Seq[S], put func(S), drop
 // Readers wait for one slice at most, and for a portion of the keys of all slices.
 func (x *Index) ReplaceSlices(specs iter.Seq[*model.Slice]) {
 	var stale []*slice
-	retire := func(sl *slice) {
-		x.keepSlice(sl)
-		x.slices.remove(sl)
+	retire := func(c *change, sl *slice) {
+		c.keepSlice(sl)
+		c.slices.remove(sl)
 		sl.name = ""
-		x.slices.add(sl)
+		c.slices.add(sl)
 		stale = append(stale, sl)
 	}
 	listed := make(map[model.Key]bool)
@@ -502,7 +503,7 @@ func (x *Index) ReplaceSlices(specs iter.Seq[*model.Slice]) {
 		old := x.slices.first(spec.Key)
 		if old == nil || !x.isMadeOf(old, spec) {
 			if old != nil {
-				retire(old)
+				retire(&c, old)
 			}
 			c.addSlice(spec, old)
 		} else {

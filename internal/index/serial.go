@@ -12,6 +12,7 @@ import (
 type serial struct {
 	number  atomic.Uint32
 	changed atomic.Bool // the content, since the last step
+	isGiven bool        // it is that of another index; set before anybody else has the index
 
 	mu      sync.Mutex // guards the fields below
 	stepped time.Time
@@ -23,6 +24,9 @@ const pace = time.Second
 
 // touch notes a change of the content.
 func (s *serial) touch(now time.Time) {
+	if s.isGiven {
+		return
+	}
 	s.changed.Store(true)
 	s.step(now)
 }
@@ -33,6 +37,13 @@ func (s *serial) current(now func() time.Time) uint32 {
 		s.step(now())
 	}
 	return s.number.Load()
+}
+
+// give makes the serial that of another index, which does not grow by itself.
+func (s *serial) give(number uint32) {
+	s.isGiven = true
+	s.changed.Store(false)
+	s.number.Store(number)
 }
 
 // freeze returns the serial of the content as it is, which does not change meanwhile. A serial that

@@ -677,8 +677,8 @@ func (x *Index) Nameservers(local, bound []netip.Addr, room int) []Nameserver {
 		case svc.spec.Kind == model.Headless:
 			for _, g := range svc.groups {
 				for _, e := range g.targets {
-					if e.name == "" || e.isNamed(svc.spare(room)) {
-						servers = append(servers, Nameserver{svc.pointer(e.label(), 0), x.appendReady(nil, e)})
+					if label, ok := e.fitting(svc.spare(room)); ok && label.Name == e.name {
+						servers = append(servers, Nameserver{svc.pointer(label, 0), x.appendReady(nil, e)})
 					}
 				}
 			}

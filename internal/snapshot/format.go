@@ -44,6 +44,8 @@ type header struct {
 	Endpoints     int    `cbor:"endpoints"`     // about how many there are
 	// Serials are two for each index: of its zones, and of those with external names.
 	Serials []uint32 `cbor:"serials"`
+	// Journal is what zone transfers know of the time before, if there are any. Its form is theirs.
+	Journal []byte `cbor:"journal,omitempty"`
 }
 
 type (
@@ -107,6 +109,7 @@ const fromPod = 0x80
 type Knowledge struct {
 	Indexes []*index.Index // the second, if any, is that of the multicluster zones
 	Pods    *index.Pods
+	opened  func() // called when all that is written is of one moment; or nil
 }
 
 // write replaces the file at path by a snapshot in one step, by way of draft, a path that nobody else uses: whatever happens
@@ -170,6 +173,9 @@ func (c Knowledge) encodeValues(to *cbor.Encoder, h header) error {
 		m := x.Moment()
 		defer m.Close()
 		moments = append(moments, m)
+	}
+	if c.opened != nil {
+		c.opened()
 	}
 	for _, name := range moments[0].Namespaces() { // which is fed with the same as the other
 		if err := to.Encode(name); err != nil {

@@ -28,7 +28,7 @@ import (
 
 // newKnowledge returns one without anything in it, with the index of multicluster zones.
 func newKnowledge() Knowledge {
-	return Knowledge{[]*index.Index{index.New(model.HostnamesReady, false, 0), index.New(model.HostnamesReady, false, 0)}, index.NewPods()}
+	return Knowledge{Indexes: []*index.Index{index.New(model.HostnamesReady, false, 0), index.New(model.HostnamesReady, false, 0)}, Pods: index.NewPods()}
 }
 
 // testHeader is a header that readAll accepts.
@@ -116,7 +116,7 @@ func portTexts(ports []model.Port) (texts []string) {
 // randomKnowledge returns one after a random history, some endpoints of which are held.
 func randomKnowledge(r *rand.Rand) Knowledge {
 	x, imports := index.New(model.HostnamesReady, false, time.Hour), index.New(model.HostnamesReady, false, 0)
-	c := Knowledge{[]*index.Index{x, imports}, index.NewPods()}
+	c := Knowledge{Indexes: []*index.Index{x, imports}, Pods: index.NewPods()}
 	for range r.IntN(60) {
 		switch r.IntN(16) {
 		case 0:
@@ -442,7 +442,7 @@ func FuzzSnapshot(f *testing.F) {
 
 // BenchmarkSnapshot writes and reads a snapshot of 10,000 Services with ten endpoints each.
 func BenchmarkSnapshot(b *testing.B) {
-	big := Knowledge{[]*index.Index{index.New(model.HostnamesReady, false, 0)}, index.NewPods()}
+	big := Knowledge{Indexes: []*index.Index{index.New(model.HostnamesReady, false, 0)}, Pods: index.NewPods()}
 	modeltest.BigCluster(big.Indexes[0], 10_000, true)
 	path := filepath.Join(b.TempDir(), "snapshot")
 	write := func(b *testing.B) {
@@ -461,7 +461,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	b.Run("read", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			c := Knowledge{[]*index.Index{index.New(model.HostnamesReady, false, 0)}, index.NewPods()}
+			c := Knowledge{Indexes: []*index.Index{index.New(model.HostnamesReady, false, 0)}, Pods: index.NewPods()}
 			fatal.If(b, c.readIf(path, anyHeaderAndTime))
 		}
 	})

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/index"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -32,12 +33,15 @@ func init() {
 // Subject is what a snapshot is kept of.
 type Subject struct {
 	Knowledge
-	Configuration func() string    // what in the stanza shapes the content
-	Cluster       func() string    // the UID of kube-system, "" while it is not known
-	IsSynced      func() bool      // whether all has been listed
-	Confirmed     func() time.Time // when every resource had been heard of last
-	IsShared      func() bool      // another keeper has the same file, as during a reload
-	Log           clog.P
+	Configuration func() string // what in the stanza shapes the content
+	Cluster       func() string // the UID of kube-system, "" while it is not known
+	// Published returns the indexes that are written in place of the others, and what returns the journal that
+	// belongs to them, or nil for neither. Both stay as they are until release is called. It may be nil.
+	Published func() (indexes []*index.Index, journal func() []byte, release func())
+	IsSynced  func() bool      // whether all has been listed
+	Confirmed func() time.Time // when every resource had been heard of last
+	IsShared  func() bool      // another keeper has the same file, as during a reload
+	Log       clog.P
 }
 
 // Keeper keeps a snapshot of what a plugin holds.
@@ -68,6 +72,14 @@ func NewKeeper(cfg Config, of Subject) *Keeper {
 
 // Serves reports whether queries are to be answered from the snapshot that was loaded.
 func (k *Keeper) Serves() bool { return k.served.Load() != nil }
+
+// Journal returns the journal in the snapshot that is served, if it has one.
+func (k *Keeper) Journal() []byte {
+	if h := k.served.Load(); h != nil {
+		return h.Journal
+	}
+	return nil
+}
 
 // Config is what a stanza says of the snapshot.
 type Config struct {
@@ -173,10 +185,21 @@ func (k *Keeper) keep() {
 	if !k.of.IsSynced() {
 		return
 	}
-	held, confirmed := k.of.changes(), k.of.Confirmed()
+	what, journal := k.of.Knowledge, func() []byte { return nil }
+	if k.of.Published != nil {
+		indexes, encode, release := k.of.Published()
+		what.opened = sync.OnceFunc(release)
+		defer what.opened()
+		if indexes != nil {
+			what.Indexes, journal = indexes, encode
+		}
+	}
+	held, confirmed := what.changes(), k.of.Confirmed()
 	switch {
 	case !k.upToDate || held != k.written:
-		err := k.of.write(k.config.Path, k.draft, header{version, k.of.Cluster(), k.of.Configuration(), k.of.endpoints(), k.of.serials()}, confirmed)
+		err := what.write(k.config.Path, k.draft, header{
+			version, k.of.Cluster(), k.of.Configuration(), what.endpoints(), what.serials(), journal(),
+		}, confirmed)
 		k.noteWrite(err)
 		k.upToDate, k.written = err == nil, held
 		k.file, _ = os.Lstat(k.config.Path) // of a file that is gone it says so later
