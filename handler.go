@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/insight"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/coredns/coredns/plugin"
@@ -36,6 +37,7 @@ type Headless struct {
 	knowledge
 	upstream upstreamer
 	tally    *tally // of the queries
+	counter  *insight.Counter // of the queries, for people; nil without the option insight
 	moments  *moments
 	// local holds the addresses that the server listens on. They lead to the DNS Service's own
 	// name, and stand in for its addresses where the cluster has no DNS Service. Those that the
@@ -136,9 +138,11 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		}
 		if q.Prefix.IsValid() && isPublic(q.Prefix) && h.falls(name) {
 			h.tally.add(w, answerPassed, index.NoReason)
+			h.counter.CountPassed()
 			return h.next(ctx, w, r)
 		}
 		h.tally.add(w, answerFailure, index.NoReason)
+		h.counter.CountFailure()
 		return notReadyReply(w, r)
 	}
 	stale := !h.isSynced(q.authority)
@@ -163,6 +167,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	case h.passes(&q, m, name):
 		m.forget()
 		h.tally.add(w, answerPassed, index.NoReason)
+		h.counter.CountPassed()
 		if m.outcome == index.NonTerminal {
 			w = &ancestorWriter{w, h.soa(&q, h.denialTTL(q.authority))}
 		}
@@ -183,6 +188,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		addSubnet(&m.Msg, r, q.subnet, m.choice.DependsOnClient())
 	}
 	h.tally.addReply(w, m)
+	h.countReply(&q, name, m)
 	told.tell(m.reason)
 	if q.tcp { // miekg/dns waits for as long as the client leaves unread what it is sent
 		stalled := time.AfterFunc(stallTime, func() { _ = w.Close() }) // which is what is wanted
