@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -51,6 +52,7 @@ type config struct {
 	hold         time.Duration
 	noExplain    bool
 	smallStacks  bool
+	insightAddr  string // "" without the option
 	fall         fall.F
 
 	ttl, headlessTTL, negativeTTL uint32 // seconds
@@ -113,11 +115,11 @@ var options = map[string]option{
 		return nil
 	}},
 	"apiserver_burst": {1, 1, "a whole number of at least 0", func(cfg *config, args []string) (err error) {
-		cfg.api.Burst, err = parseInt(args[0], 0, math.MaxInt32)
+		cfg.api.Burst, err = parseInt(args[0], math.MaxInt32)
 		return err
 	}},
 	"apiserver_max_inflight": {1, 1, "a whole number of at least 0", func(cfg *config, args []string) (err error) {
-		cfg.api.MaxInflight, err = parseInt(args[0], 0, math.MaxInt32)
+		cfg.api.MaxInflight, err = parseInt(args[0], math.MaxInt32)
 		return err
 	}},
 	"startup_timeout": {1, 1, "a duration of at least 0s", func(cfg *config, args []string) (err error) {
@@ -198,6 +200,20 @@ var options = map[string]option{
 		cfg.smallStacks = true
 		return nil
 	}},
+	"insight": {0, 1, "an address with a port, such as " + defaultInsight, func(cfg *config, args []string) error {
+		cfg.insightAddr = defaultInsight
+		if len(args) > 0 {
+			cfg.insightAddr = args[0]
+		}
+		host, port, err := net.SplitHostPort(cfg.insightAddr)
+		if _, portErr := parseInt(port, math.MaxUint16); err != nil || portErr != nil {
+			return errExpected
+		}
+		if _, err := netip.ParseAddr(host); err != nil && host != "localhost" && host != "" {
+			return errExpected
+		}
+		return nil
+	}},
 	"pods": {1, 1, "disabled, insecure or verified", func(cfg *config, args []string) error {
 		cfg.podMode = podMode(args[0])
 		return oneOf(args[0], string(podsDisabled), string(podsInsecure), string(podsVerified))
@@ -252,15 +268,15 @@ var lax = []string{"ignore", "startup_timeout", "ttl"}
 const expectedTTL = "a whole number of seconds from 0 to 3600"
 
 func parseTTL(ttl *uint32, text string) error {
-	n, err := parseInt(text, 0, maxTTL)
+	n, err := parseInt(text, maxTTL)
 	*ttl = uint32(n) //nolint:gosec // at most maxTTL
 	return err
 }
 
-// parseInt reads a decimal number from least to most.
-func parseInt(text string, least, most int) (int, error) {
+// parseInt reads a decimal number from 0 to most.
+func parseInt(text string, most int) (int, error) {
 	n, err := strconv.Atoi(text)
-	if err != nil || n < least || n > most {
+	if err != nil || n < 0 || n > most {
 		return 0, errExpected
 	}
 	return n, nil

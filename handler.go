@@ -36,8 +36,9 @@ type Headless struct {
 	authorities []authority // of the zones, those with the longest names first
 	knowledge
 	upstream upstreamer
-	tally    *tally // of the queries
+	tally    *tally           // of the queries
 	counter  *insight.Counter // of the queries, for people; nil without the option insight
+	shown    *insight.Server  // shows it, while the plugin runs
 	moments  *moments
 	// local holds the addresses that the server listens on. They lead to the DNS Service's own
 	// name, and stand in for its addresses where the cluster has no DNS Service. Those that the

@@ -39,6 +39,13 @@ func setup(c *caddy.Controller) error {
 		}
 		c.Set(snapshotKey(h.keeper.Path()), true)
 	}
+	if h.insightAddr != "" && !strings.HasSuffix(h.insightAddr, ":0") {
+		if c.Get(insightKey(h.insightAddr)) != nil {
+			return plugin.Error(pluginName,
+				h.at("insight", fmt.Errorf("insight: expected an address of its own for each server block, got %s twice", h.insightAddr)))
+		}
+		c.Set(insightKey(h.insightAddr), true)
+	}
 	c.OnFirstStartup(func() error {
 		if cfg := dnsserver.GetConfig(c); cfg.Transport == transport.DNS {
 			warnOfOtherServers(cfg.ListenHosts, cfg.Port)
@@ -51,6 +58,9 @@ func setup(c *caddy.Controller) error {
 		has := func(plugin string) bool { return dnsserver.GetConfig(c).Handler(plugin) != nil }
 		h.fronts = fronts{nsid: has("nsid"), dnssec: has("dnssec"), rewrite: has("rewrite")}
 		h.converter.PodLabels = has("metadata")
+		if err := h.openInsight(); err != nil {
+			return plugin.Error(pluginName, err)
+		}
 		if !h.smallStacks {
 			h.lowerStacks = stacks.Raise()
 		}
@@ -94,6 +104,9 @@ func warnOfOtherServers(hosts []string, port string) {
 // snapshotKey is the key of what Caddy stores for those who want to write to a file.
 type snapshotKey string
 
+// insightKey is the key of what Caddy stores for those who want to listen on an address.
+type insightKey string
+
 // start starts the source and waits until the cluster is known, but no longer than startup_timeout.
 func (h *Headless) start() {
 	h.announce()
@@ -133,6 +146,9 @@ func (h *Headless) stop() {
 	unproven.remove(h)
 	if h.keeper != nil {
 		h.keeper.Stop()
+	}
+	if h.shown != nil {
+		h.shown.Close()
 	}
 }
 

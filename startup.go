@@ -55,6 +55,7 @@ func (cfg *config) summary() []string {
 		{len(cfg.fall.Zones) > 0, "fallthrough " + strings.Join(cfg.fall.Zones, " ")},
 		{cfg.noExplain, "no_explain"},
 		{cfg.smallStacks, "small_stacks"},
+		{cfg.insightAddr != "", "insight " + cfg.insightAddr},
 		{cfg.snapshot.Path != "", fmt.Sprint("snapshot ", cfg.snapshot.Path)},
 	} {
 		if option.isSet {

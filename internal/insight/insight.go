@@ -53,10 +53,10 @@ type Counter struct {
 
 // Second is how many queries there were in one second.
 type Second struct {
-	Answers  uint32 `json:"answers"`
-	Denials  uint32 `json:"denials"`
-	Failures uint32 `json:"failures"`
-	Passed   uint32 `json:"passed"`
+	Answers  uint32 `json:"answers"`  // queries that were answered with records
+	Denials  uint32 `json:"denials"`  // for names that have none, or do not exist
+	Failures uint32 `json:"failures"` // SERVFAIL
+	Passed   uint32 `json:"passed"`   // that another plugin answered
 }
 
 // nameKey is what is kept of a name that fails.
@@ -89,6 +89,13 @@ func NewCounter(start time.Time) *Counter {
 	}
 	c.now.Store(momentOf(0))
 	return c
+}
+
+// Begin makes now the start of c, of which nobody has asked anything yet.
+func (c *Counter) Begin(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.start = now
 }
 
 // CountAnswer counts a query that is answered with records.
@@ -234,7 +241,7 @@ func (c *Counter) Counts(n int) *Counts {
 	}
 	for r, count := range c.reasons {
 		if count >= leastCount {
-			all.Reasons = append(all.Reasons, Reason{index.Reason(r), count}) //nolint:gosec // there are few
+			all.Reasons = append(all.Reasons, Reason{index.Reason(r), count})
 		}
 	}
 	c.mu.Unlock()

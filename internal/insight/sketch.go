@@ -85,9 +85,9 @@ func (s *set) count(hash uint64, m *moment, isPart bool) (way int, fresh bool) {
 func (s *set) leastWay() int {
 	least := uint64(math.MaxUint64)
 	for way, count := range s.counts {
-		least = min(least, math.Float64bits(count)&^(ways-1)|uint64(way)) //nolint:gosec // not negative
+		least = min(least, math.Float64bits(count)&^(ways-1)|uint64(way))
 	}
-	return int(least & (ways - 1)) //nolint:gosec // less than ways
+	return int(least & (ways - 1))
 }
 
 // weight returns how much a query at m counts. It brings the counts into the epoch of m; a query that began
