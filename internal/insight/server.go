@@ -128,7 +128,7 @@ var description []byte
 var page []byte
 
 // policy is the Content-Security-Policy of the page: its own script and style, and requests to this server.
-var policy = fmt.Sprintf("default-src 'none'; script-src %s; style-src %s; connect-src 'self'; base-uri 'none'; "+
+var policy = fmt.Sprintf("default-src 'none'; script-src %s; style-src %s; connect-src 'self'; img-src data:; base-uri 'none'; "+
 	"form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
 	hashOf("script"), hashOf("style"))
 
