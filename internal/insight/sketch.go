@@ -81,13 +81,15 @@ func (s *set) count(hash uint64, m *moment, isPart bool) (way int, fresh bool) {
 }
 
 // leastWay returns the way of a key with the least count, or almost: the bits of floating-point numbers that are
-// not negative are in their order, and the last of them make room for the way. So there is no branch to guess.
+// not negative are in their order, and the last of them make room for the way. So there is no branch to guess, and
+// half of the ways need not wait for the other half.
 func (s *set) leastWay() int {
-	least := uint64(math.MaxUint64)
-	for way, count := range s.counts {
-		least = min(least, math.Float64bits(count)&^(ways-1)|uint64(way))
+	least, other := uint64(math.MaxUint64), uint64(math.MaxUint64)
+	for way := uint64(0); way < ways; way += 2 {
+		least = min(least, math.Float64bits(s.counts[way])&^(ways-1)|way)
+		other = min(other, math.Float64bits(s.counts[way+1])&^(ways-1)|(way+1))
 	}
-	return int(least & (ways - 1))
+	return int(min(least, other) & (ways - 1))
 }
 
 // weight returns how much a query at m counts. It brings the counts into the epoch of m; a query that began
