@@ -3,6 +3,7 @@ package headless
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,10 +97,20 @@ func (h *Headless) who(addr netip.Addr) insight.Who {
 	}
 	known := h.asker(addr)
 	who := insight.Who{Address: addr.String(), Node: known.Node, Zone: known.Zone}
-	if pod := known.pod; pod != nil && h.index.HasNamespace(pod.Namespace) {
+	switch pod := known.pod; {
+	case pod == nil && !h.isNodes(addr):
+		who.Namespace = h.index.NamespaceOf(addr)
+	case pod != nil && h.index.HasNamespace(pod.Namespace):
 		who.Namespace, who.Pod = pod.Namespace, pod.Name
 	}
 	return who
+}
+
+// isNodes reports whether an address is known to be a node's: Pods of any Namespace may have it.
+func (h *Headless) isNodes(addr netip.Addr) bool {
+	pod, node := h.pods.At(addr)
+	own := h.ownNode.Load()
+	return pod == nil && node != "" || own != nil && slices.Contains(own.Addrs, addr)
 }
 
 // countReply counts, for the option insight, that m is the reply to q, for a lower-case name.

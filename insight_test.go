@@ -284,6 +284,13 @@ func TestInsightHidesNamespaces(t *testing.T) {
 	if who := h.who(netip.MustParseAddr("10.1.0.1")); who != (insight.Who{Address: "10.1.0.1"}) {
 		t.Errorf("got %+v of a Pod in a hidden Namespace, want its address alone", who)
 	}
+	if who := h.who(netip.MustParseAddr("10.0.0.2")); who.Namespace != "default" || who.Pod != "" {
+		t.Errorf("got %+v, want the Namespace of the endpoint with the address", who)
+	}
+	h.pods.Put(&model.Pod{Key: model.Key{Namespace: "blue", Name: "agent"}, Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.2")}, Host: true, Node: "k"})
+	if who := h.who(netip.MustParseAddr("10.0.0.2")); who != (insight.Who{Address: "10.0.0.2", Node: "k"}) {
+		t.Errorf("got %+v of a node's address, want that alone", who)
+	}
 	if who := h.who(netip.Addr{}); who != (insight.Who{}) {
 		t.Errorf("got %+v of nobody", who)
 	}

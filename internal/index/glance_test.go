@@ -123,3 +123,29 @@ func TestWatch(t *testing.T) {
 	}
 	expect("after many")
 }
+
+func TestNamespaceOf(t *testing.T) {
+	x := New(model.HostnamesReady, false, 0)
+	addr := podAddr(1)
+	put := func(namespace, service string) {
+		x.PutSlice(&model.Slice{
+			Key: model.Key{Namespace: namespace, Name: service}, Service: service, Endpoints: []model.Endpoint{{Addr: addr, Name: "a"}},
+		})
+	}
+	expect := func(what, want string) {
+		t.Helper()
+		if got := x.NamespaceOf(addr); got != want {
+			t.Errorf("%s: got %q, want %q", what, got, want)
+		}
+	}
+	expect("nobody has the address", "")
+	put("a", "web")
+	expect("somebody in a Namespace that is not served", "")
+	x.PutNamespace(&model.Namespace{Key: model.Key{Name: "a"}})
+	put("a", "db")
+	expect("somebody, in two Services", "a")
+	put("hidden", "web")
+	expect("somebody else, in a Namespace that is not served", "a")
+	x.PutNamespace(&model.Namespace{Key: model.Key{Name: "hidden"}})
+	expect("two that do not agree", "")
+}

@@ -207,6 +207,20 @@ func (x *Index) Locate(addr netip.Addr) (at model.Location) {
 	return model.Location{Zone: zones.word(), Node: nodes.word()}
 }
 
+// NamespaceOf returns the Namespace that the endpoints with addr are in, of those in Namespaces that are there, if these agree.
+// Whoever may write EndpointSlices has a say in it.
+func (x *Index) NamespaceOf(addr netip.Addr) string {
+	var namespaces consent
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for e := x.byAddr.first(addr.As16()); e != nil; e = x.byAddr.after(e) {
+		if e.svc.ns.exists {
+			namespaces.add(e.svc.ns.name)
+		}
+	}
+	return namespaces.word()
+}
+
 // consent is what several say, as long as all that say something say the same.
 type consent struct {
 	said   string
