@@ -1,5 +1,5 @@
 # `make help` lists the targets. Each of them covers every module of this repository, but that tests which need programs built and
-# take minutes are targets of their own: programs, e2e for those of ./test, and clients for those of ./clients.
+# take minutes are targets of their own: programs, e2e for those of ./test, clients and browser for those of ./clients and ./browser.
 
 GO            ?= go
 FUZZTIME      ?= 10s
@@ -15,7 +15,7 @@ ACTIONLINT    ?= $(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 GOVULNCHECK   ?= $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-MODULES := $(shell find . -name go.mod -not -path '*/testdata/*' -not -path './test/*' -not -path './clients/*' -exec dirname {} \; | sort)
+MODULES := $(shell find . -name go.mod -not -path '*/testdata/*' -not -path './test/*' -not -path './clients/*' -not -path './browser/*' -exec dirname {} \; | sort)
 
 # in runs a command in each of some folders and stops at the first that fails; each does in the folder of every module.
 in = @set -e; for module in $(1); do echo "-- $$module: $(2)"; (cd "$$module" && $(2)); done
@@ -59,7 +59,7 @@ programs: ## build a release and Prometheus' promtool and test with them (the fi
 
 .PHONY: lint
 lint: ## run golangci-lint as .golangci.yml says, and actionlint on .github/workflows
-	$(call in,$(MODULES) test clients,$(GOLANGCI_LINT) run -c $(CURDIR)/.golangci.yml ./...)
+	$(call in,$(MODULES) test clients browser,$(GOLANGCI_LINT) run -c $(CURDIR)/.golangci.yml ./...)
 	$(GOLANGCI_LINT) run ./.ci/ask ./.ci/rooms
 	$(ACTIONLINT) -shellcheck= -pyflakes=
 
@@ -105,6 +105,12 @@ clients: bin/coredns ## test with HAProxy, Unbound, BIND, NSD, Knot and Promethe
 dashboard: bin/coredns ## draw docs/dashboard.svg, the panels of the dashboard, from what Prometheus measures in the test of it
 	@command -v prometheus >/dev/null || { echo 'prometheus is not installed: it is in the package prometheus of Debian'; exit 1; }
 	cd clients && $(GO) test -count 1 -timeout $(TIMEOUT) -v -run '^TestDashboard$$' . -args -picture ../docs/dashboard.svg
+
+AXE ?=
+
+.PHONY: browser
+browser: bin/coredns ## test the page of insight in Chromium, if it is installed; AXE=PATH of axe-core's axe.min.js adds accessibility (minutes)
+	cd browser && $(GO) test -race -count 1 -timeout $(TIMEOUT) -v . $(if $(AXE),-axe $(AXE))
 
 .PHONY: sandbox
 sandbox: bin/cluster bin/coredns ## start a Kubernetes control plane on loopback and a DNS server on 127.0.0.1:PORT (1053) for it

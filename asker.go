@@ -12,8 +12,8 @@ import (
 // asker is what is known of who asks (behaviour section 11): each field perhaps not.
 type asker struct {
 	model.Location
-	pod       *model.Pod // by the API server's word alone
-	namespace string     // for search alone: endpoints may claim it
+	pod    *model.Pod // by the API server's word alone
+	isNode bool       // it is known as the address of a node, which Pods of any Namespace may have
 }
 
 // asker returns what is known of the client at addr: of the first source that knows, the Pods, the
@@ -23,18 +23,25 @@ func (h *Headless) asker(addr netip.Addr) (who asker) {
 	if own := h.ownNode.Load(); own != nil && (who.Node == own.Name || who.Node == "" && slices.Contains(own.Addrs, addr)) {
 		who.Location = model.Location{Zone: own.Zone, Node: own.Name}
 	}
-	switch {
-	case who.pod != nil:
-		who.namespace = who.pod.Namespace
-	case h.searches && who.Node == "": // it is not known as the address of a node
-		who.namespace = h.index.NamespaceAt(addr)
-	}
+	who.isNode = who.pod == nil && who.Node != ""
 	if h.topology && (who.Zone == "" || who.Node == "") {
 		if at := h.index.Locate(addr); who.Node == "" || at.Node == who.Node {
 			who.Location = at
 		}
 	}
 	return who
+}
+
+// namespaceOf returns the Namespace of the client at addr, of which who is known, or "". It is for search and
+// insight alone: who may write EndpointSlices has a say in it.
+func (h *Headless) namespaceOf(who asker, addr netip.Addr) string {
+	switch {
+	case who.pod != nil:
+		return who.pod.Namespace
+	case who.isNode:
+		return ""
+	}
+	return h.index.NamespaceOf(addr)
 }
 
 // askerOf returns what is known of who sent a query.

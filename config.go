@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -52,6 +53,7 @@ type config struct {
 	hold         time.Duration
 	noExplain    bool
 	smallStacks  bool
+	insightAddr  string // "" without the option
 	fall         fall.F
 
 	ttl, headlessTTL, negativeTTL uint32 // seconds
@@ -199,6 +201,20 @@ var options = map[string]option{
 	}},
 	"small_stacks": {0, 0, "no argument", func(cfg *config, _ []string) error {
 		cfg.smallStacks = true
+		return nil
+	}},
+	"insight": {0, 1, "an address with a port, such as " + defaultInsight, func(cfg *config, args []string) error {
+		cfg.insightAddr = defaultInsight
+		if len(args) > 0 {
+			cfg.insightAddr = args[0]
+		}
+		host, port, err := net.SplitHostPort(cfg.insightAddr)
+		if _, portErr := parseInt(port, 0, math.MaxUint16); err != nil || portErr != nil {
+			return errExpected
+		}
+		if _, err := netip.ParseAddr(host); err != nil && host != "localhost" && host != "" {
+			return errExpected
+		}
 		return nil
 	}},
 	"pods": {1, 1, "disabled, insecure or verified", func(cfg *config, args []string) error {

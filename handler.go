@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/insight"
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/coredns/coredns/plugin"
@@ -35,8 +36,10 @@ type Headless struct {
 	authorities []authority // of the zones, those with the longest names first
 	knowledge
 	upstream upstreamer
-	tally    *tally   // of the queries
-	journal  *journal // of what zone transfers show
+	tally    *tally           // of the queries
+	counter  *insight.Counter // of the queries, for people; nil without the option insight
+	page     *insight.Server  // shows it, while the plugin runs
+	journal  *journal         // of what zone transfers show
 	// local holds the addresses that the server listens on. They lead to the DNS Service's own
 	// name, and stand in for its addresses where the cluster has no DNS Service. Those that the
 	// option bind names are in bound too: they may be ClusterIPs of it.
@@ -139,9 +142,11 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 		}
 		if q.Prefix.IsValid() && isPublic(q.Prefix) && h.falls(name) {
 			h.tally.add(w, answerPassed, index.NoReason)
+			h.counter.CountPassed()
 			return h.next(ctx, w, r)
 		}
 		h.tally.add(w, answerFailure, index.NoReason)
+		h.counter.CountFailure()
 		return notReadyReply(w, r)
 	}
 	stale := !h.isSynced(q.authority)
@@ -167,6 +172,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	case h.passes(&q, m, name):
 		m.forget()
 		h.tally.add(w, answerPassed, index.NoReason)
+		h.counter.CountPassed()
 		if m.outcome == index.NonTerminal {
 			w = &ancestorWriter{w, h.soa(&q, h.denialTTL(q.authority))}
 		} else if short != "" {
@@ -184,6 +190,7 @@ func (h *Headless) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Ms
 	}
 	h.mark(r, &q, m, stale)
 	h.tally.addReply(w, m)
+	h.countReply(&q, name, m)
 	told.tell(m.reason)
 	if q.tcp { // miekg/dns waits for as long as the client leaves unread what it is sent
 		stalled := time.AfterFunc(stallTime, func() { _ = w.Close() }) // which is what is wanted

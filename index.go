@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/insight"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/manifests"
 	"github.com/coredns-headless/headless/internal/model"
@@ -50,6 +51,9 @@ type knowledge struct {
 func newHeadless(cfg *config, root string) (*Headless, error) {
 	h, feeds := newWithoutSource(cfg)
 	h.keeper = h.newKeeper(root)
+	if cfg.insightAddr != "" {
+		h.counter = insight.NewCounter(time.Now())
+	}
 	option, err := "manifests", error(nil)
 	if len(cfg.manifests) > 0 {
 		var paths []string

@@ -56,13 +56,15 @@ func (h *Headless) shortName(ctx context.Context, q *question, m *reply, name st
 	}
 	m.forClient = true
 	var who asker
+	of := "" // the client's
 	if q.from.IsValid() {
 		who = h.asker(q.from)
+		of = h.namespaceOf(who, q.from)
 	}
 	switch {
-	case who.namespace == "":
+	case of == "":
 		h.tally.addSearch(searchUnknownClient, 0)
-	case who.namespace == namespace && (who.pod == nil || !h.fronts.autopath): // which goes along the list itself
+	case of == namespace && (who.pod == nil || !h.fronts.autopath): // which goes along the list itself
 		return short
 	}
 	return ""

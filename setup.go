@@ -40,6 +40,13 @@ func setup(c *caddy.Controller) error {
 		}
 		c.Set(snapshotKey(h.keeper.Path()), true)
 	}
+	if h.insightAddr != "" && !strings.HasSuffix(h.insightAddr, ":0") {
+		if c.Get(insightKey(h.insightAddr)) != nil {
+			return plugin.Error(pluginName,
+				h.at("insight", fmt.Errorf("insight: expected an address of its own for each server block, got %s twice", h.insightAddr)))
+		}
+		c.Set(insightKey(h.insightAddr), true)
+	}
 	c.OnFirstStartup(func() error {
 		if cfg := dnsserver.GetConfig(c); cfg.Transport == transport.DNS {
 			warnOfOtherServers(cfg.ListenHosts, cfg.Port)
@@ -54,6 +61,9 @@ func setup(c *caddy.Controller) error {
 		h.converter.PodLabels = has("metadata")
 		if t, ok := dnsserver.GetConfig(c).Handler("transfer").(*transfer.Transfer); ok {
 			h.journal.serve(t)
+		}
+		if err := h.openInsight(); err != nil {
+			return plugin.Error(pluginName, err)
 		}
 		if !h.smallStacks {
 			h.lowerStacks = stacks.Raise()
@@ -97,6 +107,9 @@ func warnOfOtherServers(hosts []string, port string) {
 
 // snapshotKey is the key of what Caddy stores for those who want to write to a file.
 type snapshotKey string
+
+// insightKey is the key of what Caddy stores for those who want to listen on an address.
+type insightKey string
 
 // start starts the source and waits until the cluster is known, but no longer than startup_timeout.
 func (h *Headless) start() {
@@ -144,6 +157,9 @@ func (h *Headless) stop() {
 	unproven.remove(h)
 	if h.keeper != nil {
 		h.keeper.Stop()
+	}
+	if h.page != nil {
+		h.page.Close()
 	}
 }
 

@@ -297,7 +297,7 @@ func TestSnapshotIsOfTheConfigurationThatShapesIt(t *testing.T) {
 		seen[got] = line
 	}
 	for _, line := range []string{
-		"client_subnet 10.0.0.1", "search", "ttl 30", "headless_ttl 30", "negative_ttl 3", "hostnames all", "hold 0s", "fallthrough", "ignore empty_service", "snapshot file", "no_explain", "small_stacks", "soa_refresh 60", "transfer_limit 100",
+		"client_subnet 10.0.0.1", "search", "ttl 30", "headless_ttl 30", "negative_ttl 3", "hostnames all", "hold 0s", "fallthrough", "ignore empty_service", "snapshot file", "no_explain", "small_stacks", "soa_refresh 60", "transfer_limit 100", "insight",
 		"apiserver_qps 5", "apiserver_burst 5", "apiserver_max_inflight 5", "startup_timeout 1s", "tls cert key ca",
 	} {
 		known[strings.Fields(line)[0]] = true

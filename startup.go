@@ -58,6 +58,7 @@ func (cfg *config) summary() []string {
 		{cfg.transferLimit > 0, fmt.Sprint("transfer_limit ", cfg.transferLimit)},
 		{cfg.noExplain, "no_explain"},
 		{cfg.smallStacks, "small_stacks"},
+		{cfg.insightAddr != "", "insight " + cfg.insightAddr},
 		{cfg.snapshot.Path != "", fmt.Sprint("snapshot ", cfg.snapshot.Path)},
 	} {
 		if option.isSet {

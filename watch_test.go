@@ -285,7 +285,7 @@ func TestOnlyWhatTheStanzaNeedsIsRequested(t *testing.T) {
 		{"", all},
 		{"apiserver_qps 50\napiserver_burst 100\napiserver_max_inflight 2\nstartup_timeout 9s", all},
 		{"endpoint_pod_names\nhostnames all\nhold 1s\nzonal\nfallthrough\nignore empty_service", all},
-		{"ttl 30\nheadless_ttl 5\nnegative_ttl 1\nno_explain\nsmall_stacks\nsoa_refresh 60 10\ntransfer_limit 100", all},
+		{"ttl 30\nheadless_ttl 5\nnegative_ttl 1\nno_explain\nsmall_stacks\nsoa_refresh 60 10\ntransfer_limit 100\ninsight", all},
 		{"endpoints all", all},
 		{"endpoints headless", []string{"endpointslices service.kubernetes.io/headless", "namespaces", "services"}},
 		{"endpoints headless\nlabels app=web", []string{"endpointslices app=web,service.kubernetes.io/headless", "namespaces", "services app=web"}},

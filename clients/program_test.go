@@ -35,14 +35,12 @@ func installed(t *testing.T, name, pkg string) string {
 
 // program is one that runs beside the test, and ends with it.
 type program struct {
-	name    string
-	ended   chan struct{} // closed when it has ended
-	process *os.Process
-	stop    func() // ends it, and returns when it has ended
+	name  string
+	ended chan struct{} // closed when it has ended
+	stop  func()        // ends it, and returns when it has ended
 
-	mu       sync.Mutex // guards the fields below
-	lines    []string   // what it has printed
-	isWanted bool       // that it ends before its test
+	mu    sync.Mutex // guards the field below
+	lines []string   // what it has printed
 }
 
 // start starts a program in a folder of its own.
@@ -54,7 +52,6 @@ func start(t *testing.T, path string, args ...string) *program {
 	cmd.Stdout, cmd.Stderr, cmd.Dir = w, w, t.TempDir()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	fatal.If(t, cmd.Start())
-	p.process = cmd.Process
 	var running sync.WaitGroup
 	running.Go(func() {
 		for lines := bufio.NewScanner(r); lines.Scan(); {
@@ -71,11 +68,7 @@ func start(t *testing.T, path string, args ...string) *program {
 	p.stop = sync.OnceFunc(func() {
 		select {
 		case <-p.ended:
-			p.mu.Lock()
-			if !p.isWanted {
-				t.Errorf("%s has ended before its test", p.name)
-			}
-			p.mu.Unlock()
+			t.Errorf("%s has ended before its test", p.name)
 		default:
 		}
 		_ = cmd.Process.Signal(syscall.SIGTERM) // an error says that it has ended
@@ -94,20 +87,6 @@ func start(t *testing.T, path string, args ...string) *program {
 		}
 	})
 	return p
-}
-
-// stop ends p before its test.
-func (p *program) stop(t *testing.T) {
-	t.Helper()
-	p.mu.Lock()
-	p.isWanted = true
-	p.mu.Unlock()
-	fatal.If(t, p.process.Signal(syscall.SIGTERM))
-	select {
-	case <-p.ended:
-	case <-time.After(30 * time.Second):
-		t.Fatalf("%s does not end", p.name)
-	}
 }
 
 // eventually waits until ok. It fails the test when that takes too long, or the program ends.

@@ -199,7 +199,7 @@ func TestSecondariesKeepUp(t *testing.T) {
 	c.make(t, lasting)
 	c.compare(t)
 
-	primary.stop(t)
+	primary.stop()
 	c.make(t, time.Second) // nobody sees these
 	primary = startPrimary(t, c.api, notified, snapshot)
 	c.make(t, lasting)
@@ -210,7 +210,7 @@ func TestSecondariesKeepUp(t *testing.T) {
 	}
 	c.compare(t)
 
-	primary.stop(t)
+	primary.stop()
 	startPrimary(t, c.api, notified, "")
 	c.make(t, lasting/2)
 	c.waitForSerials(t)

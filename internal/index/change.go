@@ -63,6 +63,7 @@ func (c *change) commit() {
 // svc: first their states and addresses, then the SRV targets of their names, then the regions of both.
 // It forgets endpoints without an occurrence.
 func (c *change) settle(svc *service) {
+	c.tell(svc)
 	before := c.visible
 	c.happened, c.visible = true, false
 	for _, e := range c.touched {

@@ -395,6 +395,10 @@ type Endpoint struct {
 	// Topologies are the topology zones that slices say it is in, sorted. The list is empty unless
 	// x keeps topology zones.
 	Topologies []string
+	// ForZones and ForNodes are the topology zones and the nodes of the clients that it is meant for, sorted, as far as x
+	// keeps hints.
+	ForZones, ForNodes []string
+	Standing           Standing
 	// Answers says that it counts for its own name: that the name has its address.
 	Answers bool
 }
@@ -408,15 +412,9 @@ func (x *Index) Endpoints(key model.Key) []Endpoint {
 	if svc == nil {
 		return nil
 	}
-	seen := make(map[*endpoint]bool)
 	var all []Endpoint
-	for sl := svc.slices; sl != nil; sl = sl.sibling {
-		for _, e := range sl.endpoints {
-			if e.in.slice != nil && e.svc == svc && !seen[e] { // else its hold has ended
-				seen[e] = true
-				all = append(all, x.shown(e))
-			}
-		}
+	for e := range svc.listed() {
+		all = append(all, x.shown(e))
 	}
 	slices.SortFunc(all, func(a, b Endpoint) int {
 		return cmp.Or(a.Addr.Compare(b.Addr), slices.Compare(a.Names, b.Names))
@@ -427,17 +425,22 @@ func (x *Index) Endpoints(key model.Key) []Endpoint {
 // shown returns e as people are to see it.
 func (x *Index) shown(e *endpoint) Endpoint {
 	own := string(e.label().Append(nil))
-	shown := Endpoint{Addr: e.addr(), State: e.state, Names: []string{own}}
+	shown := Endpoint{Addr: e.addr(), State: e.state, Names: []string{own}, Standing: e.standing()}
 	if dashed := string(model.AppendDashed(nil, e.addr())); dashed != own && e.dashed() {
 		shown.Names = append(shown.Names, dashed)
 	}
 	for o := &e.in; o != nil; o = o.next {
-		if zone := x.places.all[o.place].placed.Place().Zone; zone != "" {
-			shown.Topologies = append(shown.Topologies, zone)
+		at := x.places.all[o.place].placed.Place()
+		if at.Zone != "" {
+			shown.Topologies = append(shown.Topologies, at.Zone)
 		}
+		shown.ForZones = slices.AppendSeq(shown.ForZones, at.ForZones.All())
+		shown.ForNodes = slices.AppendSeq(shown.ForNodes, at.ForNodes.All())
 	}
-	slices.Sort(shown.Topologies)
-	shown.Topologies = slices.Compact(shown.Topologies)
+	for _, names := range []*[]string{&shown.Topologies, &shown.ForZones, &shown.ForNodes} {
+		slices.Sort(*names)
+		*names = slices.Compact(*names)
+	}
 	q := qname.Name{Kind: qname.ServiceName, Namespace: e.svc.ns.name, Service: e.svc.name, Hostname: own}
 	q.Addr, _ = model.ParseDashed(own)
 	shown.Answers = e.svc.claimsEndpoints() && e.state >= x.leastAnswering(e.svc, &q, math.MaxInt)

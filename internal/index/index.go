@@ -64,6 +64,7 @@ type Index struct {
 	moments    []*Moment
 	numMoments uint32
 	altered    *altered // since the last step, for who follows x; nil without one
+	watches    []*Watch
 }
 
 // reverseTree counts, for each empty non-terminal above the reverse names of some addresses, the
@@ -285,6 +286,8 @@ func (x *Index) DropService(key model.Key) {
 // respec gives svc a new spec and brings in line what depends on it and on the Namespace.
 func (c *change) respec(svc *service, spec *model.Service) {
 	c.keepService(svc)
+	c.tell(svc)
+	defer c.tell(svc) // if it was not there
 	c.happened = true
 	claimed := svc.claimsEndpoints()
 	c.ownIPs(svc, false)

@@ -207,13 +207,16 @@ func (x *Index) Locate(addr netip.Addr) (at model.Location) {
 	return model.Location{Zone: zones.word(), Node: nodes.word()}
 }
 
-// NamespaceAt returns the namespace of the endpoints with addr, or "" if there are none, or some in several.
-func (x *Index) NamespaceAt(addr netip.Addr) string {
+// NamespaceOf returns the Namespace that the endpoints with addr are in, of those in Namespaces that are there, if these agree.
+// Whoever may write EndpointSlices has a say in it.
+func (x *Index) NamespaceOf(addr netip.Addr) string {
 	var namespaces consent
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	for e := x.byAddr.first(addr.As16()); e != nil; e = x.byAddr.after(e) {
-		namespaces.add(e.svc.ns.name)
+		if e.svc.ns.exists {
+			namespaces.add(e.svc.ns.name)
+		}
 	}
 	return namespaces.word()
 }

@@ -11,16 +11,23 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/coredns-headless/headless/test/cluster"
 	"github.com/coredns-headless/headless/test/coredns"
+	"github.com/miekg/dns"
 )
 
-// try says what to try. Its arguments are the folder of the programs, the folder of the cluster, and the port and the metrics of the
-// DNS server.
+// try says what to try. Its arguments are the folder of the programs, the folder of the cluster, and the port, the metrics and
+// the page of the DNS server.
 const try = `
-The cluster and its DNS serve. Ctrl-C ends all of it. From another terminal:
+The cluster and its DNS serve. Ctrl-C ends all of it. Watch it in a browser, which a client that asks all the time keeps busy:
+
+  http://%[5]s
+
+From another terminal:
 
   alias kubectl='%[1]s/cluster kubectl -dir %[2]s'
   alias ask='dig @127.0.0.1 -p %[3]d'
@@ -52,6 +59,7 @@ func main() {
 	flag.StringVar(&o.examples, "examples", "examples", "the `folder` of the manifests")
 	flag.StringVar(&o.deploy, "deploy", "deploy/base", "the `folder` of the kustomization that says what rights CoreDNS has")
 	flag.IntVar(&o.port, "port", 1053, "the `port` that CoreDNS listens on")
+	flag.IntVar(&o.page, "page", 6054, "the `port` of the page that shows what goes on")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -64,12 +72,15 @@ func main() {
 
 type options struct {
 	programs, examples, deploy string
-	port                       int
+	port, page                 int
 }
 
 // sandbox runs one until ctx ends. If it fails before, of its data the logs stay.
 func sandbox(ctx context.Context, o options) error {
 	if err := isFree(o.port); err != nil {
+		return err
+	}
+	if err := isPageFree(o.page); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "headless-sandbox-")
@@ -115,6 +126,7 @@ func run(ctx context.Context, o options, dir string) error {
 	}
 	server, err := coredns.New(ctx, c, coredns.Options{
 		Program: filepath.Join(programs, "coredns"), Dir: dir, Plugin: "headless", Deploy: o.deploy, Port: o.port,
+		Options: []string{"insight " + pageAddr(o.page)},
 	})
 	if err != nil {
 		return err
@@ -123,7 +135,12 @@ func run(ctx context.Context, o options, dir string) error {
 		return err
 	}
 	defer server.Stop()
-	fmt.Printf(try, programs, dir, o.port, server.MetricsURL)
+	fmt.Printf(try, programs, dir, o.port, server.MetricsURL, pageAddr(o.page))
+	asking, stop := context.WithCancel(ctx)
+	var client sync.WaitGroup
+	client.Go(func() { askAllTheTime(asking, server) })
+	defer client.Wait()
+	defer stop()
 	select {
 	case <-ctx.Done():
 		return nil
@@ -132,6 +149,38 @@ func run(ctx context.Context, o options, dir string) error {
 	case <-c.APIServer.Exited():
 		return errors.New("the API server has ended, see " + c.APIServer.Log())
 	}
+}
+
+// asked are what the client asks for, in turn: names that are there, one that is not, and what a search list makes of another.
+var asked = []string{
+	"cassandra.default.svc.cluster.local.", "cassandra-0.cassandra.default.svc.cluster.local.", "workers.default.svc.cluster.local.",
+	"cassandra-1.cassandra.default.svc.cluster.local.", "cassandra-9.cassandra.default.svc.cluster.local.", "www.example.com.default.svc.cluster.local.",
+}
+
+// askAllTheTime asks the server until ctx ends. Whether it answers is for others to say.
+func askAllTheTime(ctx context.Context, server *coredns.Server) {
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			_, _ = server.Ask(ctx, "udp", asked[n%len(asked)], dns.TypeA)
+		}
+	}
+}
+
+// pageAddr returns the address of the page.
+func pageAddr(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+
+// isPageFree returns an error if another server has the port of the page, which CoreDNS would share with it.
+func isPageFree(port int) error {
+	l, err := net.Listen("tcp", pageAddr(port))
+	if err != nil {
+		return fmt.Errorf("cannot have the port for the page, choose another one with -page: %w", err)
+	}
+	return l.Close()
 }
 
 // isFree returns an error if another server has the port, which CoreDNS would share with it.
