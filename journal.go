@@ -33,7 +33,6 @@ type journal struct {
 	zones   []zoneJournal      // as the authorities of h
 	stepped time.Time
 	isOver  bool // no further step is taken: a snapshot may be of the last one
-	resumed bool // from a snapshot, and nobody has been notified since
 	octets  int  // of all steps of all zones
 	lent    int  // octets of the differences that transfers have, and of those that the next one may get
 	readers int  // transfers that go on
@@ -59,6 +58,7 @@ type zoneJournal struct {
 	apex   []string   // its records that are not of Services, as of the last step
 	octets int        // of all its records; 0 while that is not known
 	shared map[uint32]*difference
+	isTold bool // that it is there, to its secondaries
 }
 
 // zoneStep is what differs between two serials: records in wire form.
@@ -159,13 +159,10 @@ func (j *journal) advance() {
 	case j.isOver || !j.h.listing.IsKnown():
 	case j.published.Load() == nil:
 		j.publish()
-		j.tell(func(int) bool { return true })
+		j.announce()
 	case time.Since(j.stepped) >= stepTime || time.Since(j.stepped) < 0:
 		j.step()
-		if j.resumed {
-			j.resumed = false
-			j.tell(func(int) bool { return true })
-		}
+		j.announce()
 	}
 }
 
@@ -413,6 +410,14 @@ func (j *journal) size() (octets int, since time.Time) {
 		}
 	}
 	return j.octets, since
+}
+
+// announce lets the secondaries know of the zones that can be transferred, once of each.
+func (j *journal) announce() {
+	j.tell(func(zone int) bool { return !j.zones[zone].isTold })
+	for i := range j.zones {
+		j.zones[i].isTold = j.zones[i].isTold || j.h.isSynced(&j.h.authorities[i])
+	}
 }
 
 // tell lets the secondaries know that some zones have changed.

@@ -81,3 +81,19 @@ func TestSecondariesAreNotified(t *testing.T) {
 		t.Errorf("notifications are counted as %v", now)
 	}
 }
+
+// TestZonesAreAnnouncedWhenTheyAreKnown: that of other clusters' Services once these are listed, if that is later.
+func TestZonesAreAnnouncedWhenTheyAreKnown(t *testing.T) {
+	addr, zones := secondaryOf(t, dns.RcodeSuccess)
+	api := kubetest.NewWebServer(t)
+	release := api.Hold(kube.Imports)
+	defer release()
+	startServer(t, "cluster.local:0 clusterset.local:0 {\n"+bound+"transfer {\nto "+addr+"\n}\n"+
+		"headless {\nendpoint "+api.URL+"\nmulticluster clusterset.local\nstartup_timeout 0s\n}\n}")
+	kubetest.Eventually(t, "the secondary is told of the zone that is known", func() bool { return len(zones()) > 0 })
+	if got := fmt.Sprint(zones()); got != "[cluster.local.]" {
+		t.Errorf("told of %s, want the zone of this cluster alone", got)
+	}
+	release()
+	kubetest.Eventually(t, "it is told of the other", func() bool { return fmt.Sprint(zones()) == "[cluster.local. clusterset.local.]" })
+}

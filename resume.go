@@ -40,7 +40,7 @@ const maxKept = 1 << 20
 func (j *journal) fingerprint() string {
 	cfg := j.h.config
 	return fmt.Sprint(buildinfo.Get(), j.h.fingerprint(), cfg.zones, cfg.multicluster, cfg.hostnames, cfg.ignoreEmpty,
-		cfg.ttl, cfg.headlessTTL, cfg.transferLimit)
+		cfg.ttl, cfg.headlessTTL, cfg.negativeTTL, cfg.soaRefresh, cfg.soaRetry, cfg.transferLimit)
 }
 
 // held returns what is published, and what encodes the journal of it, or nothing before there is any. Neither changes
@@ -152,7 +152,6 @@ func (j *journal) resume(octets []byte) error {
 		c.GiveSerials(known[len(known)-1].number, c.ExternalSerial())
 	}
 	j.stepped = time.Time{} // what has been listed is a step as soon as it is known
-	j.resumed = true
 	return nil
 }
 
