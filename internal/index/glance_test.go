@@ -149,3 +149,24 @@ func TestNamespaceOf(t *testing.T) {
 	x.PutNamespace(&model.Namespace{Key: model.Key{Name: "hidden"}})
 	expect("two that do not agree", "")
 }
+
+func TestEndpointsSayForWhomTheyAre(t *testing.T) {
+	x := New(model.HostnamesReady, false, 0)
+	modeltest.PutWeb(x)
+	for n, h := range []hints{noHints, preferSameNode} {
+		x.PutSlice(&model.Slice{
+			Key: model.Key{Namespace: "n", Name: fmt.Sprint(n)}, Service: "web",
+			Endpoints: []model.Endpoint{{Addr: podAddr(n), State: model.Ready, Place: hintedAt("a", "k", h)}},
+		})
+	}
+	all := x.Endpoints(model.Key{Namespace: "n", Name: "web"})
+	if len(all) != 2 {
+		t.Fatalf("got %+v, want two endpoints", all)
+	}
+	if e := all[0]; !slices.Equal(e.Topologies, []string{"a"}) || len(e.ForZones)+len(e.ForNodes) > 0 {
+		t.Errorf("got %+v, want it to be in a, and no hint", e)
+	}
+	if e := all[1]; !slices.Equal(e.ForZones, []string{"a"}) || !slices.Equal(e.ForNodes, []string{"k"}) {
+		t.Errorf("got %+v, want it to be for the clients in a and on k", e)
+	}
+}
