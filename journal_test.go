@@ -477,7 +477,7 @@ func TestDifferencesAreSmall(t *testing.T) {
 			h.index.PutService(&model.Service{Key: model.Key{Namespace: "gone", Name: "web"}, Kind: model.Headless})
 			for lo := 0; lo < 1000; lo += 100 {
 				slice := modeltest.BigSlice(lo, lo+100, model.Ready)
-				slice.Key.Namespace = "gone"
+				slice.Namespace = "gone"
 				h.index.PutSlice(slice)
 			}
 			before := transferOf(t, h, "cluster.local.", 0)
