@@ -138,8 +138,11 @@ func TestClientsGetTheEndpointsNearThem(t *testing.T) {
 			for _, client := range append(pods, placed{addr: somewhere}) {
 				for server, distribution := range map[string]string{near.Addr: distribution, all.Addr: "null"} {
 					got, err := askAs(ctx, server, client.addr)
-					if want := meantFor(pods, client, distribution); err != nil || !slices.Equal(got, want) {
-						return fmt.Errorf("%s: a client on %s in %s gets %v (%v), want %v", what, client.node, client.zone, got, err, want)
+					if err != nil {
+						return fmt.Errorf("%s: %w", what, err)
+					}
+					if want := meantFor(pods, client, distribution); !slices.Equal(got, want) {
+						return fmt.Errorf("%s: a client on %s in %s gets %v, want %v", what, client.node, client.zone, got, want)
 					}
 					sizes[len(got)] = true
 				}
