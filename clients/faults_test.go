@@ -30,6 +30,7 @@ type replica struct {
 	api       *kubetest.Server
 	stanza    string
 	more      []string    // zones of further Server Blocks, which watch for themselves
+	to        string      // who may have its zones, and is notified; perhaps nobody
 	silent    atomic.Bool // the API server says nothing
 }
 
@@ -39,17 +40,22 @@ func (r *replica) target() string { return r.addr + ":9153" }
 // start starts the server.
 func (r *replica) start(t *testing.T) {
 	t.Helper()
+	transfer := ""
+	if r.to != "" {
+		transfer = "transfer {\n        to " + r.to + "\n    }"
+	}
 	corefile := fmt.Sprintf(`cluster.local 10.in-addr.arpa {
     bind %s
     errors
     prometheus %s
+    %s
     headless {
         %s
         fallthrough 10.in-addr.arpa
     }
     whoami
 }
-`, r.addr, r.target(), r.stanza)
+`, r.addr, r.target(), transfer, r.stanza)
 	for _, zone := range r.more {
 		corefile += fmt.Sprintf("%s {\n    bind %s\n    headless {\n        %s\n    }\n}\n", zone, r.addr, r.stanza)
 	}
@@ -91,6 +97,10 @@ func newScene(t *testing.T) *scene {
 	const options = "hold 2s\ntopology hints\nsearch\nclient_subnet 127.0.0.0/8\n"
 	s.a = watching(dnsAddr, "dns", options+"snapshot "+filepath.Join(t.TempDir(), "snapshot")+" 24h 1s")
 	s.b = watching(secondAddr, "dns", options+"snapshot "+filepath.Join(s.snapshots, "snapshot")+" 24h 1s")
+	secondary := dnstest.Serve(t, func(_ string, r *dns.Msg) *dns.Msg { return new(dns.Msg).SetReply(r) })
+	for _, r := range []*replica{s.a, s.b} {
+		r.to = secondary + " 127.0.0.1:9" // where nobody is
+	}
 	s.new = watching("127.0.0.12", "new", "")
 	// A watch that has ended begins again after two to four seconds, which is seldom in these minutes: so there are several.
 	s.many = watching("127.0.0.14", "many", "")
