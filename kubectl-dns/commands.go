@@ -112,7 +112,12 @@ The exit status is 0 when the name resolves, 1 when it does not, and 2 when that
 		Example: `  kubectl dns explain db-0.db -n prod
   kubectl dns explain _sql._tcp.db SRV -n prod
   helm template my-release ./chart | kubectl dns explain -f - db-0.db`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < 1 || len(args) > 2 {
+				return fmt.Errorf("expected NAME, and perhaps TYPE, got %d words; --help has examples", len(args))
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			e.Setting, e.Words, e.Format = t.setting(), args, t.output
 			return ended(e.Run(c.Context(), t.In, t.Out))
@@ -237,7 +242,7 @@ func (t *tool) completeServices(c *cobra.Command, args []string, _ string) ([]st
 // printable returns text without what would do something to a terminal: what is in objects may come from anyone.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if r != '\n' && !unicode.IsPrint(r) {
+		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
 			return '?'
 		}
 		return r

@@ -56,12 +56,13 @@ func TestCommands(t *testing.T) {
 		{"__complete lint --skip service-name-n", 0, "service-name-not-headless\t", "ShellCompDirectiveNoFileComp"},
 		{"__complete explain -f " + chart + " db", 0, "db-headless\ndb-ro\n", "ShellCompDirectiveNoFileComp"},
 		{"explain --help", 0, "kubectl dns explain NAME [TYPE]", ""},
-		{"explain", 2, "", "error: accepts between 1 and 2 arg(s), received 0"},
+		{"explain", 2, "", "error: expected NAME, and perhaps TYPE, got 0 words; "},
 		{"explain web", 2, "", "error: expected a cluster, as kubectl finds it, or -f for files; found none in "},
 		{"explain web --corefile x --zone y -f -", 2, "", "none of the others can be"},
 		{"names -o xml -f -", 2, "", `error: -o: expected wide, json or yaml, got "xml"`},
 		{"lint nowhere", 2, "", "nowhere: no such file or directory"},
 		{"lint - --corefile -", 2, "", "expected the input to be either the manifests or the Corefile, got both"},
+		{"explian web", 2, "", "\texplain\n"},
 		{"nothing", 2, "", `unknown command "nothing"`},
 	} {
 		status, stdout, stderr := runs(t, string(rendered), strings.Fields(row.args)...)
@@ -101,7 +102,7 @@ func TestKubectlsFlagsLeadToTheCluster(t *testing.T) {
 		{"names web --context live -A", 0, "web.shop.svc.cluster.local", ""},
 		{"names web --context live -n default", 1, "", "no names of Service web in namespace default"},
 		{"lint --context live", 1, "error: StatefulSet shop/web: there is no Service web-headless", ""},
-		{"lint --context live -n default", 0, "0 errors", ""},
+		{"lint --context live -n default", 0, "0 errors", "note: there is nothing in namespace default"},
 		{"lint --context live -n default -A", 1, "StatefulSet shop/web", ""},
 		{"__complete names --context live w", 0, "web\n", "NoFileComp"},
 	} {

@@ -33,7 +33,7 @@ func (q *inquiry) externalCauses() []cause {
 		return one("external-name-short", q.pointTo(long),
 			"%s has the ExternalName %s, which is taken as it is: an ExternalName is not searched, as a name in a pod is", q.service(), target)
 	case a.Outside != "":
-		return one("external-name-outside", "say which name server to ask for it: -resolver ADDRESS",
+		return one("external-name-outside", "say which name server to ask for it, by the flag resolver",
 			"%s leads to %s, outside the cluster; %s", q.service(), trimmed(a.Outside), cmp.Or(a.Failure, "no name server was asked for that name"))
 	}
 	path := q.path()

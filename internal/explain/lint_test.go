@@ -87,7 +87,8 @@ func TestLintLooksAtAClusterOnce(t *testing.T) {
 		Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{
 			Env: []corev1.EnvVar{{Name: "API", Value: "http://nobody.shop.svc"}},
 		}}}}},
-	}, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "c"}, Data: map[string]string{"f": "http://none.shop.svc"}})
+	}, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "c"}, Data: map[string]string{"f": "http://none.shop.svc and http://a.other.svc"}},
+		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "typo"}, Spec: corev1.ServiceSpec{ClusterIP: "None", Selector: map[string]string{"app": "wbe"}}})
 	findings := func(args ...string) (ids []string, stderr string) {
 		t.Helper()
 		_, stdout, stderr := runs(t, append([]string{"lint", "-cluster", "-o", "json", "-kubeconfig", kubeconfig}, args...)...)
@@ -101,23 +102,23 @@ func TestLintLooksAtAClusterOnce(t *testing.T) {
 		return ids, stderr
 	}
 	all, stderr := findings()
-	const want = "name-absent ConfigMap shop/c, name-absent Deployment shop/front, service-name-missing StatefulSet shop/web"
-	if got := strings.Join(all, ", "); got != want || stderr != "" {
-		t.Errorf("got %s and %q, want %s", got, stderr, want)
+	const outside, want = "name-absent ConfigMap shop/c, ", "name-absent ConfigMap shop/c, name-absent Deployment shop/front, selects-nothing Service shop/typo, service-name-missing StatefulSet shop/web"
+	if got := strings.Join(all, ", "); got != outside+want || stderr != "" {
+		t.Errorf("got %s and %q, want %s", got, stderr, outside+want)
 	}
 	for _, r := range requests(api) {
 		if !strings.HasPrefix(r, "list ") || !strings.Contains(r, "limit=") {
 			t.Errorf("got the request %s, want lists only, page by page", r)
 		}
 	}
-	if got, _ := findings("-n", "shop"); strings.Join(got, ", ") != "service-name-missing StatefulSet shop/web" {
-		t.Errorf("of one namespace: got %s; a Service of which nothing is known may be anywhere", got)
+	if got, _ := findings("-n", "shop"); strings.Join(got, ", ") != want {
+		t.Errorf("of one namespace: got %s; want %s, for that one is known as a whole, and no other", got, want)
 	}
-	if got, _ := findings("-n", "kube-system"); len(got) > 0 {
-		t.Errorf("of another namespace: got %s", got)
+	if got, stderr := findings("-n", "kube-system"); len(got) > 0 || stderr != "note: there is nothing in namespace kube-system: is that its name?\n" {
+		t.Errorf("of another namespace: got %s and %q", got, stderr)
 	}
 	api.Forbid("configmaps")
-	if got, stderr := findings(); len(got) != 2 || !strings.HasPrefix(stderr, "note: the names in ConfigMaps are not looked at: ") {
+	if got, stderr := findings(); len(got) != 3 || !strings.HasPrefix(stderr, "note: the names in ConfigMaps are not looked at: ") {
 		t.Errorf("without ConfigMaps: got %s and %q", got, stderr)
 	}
 	api.Forbid("pods")

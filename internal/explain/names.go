@@ -89,6 +89,9 @@ func (n *Names) nothing(c *cluster, namespace string) error {
 	if n.Service == "" {
 		return errors.New("no names" + where)
 	}
+	if slices.Contains(c.namespacesOf(n.Service), namespace) {
+		return fmt.Errorf("no names of Service %s%s, which is there: explain says why", n.Service, where)
+	}
 	return fmt.Errorf("no names of Service %s%s%s", n.Service, where, didYouMeanIn(c, n.Service))
 }
 

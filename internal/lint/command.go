@@ -120,5 +120,8 @@ func (c *Command) list(ctx context.Context) (objects Objects, notes []string, er
 			return objects, notes, err
 		}
 	}
+	if len(objects.All) == 0 && !objects.Whole {
+		notes = append(notes, fmt.Sprintf("there is nothing in namespace %s: is that its name?", c.Namespace))
+	}
 	return objects, notes, nil
 }

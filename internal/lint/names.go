@@ -250,8 +250,10 @@ func (l *linter) willBe(set *appsv1.StatefulSet, ordinal int, e *headless.Explan
 // isCertain reports whether a name is denied whatever else will be deployed.
 func (l *linter) isCertain(e *headless.Explanation) bool {
 	switch e.Denial.Reason {
-	case index.ReasonNamespace, index.ReasonService:
+	case index.ReasonNamespace:
 		return l.Whole
+	case index.ReasonService: // of a cluster a Namespace is known as a whole
+		return l.Whole || l.Files == nil && l.namespaces[e.Namespace]
 	case index.ReasonHostname, index.ReasonPort: // of a Service whose endpoints are known
 		return len(e.Endpoints) > 0
 	case index.ReasonExternal, index.ReasonSyntax:

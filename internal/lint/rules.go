@@ -108,7 +108,7 @@ func (l *linter) selectsNothing(svc *corev1.Service) {
 		}
 	}
 	// Operators make Pods of which the files do not know.
-	if !any || most == 0 && !l.Whole && (l.Files == nil || l.Files.HasCustom()) {
+	if !any || most == 0 && l.Files != nil && l.Files.HasCustom() {
 		return
 	}
 	text := fmt.Sprintf("no Pod has the labels %s: ", pairs(svc.Spec.Selector))

@@ -49,7 +49,10 @@ Why a name does not resolve, and what the server exports:
   go run ./cmd/headless-explain -kubeconfig %[2]s/kubeconfig cassandra-9.cassandra
   curl -s %[4]s | grep headless
 
-Your own kubectl can use that kubeconfig.
+Your own kubectl can use that kubeconfig, and so can its plugin of docs/kubectl.md, which the alias above does not find:
+
+  go build -C kubectl-dns -o ../bin/kubectl-dns .
+  bin/kubectl-dns --kubeconfig %[2]s/kubeconfig explain cassandra-9.cassandra
 
 `
 
