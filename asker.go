@@ -70,14 +70,23 @@ func (h *Headless) clientOf(r *dns.Msg, addr netip.Addr) (client netip.Addr, sub
 	}
 	for _, o := range opt.Option {
 		if subnet, ok := o.(*dns.EDNS0_SUBNET); ok {
-			client, _ = netip.AddrFromSlice(subnet.Address)
-			if client = plainAddr(client); client.BitLen() != int(subnet.SourceNetmask) {
-				client = netip.Addr{}
+			if own := subnetAddr(subnet); own.BitLen() == int(subnet.SourceNetmask) {
+				client = plainAddr(own)
 			}
 			return client, subnet
 		}
 	}
 	return addr, nil
+}
+
+// subnetAddr returns the address in an EDNS Client Subnet option, of the family that the option says: an
+// IPv4-mapped one may be either.
+func subnetAddr(o *dns.EDNS0_SUBNET) netip.Addr {
+	addr, _ := netip.AddrFromSlice(o.Address) // miekg/dns makes one of 16 octets
+	if o.Family == 2 {
+		return addr
+	}
+	return addr.Unmap()
 }
 
 // subnetSize returns the length of an EDNS Client Subnet option in a message.

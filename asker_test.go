@@ -2,6 +2,7 @@ package headless
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -158,6 +159,38 @@ func TestOctetsOfPlaces(t *testing.T) {
 	}
 	if want := 2 * len(subnets) * (len(questions) - 1); octets != want { // ANY is a record
 		t.Errorf("%d replies went as octets, want %d", octets, want)
+	}
+}
+
+// TestOctetsOfSubnets: octets say what records say, whatever the family, the length and the address of the subnet, which may
+// be no client's: that is one whose address is there in full, of either family.
+func TestOctetsOfSubnets(t *testing.T) {
+	h := newTestHeadless(t, "topology hints\nclient_subnet 127.0.0.0/8 ::/0")
+	h.index = threeZones()
+	tw := newTwins(t, h)
+	mapped := "::ffff:10.9.0.4"
+	for family, addrs := range [][]string{
+		{"0.0.0.0"},
+		{"0.0.0.0", "10.9.0.4", "255.255.255.255"},
+		{"::", mapped, "::ffff:0.0.0.0", "::ffff:255.255.255.255", "fd00::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"},
+	} {
+		for _, addr := range addrs {
+			for length := range []int{1, 33, 129}[family] {
+				o := &dns.EDNS0_SUBNET{
+					Code: dns.EDNS0SUBNET, Family: uint16(family), SourceNetmask: uint8(length), Address: net.ParseIP(addr),
+				}
+				q := dnstest.Query("web.n.svc.cluster.local.", dns.TypeA, 1232)
+				q.IsEdns0().Option = []dns.EDNS0{o}
+				if !tw.compare(t, "udp", q) {
+					t.Errorf("%s: written as records", o)
+				}
+				client, _ := h.clientOf(q, netip.MustParseAddr("127.0.0.1"))
+				isFull := family == 1 && length == 32 || family == 2 && length == 128
+				if want := netip.MustParseAddr(addr).Unmap(); client.IsValid() != isFull || isFull && client != want {
+					t.Errorf("family %d, %s: the client is %v", family, o, client)
+				}
+			}
+		}
 	}
 }
 

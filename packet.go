@@ -335,8 +335,7 @@ func (p *packet) subnet(o *dns.EDNS0_SUBNET) {
 	p.uint16(uint16(4 + subnetOctets(o))) //nolint:gosec // at most 16 octets
 	p.uint16(o.Family)
 	p.octets = append(p.octets, o.SourceNetmask, o.SourceScope)
-	addr, _ := netip.AddrFromSlice(o.Address)
-	masked, _ := addr.Unmap().Prefix(int(o.SourceNetmask)) // the zero Prefix has no octets
+	masked, _ := subnetAddr(o).Prefix(int(o.SourceNetmask)) // miekg/dns refuses one that is too long for its family
 	p.octets = append(p.octets, masked.Addr().AsSlice()[:subnetOctets(o)]...)
 }
 
