@@ -16,12 +16,28 @@ type change struct {
 	visible        bool // a zone transfer would see it
 	visibleOutside bool // a transfer of external names would see it
 
-	touched []*endpoint     // to be settled, all of one Service; one that is listed twice may be here twice
-	named   map[string]bool // the names, of those that several endpoints share, that are settled
+	touched []*endpoint // to be settled, all of one Service; one that is listed twice may be here twice
+	named   set[string] // the names, of those that several endpoints share, that are settled
+	housed  set[Octets] // the addresses likewise
 	// lost and gained are the addresses, by family, that leave the ready sets, and those that come.
 	lost, gained [2][]netip.Addr
 	left, joined []membership // targets that leave groups, and those that come
 	departed     []departure  // from places, which are given back when all is settled
+}
+
+// set holds what has been done: of what thousands of endpoints share, once for all of them.
+type set[K comparable] map[K]bool
+
+// first adds key, and reports whether it is new.
+func (s *set[K]) first(key K) bool {
+	if (*s)[key] {
+		return false
+	}
+	if *s == nil {
+		*s = make(set[K])
+	}
+	(*s)[key] = true
+	return true
 }
 
 // membership is that of a target in a group.
@@ -69,21 +85,19 @@ func (c *change) settle(svc *service) {
 	for _, e := range c.touched {
 		c.settleState(e)
 	}
+	for _, e := range c.touched {
+		c.settleAddress(e)
+	}
 	c.settleAddresses(svc)
 	for _, e := range c.touched {
-		if e.shared && c.isNamed(e.name) {
-			continue
+		if !e.shared || c.named.first(e.name) {
+			c.settleTarget(e)
 		}
-		c.settleTarget(e)
 	}
 	c.settleGroups(svc)
 	c.settleRegions(svc)
-	for _, e := range c.touched {
-		if e.in.slice == nil {
-			c.forget(e)
-		}
-	}
-	c.touched, c.named = nil, nil
+	c.forget(svc)
+	c.touched, c.named, c.housed = nil, nil, nil
 	c.ownIPs(svc, len(svc.claimedIPs(c.ignoreEmpty)) > 0)
 	if c.visible && svc.isOutside() && svc.spec.External == nil {
 		c.visibleOutside = true
@@ -91,20 +105,7 @@ func (c *change) settle(svc *service) {
 	c.visible = c.visible || before
 }
 
-// isNamed returns false when it is asked about name for the first time, and then true: one endpoint
-// settles the target for all that share the name.
-func (c *change) isNamed(name string) bool {
-	if c.named[name] {
-		return true
-	}
-	if c.named == nil {
-		c.named = make(map[string]bool)
-	}
-	c.named[name] = true
-	return false
-}
-
-// settleState derives the state of e, counts it, and lets its Service have or lose its address.
+// settleState derives the state of e, and counts it.
 func (c *change) settleState(e *endpoint) {
 	svc, was := e.svc, e.state
 	c.count(e, -1)
@@ -116,14 +117,20 @@ func (c *change) settleState(e *endpoint) {
 		c.hostnames(svc) != model.HostnamesReady) {
 		c.visible = true
 	}
+}
 
-	var holder, heir *endpoint
-	if e.holds {
-		holder = e
+// settleAddress lets the Service of e, whose endpoints have their states, have or lose e's address.
+func (c *change) settleAddress(e *endpoint) {
+	if c.housed[e.ip] {
+		return
 	}
+	var holder, heir *endpoint
 	for o := c.byAddr.first(e.ip); o != nil; o = c.byAddr.after(o) {
-		if o.svc != svc {
+		if o.svc != e.svc {
 			continue
+		}
+		if o != e {
+			c.housed.first(e.ip)
 		}
 		if o.holds {
 			holder = o
@@ -140,7 +147,7 @@ func (c *change) settleState(e *endpoint) {
 			c.gained[f] = make([]netip.Addr, 0, len(c.touched))
 		}
 		c.gained[f] = append(c.gained[f], e.addr())
-		c.ownAddress(heir, svc.claimsEndpoints())
+		c.ownAddress(heir, e.svc.claimsEndpoints())
 	case holder != nil && heir == nil:
 		c.ownAddress(holder, false)
 		holder.holds = false
@@ -148,6 +155,31 @@ func (c *change) settleState(e *endpoint) {
 	case holder != nil && holder.state != model.Ready:
 		heir.holds, holder.holds = true, false
 		heir.owns, holder.owns = holder.owns, false
+	}
+}
+
+// forget takes the endpoints touched that are in no slice any more out of the tables. They are of svc, and all that
+// these hold of it without a slice are among them.
+func (c *change) forget(svc *service) {
+	isGone := func(e *endpoint) bool { return e.svc == svc && e.in.slice == nil }
+	var addrs set[Octets]
+	var names set[string]
+	for _, e := range c.touched {
+		switch {
+		case !isGone(e):
+			continue
+		case !c.housed[e.ip]:
+			c.byAddr.remove(e)
+		case addrs.first(e.ip):
+			c.byAddr.removeAll(e.ip, isGone)
+		}
+		switch {
+		case e.name == "":
+		case !e.shared:
+			c.byName.remove(e)
+		case names.first(e.name):
+			c.byName.removeAll(e.hostKey(), isGone)
+		}
 	}
 }
 

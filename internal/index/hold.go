@@ -127,30 +127,41 @@ func (c *change) endHolds(held *slice, why HoldEnd) int {
 	return n
 }
 
-// supersede ends the holds that e, a new endpoint, makes implausible: its hostname has a new
+// supersede ends the holds that new endpoints of a Service make implausible: the hostname of one has a new
 // address in its Service, or its address a new name anywhere. An endpoint that was there before
 // says nothing: one pod may be in several Services, and have an address of each family.
-func (c *change) supersede(e *endpoint) {
+func (c *change) supersede(created []*endpoint) {
 	if c.holds.counts.Now == 0 {
 		return
 	}
-	var stale []*endpoint
-	for o := c.byAddr.first(e.ip); o != nil; o = c.byAddr.after(o) {
+	stale := make(map[*service][]*endpoint)
+	add := func(o *endpoint) {
 		if o.isHeld() {
-			stale = append(stale, o)
+			stale[o.svc] = append(stale[o.svc], o)
 		}
 	}
-	if e.name != "" {
-		for o := c.byName.first(e.hostKey()); o != nil; o = c.byName.after(o) {
-			if o.isHeld() {
-				stale = append(stale, o)
+	var addrs set[Octets]
+	var names set[string]
+	for _, e := range created {
+		if addrs.first(e.ip) {
+			for o := c.byAddr.first(e.ip); o != nil; o = c.byAddr.after(o) {
+				add(o)
+			}
+		}
+		if e.name != "" && names.first(e.name) {
+			for o := c.byName.first(e.hostKey()); o != nil; o = c.byName.after(o) {
+				add(o)
 			}
 		}
 	}
-	for _, o := range stale {
-		c.endHold(o, holdSuperseded)
-		c.touched = append(c.touched, o)
-		c.settle(o.svc)
+	for svc, endpoints := range stale {
+		for _, o := range endpoints {
+			if o.isHeld() { // it may be there by its name, too
+				c.endHold(o, holdSuperseded)
+				c.touched = append(c.touched, o)
+			}
+		}
+		c.settle(svc)
 	}
 }
 

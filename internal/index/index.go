@@ -605,9 +605,7 @@ func (c *change) fill(sl *slice, spec *model.Slice, h *hold) {
 	sl.sum(spec)
 	c.startHold(h)
 	c.settle(sl.svc)
-	for _, e := range created {
-		c.supersede(e)
-	}
+	c.supersede(created)
 }
 
 // sum notes the sums of spec, which sl is made of.
@@ -697,11 +695,24 @@ func (x *Index) forgetNamespace(ns *namespace) {
 	}
 }
 
-// find returns svc's endpoint with this address and name, or nil.
+// find returns svc's endpoint with this address and name, or nil. Many may share either: it looks at twice as many as
+// share the rarer one, at most.
 func (x *Index) find(svc *service, addr netip.Addr, name string) *endpoint {
-	for e := x.byAddr.first(addr.As16()); e != nil; e = x.byAddr.after(e) {
-		if e.svc == svc && e.name == name {
+	ip := Octets(addr.As16())
+	is := func(e *endpoint) bool { return e.svc == svc && e.ip == ip && e.name == name }
+	e := x.byAddr.first(ip)
+	if name == "" {
+		for e != nil && !is(e) {
+			e = x.byAddr.after(e)
+		}
+		return e
+	}
+	for o := x.byName.first(hostKey{svc, name}); e != nil && o != nil; e, o = x.byAddr.after(e), x.byName.after(o) {
+		switch {
+		case is(e):
 			return e
+		case is(o):
+			return o
 		}
 	}
 	return nil
@@ -719,14 +730,6 @@ func (x *Index) create(svc *service, addr netip.Addr, name string) *endpoint {
 	}
 	x.count(e, +1)
 	return e
-}
-
-// forget takes e, which is in no slice any more, out of the tables.
-func (x *Index) forget(e *endpoint) {
-	x.byAddr.remove(e)
-	if e.name != "" {
-		x.byName.remove(e)
-	}
 }
 
 // count adds by to the number of endpoints in e's state.

@@ -146,29 +146,60 @@ func (c *change) settleResidents(svc *service, touched []*endpoint) {
 	var perhaps []resident
 	for _, e := range touched {
 		c.settleHints(e)
-		for r := range c.regionsOf(e) {
-			perhaps = append(perhaps, resident{r, e})
-		}
+		perhaps = c.appendRegions(perhaps, e, e)
 	}
 	for _, d := range c.departed {
 		for _, r := range c.places.all[d.from].regions {
 			perhaps = append(perhaps, resident{r, d.e})
 		}
 	}
-	c.settleResidentAddrs(svc, perhaps)
+	var atAddrs, byNames []resident // ready ones, with the addresses and with the names of those touched
+	var addrs set[Octets]
+	var names set[string]
 	for _, e := range touched {
-		if e.shared { // its target may be another endpoint's, which other regions list
-			for o := range c.sharing(e) {
-				for r := range c.regionsOf(o) {
-					perhaps = append(perhaps, resident{r, o})
+		if addrs.first(e.ip) {
+			for o := c.byAddr.first(e.ip); o != nil; o = c.byAddr.after(o) {
+				if o.svc == svc && o.state == model.Ready {
+					atAddrs = c.appendRegions(atAddrs, o, o)
 				}
 			}
 		}
+		if !e.shared || names.first(e.name) {
+			byNames = c.appendTargets(byNames, e)
+		}
 	}
-	c.settleResidentTargets(svc, perhaps)
+	c.settleResidentAddrs(svc, perhaps, atAddrs)
+	c.settleResidentTargets(svc, append(perhaps, byNames...), byNames) // a target may be one that other regions list
 	if len(svc.regions.addrs[model.V4].regions)+len(svc.regions.addrs[model.V6].regions) == 0 {
 		svc.undivide()
 	}
+}
+
+// appendRegions appends target as a resident of the regions that slices put e into.
+func (x *Index) appendRegions(list []resident, e, target *endpoint) []resident {
+	for r := range x.regionsOf(e) {
+		list = append(list, resident{r, target})
+	}
+	return list
+}
+
+// appendTargets appends the SRV target of e's name as a resident of the regions of each ready endpoint with that name.
+func (x *Index) appendTargets(list []resident, e *endpoint) []resident {
+	var target *endpoint
+	for o := range x.sharing(e) {
+		if o.group != nil {
+			target = o
+		}
+	}
+	if target == nil {
+		return list
+	}
+	for o := range x.sharing(e) {
+		if o.state == model.Ready {
+			list = x.appendRegions(list, o, target)
+		}
+	}
+	return list
 }
 
 // settleHints derives which hints e has, and counts it.
@@ -186,9 +217,11 @@ func (c *change) settleHints(e *endpoint) {
 	e.hinted = has
 }
 
-// settleResidentAddrs derives of each address in perhaps whether it is in the region. It puts perhaps in order.
-func (c *change) settleResidentAddrs(svc *service, perhaps []resident) {
+// settleResidentAddrs derives of each address in perhaps whether it is in the region: whether there is one in ready. It puts both
+// in order.
+func (c *change) settleResidentAddrs(svc *service, perhaps, ready []resident) {
 	slices.SortFunc(perhaps, resident.compareAddrs)
+	slices.SortFunc(ready, resident.compareAddrs)
 	sameAddr := func(a, b resident) bool { return a.region == b.region && a.ip == b.ip }
 	var lost, gained [2][]int
 	var came [2]regionAddrs
@@ -196,7 +229,7 @@ func (c *change) settleResidentAddrs(svc *service, perhaps []resident) {
 		addr := m.addr()
 		f := model.FamilyOf(addr)
 		at, is := svc.regions.addrs[f].find(m.region, addr)
-		switch isNow := c.hasAddress(svc, m); {
+		switch _, isNow := slices.BinarySearchFunc(ready, m, resident.compareAddrs); {
 		case is && !isNow:
 			lost[f] = append(lost[f], at)
 		case !is && isNow:
@@ -226,34 +259,25 @@ func (s *regionAddrs) find(r region, addr netip.Addr) (at int, found bool) {
 	return lo + at, found
 }
 
-// hasAddress reports whether a ready endpoint of svc with the address of m is in the region.
-func (x *Index) hasAddress(svc *service, m resident) bool {
-	for e := x.byAddr.first(m.ip); e != nil; e = x.byAddr.after(e) {
-		if e.svc == svc && e.state == model.Ready && x.isIn(e, m.region) {
-			return true
-		}
-	}
-	return false
-}
-
-// settleResidentTargets derives of each name in perhaps whether it is in the region, and by which target.
-// It puts perhaps in order.
-func (c *change) settleResidentTargets(svc *service, perhaps []resident) {
+// settleResidentTargets derives of each name in perhaps whether it is in the region, and by which target: the one in ready.
+// It puts both in order.
+func (c *change) settleResidentTargets(svc *service, perhaps, ready []resident) {
 	slices.SortFunc(perhaps, resident.compareNames)
+	slices.SortFunc(ready, resident.compareNames)
 	sameName := func(a, b resident) bool { return a.compareNames(b) == 0 }
 	s := &svc.regions.targets
 	var lost, gained []int
 	var came regionTargets
 	for _, m := range slices.CompactFunc(perhaps, sameName) {
 		at, is := s.find(m)
-		switch target := c.targetIn(m); {
-		case is && target == nil:
+		switch now, isNow := slices.BinarySearchFunc(ready, m, resident.compareNames); {
+		case is && !isNow:
 			lost = append(lost, at)
 		case is:
-			s.targets[at] = target
-		case target != nil:
+			s.targets[at] = ready[now].endpoint
+		case isNow:
 			gained = append(gained, at-len(lost))
-			came.regions, came.targets = append(came.regions, m.region), append(came.targets, target)
+			came.regions, came.targets = append(came.regions, m.region), append(came.targets, ready[now].endpoint)
 		}
 	}
 	s.regions = insert(remove(s.regions, 1, lost), 1, came.regions, gained)
@@ -272,19 +296,4 @@ func (s *regionTargets) find(m resident) (at int, found bool) {
 		return compareLabels(e.ownLabel(), label)
 	})
 	return lo + at, found
-}
-
-// targetIn returns the SRV target of the name of m, if a ready endpoint with that name is in the region, or nil.
-func (x *Index) targetIn(m resident) (target *endpoint) {
-	isThere := false
-	for o := range x.sharing(m.endpoint) {
-		if o.group != nil {
-			target = o
-		}
-		isThere = isThere || o.state == model.Ready && x.isIn(o, m.region)
-	}
-	if !isThere {
-		return nil
-	}
-	return target
 }

@@ -84,6 +84,21 @@ func (t *table[K, E]) remove(e *E) {
 	}
 }
 
+// removeAll takes those of the values with key k that are gone out of the table.
+func (t *table[K, E]) removeAll(k K, isGone func(*E) bool) {
+	for link := &t.chains[t.chain(k)]; *link != nil; {
+		if e := *link; t.key(e) == k && isGone(e) {
+			*link, *t.next(e) = *t.next(e), nil
+			t.n--
+		} else {
+			link = t.next(e)
+		}
+	}
+	for t.n < len(t.chains)/2 {
+		t.merge()
+	}
+}
+
 // place puts e, and those linked behind it, where they belong.
 func (t *table[K, E]) place(e *E) {
 	for e != nil {
