@@ -3,6 +3,7 @@ package index
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -331,5 +332,30 @@ func TestManyShare(t *testing.T) {
 				t.Errorf("%s: %d chains are left", c.name, n)
 			}
 		})
+	}
+}
+
+// TestEndpointsThatStay: an update of a slice costs no more because its endpoints have places, where these stay.
+func TestEndpointsThatStay(t *testing.T) {
+	octetsOf := func(place func(n int, headless bool) model.Placed) uint64 {
+		x := New(model.HostnamesReady, false, 0)
+		modeltest.PutWeb(x)
+		spec := modeltest.BigSlice(0, 1000, model.Ready)
+		for i := range spec.Endpoints {
+			spec.Endpoints[i].Place = place(i, true)
+		}
+		var before, after runtime.MemStats
+		x.PutSlice(spec)
+		runtime.ReadMemStats(&before)
+		for i := range 100 {
+			spec.Endpoints[7].State = model.State(2 * (i % 2))
+			x.PutSlice(spec)
+		}
+		runtime.ReadMemStats(&after)
+		return (after.TotalAlloc - before.TotalAlloc) / 100
+	}
+	without, with := octetsOf(modeltest.PlacedNowhere), octetsOf(modeltest.PlacedIn(10, false))
+	if with > without+4096 { // the residents of one region or two; of all endpoints they are 16,000 and more
+		t.Errorf("an update takes %d octets of memory, and %d where the endpoints have places", without, with)
 	}
 }

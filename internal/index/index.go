@@ -585,8 +585,13 @@ func (c *change) fill(sl *slice, spec *model.Slice, h *hold) {
 		if e.isHeld() {
 			c.endHold(e, holdReturned)
 		}
-		isNews, again, was := e.retain(sl, es, c.places.take(es.Place))
-		c.leavePlace(e, was)
+		place := c.places.take(es.Place)
+		isNews, again, was := e.retain(sl, es, place)
+		if was == place {
+			c.places.give(was) // it has it already
+		} else {
+			c.leavePlace(e, was)
+		}
 		if !again {
 			sl.endpoints = append(sl.endpoints, e)
 		}
