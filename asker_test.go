@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/coredns-headless/headless/internal/dnstest"
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/logtest"
@@ -126,6 +127,9 @@ func TestChoicesAreCounted(t *testing.T) { // not parallel: it counts
 	}
 	askOver(t, h, clientFrom("10.9.0.2"), "web.n.svc.cluster.local. TXT")
 	askOver(t, h, clientFrom("10.9.0.2"), "web-1.web.n.svc.cluster.local. A")
+	transferOf(t, h, "cluster.local.", 0) // which is to nobody's place, as an explanation is
+	_, err := h.account("web.n.svc.cluster.local.", "A")
+	fatal.If(t, err)
 	after := metrictest.Values(t, "coredns_headless_topology_answers_total")
 	for endpoints, want := range map[string]float64{"node": 1, "zone": 0, "unknown_client": 2, "no_hints": 0, "no_endpoint": 0} {
 		if got := after[endpoints] - before[endpoints]; got != want {

@@ -57,7 +57,7 @@ type config struct {
 	fall         fall.F
 
 	ttl, headlessTTL, negativeTTL uint32 // seconds
-	soaRefresh, soaRetry          uint32 // seconds, of the SOA; 0 while the stanza does not say
+	soaRefresh, soaRetry          uint32 // seconds, of the SOA; 0: the defaults, see soaRR and journal.serve
 	transferLimit                 int    // records of one set in a zone transfer; 0: as many as a message holds
 }
 

@@ -586,7 +586,6 @@ func (h *Headless) resolveService(q *question, m *reply) {
 	m.outcome, m.cname, m.ttl = v.Outcome, v.CNAME, h.ttlOf(&v.View)
 	if choosing {
 		m.choice = v.Choice
-		h.tally.addChoice(v.Choice)
 	}
 	shown := 0
 	switch {

@@ -43,7 +43,7 @@ func (h *Headless) openInsight() error {
 func (h *Headless) status() *insight.Status {
 	s := &insight.Status{
 		Server: buildinfo.Get().String(), Zones: h.zones, Source: h.source.String(), Options: h.summary(), State: "waiting",
-		Serial: h.index.Serial(), Holds: insight.Holds{Ended: make(map[string]int)}, Resources: []insight.Resource{},
+		Serial: h.shown().index.Serial(), Holds: insight.Holds{Ended: make(map[string]int)}, Resources: []insight.Resource{},
 	}
 	switch {
 	case h.listing.IsKnown():

@@ -31,7 +31,7 @@ type secondary struct {
 
 	mu      sync.Mutex // guards the fields below
 	waiting []string   // zones that it is to be told of, each once
-	isTold  bool       // somebody goes through waiting
+	isBusy  bool       // somebody goes through waiting
 	warned  time.Time  // of it, in the log
 }
 
@@ -62,8 +62,8 @@ func (n *notifier) changed(zone string) {
 		if !slices.Contains(s.waiting, zone) {
 			s.waiting = append(s.waiting, zone)
 		}
-		starts := !s.isTold
-		s.isTold = true
+		starts := !s.isBusy
+		s.isBusy = true
 		s.mu.Unlock()
 		if starts {
 			n.running.Go(func() { s.tellAll(n.ctx) })
@@ -75,7 +75,7 @@ func (n *notifier) changed(zone string) {
 func (s *secondary) tellAll(ctx context.Context) {
 	for {
 		s.mu.Lock()
-		if s.isTold = len(s.waiting) > 0 && ctx.Err() == nil; !s.isTold {
+		if s.isBusy = len(s.waiting) > 0 && ctx.Err() == nil; !s.isBusy {
 			s.mu.Unlock()
 			return
 		}

@@ -91,6 +91,9 @@ func (t *tally) add(w dns.ResponseWriter, a answer, r index.Reason) {
 
 // addReply counts a query that came by w and is answered with m.
 func (t *tally) addReply(w dns.ResponseWriter, m *reply) {
+	if m.choice != index.NotChosen {
+		t.choices[m.choice].Add(1)
+	}
 	switch a := answerOf(m); a {
 	case answerData, answerTruncated, answerPartial:
 		t.queries[a][protoOf(w)].bySize[sizeClass(m.answers())].Add(1)
@@ -105,13 +108,6 @@ func (t *tally) addReply(w dns.ResponseWriter, m *reply) {
 func (t *tally) addOverlong(n int) {
 	if n > 0 {
 		t.overlong.Add(uint64(n))
-	}
-}
-
-// addChoice counts an answer by which endpoints were chosen.
-func (t *tally) addChoice(c index.Choice) {
-	if c != index.NotChosen {
-		t.choices[c].Add(1)
 	}
 }
 
