@@ -401,7 +401,7 @@ func BenchmarkStep(b *testing.B) {
 	modeltest.PutPods(h.index, 5000)
 	j := h.journal
 	before := modeltest.HeapInUse()
-	j.publish()
+	j.publish(nil)
 	b.Logf("the copy takes %.1f MB", (modeltest.HeapInUse()-before)/1e6)
 	var all, web []*model.Slice // one of each Service, with endpoints
 	for c := range h.index.Moment().Services() {
@@ -478,10 +478,9 @@ func BenchmarkUnreadTransfers(b *testing.B) {
 			most = max(most, float64(m.HeapAlloc)-before)
 		}
 	}
-	octets, _ := h.journal.size()
 	b.ReportMetric(before/1e6, "MB/index")
 	b.ReportMetric(most/1e6, "MB/more")
 	b.ReportMetric(worst, "ms/wait")
 	b.ReportMetric(float64(readers), "transfers")
-	b.ReportMetric(float64(octets)/1e6, "MB/journal")
+	b.ReportMetric(float64(h.journal.extent.Load().octets)/1e6, "MB/journal")
 }

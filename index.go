@@ -268,7 +268,7 @@ func (h *Headless) newKeeper(root string) *snapshot.Keeper {
 	cfg.Path = filepath.Clean(inFolder(root, cfg.Path))
 	k := snapshot.NewKeeper(cfg, snapshot.Subject{
 		Knowledge: snapshot.Knowledge{Indexes: h.indexes(), Pods: h.pods}, Configuration: h.fingerprint, Cluster: h.converter.ClusterUID,
-		Published: h.journal.held,
+		Published: h.journal.freeze,
 		IsSynced:  h.listing.IsComplete, Confirmed: h.clock.Confirmed, IsShared: h.sharesSnapshot, Log: log,
 	})
 	h.listing.OnList = k.Listed

@@ -10,6 +10,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/qname"
+	"github.com/coredns-headless/headless/internal/snapshot"
 	"github.com/coredns/coredns/plugin/transfer"
 	"github.com/miekg/dns"
 )
@@ -23,6 +24,8 @@ type journal struct {
 	news      chan struct{}            // something changed since the last step
 	published atomic.Pointer[Headless] // what h answered at the last step; nil before there is any
 	serves    bool                     // the transfer plugin is in the chain
+	numbers   *numbers                 // that the server gives
+	extent    atomic.Pointer[extent]   // as of the last step; nil before there is any
 	notify    *notifier                // nil without secondaries to notify
 	end       context.CancelFunc       // of what start started; nil before
 	running   sync.WaitGroup
@@ -42,14 +45,11 @@ type journal struct {
 
 // group is the zones of one index, which share a serial.
 type group struct {
-	known []knownSerial // from which a difference can be given, in order; the last is the current one
-	isCut bool          // in the step that goes on: more differs than is kept
-}
-
-// knownSerial is a serial, and when it became current.
-type knownSerial struct {
-	number uint32
-	at     time.Time
+	known []snapshot.Serial // from which a difference can be given, in order; the last is the current one
+	isCut bool              // in the step that goes on: more differs than is kept
+	// isKept says that a snapshot is what is known of the time before. Others may have been given since
+	// it was written, if the process before was killed: so the next step gives a later one, whatever differs.
+	isKept bool
 }
 
 // zoneJournal is what is kept of a zone.
@@ -63,17 +63,21 @@ type zoneJournal struct {
 
 // zoneStep is what differs between two serials: records in wire form.
 type zoneStep struct {
-	from           uint32
-	removed, added []string
-	octets         int
+	snapshot.Step
+	octets int
 }
 
 // difference is what differs between a serial and the current one. Transfers from that serial share it.
 type difference struct {
-	from, octets   int64
-	removed, added []string
-	readers        int
-	isLatest       bool // it is in a zone's shared
+	zoneStep
+	readers  int
+	isLatest bool // it is in a zone's shared
+}
+
+// extent is how many octets the steps of a journal have, and when the oldest serial began that is known in every zone.
+type extent struct {
+	octets int
+	since  time.Time
 }
 
 // limits bound what a journal takes; they are less in tests.
@@ -90,12 +94,12 @@ var journalLimits = limits{octets: 16 << 20, time: time.Hour, lent: 32 << 20, na
 const recordCost = 32
 
 func newJournal(h *Headless) *journal {
-	return &journal{h: h, news: make(chan struct{}, 1), limits: journalLimits}
+	return &journal{h: h, news: make(chan struct{}, 1), numbers: new(numbers), limits: journalLimits}
 }
 
-// serve makes j publish from its start on, and notify the secondaries that t names.
-func (j *journal) serve(t *transfer.Transfer) {
-	j.serves, j.notify = true, newNotifier(t, j.h.zones)
+// serve makes j publish from its start on, with the numbers of a server, and notify the secondaries that t names.
+func (j *journal) serve(t *transfer.Transfer, of *numbers) {
+	j.serves, j.numbers, j.notify = true, of, newNotifier(t, j.h.zones)
 	if cfg := j.h.config; cfg.soaRefresh == 0 {
 		cfg.soaRefresh, cfg.soaRetry = transferRefresh, transferRetry
 	}
@@ -158,28 +162,39 @@ func (j *journal) advance() {
 	switch {
 	case j.isOver || !j.h.listing.IsKnown():
 	case j.published.Load() == nil:
-		j.publish()
+		j.publish(nil)
 		j.announce()
-	case time.Since(j.stepped) >= stepTime || time.Since(j.stepped) < 0:
+	case j.isDue():
 		j.step()
 		j.announce()
 	}
 }
 
-// publish begins to follow the indexes.
-func (j *journal) publish() {
+// isDue reports whether a step may be taken: when a second has passed since the last, and the time is later than the serials.
+// That they are not ahead of it lets a process that starts anew come after those that it does not know. If the clock
+// was set back, they wait for it no longer than a second.
+func (j *journal) isDue() bool {
+	isAhead := slices.ContainsFunc(j.copies, func(c *index.Published) bool {
+		return int32(c.Serial()-uint32(time.Now().Unix())) >= 0 //nolint:gosec // RFC 1982
+	})
+	passed := time.Since(j.stepped)
+	return passed >= 2*stepTime || passed >= stepTime && !isAhead
+}
+
+// publish begins to follow the indexes, with what is known of the serials before, or nil.
+func (j *journal) publish(groups []group) {
 	still := *j.h
 	still.journal, still.tally = nil, new(tally) // which counts what clients get
 	for g, x := range j.h.indexes() {
-		for _, before := range running.all() { // as in a reload
-			if old := before.journal.published.Load(); old != nil && before != j.h && len(old.indexes()) > g {
-				x.Follow(old.indexes()[g].Serial(), old.indexes()[g].ExternalSerial())
-			}
-		}
 		p := x.Publish(j.news)
+		if g == len(groups) {
+			soa := j.numbers.next(j.zonesOf(g), p.Serial())
+			groups = append(groups, group{known: []snapshot.Serial{{Number: soa, At: time.Now()}}})
+		}
+		p.GiveSerials(groups[g].current(), p.ExternalSerial())
 		j.copies = append(j.copies, p)
-		j.groups = append(j.groups, group{known: []knownSerial{{p.Serial(), time.Now()}}})
 	}
+	j.groups = groups
 	still.index = j.copies[0].Index
 	if still.imports != nil {
 		still.imports = j.copies[1].Index
@@ -190,15 +205,29 @@ func (j *journal) publish() {
 		j.zones[i].shared = make(map[uint32]*difference)
 	}
 	j.stepped = time.Now()
+	j.measure()
 	j.published.Store(&still)
 }
 
-// groupOf returns the group of a zone.
-func (j *journal) groupOf(a *authority) int {
+// current returns the serial that is current.
+func (g *group) current() uint32 { return g.known[len(g.known)-1].Number }
+
+// group returns the position of the group of a.
+func (a *authority) group() int {
 	if a.grammar == qname.Multicluster {
 		return 1
 	}
 	return 0
+}
+
+// zonesOf returns the zones of a group.
+func (j *journal) zonesOf(g int) (zones []string) {
+	for i := range j.h.authorities {
+		if a := &j.h.authorities[i]; a.group() == g {
+			zones = append(zones, a.zone)
+		}
+	}
+	return zones
 }
 
 // pending is what differs in a zone in the step that goes on.
@@ -214,19 +243,19 @@ func (j *journal) step() {
 	p := j.published.Load()
 	differ := make([]pending, len(j.zones))
 	for i := range differ {
-		differ[i].isCut, differ[i].most = &j.groups[j.groupOf(&p.authorities[i])].isCut, j.limits.octets/2
+		differ[i].isCut, differ[i].most = &j.groups[p.authorities[i].group()].isCut, j.limits.octets/2
 	}
 	externals := make([]uint32, len(j.copies))
-	soas := make([]uint32, len(j.copies))
 	stepped := false
 	for g, c := range j.copies {
-		soas[g], externals[g] = c.Serial(), c.ExternalSerial()
+		externals[g] = c.ExternalSerial()
+		stepped = stepped || j.groups[g].isKept
 		if g > 0 && !j.h.listing.IsSettled() {
 			continue
 		}
 		if s := c.Next(); s != nil {
 			stepped = true
-			soas[g], externals[g] = s.SOA, s.External
+			externals[g] = s.External
 			j.take(g, s, differ)
 		}
 	}
@@ -240,14 +269,13 @@ func (j *journal) step() {
 		z.apex = apex
 	}
 	for g := range j.groups {
-		j.close(g, soas[g], externals[g], differ)
+		j.close(g, externals[g], differ)
 	}
 	j.trim()
-	j.tell(func(zone int) bool {
-		return len(differ[zone].removed)+len(differ[zone].added) > 0 || *differ[zone].isCut
-	})
+	j.measure()
+	j.tell(func(zone int) bool { return !differ[zone].isEmpty() || *differ[zone].isCut })
 	for g := range j.groups {
-		j.groups[g].isCut = false
+		j.groups[g].isCut, j.groups[g].isKept = false, false
 	}
 }
 
@@ -257,7 +285,7 @@ func (j *journal) take(g int, s *index.Step, differ []pending) {
 	var forward []int
 	var reverse []lookup
 	for i := range p.authorities {
-		if a := &p.authorities[i]; j.groupOf(a) == g && !isReverse(a.zone) {
+		if a := &p.authorities[i]; a.group() == g && !isReverse(a.zone) {
 			forward = append(forward, i)
 		}
 	}
@@ -323,30 +351,27 @@ func (j *journal) compare(lookups []lookup, was [][]dns.RR, is bool, differ []pe
 	}
 }
 
-// close ends the step of a group, whose indexes have these serials.
-func (j *journal) close(g int, soa, external uint32, differ []pending) {
+// close ends the step of a group, with the serial of its index for external names.
+func (j *journal) close(g int, external uint32, differ []pending) {
 	p, group, c := j.published.Load(), &j.groups[g], j.copies[g]
 	current := c.Serial()
-	isChanged := group.isCut
+	isChanged := group.isCut || group.isKept
 	for i := range j.zones {
-		isChanged = isChanged || j.groupOf(&p.authorities[i]) == g && len(differ[i].removed)+len(differ[i].added) > 0
+		isChanged = isChanged || p.authorities[i].group() == g && !differ[i].isEmpty()
 	}
 	if !isChanged {
 		c.GiveSerials(current, external)
 		return
 	}
-	if soa == current { // what another index holds is in these zones, too
-		soa = max(current+1, uint32(j.stepped.Unix())) //nolint:gosec // until 2106
-		j.h.indexes()[g].Follow(soa-1, external-1)
-	}
+	soa := j.numbers.next(j.zonesOf(g), uint32(j.stepped.Unix())) //nolint:gosec // serial arithmetic wraps around
 	c.GiveSerials(soa, external)
 	if group.isCut {
 		group.known = nil
 	}
-	group.known = append(group.known, knownSerial{soa, j.stepped})
+	group.known = append(group.known, snapshot.Serial{Number: soa, At: j.stepped})
 	for i := range j.zones {
 		z := &j.zones[i]
-		if j.groupOf(&p.authorities[i]) != g {
+		if p.authorities[i].group() != g {
 			continue
 		}
 		for _, d := range z.shared {
@@ -361,14 +386,14 @@ func (j *journal) close(g int, soa, external uint32, differ []pending) {
 			continue
 		}
 		s := differ[i].zoneStep
-		if len(s.removed)+len(s.added) == 0 {
+		if s.isEmpty() {
 			continue
 		}
-		s.from, s.octets = current, costOf(s.removed)+costOf(s.added)
+		s.From, s.octets = current, s.cost()
 		j.octets += s.octets
 		z.steps = append(z.steps, s)
 		if z.octets > 0 {
-			z.octets += costOf(s.added) - costOf(s.removed)
+			z.octets += costOf(s.Added) - costOf(s.Removed)
 		}
 	}
 }
@@ -379,19 +404,19 @@ func (j *journal) trim() {
 	for {
 		oldest := -1
 		for g := range j.groups {
-			if len(j.groups[g].known) > 1 && (oldest < 0 || j.groups[g].known[1].at.Before(j.groups[oldest].known[1].at)) {
+			if len(j.groups[g].known) > 1 && (oldest < 0 || j.groups[g].known[1].At.Before(j.groups[oldest].known[1].At)) {
 				oldest = g
 			}
 		}
 		// A serial is asked for until the next one has been current for that long.
-		if oldest < 0 || j.octets <= j.limits.octets && j.stepped.Sub(j.groups[oldest].known[1].at) <= j.limits.time {
+		if oldest < 0 || j.octets <= j.limits.octets && j.stepped.Sub(j.groups[oldest].known[1].At) <= j.limits.time {
 			return
 		}
-		gone := j.groups[oldest].known[0].number
+		gone := j.groups[oldest].known[0].Number
 		j.groups[oldest].known = slices.Delete(j.groups[oldest].known, 0, 1)
 		for i := range j.zones {
 			z := &j.zones[i]
-			if j.groupOf(&p.authorities[i]) == oldest && len(z.steps) > 0 && z.steps[0].from == gone {
+			if p.authorities[i].group() == oldest && len(z.steps) > 0 && z.steps[0].From == gone {
 				j.octets -= z.steps[0].octets
 				z.steps = slices.Delete(z.steps, 0, 1)
 			}
@@ -399,17 +424,15 @@ func (j *journal) trim() {
 	}
 }
 
-// size returns how many octets the steps have, and when the oldest serial began that is known in every zone,
-// the zero time if there is none.
-func (j *journal) size() (octets int, since time.Time) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
+// measure notes the extent of what is kept, for those who do not wait for the lock.
+func (j *journal) measure() {
+	e := extent{octets: j.octets}
 	for _, g := range j.groups {
-		if at := g.known[0].at; since.Before(at) {
-			since = at
+		if at := g.known[0].At; e.since.Before(at) {
+			e.since = at
 		}
 	}
-	return j.octets, since
+	j.extent.Store(&e)
 }
 
 // announce lets the secondaries know of the zones that can be transferred, once of each.
@@ -443,35 +466,35 @@ func (j *journal) borrow(zone int, serial uint32) *difference {
 		d.readers++
 		return d
 	}
-	if !slices.ContainsFunc(j.groups[j.groupOf(&p.authorities[zone])].known, func(k knownSerial) bool { return k.number == serial }) {
+	if !slices.ContainsFunc(j.groups[p.authorities[zone].group()].known, func(k snapshot.Serial) bool { return k.Number == serial }) {
 		return nil
 	}
-	d := &difference{from: int64(serial), readers: 1, isLatest: true}
+	d := &difference{zoneStep: zoneStep{Step: snapshot.Step{From: serial}}, readers: 1, isLatest: true}
 	net := make(map[string]int)
 	for _, s := range z.steps {
-		if int32(s.from-serial) < 0 { //nolint:gosec // RFC 1982
+		if int32(s.From-serial) < 0 { //nolint:gosec // RFC 1982
 			continue
 		}
-		for _, r := range s.removed {
+		for _, r := range s.Removed {
 			net[r]--
 		}
-		for _, r := range s.added {
+		for _, r := range s.Added {
 			net[r]++
 		}
 	}
 	for r, n := range net {
 		switch {
 		case n < 0:
-			d.removed = append(d.removed, r)
+			d.Removed = append(d.Removed, r)
 		case n > 0:
-			d.added = append(d.added, r)
+			d.Added = append(d.Added, r)
 		}
 	}
-	d.octets = int64(costOf(d.removed) + costOf(d.added))
-	if z.octets > 0 && int(d.octets) > z.octets || j.lent+int(d.octets) > j.limits.lent {
+	d.octets = d.cost()
+	if z.octets > 0 && d.octets > z.octets || j.lent+d.octets > j.limits.lent {
 		return nil
 	}
-	j.lent += int(d.octets)
+	j.lent += d.octets
 	z.shared[serial] = d
 	return d
 }
@@ -479,16 +502,22 @@ func (j *journal) borrow(zone int, serial uint32) *difference {
 // giveBack notes that a transfer of d is over.
 func (j *journal) giveBack(d *difference) {
 	if d.readers--; d.readers == 0 && !d.isLatest {
-		j.lent -= int(d.octets)
+		j.lent -= d.octets
 	}
 }
 
 // unshare notes that no further transfer gets d.
 func (j *journal) unshare(d *difference) {
 	if d.isLatest = false; d.readers == 0 {
-		j.lent -= int(d.octets)
+		j.lent -= d.octets
 	}
 }
+
+// isEmpty reports whether nothing differs.
+func (s *zoneStep) isEmpty() bool { return len(s.Removed)+len(s.Added) == 0 }
+
+// cost returns how many octets the records of s take.
+func (s *zoneStep) cost() int { return costOf(s.Removed) + costOf(s.Added) }
 
 // costOf returns how many octets records take.
 func costOf(records []string) int {
@@ -538,7 +567,7 @@ func (d *pending) add(before, after []dns.RR) {
 		if key := rdataOf(rr); gone[key] {
 			delete(gone, key)
 		} else {
-			d.added = append(d.added, d.octetsOf(rr))
+			d.Added = append(d.Added, d.octetsOf(rr))
 		}
 	}
 	if len(gone) == 0 {
@@ -546,7 +575,7 @@ func (d *pending) add(before, after []dns.RR) {
 	}
 	for _, rr := range before {
 		if gone[rdataOf(rr)] {
-			d.removed = append(d.removed, d.octetsOf(rr))
+			d.Removed = append(d.Removed, d.octetsOf(rr))
 		}
 	}
 }
@@ -564,10 +593,10 @@ func (d *pending) addOctets(before, after []string) {
 		if gone[r] {
 			delete(gone, r)
 		} else {
-			d.added = append(d.added, r)
+			d.Added = append(d.Added, r)
 		}
 	}
-	d.removed = slices.AppendSeq(d.removed, maps.Keys(gone))
+	d.Removed = slices.AppendSeq(d.Removed, maps.Keys(gone))
 }
 
 // octetsOf returns a record in wire form, and counts it.

@@ -19,6 +19,7 @@ import (
 	"github.com/coredns-headless/headless/internal/model"
 	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // transferred is what a zone transfer gave.
@@ -291,10 +292,10 @@ func (j *journal) check(t testing.TB) journalState {
 	octets, lent := 0, 0
 	for _, z := range j.zones {
 		for _, s := range z.steps {
-			octets += costOf(s.removed) + costOf(s.added)
+			octets += s.cost()
 		}
 		for _, d := range z.shared {
-			lent += int(d.octets)
+			lent += d.octets
 			if d.readers > 0 {
 				t.Errorf("a difference has %d readers, want none", d.readers)
 			}
@@ -496,4 +497,76 @@ func TestDifferencesAreSmall(t *testing.T) {
 			time.Sleep(2 * momentTime)
 		})
 	}
+}
+
+// TestOneSerialIsOneContent: also where two plugins give serials of a zone at one time, as in a reload.
+func TestOneSerialIsOneContent(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		old, next := newTestHeadless(t, ""), newTestHeadless(t, "")
+		next.journal.numbers = old.journal.numbers
+		contents := make(map[uint32]map[string]bool)
+		last := uint32(0)
+		for i := range 20 {
+			for _, h := range []*Headless{old, next} {
+				h.index.PutService(&model.Service{Key: model.Key{Namespace: "default", Name: fmt.Sprint("new-", i%3, h == old)}, Kind: model.Headless,
+					ClusterIPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 96, 0, byte(i)})}})
+				got := transferOf(t, h, "cluster.local.", 0)
+				if before := contents[got.serial]; before != nil && len(diff(before, got.content(t))) > 0 {
+					t.Fatalf("%d: the serial %d has two contents", i, got.serial)
+				}
+				contents[got.serial] = got.content(t)
+				last = max(last, got.serial)
+			}
+			time.Sleep(stepTime)
+		}
+		if now := uint32(time.Now().Unix()); last > now+2 || last < now-2 {
+			t.Errorf("the serial is %d, and the time %d", last, now)
+		}
+		time.Sleep(2 * momentTime)
+	})
+}
+
+// TestServersHaveNumbers: a reload goes on with those of the plugin before.
+func TestServersHaveNumbers(t *testing.T) {
+	stanza := func(options string) string {
+		return "cluster.local:0 other.local:0 {\n" + bound + "transfer {\nto *\n}\nheadless {\nmanifests testdata/cluster.yaml\n" + options + "\n}\n}"
+	}
+	s := startServer(t, stanza(""))
+	serial := func() uint32 {
+		r := new(dns.Msg)
+		r.SetAxfr("cluster.local.")
+		soa, ok := s.exchange(t, "tcp", r).Answer[0].(*dns.SOA)
+		if !ok {
+			t.Fatal("no SOA")
+		}
+		return soa.Serial
+	}
+	for i := range 5 {
+		before := serial()
+		var err error
+		s.instance, err = s.instance.Restart(corefile(stanza(fmt.Sprint("ttl ", i+1))))
+		fatal.If(t, err)
+		s.findPorts()
+		if now := serial(); int32(now-before) <= 0 {
+			t.Fatalf("reload %d: the serial went from %d to %d, with another time to live", i, before, now)
+		}
+	}
+}
+
+// TestWhatIsShownOfTheJournal: the page has the serial that is answered, and metrics wait for nobody who has the lock.
+func TestWhatIsShownOfTheJournal(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		h := newTestHeadless(t, "")
+		transferOf(t, h, "cluster.local.", 0)
+		time.Sleep(2 * stepTime)
+		h.index.PutService(&model.Service{Key: model.Key{Namespace: "default", Name: "new"}, ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.9.9")}})
+		if got, want := h.status().Serial, h.serial(h.authority("cluster.local.")); got != want || got == h.index.Serial() {
+			t.Errorf("the page has the serial %d, the SOA %d, and the index %d", got, want, h.index.Serial())
+		}
+		h.journal.mu.Lock()
+		defer h.journal.mu.Unlock()
+		seen := make(chan prometheus.Metric, 1000)
+		newStateCollector(func() []*Headless { return []*Headless{h} }).Collect(seen)
+		time.Sleep(2 * momentTime)
+	})
 }

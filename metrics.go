@@ -101,10 +101,11 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 				dated = at
 			}
 		}
-		size, since := h.journal.size()
-		octets += size
-		if reach.Before(since) {
-			reach = since
+		if e := h.journal.extent.Load(); e != nil {
+			octets += e.octets
+			if reach.Before(e.since) {
+				reach = e.since
+			}
 		}
 		h.addResources(resources)
 		serial = max(serial, h.shown().index.Serial())

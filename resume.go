@@ -1,36 +1,14 @@
 package headless
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
+	"slices"
 
 	"github.com/coredns-headless/headless/internal/buildinfo"
 	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/snapshot"
 	"github.com/miekg/dns"
-)
-
-// keptJournal is what a snapshot keeps of a journal, beside what is published.
-type keptJournal struct {
-	Of     string // what shapes the records, see journal.fingerprint
-	Groups [][]keptSerial
-	Zones  map[string]keptZone
-}
-
-type (
-	keptSerial struct {
-		Number uint32
-		At     time.Time
-	}
-	keptZone struct {
-		Apex  [][]byte
-		Steps []keptStep
-	}
-	keptStep struct {
-		From           uint32
-		Removed, Added [][]byte
-	}
 )
 
 // maxKept is how many octets of steps a snapshot keeps at most: it may be written every few seconds.
@@ -43,83 +21,65 @@ func (j *journal) fingerprint() string {
 		cfg.ttl, cfg.headlessTTL, cfg.negativeTTL, cfg.soaRefresh, cfg.soaRetry, cfg.transferLimit)
 }
 
-// held returns what is published, and what encodes the journal of it, or nothing before there is any. Neither changes
-// until release is called.
-func (j *journal) held() (indexes []*index.Index, encode func() []byte, release func()) {
+// freeze calls take with the indexes that are published, which do not change meanwhile, or with none before there are any.
+// If take returns true, it returns the journal that belongs to them.
+func (j *journal) freeze(take func(published []*index.Index) bool) *snapshot.Journal {
 	j.mu.Lock()
-	if p := j.published.Load(); p != nil {
-		return p.indexes(), j.encode, j.mu.Unlock
+	defer j.mu.Unlock()
+	p := j.published.Load()
+	if p == nil {
+		take(nil)
+		return nil
 	}
-	return nil, nil, j.mu.Unlock
+	if !take(p.indexes()) {
+		return nil
+	}
+	return j.kept(p)
 }
 
-// encode returns the newest of the steps. The caller has the lock.
-func (j *journal) encode() []byte {
-	p := j.published.Load()
-	kept := keptJournal{Of: j.fingerprint(), Zones: make(map[string]keptZone)}
+// kept returns the newest of the steps. The caller has the lock; nobody alters what is returned.
+func (j *journal) kept(p *Headless) *snapshot.Journal {
+	kept := &snapshot.Journal{Of: j.fingerprint(), Zones: make(map[string]snapshot.Zone)}
 	for g, group := range j.groups {
 		costs := make(map[uint32]int) // of the steps from a serial
 		for i := range j.zones {
 			for _, s := range j.zones[i].steps {
-				if j.groupOf(&p.authorities[i]) == g {
-					costs[s.from] += s.octets
+				if p.authorities[i].group() == g {
+					costs[s.From] += s.octets
 				}
 			}
 		}
 		first, left := len(group.known)-1, maxKept/len(j.groups)
-		for first > 0 && costs[group.known[first-1].number] <= left {
+		for first > 0 && costs[group.known[first-1].Number] <= left {
 			first--
-			left -= costs[group.known[first].number]
+			left -= costs[group.known[first].Number]
 		}
-		var serials []keptSerial
-		for _, k := range group.known[first:] {
-			serials = append(serials, keptSerial{k.number, k.at})
-		}
-		kept.Groups = append(kept.Groups, serials)
+		kept.Groups = append(kept.Groups, slices.Clone(group.known[first:]))
 	}
 	for i := range j.zones {
 		a := &p.authorities[i]
-		z := keptZone{Apex: octetsOf(j.zones[i].apex)}
-		oldest := kept.Groups[j.groupOf(a)][0].Number
+		z := snapshot.Zone{Apex: j.zones[i].apex}
+		oldest := kept.Groups[a.group()][0].Number
 		for _, s := range j.zones[i].steps {
-			if int32(s.from-oldest) >= 0 { //nolint:gosec // RFC 1982
-				z.Steps = append(z.Steps, keptStep{s.from, octetsOf(s.removed), octetsOf(s.added)})
+			if int32(s.From-oldest) >= 0 { //nolint:gosec // RFC 1982
+				z.Steps = append(z.Steps, s.Step)
 			}
 		}
 		kept.Zones[a.zone] = z
 	}
-	octets, err := json.Marshal(kept)
-	if err != nil {
-		log.Errorf("the journal of zone transfers is not kept: %v", err)
-	}
-	return octets
+	return kept
 }
 
 // resume publishes what the indexes hold, from a snapshot, and goes on with the journal that it kept. An error says why
 // it does not.
-func (j *journal) resume(octets []byte) error {
+func (j *journal) resume(kept *snapshot.Journal) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	var kept keptJournal
-	if err := json.Unmarshal(octets, &kept); err != nil {
-		return err
-	}
-	if kept.Of != j.fingerprint() {
+	switch {
+	case kept.Of != j.fingerprint():
 		return errors.New("it is of another version, or configuration")
-	}
-	if len(kept.Groups) != len(j.h.indexes()) {
+	case len(kept.Groups) != len(j.h.indexes()):
 		return errors.New("it is of other indexes")
-	}
-	var groups []group
-	for _, serials := range kept.Groups {
-		var g group
-		for _, k := range serials {
-			g.known = append(g.known, knownSerial{k.Number, k.At})
-		}
-		if len(g.known) == 0 {
-			return errors.New("it has no serial")
-		}
-		groups = append(groups, g)
 	}
 	zones := make([]zoneJournal, len(j.h.authorities))
 	total := 0
@@ -128,16 +88,12 @@ func (j *journal) resume(octets []byte) error {
 		if !ok {
 			return errors.New("it is of other zones")
 		}
-		var err error
-		texts := func(octets [][]byte) []string {
-			list, wrong := textsOfRecords(octets)
-			err = errors.Join(err, wrong)
-			return list
-		}
-		zones[i] = zoneJournal{apex: texts(z.Apex), shared: make(map[uint32]*difference)}
+		err := checkRecords(z.Apex)
+		zones[i] = zoneJournal{apex: z.Apex, shared: make(map[uint32]*difference)}
 		for _, k := range z.Steps {
-			s := zoneStep{from: k.From, removed: texts(k.Removed), added: texts(k.Added)}
-			s.octets = costOf(s.removed) + costOf(s.added)
+			err = errors.Join(err, checkRecords(k.Removed), checkRecords(k.Added))
+			s := zoneStep{Step: k}
+			s.octets = s.cost()
 			total += s.octets
 			zones[i].steps = append(zones[i].steps, s)
 		}
@@ -145,32 +101,28 @@ func (j *journal) resume(octets []byte) error {
 			return err
 		}
 	}
-	j.publish()
-	j.groups, j.zones, j.octets = groups, zones, total
-	for g, c := range j.copies {
-		known := groups[g].known
-		c.GiveSerials(known[len(known)-1].number, c.ExternalSerial())
+	groups := make([]group, len(kept.Groups))
+	for g, known := range kept.Groups {
+		if len(known) == 0 {
+			return errors.New("it has no serial")
+		}
+		groups[g] = group{known: known, isKept: true}
+		if last := groups[g].current(); j.numbers.next(j.zonesOf(g), last) != last {
+			return errors.New("this server has given later serials")
+		}
 	}
-	j.stepped = time.Time{} // what has been listed is a step as soon as it is known
+	j.publish(groups)
+	j.zones, j.octets = zones, total
+	j.measure()
 	return nil
 }
 
-// octetsOf and textsOfRecords turn records in wire form into octets and back.
-func octetsOf(records []string) [][]byte {
-	octets := make([][]byte, len(records))
-	for i, r := range records {
-		octets[i] = []byte(r)
-	}
-	return octets
-}
-
-func textsOfRecords(octets [][]byte) ([]string, error) {
-	records := make([]string, len(octets))
-	for i, o := range octets {
-		if _, end, err := dns.UnpackRR(o, 0); err != nil || end != len(o) {
-			return nil, fmt.Errorf("a record is malformed: %w", err)
+// checkRecords returns an error if some records in wire form are none.
+func checkRecords(records []string) error {
+	for _, r := range records {
+		if _, end, err := dns.UnpackRR([]byte(r), 0); err != nil || end != len(r) {
+			return fmt.Errorf("a record is malformed: %w", err)
 		}
-		records[i] = string(o)
 	}
-	return records, nil
+	return nil
 }

@@ -2,10 +2,12 @@ package headless
 
 import (
 	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/coredns-headless/headless/internal/model"
 )
@@ -73,5 +75,52 @@ func TestDifferencesGoOnAfterARestart(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSerialsGrowAfterACrash: a snapshot may be older than what was published last. What is published next has a later
+// serial, also if it is what the snapshot has.
+func TestSerialsGrowAfterACrash(t *testing.T) {
+	const zone = "cluster.local."
+	file := filepath.Join(t.TempDir(), "snapshot")
+	s := kubetest.NewWebServer(t)
+	run := func() *Headless {
+		h := watcher(t, "snapshot "+file+" 1h 1h", "endpoint "+s.URL)
+		h.journal.serves = true
+		h.start()
+		kubetest.Eventually(t, "it publishes", func() bool { return h.listing.IsKnown() && h.journal.published.Load() != nil })
+		return h
+	}
+	h := run()
+	before := transferOf(t, h, zone, 0)
+	h.stop()
+	kept, err := os.ReadFile(file)
+	fatal.If(t, err)
+
+	h = run()
+	s.Put(kubetest.Service("second", "10.96.0.2"))
+	var lost transferred
+	kubetest.Eventually(t, "a change is published", func() bool {
+		lost = transferOf(t, h, zone, 0)
+		return len(lost.records) > len(before.records)
+	})
+	h.stop()
+	fatal.If(t, os.WriteFile(file, kept, 0o600)) // as if the process had been killed
+	s.Delete(kubetest.Service("second", "10.96.0.2"))
+
+	h = run()
+	defer h.stop()
+	kubetest.Eventually(t, "the serial grows", func() bool {
+		return int32(h.serial(h.authority(zone))-lost.serial) > 0
+	})
+	got := transferOf(t, h, zone, lost.serial)
+	if wrong := diff(got.content(t), before.content(t)); !got.whole || len(wrong) > 0 {
+		t.Errorf("from a serial that is lost: the whole zone: %v, wrong: %q", got.whole, wrong)
+	}
+	got = transferOf(t, h, zone, before.serial)
+	if content := before.content(t); got.whole {
+		t.Error("from the serial in the snapshot: the whole zone")
+	} else if got.apply(t, before.serial, content); len(diff(content, before.content(t))) > 0 {
+		t.Error("from the serial in the snapshot: something differs")
 	}
 }

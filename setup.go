@@ -59,8 +59,9 @@ func setup(c *caddy.Controller) error {
 		has := func(plugin string) bool { return dnsserver.GetConfig(c).Handler(plugin) != nil }
 		h.fronts = fronts{nsid: has("nsid"), dnssec: has("dnssec"), rewrite: has("rewrite"), autopath: has("autopath")}
 		h.converter.PodLabels = has("metadata")
-		if t, ok := dnsserver.GetConfig(c).Handler("transfer").(*transfer.Transfer); ok {
-			h.journal.serve(t)
+		cfg := dnsserver.GetConfig(c)
+		if t, ok := cfg.Handler("transfer").(*transfer.Transfer); ok {
+			h.journal.serve(t, numbersOf(fmt.Sprint(cfg.Transport, cfg.ListenHosts, cfg.Port, cfg.ViewName)))
 		}
 		if err := h.openInsight(); err != nil {
 			return plugin.Error(pluginName, err)
@@ -120,8 +121,8 @@ func (h *Headless) start() {
 	if h.keeper != nil {
 		reload = h.sharesSnapshot()
 		h.keeper.Load()
-		if octets := h.keeper.Journal(); len(octets) > 0 && h.journal.serves && !reload {
-			if err := h.journal.resume(octets); err != nil {
+		if kept := h.keeper.Journal(); kept != nil && h.journal.serves && !reload {
+			if err := h.journal.resume(kept); err != nil {
 				log.Infof("secondaries get whole zones: the journal in the snapshot is not used: %v", err)
 			}
 		}

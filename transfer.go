@@ -111,14 +111,14 @@ const (
 	maxTransferTime = 5 * time.Minute
 )
 
-// records yields what a requester with the serial d.from gets: the records that are gone and those that
+// records yields what a requester with the serial d.From gets: the records that are gone and those that
 // came, each behind the SOA of its time, between two of the SOA that is current (RFC 1995 section 4).
 func (d *difference) records(soa []dns.RR) iter.Seq[[]dns.RR] {
 	old := dns.Copy(soa[0])
-	old.(*dns.SOA).Serial = uint32(d.from) //nolint:gosec,forcetypeassert // it is a serial, of an SOA
+	old.(*dns.SOA).Serial = d.From //nolint:forcetypeassert // it is an SOA
 	return func(yield func([]dns.RR) bool) {
-		_ = yield(soa) && yield([]dns.RR{old}) && yieldAll(d.removed, yield) &&
-			yield(soa) && yieldAll(d.added, yield) && yield(soa) // whether there is a reader left
+		_ = yield(soa) && yield([]dns.RR{old}) && yieldAll(d.Removed, yield) &&
+			yield(soa) && yieldAll(d.Added, yield) && yield(soa) // whether there is a reader left
 	}
 }
 

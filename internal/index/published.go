@@ -87,10 +87,10 @@ func (p *Published) GiveSerials(soa, external uint32) {
 
 // Step is what a copy lacks of an index at one moment.
 type Step struct {
-	SOA, External uint32 // the serials of then
-	p             *Published
-	namespaces    map[string]bool // that changed: whether they exist
-	units         []*Unit
+	External   uint32 // the serial of then for external names
+	p          *Published
+	namespaces map[string]bool // that changed: whether they exist
+	units      []*Unit
 }
 
 // Unit is some Services that a copy takes over at once: one, but for slices that went from one to another.
@@ -123,7 +123,7 @@ func (p *Published) Next() *Step {
 	}
 	s := &Step{p: p, namespaces: a.namespaces}
 	var m *Moment
-	m, s.SOA, s.External = x.follow(a.news)
+	m, _, s.External = x.follow(a.news)
 	for name := range s.namespaces {
 		s.namespaces[name] = x.exposed(name)
 	}

@@ -44,9 +44,38 @@ type header struct {
 	Endpoints     int    `cbor:"endpoints"`     // about how many there are
 	// Serials are two for each index: of its zones, and of those with external names.
 	Serials []uint32 `cbor:"serials"`
-	// Journal is what zone transfers know of the time before, if there are any. Its form is theirs.
-	Journal []byte `cbor:"journal,omitempty"`
+	// Journal is what zone transfers know of the time before, if there are any. What is called journal in
+	// older snapshots has another form, and is not read.
+	Journal *Journal `cbor:"transfers,omitempty"`
 }
+
+// Journal is what zone transfers know of the time before. Records are in wire form.
+type Journal struct {
+	Of     string          `cbor:"of"`     // what shapes the records
+	Groups [][]Serial      `cbor:"groups"` // the serials of each index, the oldest first
+	Zones  map[string]Zone `cbor:"zones"`
+}
+
+type (
+	// Serial is a serial, and when it became current.
+	Serial struct {
+		_      struct{} `cbor:",toarray"`
+		Number uint32
+		At     time.Time
+	}
+	// Zone is what is known of a zone.
+	Zone struct {
+		_     struct{} `cbor:",toarray"`
+		Apex  []string // its records that are not of Services
+		Steps []Step   // in which it changed, in order
+	}
+	// Step is what differs between a serial and the next.
+	Step struct {
+		_              struct{} `cbor:",toarray"`
+		From           uint32
+		Removed, Added []string
+	}
+)
 
 type (
 	snapshotService struct {
@@ -109,16 +138,36 @@ const fromPod = 0x80
 type Knowledge struct {
 	Indexes []*index.Index // the second, if any, is that of the multicluster zones
 	Pods    *index.Pods
-	opened  func() // called when all that is written is of one moment; or nil
+}
+
+// frozen is what is written to a snapshot: of each index what it held at one moment.
+type frozen struct {
+	moments []*index.Moment
+	pods    *index.Pods
+}
+
+// freeze returns what c holds now. It has to be closed.
+func (c Knowledge) freeze() *frozen {
+	f := &frozen{pods: c.Pods}
+	for _, x := range c.Indexes {
+		f.moments = append(f.moments, x.Moment())
+	}
+	return f
+}
+
+func (f *frozen) close() {
+	for _, m := range f.moments {
+		m.Close()
+	}
 }
 
 // write replaces the file at path by a snapshot in one step, by way of draft, a path that nobody else uses: whatever happens
-// meanwhile, it is the old file or the new one. Of each index it says what that holds at one moment.
-func (c Knowledge) write(path, draft string, h header, confirmed time.Time) error {
+// meanwhile, it is the old file or the new one. It may be called once.
+func (f *frozen) write(path, draft string, h header, confirmed time.Time) error {
 	if err := os.Remove(draft); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	err := c.writeNew(draft, h)
+	err := f.writeNew(draft, h)
 	if err == nil {
 		err = os.Chtimes(draft, confirmed, confirmed)
 	}
@@ -132,7 +181,7 @@ func (c Knowledge) write(path, draft string, h header, confirmed time.Time) erro
 }
 
 // writeNew makes a file at path, where there is none, and writes a snapshot to it.
-func (c Knowledge) writeNew(path string, h header) (err error) {
+func (f *frozen) writeNew(path string, h header) (err error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -141,18 +190,18 @@ func (c Knowledge) writeNew(path string, h header) (err error) {
 	if err := file.Chmod(0o600); err != nil { // whatever the umask is
 		return err
 	}
-	if err := c.encode(file, h); err != nil {
+	if err := f.encode(file, h); err != nil {
 		return err
 	}
 	return file.Sync()
 }
 
 // encode writes a snapshot to w.
-func (c Knowledge) encode(w io.Writer, h header) error {
+func (f *frozen) encode(w io.Writer, h header) error {
 	sum := crc32.New(castagnoli)
 	buffered := bufio.NewWriterSize(io.MultiWriter(w, sum), 64<<10)
 	_, _ = buffered.WriteString(snapshotMagic) // Flush returns the error
-	if err := c.encodeValues(cbor.NewEncoder(buffered), h); err != nil {
+	if err := f.encodeValues(cbor.NewEncoder(buffered), h); err != nil {
 		return err
 	}
 	if err := buffered.Flush(); err != nil {
@@ -164,20 +213,11 @@ func (c Knowledge) encode(w io.Writer, h header) error {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func (c Knowledge) encodeValues(to *cbor.Encoder, h header) error {
+func (f *frozen) encodeValues(to *cbor.Encoder, h header) error {
 	if err := to.Encode(h); err != nil {
 		return err
 	}
-	var moments []*index.Moment
-	for _, x := range c.Indexes {
-		m := x.Moment()
-		defer m.Close()
-		moments = append(moments, m)
-	}
-	if c.opened != nil {
-		c.opened()
-	}
-	for _, name := range moments[0].Namespaces() { // which is fed with the same as the other
+	for _, name := range f.moments[0].Namespaces() { // which is fed with the same as the other
 		if err := to.Encode(name); err != nil {
 			return err
 		}
@@ -185,7 +225,7 @@ func (c Knowledge) encodeValues(to *cbor.Encoder, h header) error {
 	if err := to.Encode(nil); err != nil {
 		return err
 	}
-	for _, m := range moments {
+	for _, m := range f.moments {
 		for s := range m.Services() {
 			if err := to.Encode(serviceToSnapshot(s)); err != nil {
 				return err
@@ -195,7 +235,7 @@ func (c Knowledge) encodeValues(to *cbor.Encoder, h header) error {
 			return err
 		}
 	}
-	for _, p := range c.Pods.All() {
+	for _, p := range f.pods.All() {
 		if err := to.Encode(snapshotPod{
 			Namespace: p.Namespace, Name: p.Name, Addrs: p.Addrs, Labels: p.Labels, Node: p.Node, Host: p.Host,
 		}); err != nil {

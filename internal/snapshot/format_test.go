@@ -42,7 +42,7 @@ func anyHeaderAndTime(header, time.Time) error { return nil }
 func snapshotOf(t testing.TB, c Knowledge) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	fatal.If(t, c.encode(&b, testHeader))
+	fatal.If(t, c.freeze().encode(&b, testHeader))
 	return b.Bytes()
 }
 
@@ -447,7 +447,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "snapshot")
 	write := func(b *testing.B) {
 		header := header{Version: version, Endpoints: big.endpoints()}
-		fatal.If(b, big.write(path, path+".new", header, time.Now()))
+		fatal.If(b, big.freeze().write(path, path+".new", header, time.Now()))
 	}
 	write(b)
 	b.Run("write", func(b *testing.B) {

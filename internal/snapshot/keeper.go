@@ -35,9 +35,9 @@ type Subject struct {
 	Knowledge
 	Configuration func() string // what in the stanza shapes the content
 	Cluster       func() string // the UID of kube-system, "" while it is not known
-	// Published returns the indexes that are written in place of the others, and what returns the journal that
-	// belongs to them, or nil for neither. Both stay as they are until release is called. It may be nil.
-	Published func() (indexes []*index.Index, journal func() []byte, release func())
+	// Published calls take with the indexes that are written in place of the others, or with nil. They do not change
+	// meanwhile. If take returns true, it returns the journal that belongs to them, or nil. It may be nil.
+	Published func(take func(indexes []*index.Index) bool) *Journal
 	IsSynced  func() bool      // whether all has been listed
 	Confirmed func() time.Time // when every resource had been heard of last
 	IsShared  func() bool      // another keeper has the same file, as during a reload
@@ -74,7 +74,7 @@ func NewKeeper(cfg Config, of Subject) *Keeper {
 func (k *Keeper) Serves() bool { return k.served.Load() != nil }
 
 // Journal returns the journal in the snapshot that is served, if it has one.
-func (k *Keeper) Journal() []byte {
+func (k *Keeper) Journal() *Journal {
 	if h := k.served.Load(); h != nil {
 		return h.Journal
 	}
@@ -185,21 +185,31 @@ func (k *Keeper) keep() {
 	if !k.of.IsSynced() {
 		return
 	}
-	what, journal := k.of.Knowledge, func() []byte { return nil }
-	if k.of.Published != nil {
-		indexes, encode, release := k.of.Published()
-		what.opened = sync.OnceFunc(release)
-		defer what.opened()
-		if indexes != nil {
-			what.Indexes, journal = indexes, encode
+	confirmed := k.of.Confirmed()
+	var held uint64
+	var h header
+	var news *frozen // if there is something new
+	take := func(published []*index.Index) bool {
+		what := k.of.Knowledge
+		if published != nil {
+			what.Indexes = published
 		}
+		if held = what.changes(); k.upToDate && held == k.written {
+			return false
+		}
+		h = header{version, k.of.Cluster(), k.of.Configuration(), what.endpoints(), what.serials(), nil}
+		news = what.freeze()
+		return true
 	}
-	held, confirmed := what.changes(), k.of.Confirmed()
+	if k.of.Published != nil {
+		h.Journal = k.of.Published(take)
+	} else {
+		take(nil)
+	}
 	switch {
-	case !k.upToDate || held != k.written:
-		err := what.write(k.config.Path, k.draft, header{
-			version, k.of.Cluster(), k.of.Configuration(), what.endpoints(), what.serials(), journal(),
-		}, confirmed)
+	case news != nil:
+		defer news.close()
+		err := news.write(k.config.Path, k.draft, h, confirmed)
 		k.noteWrite(err)
 		k.upToDate, k.written = err == nil, held
 		k.file, _ = os.Lstat(k.config.Path) // of a file that is gone it says so later

@@ -81,7 +81,7 @@ func TestSnapshotIsKeptFromOthersWhateverTheUmask(t *testing.T) { // not paralle
 		syscall.Umask(umask)
 		path := filepath.Join(t.TempDir(), "snapshot")
 		fatal.If(t, os.Chmod(filepath.Dir(path), 0o700))
-		fatal.If(t, smallKnowledge().write(path, path+".new", testHeader, time.Now()))
+		fatal.If(t, smallKnowledge().freeze().write(path, path+".new", testHeader, time.Now()))
 		stat, err := os.Stat(path)
 		if err != nil || stat.Mode() != 0o600 {
 			t.Errorf("umask %o: mode %v, %v, want 0600", umask, stat.Mode(), err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
+	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/logtest"
 	"github.com/coredns-headless/headless/internal/model"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
@@ -287,7 +289,7 @@ type snapshotFault struct {
 // writeSmall leaves at path the snapshot of smallKnowledge, as of age ago.
 func writeSmall(t testing.TB, path string, age time.Duration) {
 	t.Helper()
-	fatal.If(t, smallKnowledge().write(path, path+".new", testHeader, time.Now().Add(-age)))
+	fatal.If(t, smallKnowledge().freeze().write(path, path+".new", testHeader, time.Now().Add(-age)))
 }
 
 // edited returns a fault's plant that changes the good snapshot.
@@ -455,5 +457,44 @@ func TestSnapshotOfManySlices(t *testing.T) {
 	k := newTestKeeper(path, newKnowledge())
 	if k.Load(); !k.Serves() || k.of.Indexes[0].Counts().Slices != size {
 		t.Errorf("%d slices are read back, want %d", k.of.Indexes[0].Counts().Slices, size)
+	}
+}
+
+// TestNobodyWaitsForFiles: what is published is taken before anything is written, and comes back with its journal.
+func TestNobodyWaitsForFiles(t *testing.T) {
+	folder := t.TempDir()
+	path := filepath.Join(folder, "snapshot")
+	journal := &Journal{Of: "x", Groups: [][]Serial{{{Number: 7, At: time.Unix(1e9, 0)}}}, Zones: map[string]Zone{
+		"cluster.local.": {Apex: []string{"\x00\xff"}, Steps: []Step{{From: 6, Removed: []string{"\xc3\x28"}, Added: []string{}}}},
+	}}
+	k := newTestKeeper(path, newKnowledge())
+	takes := 0
+	k.of.Published = func(take func([]*index.Index) bool) *Journal {
+		takes++
+		if !take(smallKnowledge().Indexes) {
+			return nil
+		}
+		if files, err := os.ReadDir(folder); err != nil || len(files) > 0 {
+			t.Errorf("%v is being written, %v", files, err)
+		}
+		return journal
+	}
+	k.keep()
+	other := newTestKeeper(path, newKnowledge())
+	other.Load()
+	got := other.Journal()
+	if takes != 1 || !reflect.DeepEqual(got, journal) {
+		t.Errorf("the journal is %+v, want %+v", got, journal)
+	}
+}
+
+// TestJournalsOfOldForm: a snapshot is read without the journal that it has.
+func TestJournalsOfOldForm(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "snapshot")
+	old := map[string]any{"version": version, "journal": []byte(`{"Of":"x"}`)}
+	fatal.If(t, os.WriteFile(path, sealed(t, old, "n", nil, nil, nil, nil), 0o600))
+	k := newTestKeeper(path, newKnowledge())
+	if k.Load(); !k.Serves() || k.Journal() != nil || !k.of.Indexes[0].HasNamespace("n") {
+		t.Errorf("served: %v, with the journal %v", k.Serves(), k.Journal())
 	}
 }
