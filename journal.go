@@ -141,16 +141,20 @@ func (j *journal) run(ctx context.Context) {
 		case <-tick.C: // what has been listed by now may be published
 		case <-j.news:
 		}
-		j.mu.Lock()
-		j.advance()
-		wait := stepTime - time.Since(j.stepped)
-		j.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-time.After(j.keepUp()):
 		}
 	}
+}
+
+// keepUp is advance for callers that do not have the lock. It returns how long there is nothing to do.
+func (j *journal) keepUp() time.Duration {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.advance()
+	return stepTime - time.Since(j.stepped)
 }
 
 // stepTime is the time between two steps.

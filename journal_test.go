@@ -387,6 +387,7 @@ func TestDifferencesThatNobodyReads(t *testing.T) {
 			}
 			h.index.PutSlice(s)
 			time.Sleep(stepTime)
+			synctest.Wait() // transfers that end now are over
 			for range 2 {
 				_, err := h.Transfer("cluster.local.", first+uint32(i))
 				if s := j.state(); err != nil && s.readers < maxTransfers && s.moments < maxMoments {

@@ -19,6 +19,13 @@ func numbersOf(server string) *numbers {
 	return n.(*numbers) //nolint:forcetypeassert // nothing else is stored
 }
 
+// areGiven reports whether there have been any.
+func (n *numbers) areGiven() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.last) > 0
+}
+
 // next returns the serial that some zones have from now on: least, or the first one after all that they had (RFC 1982).
 func (n *numbers) next(zones []string, least uint32) uint32 {
 	n.mu.Lock()

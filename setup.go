@@ -130,6 +130,9 @@ func (h *Headless) start() {
 	}
 	h.source.Start()
 	h.journal.start()
+	if h.journal.serves && h.journal.numbers.areGiven() {
+		defer h.journal.keepUp() // so that no serial is answered that is before those
+	}
 	if h.Ready() && !reload {
 		return
 	}
