@@ -70,6 +70,8 @@ type scene struct {
 
 	denied atomic.Bool // clients ask for what is not there, or not ready
 	late   atomic.Bool // the control plane takes long
+
+	refuses, whole atomic.Bool // secondaries refuse notifications, and ask for whole zones
 }
 
 // newScene makes a scene in which no server runs yet.
@@ -97,10 +99,13 @@ func newScene(t *testing.T) *scene {
 	const options = "hold 2s\ntopology hints\nsearch\nclient_subnet 127.0.0.0/8\n"
 	s.a = watching(dnsAddr, "dns", options+"snapshot "+filepath.Join(t.TempDir(), "snapshot")+" 24h 1s")
 	s.b = watching(secondAddr, "dns", options+"snapshot "+filepath.Join(s.snapshots, "snapshot")+" 24h 1s")
-	secondary := dnstest.Serve(t, func(_ string, r *dns.Msg) *dns.Msg { return new(dns.Msg).SetReply(r) })
-	for _, r := range []*replica{s.a, s.b} {
-		r.to = secondary + " 127.0.0.1:9" // where nobody is
-	}
+	s.a.to = dnstest.Serve(t, func(_ string, r *dns.Msg) *dns.Msg {
+		if s.refuses.Load() {
+			return new(dns.Msg).SetRcode(r, dns.RcodeRefused)
+		}
+		return new(dns.Msg).SetReply(r)
+	})
+	s.b.to = "*"
 	s.new = watching("127.0.0.12", "new", "")
 	// A watch that has ended begins again after two to four seconds, which is seldom in these minutes: so there are several.
 	s.many = watching("127.0.0.14", "many", "")
@@ -232,7 +237,7 @@ udp 1232 www.example.com.ns.svc.cluster.local A
 udp 1232 www.example.com.svc.cluster.local A
 udp 1232 www.example.com.cluster.local A
 udp 1232 shop.ns.svc.cluster.local A
-tcp 0 cluster.local AXFR`, "\n")
+tcp 0 cluster.local IXFR`, "\n")
 	denied = strings.Split(`udp 1232 web-99.web.ns.svc.cluster.local A
 udp 1232 _smtp._tcp.web.ns.svc.cluster.local SRV
 udp 1232 down.ns.svc.cluster.local A
@@ -242,7 +247,7 @@ udp 1232 down-0.down.ns.svc.cluster.local A`, "\n")
 // query makes clients ask r all the time.
 func (s *scene) query(t *testing.T, r *replica) {
 	t.Helper()
-	n := 0
+	n, serial := 0, uint32(0) // that is known of the zone
 	repeat(t, 10*time.Millisecond, func() {
 		n++
 		texts := usual
@@ -261,7 +266,18 @@ func (s *scene) query(t *testing.T, r *replica) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		_, _ = dnstest.Exchange(ctx, fields[0], r.addr+":53", m) // it may be down
+		if fields[3] == "IXFR" {
+			if s.whole.Load() {
+				serial = 0
+			}
+			m.SetIxfr("cluster.local.", serial, "ns.", "hostmaster.")
+		}
+		reply, err := dnstest.Exchange(ctx, fields[0], r.addr+":53", m) // it may be down
+		if err == nil && fields[3] == "IXFR" && len(reply.Answer) > 0 {
+			if soa, ok := reply.Answer[0].(*dns.SOA); ok {
+				serial = soa.Serial
+			}
+		}
 	})
 }
 
@@ -300,6 +316,8 @@ func (s *scene) rounds(t *testing.T) [][]fault {
 				`alertname="HeadlessUnknownHostnames", job="dns", reason="hostname"`, `alertname="HeadlessUnknownHostnames", job="dns", reason="port"`,
 				`alertname="HeadlessNoReadyEndpoints", job="dns", reason="no_ready_endpoints"`, `alertname="HeadlessNoReadyEndpoints", job="dns", reason="hostname_not_ready"`,
 			}, set(&s.denied)},
+			{"a secondary refuses notifications", []string{of("HeadlessNotificationsFail", s.a)}, set(&s.refuses)},
+			{"secondaries ask for whole zones all the time", []string{of("HeadlessTransfersWhole", s.a)}, set(&s.whole)},
 			{"changes come late", []string{`alertname="HeadlessProgrammingSlow", job="dns", service_kind="headless_without_selector"`}, set(&s.late)},
 			{"watches end all the time", []string{of("HeadlessWatchesBreak", s.many) + `, resource="endpointslices"`}, func() func() {
 				return repeat(t, 500*time.Millisecond, func() {

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -297,16 +298,16 @@ func TestManyShare(t *testing.T) {
 		bubble.Test(t, func(t *testing.T) {
 			x := New(model.HostnamesReady, false, time.Second)
 			modeltest.PutWeb(x)
-			looks := 0
+			var looks atomic.Int64 // a hold ends by itself
 			byAddr, byName := x.byAddr.key, x.byName.key
-			x.byAddr.key = func(e *endpoint) Octets { looks++; return byAddr(e) }
-			x.byName.key = func(e *endpoint) hostKey { looks++; return byName(e) }
+			x.byAddr.key = func(e *endpoint) Octets { looks.Add(1); return byAddr(e) }
+			x.byName.key = func(e *endpoint) hostKey { looks.Add(1); return byName(e) }
 			do := func(what string, f func()) {
 				t.Helper()
-				looks = 0
+				looks.Store(0)
 				f()
-				if most := 40 * size * numSlices; looks > most { // once for each would be 500 times
-					t.Errorf("%s: %s: looked at endpoints %d times, want %d at most", c.name, what, looks, most)
+				if n, most := looks.Load(), int64(40*size*numSlices); n > most { // once for each would be 500 times
+					t.Errorf("%s: %s: looked at endpoints %d times, want %d at most", c.name, what, n, most)
 				}
 			}
 			for lo := 0; lo < size*numSlices; lo += size {
