@@ -2,9 +2,12 @@ package clients
 
 import (
 	"bufio"
+	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,6 +21,8 @@ import (
 	"github.com/coredns-headless/headless/internal/kubetest"
 	"github.com/miekg/dns"
 )
+
+var changing = flag.Duration("changing", 36*time.Second, "how long a cluster changes that secondaries follow, between two restarts of the server")
 
 // secondary is a server that has the cluster's zones by transfers from the server at dnsAddr.
 type secondary struct {
@@ -52,7 +57,7 @@ remote-control:
 `, addr, dir)
 	for _, zone := range transferredZones {
 		fmt.Fprintf(&config, "zone:\n  name: %s\n  zonefile: %[1]szone\n  allow-notify: %[2]s NOKEY\n  request-xfr: %[2]s NOKEY\n"+
-			"  provide-xfr: 0.0.0.0/0 NOKEY\n", zone, dnsAddr)
+			"  max-retry-time: 5\n  provide-xfr: 0.0.0.0/0 NOKEY\n", zone, dnsAddr)
 	}
 	start(t, path, "-d", "-c", write(t, "nsd.conf", config.String())).waitForZone(t, addr, zones[0])
 }
@@ -141,8 +146,8 @@ func startPrimary(t *testing.T, api *kubetest.Server, notified []string, snapsho
 	return p
 }
 
-// zoneAt transfers a zone from addr, and returns its serial and its other records as text, sorted.
-func zoneAt(t *testing.T, addr, zone string) (serial uint32, records []string) {
+// zoneAt transfers a zone from addr, and returns its SOA and its other records as text, sorted.
+func zoneAt(t *testing.T, addr, zone string) (soa *dns.SOA, records []string) {
 	t.Helper()
 	r := new(dns.Msg)
 	r.SetAxfr(zone)
@@ -153,15 +158,15 @@ func zoneAt(t *testing.T, addr, zone string) (serial uint32, records []string) {
 			t.Fatalf("%s from %s: %v", zone, addr, e.Error)
 		}
 		for _, rr := range e.RR {
-			if soa, ok := rr.(*dns.SOA); ok {
-				serial = soa.Serial
+			if got, ok := rr.(*dns.SOA); ok {
+				soa = got
 				continue
 			}
 			records = append(records, strings.ToLower(rr.String()))
 		}
 	}
 	slices.Sort(records)
-	return serial, records
+	return soa, records
 }
 
 // serialAt returns the serial of a zone at addr.
@@ -178,7 +183,7 @@ func serialAt(t *testing.T, addr, zone string) uint32 {
 // anew, first with a snapshot and then without. Each time each of them comes to have what the server has, record by record.
 func TestSecondariesKeepUp(t *testing.T) {
 	needWorld(t)
-	const lasting = 10 * time.Second
+	lasting := *changing
 	c := newChanges(t)
 	var notified []string
 	for i := range secondaries {
@@ -198,6 +203,8 @@ func TestSecondariesKeepUp(t *testing.T) {
 	}
 	c.make(t, lasting)
 	c.compare(t)
+	t.Log("from the start on:")
+	c.checkWhole(t, transfers(t))
 
 	primary.stop()
 	c.make(t, time.Second) // nobody sees these
@@ -215,11 +222,94 @@ func TestSecondariesKeepUp(t *testing.T) {
 	c.make(t, lasting/2)
 	c.waitForSerials(t)
 	t.Log("behind a restart without one:")
-	if got := transfers(t); got[`transfers_total{kind="difference"}`] == 0 || got[`notifications_total{result="accepted"}`] == 0 {
+	got := transfers(t)
+	if got[`transfers_total{kind="difference"}`] == 0 || got[`notifications_total{result="accepted"}`] == 0 {
 		t.Error("no transfer was a difference, or no notification was accepted")
 	}
+	c.checkWhole(t, got)
 	c.compare(t)
+	c.checkAnswers(t)
+	c.checkFiles(t)
 	c.logDelays(t)
+	t.Logf("%d changes were %d differences of %s, %d octets a change", c.seen, c.differences, zones[0], c.octets/max(1, c.seen))
+}
+
+// checkWhole holds the whole transfers of a process against those for which there is a reason: nobody had the zone, or it was of another
+// process.
+func (c *changes) checkWhole(t *testing.T, counted map[string]float64) {
+	t.Helper()
+	if whole, most := counted[`transfers_total{kind="whole"}`], float64(len(c.watched)*len(transferredZones)+1); whole > most { // and c's own
+		t.Errorf("%v transfers were of a whole zone, want %v at most, one for each secondary and zone", whole, most)
+	}
+}
+
+// checkAnswers asks secondaries for what is in the zones, and for what is not, and compares with what the server answers. Of a set
+// that no message holds each has a part.
+func (c *changes) checkAnswers(t *testing.T) {
+	t.Helper()
+	const most = 2000 // of each zone
+	for _, zone := range transferredZones {
+		_, records := zoneAt(t, dnsAddr, zone)
+		sizes := make(map[string]int) // of sets, by "NAME TYPE"
+		for _, rr := range records {
+			fields := strings.Fields(rr)
+			sizes[fields[0]+" "+strings.ToUpper(fields[3])]++
+		}
+		questions := slices.Sorted(maps.Keys(sizes))
+		c.random.Shuffle(len(questions), func(i, j int) { questions[i], questions[j] = questions[j], questions[i] })
+		questions = append(questions[:min(most, len(questions))], zone+" MX", "svc."+zone+" A", "nobody.ns.svc."+zone+" A", "few.ns.svc."+zone+" TXT")
+		compared := 0
+		for _, question := range questions {
+			name, qtype, _ := strings.Cut(question, " ")
+			if sizes[question] > 900 {
+				continue
+			}
+			compared++
+			want := answerAt(t, dnsAddr, name, qtype)
+			for _, i := range c.watched {
+				if got := answerAt(t, resolverAddrs[i], name, qtype); got != want {
+					t.Errorf("%s: %s answers %q, want %q", question, secondaries[i].name, got, want)
+				}
+			}
+		}
+		t.Logf("%s: compared %d answers of %d secondaries", zone, compared, len(c.watched))
+	}
+}
+
+// answerAt returns the response code and the records of an answer over TCP.
+func answerAt(t *testing.T, addr, name, qtype string) string {
+	t.Helper()
+	m := ask(t, "tcp", addr, name, dns.StringToType[qtype])
+	lines := dnstest.Lines(m.Answer)
+	slices.Sort(lines)
+	return strings.ToLower(fmt.Sprint(dns.RcodeToString[m.Rcode], " ", lines))
+}
+
+// checkFiles has other programs read the zones of secondaries, as far as they are installed.
+func (c *changes) checkFiles(t *testing.T) {
+	for _, zone := range transferredZones {
+		file := func(addr string) string {
+			soa, records := zoneAt(t, addr, zone)
+			return write(t, "zone", soa.String()+"\n"+strings.Join(records, "\n")+"\n")
+		}
+		primary := file(dnsAddr)
+		for _, i := range c.watched {
+			path := file(resolverAddrs[i])
+			for _, command := range [][]string{
+				{"named-checkzone", "bind9-utils", "-q", zone, path},
+				{"kzonecheck", "knot-dnssecutils", "-o", zone, path},
+				{"nsd-checkzone", "nsd", zone, path},
+				{"ldns-compare-zones", "ldnsutils", primary, path},
+			} {
+				t.Run(command[0]+" "+secondaries[i].name+" "+zone, func(t *testing.T) {
+					out, err := exec.CommandContext(t.Context(), installed(t, command[0], command[1]), command[2:]...).CombinedOutput()
+					if err != nil {
+						t.Errorf("%v\n%.2000s", err, out)
+					}
+				})
+			}
+		}
+	}
 }
 
 // changes are made to a cluster, and some of them are watched until they come to secondaries.
@@ -232,15 +322,55 @@ type changes struct {
 
 	mu     sync.Mutex // guards the field below
 	delays [][]time.Duration
+
+	// What an observer was sent that asks for differences as a secondary does: of how many changes, in how many transfers.
+	serial                    uint32
+	seen, differences, octets int
 }
 
 func newChanges(t *testing.T) *changes {
 	api, seed := kubetest.NewServer(t), rand.Uint64()
 	t.Logf("seed %d", seed)
 	api.Put(kubetest.Namespace("ns"))
+	for i := range comingAndGoing {
+		svc := kubetest.Service("web", fmt.Sprintf("10.254.0.%d", i))
+		svc.Namespace = fmt.Sprint("come-and-go-", i)
+		api.Put(svc)
+	}
 	return &changes{
 		api: api, random: rand.New(rand.NewPCG(seed, 0)), delays: make([][]time.Duration, len(secondaries)),
 		services: []*service{newService(api, "few", 0, 3), newService(api, "some", 0, 100), newService(api, "thousands", 0, 5000)},
+	}
+}
+
+// comingAndGoing is how many Namespaces come and go, each with a Service.
+const comingAndGoing = 3
+
+// observe gets what has changed in the first zone since the last time, as a secondary does, after some changes.
+func (c *changes) observe(t *testing.T, changes int) {
+	t.Helper()
+	r := new(dns.Msg)
+	r.SetIxfr(zones[0], c.serial, ".", ".")
+	ch, err := new(dns.Transfer).In(r, dnsAddr+":53")
+	fatal.If(t, err)
+	n, octets := 0, 0
+	isDifference := false
+	for e := range ch {
+		fatal.If(t, e.Error)
+		for _, rr := range e.RR {
+			soa, isSOA := rr.(*dns.SOA)
+			if n == 0 && isSOA {
+				c.serial = soa.Serial
+			}
+			isDifference = isDifference || n == 1 && isSOA
+			n, octets = n+1, octets+dns.Len(rr)
+		}
+	}
+	if isDifference || n == 1 {
+		c.seen, c.octets = c.seen+changes, c.octets+octets
+	}
+	if isDifference {
+		c.differences++
 	}
 }
 
@@ -251,11 +381,17 @@ func (c *changes) make(t *testing.T, lasting time.Duration) {
 	defer watching.Wait()
 	next := time.NewTicker(time.Second / 20)
 	defer next.Stop()
-	for end := time.Now().Add(lasting); time.Now().Before(end); c.n++ {
+	if lasting > time.Second {
+		c.observe(t, 0)
+	}
+	for end, i := time.Now().Add(lasting), 1; time.Now().Before(end); c.n, i = c.n+1, i+1 {
 		<-next.C
+		if i%20 == 0 && lasting > time.Second {
+			c.observe(t, 20)
+		}
 		switch s := c.services[c.random.IntN(len(c.services))]; c.random.IntN(6) {
 		case 0:
-			if ns := kubetest.Namespace(fmt.Sprint("come-and-go-", c.random.IntN(3))); c.random.IntN(2) == 0 {
+			if ns := kubetest.Namespace(fmt.Sprint("come-and-go-", c.random.IntN(comingAndGoing))); c.random.IntN(2) == 0 {
 				c.api.Put(ns)
 			} else {
 				c.api.Delete(ns)
@@ -313,9 +449,11 @@ func (c *changes) compare(t *testing.T) {
 	t.Helper()
 	c.waitForSerials(t)
 	for _, zone := range transferredZones {
-		serial, want := zoneAt(t, dnsAddr, zone)
+		soa, want := zoneAt(t, dnsAddr, zone)
+		serial := soa.Serial
 		for _, i := range c.watched {
-			got, records := zoneAt(t, resolverAddrs[i], zone)
+			own, records := zoneAt(t, resolverAddrs[i], zone)
+			got := own.Serial
 			if got == serial && slices.Equal(records, want) {
 				continue
 			}

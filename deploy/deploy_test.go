@@ -38,6 +38,9 @@ import (
 // name is that of all our objects but the Service, and the label app.kubernetes.io/name of these.
 const name = "coredns-headless"
 
+// nsd is the name of the secondaries' objects.
+const nsd = name + "-nsd"
+
 // overlays are the folders that are rendered on their own.
 var overlays = []string{"base", "nodelocal", "example"}
 
@@ -50,7 +53,10 @@ type object interface {
 	metav1.Object
 }
 
-// adapted returns a copy of this folder in which the example has what it lacks.
+// thisPrimary is what the folder secondary lacks.
+const thisPrimary = "primary=10.43.0.53\n"
+
+// adapted returns a copy of this folder in which the example and the secondaries have what they lack.
 func adapted(t *testing.T) string {
 	t.Helper()
 	folder, err := filepath.EvalSymlinks(t.TempDir())
@@ -60,8 +66,10 @@ func adapted(t *testing.T) string {
 	if err := os.CopyFS(folder, os.DirFS(".")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(folder, "example", "cluster.env"), []byte(thisCluster), 0o600); err != nil {
-		t.Fatal(err)
+	for of, text := range map[string]string{"example": thisCluster, "secondary": thisPrimary} {
+		if err := os.WriteFile(filepath.Join(folder, of, "cluster.env"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return folder
 }
@@ -162,10 +170,20 @@ func TestObjectsAreThoseOfTheKustomization(t *testing.T) {
 		"compare": {
 			"ClusterRole dnsdiff", "ClusterRoleBinding dnsdiff", "Job dnsdiff", "ServiceAccount dnsdiff",
 		},
+		"secondary": {
+			"ClusterRole coredns-headless-primary", "ClusterRoleBinding coredns-headless-primary",
+			"ConfigMap coredns-headless-primary", "Deployment coredns-headless-primary", "Service coredns-headless-primary",
+			"ServiceAccount coredns-headless-primary",
+			"ConfigMap " + nsd, "DaemonSet " + nsd, "Service " + nsd,
+		},
 		"example": append([]string{"Service kube-dns"}, base...),
 	} {
 		slices.Sort(want)
-		if got := slices.Sorted(maps.Keys(render(t, folder))); !slices.Equal(got, want) {
+		got := slices.Sorted(maps.Keys(render(t, folder)))
+		for i := range got {
+			got[i] = regexp.MustCompile(`(ConfigMap .*-nsd)-\w{10}$`).ReplaceAllString(got[i], "$1") // with the hash of its content
+		}
+		if !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, want %q", folder, got, want)
 		}
 	}
@@ -621,5 +639,65 @@ func TestMonitorScrapesThePods(t *testing.T) {
 	}
 	if rules := get[*monitoringv1.PrometheusRule](t, objects, "PrometheusRule "+name).Spec.Groups; len(rules) != 1 || len(rules[0].Rules) < 10 {
 		t.Errorf("got the rules %v, want those of the alerts", rules)
+	}
+}
+
+// TestSecondariesKnowTheirPrimary: NSD has the zones of a Deployment with one replica, by its Service's address, and may have
+// them; it answers on the port of its own Service, and meets the restricted standard, as the primary does.
+func TestSecondariesKnowTheirPrimary(t *testing.T) {
+	objects := render(t, "secondary")
+	primary := get[*appsv1.Deployment](t, objects, "Deployment "+name+"-primary")
+	corefile := get[*corev1.ConfigMap](t, objects, "ConfigMap "+name+"-primary").Data["Corefile"]
+	d := get[*appsv1.DaemonSet](t, objects, "DaemonSet "+nsd)
+	if *primary.Spec.Replicas != 1 || !strings.Contains(corefile, "transfer {\n        to *\n") {
+		t.Errorf("got %d replicas, want one, which gives transfers:\n%s", *primary.Spec.Replicas, corefile)
+	}
+	of := get[*corev1.Service](t, objects, "Service "+name+"-primary")
+	for service, pods := range map[*corev1.Service]corev1.PodTemplateSpec{of: primary.Spec.Template, get[*corev1.Service](t, objects, "Service "+nsd): d.Spec.Template} {
+		for what, pod := range map[string]corev1.PodTemplateSpec{"primary": primary.Spec.Template, "secondary": d.Spec.Template} {
+			chosen := labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(pod.Labels))
+			if want := maps.Equal(pod.Labels, pods.Labels); chosen != want {
+				t.Errorf("%s chooses the %s: %v, want %v", service.Name, what, chosen, want)
+			}
+		}
+		base := get[*corev1.Service](t, render(t, "base"), "Service "+name)
+		if labels.SelectorFromSet(base.Spec.Selector).Matches(labels.Set(pods.Labels)) {
+			t.Errorf("the Service of the base chooses the pods of %s", service.Name)
+		}
+	}
+	config := get[*corev1.ConfigMap](t, objects, "ConfigMap "+d.Spec.Template.Spec.Volumes[0].ConfigMap.Name)
+	want := "10.43.0.53"
+	if got := config.Data["primary.conf"]; of.Spec.ClusterIP != want || got != "request-xfr: "+want+" NOKEY\n" {
+		t.Errorf("the primary is at %s, and NSD asks by %q; want %s", of.Spec.ClusterIP, got, want)
+	}
+	var zones []string
+	for _, match := range regexp.MustCompile(`(?m)^zone:\n  name: "(.*)"$`).FindAllStringSubmatch(config.Data["nsd.conf"], -1) {
+		zones = append(zones, match[1])
+	}
+	if first, _, _ := strings.Cut(corefile, " {"); strings.Join(zones, " ") != first {
+		t.Errorf("NSD has the zones %q, and the primary %q", zones, first)
+	}
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pod := range []corev1.PodTemplateSpec{primary.Spec.Template, d.Spec.Template} {
+		for _, result := range evaluator.EvaluatePod(psaapi.LevelVersion{Level: psaapi.LevelRestricted, Version: psaapi.LatestVersion()}, &pod.ObjectMeta, &pod.Spec) {
+			if !result.Allowed {
+				t.Errorf("%s: %s (%s)", pod.Labels, result.ForbiddenReason, result.ForbiddenDetail)
+			}
+		}
+		for _, v := range pod.Spec.Containers[0].VolumeMounts {
+			if !slices.ContainsFunc(pod.Spec.Volumes, func(o corev1.Volume) bool { return o.Name == v.Name }) {
+				t.Errorf("no volume %s", v.Name)
+			}
+		}
+	}
+}
+
+// TestSecondariesNeedAnAddress: as the folder is, it renders nothing.
+func TestSecondariesNeedAnAddress(t *testing.T) {
+	if rendered, err := build("secondary"); err == nil || !strings.Contains(err.Error(), "data.primary") {
+		t.Errorf("got %v, %v; want an error that names data.primary", rendered, err)
 	}
 }
