@@ -178,7 +178,9 @@ func TestDocumentedCorefilesAreValid(t *testing.T) {
 	}
 	corefiles["Corefile.example in a cluster"] = strings.ReplaceAll(first+inCluster, "# ", "")
 
-	corefiles["deploy/base/Corefile"] = readDocument(t, "deploy/base/Corefile")
+	for _, name := range []string{"deploy/base/Corefile", "deploy/secondary/primary/Corefile"} {
+		corefiles[name] = readDocument(t, name)
+	}
 
 	for name, corefile := range corefiles {
 		corefile = renamed(corefile)

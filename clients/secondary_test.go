@@ -22,7 +22,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-var changing = flag.Duration("changing", 36*time.Second, "how long a cluster changes that secondaries follow, between two restarts of the server")
+var changing = flag.Duration("changing", 32*time.Second, "how long a cluster changes that secondaries follow, between two restarts of the server")
 
 // secondary is a server that has the cluster's zones by transfers from the server at dnsAddr.
 type secondary struct {
@@ -202,9 +202,10 @@ func TestSecondariesKeepUp(t *testing.T) {
 		t.Skip("none of the servers is installed")
 	}
 	c.make(t, lasting)
-	c.compare(t)
+	c.waitForSerials(t)
 	t.Log("from the start on:")
 	c.checkWhole(t, transfers(t))
+	c.compare(t)
 
 	primary.stop()
 	c.make(t, time.Second) // nobody sees these
@@ -346,8 +347,9 @@ func newChanges(t *testing.T) *changes {
 // comingAndGoing is how many Namespaces come and go, each with a Service.
 const comingAndGoing = 3
 
-// observe gets what has changed in the first zone since the last time, as a secondary does, after some changes.
-func (c *changes) observe(t *testing.T, changes int) {
+// observe gets what has changed in the first zone since the last time, as a secondary does, after some changes. It returns false if the
+// server gives no transfers yet.
+func (c *changes) observe(t *testing.T, changes int) bool {
 	t.Helper()
 	r := new(dns.Msg)
 	r.SetIxfr(zones[0], c.serial, ".", ".")
@@ -356,6 +358,9 @@ func (c *changes) observe(t *testing.T, changes int) {
 	n, octets := 0, 0
 	isDifference := false
 	for e := range ch {
+		if e.Error != nil && n == 0 {
+			return false
+		}
 		fatal.If(t, e.Error)
 		for _, rr := range e.RR {
 			soa, isSOA := rr.(*dns.SOA)
@@ -372,6 +377,7 @@ func (c *changes) observe(t *testing.T, changes int) {
 	if isDifference {
 		c.differences++
 	}
+	return true
 }
 
 // make makes 20 changes a second, and returns when the secondaries have those that are watched.
@@ -382,12 +388,12 @@ func (c *changes) make(t *testing.T, lasting time.Duration) {
 	next := time.NewTicker(time.Second / 20)
 	defer next.Stop()
 	if lasting > time.Second {
-		c.observe(t, 0)
+		kubetest.Eventually(t, "the server gives transfers", func() bool { return c.observe(t, 0) })
 	}
 	for end, i := time.Now().Add(lasting), 1; time.Now().Before(end); c.n, i = c.n+1, i+1 {
 		<-next.C
-		if i%20 == 0 && lasting > time.Second {
-			c.observe(t, 20)
+		if i%20 == 0 && lasting > time.Second && !c.observe(t, 20) {
+			t.Error("the server gives no transfer any more")
 		}
 		switch s := c.services[c.random.IntN(len(c.services))]; c.random.IntN(6) {
 		case 0:
