@@ -52,6 +52,7 @@ func startNSD(t *testing.T, addr string) {
   xfrdir: "%[2]s"
   verbosity: 2
   xfrd-reload-timeout: 0
+  rrl-ratelimit: 0
 remote-control:
   control-enable: no
 `, addr, dir)
