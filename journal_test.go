@@ -509,8 +509,10 @@ func TestOneSerialIsOneContent(t *testing.T) {
 		last := uint32(0)
 		for i := range 20 {
 			for _, h := range []*Headless{old, next} {
-				h.index.PutService(&model.Service{Key: model.Key{Namespace: "default", Name: fmt.Sprint("new-", i%3, h == old)}, Kind: model.Headless,
-					ClusterIPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 96, 0, byte(i)})}})
+				h.index.PutService(&model.Service{
+					Key: model.Key{Namespace: "default", Name: fmt.Sprint("new-", i%3, h == old)}, Kind: model.Headless,
+					ClusterIPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 96, 0, byte(i)})},
+				})
 				got := transferOf(t, h, "cluster.local.", 0)
 				if before := contents[got.serial]; before != nil && len(diff(before, got.content(t))) > 0 {
 					t.Fatalf("%d: the serial %d has two contents", i, got.serial)
