@@ -510,7 +510,7 @@ func TestOneSerialIsOneContent(t *testing.T) {
 		for i := range 20 {
 			for _, h := range []*Headless{old, next} {
 				h.index.PutService(&model.Service{
-					Key: model.Key{Namespace: "default", Name: fmt.Sprint("new-", i%3, h == old)}, Kind: model.Headless,
+					Key:        model.Key{Namespace: "default", Name: fmt.Sprint("new-", i%3, h == old)},
 					ClusterIPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 96, 0, byte(i)})},
 				})
 				got := transferOf(t, h, "cluster.local.", 0)
