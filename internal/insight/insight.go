@@ -188,7 +188,7 @@ func (c *Counter) Tick(now time.Time) {
 	c.seen = all
 }
 
-// Counts is what a Counter knows. A count is of queries, each of which counts half after HalfLife.
+// Counts is what a Counter knows. A count is of queries, each of which counts half after five minutes.
 type Counts struct {
 	Seconds []Second // the latest last; as many as there were, at most ten minutes
 	Reasons []Reason // the most frequent first
@@ -196,14 +196,12 @@ type Counts struct {
 	Clients []Client // whose queries fail, the most frequent first
 	// Wasters are clients again, those with the most queries that look like steps of search lists first.
 	Wasters []Client
-	// UnlistedNames and UnlistedClients are how often what is not known was counted at most.
+	// A name, with one reason, that the Counter does not know was counted at most UnlistedNames times, and a client at
+	// most UnlistedClients times. Those that it knows, and that are left out of the lists here, may have more.
 	UnlistedNames, UnlistedClients float64
 	// Dropped is how many counts were left out because two queries would have had to wait for each other.
 	Dropped uint64
 }
-
-// HalfLife is the time after which a query counts half.
-const HalfLife = halfLife
 
 // Reason is how often queries were denied for one reason.
 type Reason struct {
