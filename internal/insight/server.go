@@ -463,7 +463,7 @@ func ServiceOf(x *index.Index, key model.Key) *Service {
 		return nil
 	}
 	shown := &Service{Version: Version, Service: line, Endpoints: []EndpointLine{}}
-	for _, e := range x.Endpoints(key) {
+	for _, e := range x.Endpoints(key, maxLines) {
 		shown.Endpoints = append(shown.Endpoints, EndpointLine{
 			Address: e.Addr.String(), State: e.Standing.String(), Names: e.Names, Zones: list(e.Topologies),
 			ForZones: list(e.ForZones), ForNodes: list(e.ForNodes), Answers: e.Answers,

@@ -135,7 +135,6 @@ func (s *Server) changes(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.streams.remove(added)
 	to := http.NewResponseController(w)
-	_ = to.SetReadDeadline(time.Time{}) // the request is read, and the end of the connection may come at any time
 	say := func(event []byte) bool {
 		_ = to.SetWriteDeadline(time.Now().Add(writeTime)) // the server's connections have them
 		_, err := w.Write(event)
