@@ -229,6 +229,13 @@ func TestKeyboard(t *testing.T) {
 	if got := p.value(`document.activeElement.getAttribute('aria-expanded')`); got != "true" {
 		t.Errorf("the button says that it is expanded: %s", got)
 	}
+	p.filter("nothing like it")
+	p.says("#matching", "0 of")
+	p.filter("")
+	p.says("#services .endpoints", "10.0.0.2")
+	p.eventually("who says that it is expanded shows it, and no other", `[...document.querySelectorAll('#services li')].every(li =>
+		(li.firstChild.getAttribute('aria-expanded') === 'true') === !!li.querySelector('.endpoints tbody'))`)
+	p.value(`document.querySelector('#services [aria-expanded=true]').focus()`)
 	s.ask(t, "nobody.ns.svc.cluster.local.")
 	p.says("#fails", "nobody.ns")
 	if got := p.value(`document.activeElement.textContent`); got != "web" {
