@@ -109,8 +109,12 @@ dashboard: bin/coredns ## draw docs/dashboard.svg, the panels of the dashboard, 
 AXE ?=
 
 .PHONY: browser
-browser: bin/coredns ## test the page of insight in Chromium, if it is installed; AXE=PATH of axe-core's axe.min.js adds accessibility (minutes)
+browser: bin/coredns bin/sandbox ## test the page of insight in Chromium, if it is installed; AXE=PATH of axe-core's axe.min.js adds accessibility (minutes)
 	cd browser && $(GO) test -race -count 1 -timeout $(TIMEOUT) -v . $(if $(AXE),-axe $(AXE))
+
+.PHONY: pictures
+pictures: bin/cluster bin/coredns bin/sandbox ## draw docs/tour, a picture for each step of the tour, in Chromium
+	cd browser && $(GO) test -count 1 -timeout $(TIMEOUT) -v -run '^TestTour$$' . -tour ../docs/tour
 
 .PHONY: sandbox
 sandbox: bin/cluster bin/coredns bin/sandbox ## start a Kubernetes control plane on loopback and a DNS server on 127.0.0.1:PORT (1053) for it

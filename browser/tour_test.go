@@ -36,6 +36,7 @@ var tourSteps = []struct {
 	{"scale", func(p *page) {
 		p.says("#services", "5 ready")
 		p.eventually("five dots", dotsAre("●●●●●"))
+		p.says("#fails", "cassandra-9")
 	}},
 	{"not-ready", func(p *page) {
 		p.says("#services", "4 ready, 1 not ready")
