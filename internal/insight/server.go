@@ -342,7 +342,7 @@ func write(w http.ResponseWriter, status int, text []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(status)
-	_, _ = w.Write(text) // it fails when the client is gone
+	_, _ = w.Write(text) //nolint:gosec // it is JSON, and said to be that; it fails when the client is gone
 }
 
 func (s *Server) status() *Status {
