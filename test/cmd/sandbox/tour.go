@@ -58,7 +58,7 @@ var steps = []step{
 		name: "scale", happens: "A StatefulSet of three pods gets five.",
 		commands: [][]string{{"scale", "statefulset", "cassandra", "--replicas", "5"}},
 		dig:      service, look: "five addresses; on the page two dots more, one after the other",
-		claim: func(ctx context.Context, t *tour) error { return t.answers(ctx, service, dns.TypeA, 5) },
+		claim: func(ctx context.Context, t *tour) error { return t.answers(ctx, 5) },
 	},
 	{
 		name: "not-ready", happens: "The probe of one pod fails.",
@@ -69,7 +69,7 @@ var steps = []step{
 			if err := t.kubectl(ctx, "annotate", "pod", "cassandra-1", cluster.ReadyAnnotation+"-"); err != nil {
 				return err
 			}
-			return t.answers(ctx, service, dns.TypeA, 5)
+			return t.answers(ctx, 5)
 		},
 	},
 	{
@@ -87,7 +87,7 @@ var steps = []step{
 			if err := t.holds(ctx, 5); err != nil {
 				return err
 			}
-			return t.answers(ctx, service, dns.TypeA, 5)
+			return t.answers(ctx, 5)
 		},
 		after: func(ctx context.Context, t *tour) error {
 			if err := syscall.Kill(t.cluster.Controllers.PID(), syscall.SIGCONT); err != nil {
@@ -111,7 +111,7 @@ var steps = []step{
 			return nil
 		},
 		dig: service, look: "the same as before; on the page it has been longer and longer since the API server was heard of",
-		claim: func(ctx context.Context, t *tour) error { return t.answers(ctx, service, dns.TypeA, 5) },
+		claim: func(ctx context.Context, t *tour) error { return t.answers(ctx, 5) },
 	},
 	{
 		name: "snapshot", happens: "The DNS server is started anew, and there is no API server that it could list.",
@@ -252,9 +252,9 @@ func (t *tour) eventually(ctx context.Context, name string, qtype uint16, want s
 	})
 }
 
-// answers waits until a name has so many records.
-func (t *tour) answers(ctx context.Context, name string, qtype uint16, n int) error {
-	return t.eventually(ctx, name, qtype, fmt.Sprintf("%d records", n), func(m *dns.Msg) bool { return len(m.Answer) == n })
+// answers waits until the Service has so many addresses.
+func (t *tour) answers(ctx context.Context, n int) error {
+	return t.eventually(ctx, service, dns.TypeA, fmt.Sprintf("%d records", n), func(m *dns.Msg) bool { return len(m.Answer) == n })
 }
 
 // denies waits until a name does not exist, for a reason that has a part.
