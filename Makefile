@@ -109,13 +109,20 @@ dashboard: bin/coredns ## draw docs/dashboard.svg, the panels of the dashboard, 
 AXE ?=
 
 .PHONY: browser
-browser: bin/coredns ## test the page of insight in Chromium, if it is installed; AXE=PATH of axe-core's axe.min.js adds accessibility (minutes)
+browser: bin/coredns bin/sandbox ## test the page of insight in Chromium, if it is installed; AXE=PATH of axe-core's axe.min.js adds accessibility (minutes)
 	cd browser && $(GO) test -race -count 1 -timeout $(TIMEOUT) -v . $(if $(AXE),-axe $(AXE))
 
+.PHONY: pictures
+pictures: bin/cluster bin/coredns bin/sandbox ## draw docs/tour, a picture for each step of the tour, in Chromium
+	cd browser && $(GO) test -count 1 -timeout $(TIMEOUT) -v -run '^TestTour$$' . -tour ../docs/tour
+
 .PHONY: sandbox
-sandbox: bin/cluster bin/coredns ## start a Kubernetes control plane on loopback and a DNS server on 127.0.0.1:PORT (1053) for it
-	cd test && $(GO) build -o ../bin/sandbox ./cmd/sandbox
+sandbox: bin/cluster bin/coredns bin/sandbox ## start a Kubernetes control plane on loopback and a DNS server on 127.0.0.1:PORT (1053) for it
 	bin/sandbox -port $(PORT)
+
+.PHONY: tour
+tour: bin/cluster bin/coredns bin/sandbox ## the same, with what happens to a cluster shown step by step; AUTO=1 goes on by itself
+	bin/sandbox -port $(PORT) -tour $(if $(AUTO),-auto)
 
 .PHONY: microbench
 microbench: ## run each Go benchmark for BENCHTIME (1s)
@@ -133,6 +140,10 @@ quickbench: bin/bench ## fail if a reply is wrong or the cost grows with the clu
 bin/cluster:
 	@[ -e $@ ] || echo 'compiling Kubernetes, which takes 10 to 15 minutes on two cores; once, later seconds'
 	cd test && $(GO) build -ldflags '-s -w' -o ../bin/cluster ./cmd/cluster
+
+.PHONY: bin/sandbox
+bin/sandbox:
+	cd test && $(GO) build -o ../bin/sandbox ./cmd/sandbox
 
 .PHONY: bin/coredns
 bin/coredns:

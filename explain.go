@@ -1,6 +1,7 @@
 package headless
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -87,7 +88,7 @@ func (h *Headless) Explain(name string, qtype uint16) *Explanation {
 	}
 	if q.Kind == qname.ServiceName {
 		key := model.Key{Namespace: q.Namespace, Name: q.Service}
-		e.Model, e.Endpoints = h.indexOf(q.authority).ShownSpec(key), h.indexOf(q.authority).Endpoints(key)
+		e.Model, e.Endpoints = h.indexOf(q.authority).ShownSpec(key), h.indexOf(q.authority).Endpoints(key, math.MaxInt)
 	}
 	if m.denies() {
 		e.Denial = &Denial{Denial: index.Denial{Suggest: true}, question: *q, config: h.config}

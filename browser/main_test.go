@@ -202,6 +202,12 @@ func (p *page) ask(name string) {
 	p.value(fmt.Sprintf(`(e => { e.value = %q; e.form.requestSubmit(); })(document.querySelector('#name'))`, name))
 }
 
+// filter has the page show the Services that match a text.
+func (p *page) filter(text string) {
+	p.Helper()
+	p.value(fmt.Sprintf(`(e => { e.value = %q; e.dispatchEvent(new Event('input')); })(document.querySelector('#filter'))`, text))
+}
+
 // click clicks on the first element that a selector chooses.
 func (p *page) click(selector string) {
 	p.Helper()

@@ -29,7 +29,7 @@ type Options struct {
 	Plot     string // an SVG file for the cost by size
 	Profiles string // a folder for profiles of headless
 	Progress func(format string, args ...any)
-	// Parts are the parts to measure: queries, latency, cache, overload, start, changes; none is all.
+	// Parts are the parts to measure: queries, latency, insight, cache, overload, start, changes; none is all.
 	Parts []string
 	// Scale adds clusters of 100,000 and 1,000,000 endpoints, which take minutes and memory.
 	Scale bool
@@ -59,6 +59,7 @@ func (o Options) parts() ([]part, error) {
 	all := []part{
 		{"queries", measureQueries},
 		{"latency", measureLatency},
+		{"insight", measureInsight},
 		{"cache", measureCache},
 		{"overload", measureOverload},
 		{"start", measureStarts},
@@ -216,6 +217,9 @@ func (l *lab) withServers(o Options, names []string, use func(cluster.Cluster, m
 			chain = func(plugin, api string) string {
 				return chained(twoBlocksCorefile, plugin, api, upstream.LocalAddr().String())
 			}
+		}
+		if shown, ok := strings.CutSuffix(name, withInsight); ok {
+			return l.serve(shown, watchingShown(shown, a.url))
 		}
 		if path, ok := o.Beside[build]; ok {
 			return l.serveWith(proc.Program{Path: path}, headless, chain(headless, a.url))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -39,14 +40,12 @@ type Foresight struct {
 // theirs are those, or are not known. Nor does a Service that has an EndpointSlice among the objects get one.
 func Of(objects []runtime.Object) *Foresight {
 	f := &Foresight{
-		Objects: unrepeated(objects), Refused: make(map[runtime.Object]string), pods: make(map[string][]*corev1.Pod), made: make(map[*corev1.Pod]bool), controls: make(map[string]bool),
-		podIPs: pool{half: 18}, clusterIPs: pool{half: 19},
+		Objects: unrepeated(objects), Refused: make(map[runtime.Object]string), pods: make(map[string][]*corev1.Pod),
+		made: make(map[*corev1.Pod]bool), controls: make(map[string]bool), podIPs: pool{half: 18}, clusterIPs: pool{half: 19},
 	}
 	for _, obj := range f.Objects {
 		if pod, ok := obj.(*corev1.Pod); ok {
-			if by := metav1.GetControllerOf(pod); by != nil {
-				f.controls[controllerID(by.Kind, pod.Namespace, by.Name)] = true
-			}
+			f.addControllers(pod)
 		}
 	}
 	for i, obj := range slices.Clone(f.Objects) {
@@ -79,6 +78,19 @@ func Of(objects []runtime.Object) *Foresight {
 		f.notef("EndpointSlices of %s, which the files lack, are made of the Pods in them", count(observed, "Service"))
 	}
 	return f
+}
+
+// addControllers notes that a Pod of the workloads that control pod is among the objects. A Deployment controls it by way of
+// a ReplicaSet, which it gives its own name and a hash that the Pod bears.
+func (f *Foresight) addControllers(pod *corev1.Pod) {
+	by := metav1.GetControllerOf(pod)
+	if by == nil {
+		return
+	}
+	f.controls[controllerID(by.Kind, pod.Namespace, by.Name)] = true
+	if hash := pod.Labels[appsv1.DefaultDeploymentUniqueLabelKey]; by.Kind == "ReplicaSet" && hash != "" {
+		f.controls[controllerID("Deployment", pod.Namespace, strings.TrimSuffix(by.Name, "-"+hash))] = true
+	}
 }
 
 func controllerID(kind, namespace, name string) string { return kind + " " + namespace + "/" + name }

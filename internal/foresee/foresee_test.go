@@ -88,6 +88,15 @@ func TestPodsAreForeseen(t *testing.T) {
 			[]string{"shop/db db-0 10.1.0.5 ready sql:5432/TCP"},
 			[]string{"EndpointSlices of 1 Service"},
 		},
+		{
+			"a Deployment of which a Pod is there, by way of its ReplicaSet",
+			"{apiVersion: apps/v1, kind: Deployment, metadata: {name: db, namespace: shop}, spec: {replicas: 2, " + labelled + "}}\n---\n" + headless + "\n---\n" +
+				`{apiVersion: v1, kind: Pod, metadata: {name: db-7d9f-x2x4z, namespace: shop, labels: {app: db, pod-template-hash: 7d9f},
+				ownerReferences: [{kind: ReplicaSet, name: db-7d9f, controller: true}]},
+				status: {podIP: 10.1.0.5, conditions: [{type: Ready, status: "True"}]}}`,
+			[]string{"shop/db - 10.1.0.5 ready sql:5432/TCP"},
+			[]string{"EndpointSlices of 1 Service"},
+		},
 		{"a StatefulSet of another Service", strings.Replace(set("replicas: 1"), "serviceName: db", "serviceName: other", 1) + "\n---\n" + headless, []string{"shop/db - 198.18.0.1 ready sql:5432/TCP"}, []string{"1 Pod of"}},
 		{"a Service of one Pod of a StatefulSet", set("replicas: 2") + "\n---\n" + `{apiVersion: v1, kind: Service, metadata: {name: db-1, namespace: shop}, spec: {clusterIP: None, selector: {statefulset.kubernetes.io/pod-name: db-1}}}`, []string{"shop/db-1 - 198.18.0.2 ready "}, []string{"2 Pods of"}},
 		{"two versions of a StatefulSet", set("replicas: 5") + "\n---\n" + set("replicas: 1") + "\n---\n" + headless, []string{"shop/db db-0 198.18.0.1 ready sql:5432/TCP"}, []string{"1 Pod of"}},

@@ -26,9 +26,9 @@ func (c Choice) String() string {
 // DependsOnClient reports whether a client in another place may get another answer.
 func (c Choice) DependsOnClient() bool { return c >= ChosenNobody }
 
-// choose returns the region of those endpoints of family f that a client gets which is at a location, as
-// kube-proxy chooses: by hints for nodes if each ready endpoint has them and one is meant for the client's
-// node, else likewise by hints for topology zones, else all.
+// choose returns the region of the endpoints of family f that a client at a location gets, and why; 0 stands for all of
+// them. It chooses as kube-proxy does: by hints for nodes if each ready endpoint has one, and one of them is for the
+// client's node; else, in the same way, by hints for topology zones; else all.
 func (x *Index) choose(svc *service, f model.Family, at model.Location) (region, Choice) {
 	s := svc.regions
 	if s == nil || svc.spec.NoTopology {

@@ -1,10 +1,7 @@
 package index
 
 import (
-	"cmp"
 	"math"
-	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -383,66 +380,4 @@ func neighbours(label, service string) (names [6]string) {
 		names[i] = text.String()[start:]
 	}
 	return names
-}
-
-// Endpoint is an endpoint of a Service as the index has it, for people. It belongs to the caller.
-type Endpoint struct {
-	Addr  netip.Addr
-	State model.State
-	// Names are the labels that name it below its Service. The first is its own, which SRV and PTR
-	// records have.
-	Names []string
-	// Topologies are the topology zones that slices say it is in, sorted. The list is empty unless
-	// x keeps topology zones.
-	Topologies []string
-	// ForZones and ForNodes are the topology zones and the nodes of the clients that it is meant for, sorted, as far as x
-	// keeps hints.
-	ForZones, ForNodes []string
-	Standing           Standing
-	// Answers says that it counts for its own name: that the name has its address.
-	Answers bool
-}
-
-// Endpoints returns the endpoints of a Service, whether it is shown or not, in the order of their
-// addresses and names. It costs what the Service holds.
-func (x *Index) Endpoints(key model.Key) []Endpoint {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	svc := x.peek(key.Namespace, key.Name)
-	if svc == nil {
-		return nil
-	}
-	var all []Endpoint
-	for e := range svc.listed() {
-		all = append(all, x.shown(e))
-	}
-	slices.SortFunc(all, func(a, b Endpoint) int {
-		return cmp.Or(a.Addr.Compare(b.Addr), slices.Compare(a.Names, b.Names))
-	})
-	return all
-}
-
-// shown returns e as people are to see it.
-func (x *Index) shown(e *endpoint) Endpoint {
-	own := string(e.label().Append(nil))
-	shown := Endpoint{Addr: e.addr(), State: e.state, Names: []string{own}, Standing: e.standing()}
-	if dashed := string(model.AppendDashed(nil, e.addr())); dashed != own && e.dashed() {
-		shown.Names = append(shown.Names, dashed)
-	}
-	for o := &e.in; o != nil; o = o.next {
-		at := x.places.all[o.place].placed.Place()
-		if at.Zone != "" {
-			shown.Topologies = append(shown.Topologies, at.Zone)
-		}
-		shown.ForZones = slices.AppendSeq(shown.ForZones, at.ForZones.All())
-		shown.ForNodes = slices.AppendSeq(shown.ForNodes, at.ForNodes.All())
-	}
-	for _, names := range []*[]string{&shown.Topologies, &shown.ForZones, &shown.ForNodes} {
-		slices.Sort(*names)
-		*names = slices.Compact(*names)
-	}
-	q := qname.Name{Kind: qname.ServiceName, Namespace: e.svc.ns.name, Service: e.svc.name, Hostname: own}
-	q.Addr, _ = model.ParseDashed(own)
-	shown.Answers = e.svc.claimsEndpoints() && e.state >= x.leastAnswering(e.svc, &q, math.MaxInt)
-	return shown
 }

@@ -2,6 +2,7 @@ package index
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -88,7 +89,7 @@ func TestEndpointsAreThoseThatLookupsFind(t *testing.T) {
 				key := model.Key{Namespace: ns, Name: name}
 				checkEndpoints(t, x, key)
 				if t.Failed() {
-					t.Fatalf("seed %d, Service %v: %+v", seed, key, x.Endpoints(key))
+					t.Fatalf("seed %d, Service %v: %+v", seed, key, x.Endpoints(key, math.MaxInt))
 				}
 			}
 		}
@@ -99,7 +100,7 @@ func TestEndpointsAreThoseThatLookupsFind(t *testing.T) {
 func checkEndpoints(t *testing.T, x *Index, key model.Key) {
 	t.Helper()
 	var states [3]int32
-	all := x.Endpoints(key)
+	all := x.Endpoints(key, math.MaxInt)
 	for _, e := range all {
 		states[e.State]++
 		q := qname.Name{Kind: qname.ServiceName, Namespace: key.Namespace, Service: key.Name, Hostname: e.Names[0]}

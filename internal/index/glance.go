@@ -50,7 +50,6 @@ func (e *endpoint) standing() Standing {
 
 // Glance is a headless Service at a glance. It belongs to the caller.
 type Glance struct {
-	model.Key
 	Counts [NumStandings]int // its endpoints by how they stand
 	// First is how the first of them stand, in the order of their names and addresses: MaxGlance at most.
 	First []Standing
@@ -76,7 +75,7 @@ func (x *Index) Headless() []model.Key {
 func (svc *service) isShownHeadless() bool { return svc.shown && svc.spec.Kind == model.Headless }
 
 // Glance returns a headless Service at a glance. ok is false if it is not shown, or of another kind. It costs what the
-// Service holds.
+// Service holds, and sees those slices that change meanwhile before or after that.
 func (x *Index) Glance(key model.Key) (g Glance, ok bool) {
 	type seen struct {
 		name string
@@ -84,18 +83,20 @@ func (x *Index) Glance(key model.Key) (g Glance, ok bool) {
 		Standing
 	}
 	var all []seen
-	x.mu.RLock()
+	w := x.walk()
 	if svc := x.peek(key.Namespace, key.Name); svc != nil && svc.isShownHeadless() {
 		ok = true
-		for e := range svc.listed() {
+		for e := range w.listed(svc) {
 			all = append(all, seen{e.name, e.addr(), e.standing()})
 		}
 	}
-	x.mu.RUnlock()
-	slices.SortFunc(all, func(a, b seen) int { // web-2 comes before web-10
+	w.end()
+	compare := func(a, b seen) int { // web-2 comes before web-10
 		return cmp.Or(cmp.Compare(len(a.name), len(b.name)), strings.Compare(a.name, b.name), a.addr.Compare(b.addr))
-	})
-	g.Key = key
+	}
+	slices.SortFunc(all, compare)
+	// An endpoint may have got another first slice between two portions.
+	all = slices.CompactFunc(all, func(a, b seen) bool { return compare(a, b) == 0 })
 	for i, e := range all {
 		if g.Counts[e.Standing]++; i < MaxGlance {
 			g.First = append(g.First, e.Standing)
@@ -104,22 +105,10 @@ func (x *Index) Glance(key model.Key) (g Glance, ok bool) {
 	return g, ok
 }
 
-// listed yields the endpoints of svc, each once.
-func (svc *service) listed() func(yield func(*endpoint) bool) {
-	return func(yield func(*endpoint) bool) {
-		for sl := svc.slices; sl != nil; sl = sl.sibling {
-			for _, e := range sl.endpoints {
-				// The first slice that an endpoint has yields it. One whose hold has ended is in none.
-				if e.svc == svc && e.in.slice == sl && !yield(e) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// Watch notes which headless Services that are shown change, or cease to be that, by their keys, until it is closed: each once, however often it changes, until it
-// is asked.
+// Watch notes the keys of headless Services that change. It notes those that are shown, or were until they changed, each
+// once from one call of Changed to the next, and 4,096 of them at most. Several may be open; who changes the index waits
+// for none of them. Its methods may be called at any time, and it has to be closed: until then it costs each change an
+// entry in a map.
 type Watch struct {
 	x       *Index
 	changed map[model.Key]struct{} // the index's lock guards it
@@ -129,7 +118,7 @@ type Watch struct {
 // maxChanged is how many keys a Watch notes at most.
 const maxChanged = 4096
 
-// Watch returns a Watch. It has to be closed.
+// Watch returns a Watch of what changes from now on. The caller has to close it.
 func (x *Index) Watch() *Watch {
 	w := &Watch{x: x, changed: make(map[model.Key]struct{})}
 	x.mu.Lock()
@@ -138,7 +127,7 @@ func (x *Index) Watch() *Watch {
 	return w
 }
 
-// Close ends w.
+// Close ends w, which notes nothing more. It may be called again.
 func (w *Watch) Close() {
 	w.x.mu.Lock()
 	defer w.x.mu.Unlock()

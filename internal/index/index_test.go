@@ -3,6 +3,7 @@ package index
 import (
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -778,7 +779,7 @@ func history(t *testing.T, r *rand.Rand, x *Index, m *dumbIndex, pause func() st
 
 // shownEndpoints are those that Endpoints returns for a Service, as text, sorted.
 func shownEndpoints(x *Index, key model.Key) (texts []string) {
-	for _, e := range x.Endpoints(key) {
+	for _, e := range x.Endpoints(key, math.MaxInt) {
 		texts = append(texts, fmt.Sprint(e.Addr, e.Names[0], e.State))
 	}
 	slices.Sort(texts)

@@ -190,6 +190,7 @@ func TestWalksGiveTheLockBack(t *testing.T) {
 	for i := range services {
 		x.PutNamespace(&model.Namespace{Key: model.Key{Name: fmt.Sprint("empty-", i)}})
 	}
+	web := model.Key{Namespace: "n", Name: "web"} // of the pods
 	for _, walk := range []struct {
 		name  string
 		do    func()
@@ -200,6 +201,8 @@ func TestWalksGiveTheLockBack(t *testing.T) {
 			for range x.Moment().Services() { // each is read
 			}
 		}, services + pods},
+		{"a glance at a Service", func() { x.Glance(web) }, pods},
+		{"the endpoints of a Service", func() { x.Endpoints(web, 10) }, pods},
 		{"the keys of slices", func() { x.SliceKeys() }, services + pods/100},
 		{"the keys of Services", func() { x.ServiceKeys() }, services},
 		{"the keys of Namespaces", func() { x.NamespaceKeys() }, services},

@@ -192,7 +192,8 @@ type departure struct {
 	from uint32
 }
 
-// Locate returns where the endpoints with addr are, as far as those agree of which it is known.
+// Locate returns the topology zone and the node of the endpoints with addr, of any Service, shown or not. Each of the two
+// is "" if no endpoint's is known, or if those that are known differ.
 func (x *Index) Locate(addr netip.Addr) (at model.Location) {
 	var zones, nodes consent
 	x.mu.RLock()
@@ -207,8 +208,8 @@ func (x *Index) Locate(addr netip.Addr) (at model.Location) {
 	return model.Location{Zone: zones.word(), Node: nodes.word()}
 }
 
-// NamespaceOf returns the Namespace that the endpoints with addr are in, of those in Namespaces that are there, if these agree.
-// Whoever may write EndpointSlices has a say in it.
+// NamespaceOf returns the Namespace that all endpoints with addr are in, or "" if they are in several or there are none.
+// Endpoints in Namespaces that are not served do not count. Whoever may write EndpointSlices has a say in it.
 func (x *Index) NamespaceOf(addr netip.Addr) string {
 	var namespaces consent
 	x.mu.RLock()

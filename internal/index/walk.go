@@ -53,6 +53,25 @@ func (w *walk) aside(do func() bool) bool {
 	return do()
 }
 
+// listed yields the endpoints of svc. Those that get another first slice meanwhile may be missed, or met twice.
+func (w *walk) listed(svc *service) iter.Seq[*endpoint] {
+	return func(yield func(*endpoint) bool) {
+		var all []*slice
+		for sl := svc.slices; sl != nil; sl = sl.sibling {
+			all = append(all, sl)
+		}
+		for _, sl := range all {
+			for _, e := range sl.endpoints {
+				// The first slice that an endpoint has yields it. One that is forgotten, or whose hold has ended, is in none.
+				if e.svc == svc && e.in.slice == sl && !yield(e) {
+					return
+				}
+			}
+			w.did(len(sl.endpoints))
+		}
+	}
+}
+
 // services yields the Services that are known. Maps may change while they are ranged over.
 func (w *walk) services() iter.Seq[*service] {
 	return func(yield func(*service) bool) {

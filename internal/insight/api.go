@@ -64,7 +64,8 @@ type Top struct {
 	Unlisted UnlistedCounts `json:"unlisted"`
 }
 
-// UnlistedCounts are how often what is not listed was counted at most.
+// UnlistedCounts are how often a name, or a client, that the server does not know was counted at most. What limit leaves out
+// may have more.
 type UnlistedCounts struct {
 	Names   float64 `json:"names"`
 	Clients float64 `json:"clients"`

@@ -5,8 +5,11 @@ package insight
 
 import (
 	"cmp"
+	"encoding/binary"
 	"hash/maphash"
 	"math"
+	"math/bits"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
@@ -26,22 +29,21 @@ const (
 )
 
 // Memory is how many octets a Counter takes, whatever is asked.
-const Memory = nameSets*int(unsafe.Sizeof(set{})) + nameSets*ways*int(unsafe.Sizeof(nameKey{})) +
-	clientSets*int(unsafe.Sizeof(set{})) + clientSets*ways*int(unsafe.Sizeof(clientKey{})) + int(unsafe.Sizeof(Counter{}))
+const Memory = nameSets*int(unsafe.Sizeof(set[nameKey]{})) + clientSets*int(unsafe.Sizeof(set[clientKey]{})) +
+	int(unsafe.Sizeof(Counter{}))
 
 // Counter counts queries. The methods that begin with Count are for those who answer queries: they wait for
 // nobody and allocate nothing. Those of a nil Counter do nothing.
 type Counter struct {
-	seed maphash.Seed
-	now  atomic.Pointer[moment]
+	seed   maphash.Seed
+	secret [2]uint64
+	now    atomic.Pointer[moment]
 
 	answers, failures, passed atomic.Uint64
 	denials                   [index.NumReasons]atomic.Uint64
 
-	names       sketch
-	nameKeys    []nameKey
-	clients     sketch
-	clientKeys  []clientKey
+	names       sketch[nameKey]
+	clients     sketch[clientKey]
 	mu          sync.Mutex // guards the fields below
 	start       time.Time
 	ring        [seconds]Second // at the position of the second, modulo the length
@@ -61,12 +63,12 @@ type Second struct {
 
 // nameKey is what is kept of a name that fails.
 type nameKey struct {
-	name    [maxName]byte
-	length  uint8
-	reason  index.Reason
-	qtype   uint16 // of the last query
-	last    int64  // the second of the last query
+	last    int64 // the second of the last query
 	clients [askers]octets
+	qtype   uint16 // of the last query
+	reason  index.Reason
+	length  uint8
+	name    [maxName]byte // most are short, and then the rest is not touched
 }
 
 // clientKey is what is kept of a client whose queries fail.
@@ -77,15 +79,37 @@ type clientKey struct {
 	last   int64
 }
 
-// octets is an address, IPv4-mapped if it is an IPv4 address; the zero value is that of nobody.
-type octets [16]byte
+// octets are those of an address, IPv4-mapped if it is an IPv4 address; the zero value is that of nobody. Two numbers are
+// kept in registers, which 16 octets are not.
+type octets struct{ high, low uint64 }
+
+func octetsOf(addr netip.Addr) octets {
+	all := addr.As16()
+	return octets{binary.BigEndian.Uint64(all[:8]), binary.BigEndian.Uint64(all[8:])}
+}
+
+// addr returns the address, which is not valid if it is nobody's.
+func (o octets) addr() netip.Addr {
+	if o == (octets{}) {
+		return netip.Addr{}
+	}
+	var all [16]byte
+	binary.BigEndian.PutUint64(all[:8], o.high)
+	binary.BigEndian.PutUint64(all[8:], o.low)
+	return netip.AddrFrom16(all).Unmap()
+}
+
+// hash returns a hash of o, which nobody can foresee without the secret.
+func (o octets) hash(secret *[2]uint64) uint64 {
+	high, low := bits.Mul64(o.high^secret[0], o.low^secret[1])
+	return high ^ low
+}
 
 // NewCounter returns a Counter that begins at start.
 func NewCounter(start time.Time) *Counter {
 	c := &Counter{
-		seed: maphash.MakeSeed(), start: start,
-		names: newSketch(nameSets), nameKeys: make([]nameKey, nameSets*ways),
-		clients: newSketch(clientSets), clientKeys: make([]clientKey, clientSets*ways),
+		seed: maphash.MakeSeed(), secret: [2]uint64{rand.Uint64(), rand.Uint64()}, start: start,
+		names: newSketch[nameKey](nameSets), clients: newSketch[clientKey](clientSets),
 	}
 	c.now.Store(momentOf(0))
 	return c
@@ -129,23 +153,25 @@ func (c *Counter) CountDenial(name string, qtype uint16, r index.Reason, client 
 	if c.denials[r].Add(1); r == index.ReasonType {
 		return
 	}
-	m, addr := c.now.Load(), octets(client.As16())
+	m, addr := c.now.Load(), octetsOf(client)
 	hash := (maphash.String(c.seed, name) ^ uint64(r)) | 1<<63 // 0 stands for no name
-	if s, first := c.names.take(hash); s != nil {
-		way, fresh := s.count(hash, m, isStep)
-		k := &c.nameKeys[first+way]
+	if s := c.names.take(hash); s != nil {
+		k, fresh := s.count(hash, m, isStep)
 		if fresh {
 			k.length = uint8(copy(k.name[:], name)) //nolint:gosec // at most maxName
-			k.reason, k.clients = r, [askers]octets{}
+			k.reason = r
+			clear(k.clients[1:])
+			k.clients[0] = addr
+		} else {
+			k.asked(addr)
 		}
 		k.qtype, k.last = qtype, m.second
-		k.asked(addr)
 		s.give()
 	}
-	clientHash := maphash.Bytes(c.seed, addr[:]) | 1<<63
-	if s, first := c.clients.take(clientHash); s != nil {
-		way, _ := s.count(clientHash, m, isStep)
-		c.clientKeys[first+way] = clientKey{addr: addr, reason: r, name: hash, last: m.second}
+	clientHash := addr.hash(&c.secret) | 1<<63
+	if s := c.clients.take(clientHash); s != nil {
+		k, _ := s.count(clientHash, m, isStep)
+		k.addr, k.reason, k.name, k.last = addr, r, hash, m.second
 		s.give()
 	}
 }
@@ -188,7 +214,7 @@ func (c *Counter) Tick(now time.Time) {
 	c.seen = all
 }
 
-// Counts is what a Counter knows. A count is of queries, each of which counts half after HalfLife.
+// Counts is what a Counter knows. A count is of queries, each of which counts half after five minutes.
 type Counts struct {
 	Seconds []Second // the latest last; as many as there were, at most ten minutes
 	Reasons []Reason // the most frequent first
@@ -196,14 +222,12 @@ type Counts struct {
 	Clients []Client // whose queries fail, the most frequent first
 	// Wasters are clients again, those with the most queries that look like steps of search lists first.
 	Wasters []Client
-	// UnlistedNames and UnlistedClients are how often what is not known was counted at most.
+	// A name, with one reason, that the Counter does not know was counted at most UnlistedNames times, and a client at
+	// most UnlistedClients times. Those that it knows, and that are left out of the lists here, may have more.
 	UnlistedNames, UnlistedClients float64
 	// Dropped is how many counts were left out because two queries would have had to wait for each other.
 	Dropped uint64
 }
-
-// HalfLife is the time after which a query counts half.
-const HalfLife = halfLife
 
 // Reason is how often queries were denied for one reason.
 type Reason struct {
@@ -247,27 +271,23 @@ func (c *Counter) Counts(n int) *Counts {
 	c.mu.Unlock()
 	ago := func(second int64) time.Duration { return time.Duration(m.second-second) * time.Second }
 	names := make(map[uint64]string)
-	c.names.each(m, &all.UnlistedNames, func(at int, hash uint64, t tally) {
-		k := &c.nameKeys[at]
+	c.names.each(m, &all.UnlistedNames, func(k *nameKey, hash uint64, t tally) {
 		name := Name{
 			Name: string(k.name[:k.length]), Reason: k.reason, Type: k.qtype, Count: t.count, Over: t.over, IsStep: t.part > 0,
 			Ago: ago(k.last),
 		}
 		for _, addr := range k.clients {
 			if addr != (octets{}) {
-				name.Clients = append(name.Clients, netip.AddrFrom16(addr).Unmap())
+				name.Clients = append(name.Clients, addr.addr())
 			}
 		}
 		names[hash] = name.Name
 		all.Names = append(all.Names, name)
 	})
-	c.clients.each(m, &all.UnlistedClients, func(at int, _ uint64, t tally) {
-		k := &c.clientKeys[at]
-		client := Client{Count: t.count, Over: t.over, Steps: t.part, Reason: k.reason, Name: names[k.name], Ago: ago(k.last)}
-		if k.addr != (octets{}) {
-			client.Addr = netip.AddrFrom16(k.addr).Unmap()
-		}
-		all.Clients = append(all.Clients, client)
+	c.clients.each(m, &all.UnlistedClients, func(k *clientKey, _ uint64, t tally) {
+		all.Clients = append(all.Clients, Client{
+			Addr: k.addr.addr(), Count: t.count, Over: t.over, Steps: t.part, Reason: k.reason, Name: names[k.name], Ago: ago(k.last),
+		})
 	})
 	for _, client := range all.Clients {
 		if client.Steps >= leastCount {
@@ -287,14 +307,14 @@ func (c *Counter) Counts(n int) *Counts {
 // leastCount is the least count that is told: a query of half an hour ago.
 const leastCount = 1. / 64
 
-// each calls do for the keys of k, with their positions, and raises unlisted to what the others may count.
-func (k *sketch) each(m *moment, unlisted *float64, do func(at int, hash uint64, t tally)) {
+// each calls do for the keys of k, and raises unlisted to what the others may count.
+func (k *sketch[K]) each(m *moment, unlisted *float64, do func(key *K, hash uint64, t tally)) {
 	for i := range k.sets {
 		s := &k.sets[i]
 		s.wait()
 		for way, hash := range s.hashes {
 			if t := s.at(way, m); hash != 0 && t.count >= leastCount {
-				do(i*ways+way, hash, t)
+				do(&s.keys[way].key, hash, t)
 			}
 		}
 		*unlisted = max(*unlisted, s.least(m))

@@ -153,10 +153,13 @@ func TestMemoryIsWhatIsStated(t *testing.T) {
 	runtime.KeepAlive(c)
 }
 
+// numNames is a power of two, by which dividing costs nothing.
+const numNames = 1 << 14
+
 // someNames are names that are not there.
-var someNames = func() (names []string) {
-	for n := range 1 << 14 {
-		names = append(names, fmt.Sprintf("name-%d.web.default.svc.cluster.local.", n))
+var someNames = func() (names [numNames]string) {
+	for n := range names {
+		names[n] = fmt.Sprintf("name-%d.web.default.svc.cluster.local.", n)
 	}
 	return names
 }()
@@ -197,7 +200,7 @@ func TestCountsDecay(t *testing.T) {
 
 // TestAQueryOfAnEarlierEpoch: one that began before others brought the set into their epoch weighs what it should.
 func TestAQueryOfAnEarlierEpoch(t *testing.T) {
-	s := newSketch(1)
+	s := newSketch[clientKey](1)
 	late, early := momentOf(epochLength*halfLife), momentOf(epochLength*halfLife-halfLife)
 	s.sets[0].count(1, late, false)
 	s.sets[0].count(1, early, false)
@@ -292,9 +295,14 @@ func TestManyCountAtOnce(t *testing.T) {
 	}
 }
 
-// BenchmarkCount measures what a query costs: an answer, a name that many ask for, and names that nobody asked for before.
+// BenchmarkCount measures what a query costs: an answer, a name that one client asks for, one that many ask for, and names
+// that nobody asked for before, each from another client.
 func BenchmarkCount(b *testing.B) {
 	client := clientAt(1)
+	var clients [numNames]netip.Addr // made before, and names too: a query has both
+	for n := range clients {
+		clients[n] = clientAt(n * 7)
+	}
 	for _, kind := range []struct {
 		name string
 		do   func(c *Counter, n int)
@@ -303,8 +311,11 @@ func BenchmarkCount(b *testing.B) {
 		{"hot", func(c *Counter, _ int) {
 			c.CountDenial(someNames[0], dns.TypeA, index.ReasonService, client, true)
 		}},
+		{"spread", func(c *Counter, n int) {
+			c.CountDenial(someNames[0], dns.TypeA, index.ReasonService, clients[n%numNames], true)
+		}},
 		{"random", func(c *Counter, n int) {
-			c.CountDenial(someNames[n%len(someNames)], dns.TypeA, index.ReasonService, clientAt(n*7), true)
+			c.CountDenial(someNames[n%numNames], dns.TypeA, index.ReasonService, clients[n%numNames], true)
 		}},
 	} {
 		b.Run(kind.name, func(b *testing.B) {

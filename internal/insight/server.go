@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coredns-headless/headless/internal/index"
@@ -41,27 +42,35 @@ type Server struct {
 	http    http.Server
 	addr    string
 	started time.Time
-	ctx     context.Context // ends with Close
+	ctx     context.Context // ends with Close, and each request's with it
 	cancel  context.CancelFunc
-	running sync.WaitGroup
-	slots   chan struct{} // of requests
+	running sync.WaitGroup // what serves, and each connection
+	slots   chan struct{}  // of requests
 	streams streams
+
+	connections atomic.Int32
 }
 
 const (
-	maxRequests = 8 // at once, besides streams
-	patience    = 2 * time.Second
-	writeTime   = 10 * time.Second // for a reply
-	maxLines    = 1000             // of any list
-	maxFilter   = 320              // octets: a Service and a Namespace
+	maxConnections = 128 // more are closed at once
+	maxRequests    = 8   // that are worked on at once, besides streams
+	patience       = 2 * time.Second
+	readTime       = 5 * time.Second  // for a request, with what follows its header
+	writeTime      = 10 * time.Second // for a reply
+	maxLines       = 1000             // of any list
+	maxFilter      = 320              // octets: a Service and a Namespace
 )
 
 // Serve serves the subject to whoever connects to l, until the server is closed.
 func Serve(l net.Listener, of *Subject) *Server {
-	s := &Server{Subject: *of, addr: l.Addr().String(), started: time.Now(), slots: make(chan struct{}, maxRequests)}
+	s := &Server{
+		Subject: *of, addr: l.Addr().String(), started: time.Now(), slots: make(chan struct{}, maxRequests),
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.http = http.Server{
-		Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: writeTime, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10,
+		Handler: s.handler(), ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: time.Minute,
+		MaxHeaderBytes: 8 << 10, ConnState: s.connected,
+		BaseContext: func(net.Listener) context.Context { return s.ctx },
 	}
 	s.running.Go(func() { _ = s.http.Serve(l) }) // it fails when it is closed
 	s.running.Go(s.tick)
@@ -71,7 +80,22 @@ func Serve(l net.Listener, of *Subject) *Server {
 // Addr returns the address that s has.
 func (s *Server) Addr() string { return s.addr }
 
-// Close ends all streams and connections, and frees the address.
+// connected counts connections, and closes those that are too many. http.Server.Serve calls it with a new one before it
+// accepts another or returns, so that nobody waits for running at that time, and last when all handlers have returned.
+func (s *Server) connected(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.running.Add(1)
+		if s.connections.Add(1) > maxConnections {
+			_ = c.Close() // reading it will fail
+		}
+	case http.StateClosed:
+		s.connections.Add(-1)
+		s.running.Done()
+	}
+}
+
+// Close ends all streams and connections, frees the address, and returns when nothing of s runs any more.
 func (s *Server) Close() {
 	s.cancel()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -151,16 +175,12 @@ func (s *Server) handler() http.Handler {
 			}
 			if !s.enter(req.Context()) {
 				w.Header().Set("Retry-After", "1")
-				fail(w, &requestError{http.StatusServiceUnavailable, fmt.Sprintf("busy with %d requests, ask again", maxRequests)})
+				fail(w, refusal(http.StatusServiceUnavailable, "busy with other requests, ask again"))
 				return
 			}
-			defer s.leave()
-			shown, err := r.show(s, q)
-			if err != nil {
-				fail(w, err)
-				return
-			}
-			write(w, http.StatusOK, shown)
+			status, text := replyOf(r.show(s, q))
+			s.leave() // before it is written, for who reads slowly may not keep others waiting
+			write(w, status, text)
 		})
 	}
 	mux.HandleFunc("/v1/changes", s.changes)
@@ -174,7 +194,7 @@ func (s *Server) handler() http.Handler {
 		_, _ = w.Write(page) // as above
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		fail(w, &requestError{http.StatusNotFound, "there is no such page; /v1/openapi.json describes those that there are"})
+		fail(w, refusal(http.StatusNotFound, "there is no such page; /v1/openapi.json describes those that there are"))
 	})
 	return guard(mux)
 }
@@ -197,11 +217,11 @@ func guard(next http.Handler) http.Handler {
 		switch {
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			w.Header().Set("Allow", "GET, HEAD")
-			fail(w, &requestError{http.StatusMethodNotAllowed, fmt.Sprintf("expected GET or HEAD, got %q: nothing can be changed here", shorten(r.Method))})
+			fail(w, refusal(http.StatusMethodNotAllowed, "expected GET or HEAD, got %q: nothing can be changed here", r.Method))
 		case !isAllowed(r.Host):
-			fail(w, &requestError{http.StatusMisdirectedRequest, fmt.Sprintf("expected an address or localhost as Host, got %q", shorten(r.Host))})
+			fail(w, refusal(http.StatusMisdirectedRequest, "expected an address or localhost as Host, got %q", r.Host))
 		case (site == "cross-site" || site == "same-site") && mode != "navigate":
-			fail(w, &requestError{http.StatusForbidden, "a page of another server asks"})
+			fail(w, refusal(http.StatusForbidden, "a page of another server asks"))
 		default:
 			next.ServeHTTP(w, r)
 		}
@@ -238,6 +258,15 @@ type requestError struct {
 }
 
 func (e *requestError) Error() string { return e.text }
+
+// refusal returns a requestError, whose text has the first octets of what somebody sent.
+func refusal(status int, format string, sent ...string) *requestError {
+	var parts []any
+	for _, text := range sent {
+		parts = append(parts, shorten(text))
+	}
+	return &requestError{status, fmt.Sprintf(format, parts...)}
+}
 
 // parameters returns those of a request, each of which has to be known, and may stand once.
 func parameters(r *http.Request, known []string) (url.Values, error) {
@@ -285,30 +314,41 @@ func number(q url.Values, name string, otherwise int) (int, error) {
 	return n, nil
 }
 
-// fail replies that a request failed. An error that is no requestError says what is wrong with the request.
-func fail(w http.ResponseWriter, err error) {
-	status := http.StatusBadRequest
-	if known := (*requestError)(nil); errors.As(err, &known) {
-		status = known.status
+// replyOf returns the reply to a request: a value, or an error, in which case the value does not matter. An error that is
+// no requestError says what is wrong with the request.
+func replyOf(value any, failed error) (status int, text []byte) {
+	status = http.StatusOK
+	if failed != nil {
+		status, value = http.StatusBadRequest, &Failure{Version: Version, Error: failed.Error()}
+		if known := (*requestError)(nil); errors.As(failed, &known) {
+			status = known.status
+		}
 	}
-	write(w, status, &Failure{Version: Version, Error: err.Error()})
-}
-
-// write replies with a value.
-func write(w http.ResponseWriter, status int, value any) {
 	text, err := json.Marshal(value)
 	if err != nil { // no value has what cannot be written
-		status, text = http.StatusInternalServerError, nil
+		return http.StatusInternalServerError, nil
 	}
+	return status, text
+}
+
+// fail replies that a request failed.
+func fail(w http.ResponseWriter, err error) {
+	status, text := replyOf(nil, err)
+	write(w, status, text)
+}
+
+// write replies with JSON.
+func write(w http.ResponseWriter, status int, text []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(status)
-	_, _ = w.Write(text) // it fails when the client is gone
+	_, _ = w.Write(text) //nolint:gosec // it is JSON, and said to be that; it fails when the client is gone
 }
 
 func (s *Server) status() *Status {
 	status := s.Status()
-	status.Version, status.Now, status.Started, status.Headless = Version, time.Now().UTC(), s.started.UTC(), len(s.Index.Headless())
+	status.Version, status.Now, status.Started = Version, time.Now().UTC(), s.started.UTC()
+	status.Headless = len(s.Index.Headless())
 	return status
 }
 
@@ -319,8 +359,8 @@ func (s *Server) top(q url.Values) (any, error) {
 	}
 	all := s.Counter.Counts(limit)
 	top := &Top{
-		Version: Version, Now: time.Now().UTC(), HalfLife: HalfLife.Seconds(), Memory: Memory, Dropped: all.Dropped, Seconds: all.Seconds,
-		Reasons: []ReasonShown{}, Names: []NameShown{},
+		Version: Version, Now: time.Now().UTC(), HalfLife: halfLife.Seconds(), Memory: Memory, Dropped: all.Dropped,
+		Seconds: all.Seconds, Reasons: []ReasonShown{}, Names: []NameShown{},
 		Unlisted: UnlistedCounts{rounded(all.UnlistedNames), rounded(all.UnlistedClients)},
 	}
 	for _, r := range all.Reasons {
@@ -329,8 +369,8 @@ func (s *Server) top(q url.Values) (any, error) {
 	}
 	for _, n := range all.Names {
 		shown := NameShown{
-			Name: n.Name, Type: s.Type(n.Type), Reason: n.Reason.String(), Count: rounded(n.Count), Over: rounded(n.Over), SearchStep: n.IsStep,
-			Ago: n.Ago.Seconds(), Clients: []Who{},
+			Name: n.Name, Type: s.Type(n.Type), Reason: n.Reason.String(), Count: rounded(n.Count), Over: rounded(n.Over),
+			SearchStep: n.IsStep, Ago: n.Ago.Seconds(), Clients: []Who{},
 		}
 		for _, addr := range n.Clients {
 			shown.Clients = append(shown.Clients, s.Who(addr))
@@ -345,8 +385,8 @@ func (s *Server) clients(list []Client) []ClientShown {
 	shown := []ClientShown{}
 	for _, c := range list {
 		shown = append(shown, ClientShown{
-			Client: s.Who(c.Addr), Count: rounded(c.Count), Over: rounded(c.Over), SearchSteps: rounded(c.Steps), Reason: c.Reason.String(),
-			Name: c.Name, Ago: c.Ago.Seconds(),
+			Client: s.Who(c.Addr), Count: rounded(c.Count), Over: rounded(c.Over), SearchSteps: rounded(c.Steps),
+			Reason: c.Reason.String(), Name: c.Name, Ago: c.Ago.Seconds(),
 		})
 	}
 	return shown
@@ -378,7 +418,7 @@ func (s *Server) services(q url.Values) (any, error) {
 			all.Matching++
 			continue
 		}
-		line := s.line(key)
+		line := lineOf(s.Index, key)
 		if line.Gone || trouble == "true" && line.Ready > 0 && line.NotReady+line.Terminating+line.Held == 0 {
 			continue
 		}
@@ -389,9 +429,7 @@ func (s *Server) services(q url.Values) (any, error) {
 	return all, nil
 }
 
-// line returns a Service at a glance.
-func (s *Server) line(key model.Key) ServiceLine { return lineOf(s.Index, key) }
-
+// lineOf returns a Service at a glance. It is gone if it is not shown, or not headless.
 func lineOf(x *index.Index, key model.Key) ServiceLine {
 	g, ok := x.Glance(key)
 	dots := make([]byte, len(g.First))
@@ -413,30 +451,28 @@ func (s *Server) service(q url.Values) (any, error) {
 	}
 	shown := ServiceOf(s.Index, key)
 	if shown == nil {
-		return nil, &requestError{http.StatusNotFound, fmt.Sprintf("there is no headless Service %q in namespace %q that is served here",
-			shorten(key.Name), shorten(key.Namespace))}
+		return nil, refusal(http.StatusNotFound, "there is no headless Service %q in namespace %q that is served here", key.Name, key.Namespace)
 	}
 	return shown, nil
 }
 
-// ServiceOf returns a headless Service with its endpoints, or nil if it is not shown, or of another kind.
+// ServiceOf returns a headless Service with the first of its endpoints, or nil if it is not shown, or of another kind.
 func ServiceOf(x *index.Index, key model.Key) *Service {
 	line := lineOf(x, key)
 	if line.Gone {
 		return nil
 	}
 	shown := &Service{Version: Version, Service: line, Endpoints: []EndpointLine{}}
-	endpoints := x.Endpoints(key)
-	for _, e := range endpoints[:min(len(endpoints), maxLines)] {
+	for _, e := range x.Endpoints(key, maxLines) {
 		shown.Endpoints = append(shown.Endpoints, EndpointLine{
-			Address: e.Addr.String(), State: e.Standing.String(), Names: e.Names, Zones: list(e.Topologies), ForZones: list(e.ForZones),
-			ForNodes: list(e.ForNodes), Answers: e.Answers,
+			Address: e.Addr.String(), State: e.Standing.String(), Names: e.Names, Zones: list(e.Topologies),
+			ForZones: list(e.ForZones), ForNodes: list(e.ForNodes), Answers: e.Answers,
 		})
 	}
 	return shown
 }
 
-// list returns what is an empty list in JSON if it is empty.
+// list returns names, but an empty list in place of nil, which JSON would call null.
 func list(names []string) []string {
 	if names == nil {
 		return []string{}

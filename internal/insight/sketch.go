@@ -16,8 +16,8 @@ import (
 //     most the number of queries of the set divided by ways.
 //
 // Counts decay: what was counted a half-life ago counts half. Nobody who counts waits for anybody.
-type sketch struct {
-	sets    []set
+type sketch[K any] struct {
+	sets    []set[K]
 	dropped atomic.Uint64 // what was not counted because somebody else was at the set
 }
 
@@ -30,82 +30,100 @@ const (
 	epochLength = 64
 )
 
-// set is the most frequent keys among those whose hashes choose it.
-type set struct {
-	busy   atomic.Bool // somebody is at the fields below, and at what the user of the sketch keeps of the keys
+// set is the most frequent keys among those whose hashes choose it. What a query looks at of all keys lies together, and so
+// does what it writes of one.
+type set[K any] struct {
+	busy   atomic.Bool // somebody is at the fields below
 	epoch  int64       // whose weights the counts are sums of
 	hashes [ways]uint64
 	counts [ways]float64 // 0 where there is no key
-	overs  [ways]float64 // how much of the count may be other keys'
-	parts  [ways]float64 // how much of the count, less over, is of a certain kind
+	keys   [ways]entry[K]
+}
+
+// entry is what is kept of a key, besides its hash and its count.
+type entry[K any] struct {
+	over float64 // how much of the count may be other keys'
+	part float64 // how much of the count, less over, is of a certain kind
+	key  K       // what the user of the sketch keeps
 }
 
 // newSketch returns a sketch with so many sets, a power of two.
-func newSketch(sets int) sketch { return sketch{sets: make([]set, sets)} }
+func newSketch[K any](sets int) sketch[K] { return sketch[K]{sets: make([]set[K], sets)} }
 
-// take returns the set of a hash, and where its keys begin among those of all sets, or nil if somebody else is
-// at it. It has to be given back.
-func (k *sketch) take(hash uint64) (s *set, first int) {
-	at := int(hash) & (len(k.sets) - 1) //nolint:gosec // the low bits are wanted
-	if s = &k.sets[at]; !s.busy.CompareAndSwap(false, true) {
+// take returns the set of a hash, or nil if somebody else is at it. It has to be given back.
+func (k *sketch[K]) take(hash uint64) *set[K] {
+	s := &k.sets[int(hash)&(len(k.sets)-1)] //nolint:gosec // the low bits are wanted
+	if !s.busy.CompareAndSwap(false, true) {
 		k.dropped.Add(1)
-		return nil, 0
+		return nil
 	}
-	return s, at * ways
+	return s
 }
 
 // wait is for those who read: it returns once nobody else is at s.
-func (s *set) wait() {
+func (s *set[K]) wait() {
 	for !s.busy.CompareAndSwap(false, true) {
 		runtime.Gosched()
 	}
 }
 
-func (s *set) give() { s.busy.Store(false) }
+func (s *set[K]) give() { s.busy.Store(false) }
 
-// count counts a key at a moment, and returns which of the set's it is. It is fresh if it was not there.
-func (s *set) count(hash uint64, m *moment, isPart bool) (way int, fresh bool) {
-	weight := s.weight(m)
+// count counts a key at a moment, and returns what is kept of it. It is fresh if it was not there: then the key is that of
+// another one.
+func (s *set[K]) count(hash uint64, m *moment, isPart bool) (key *K, fresh bool) {
+	weight, way := m.weight, 0
+	if s.epoch != m.epoch {
+		weight = s.weight(m)
+	}
+	part := 0.
+	if isPart {
+		part = weight
+	}
 	for way < ways && s.hashes[way] != hash {
 		way++
 	}
 	if fresh = way == ways; fresh {
 		way = s.leastWay()
-		s.hashes[way], s.overs[way], s.parts[way] = hash, s.counts[way], 0
+		e := &s.keys[way] // which is written and not read, so that nobody waits for memory
+		e.over, e.part = s.counts[way], part
+		s.hashes[way] = hash
+	} else {
+		s.keys[way].part += part
 	}
 	s.counts[way] += weight
-	if isPart {
-		s.parts[way] += weight
-	}
-	return way, fresh
+	return &s.keys[way].key, fresh
 }
 
 // leastWay returns the way of a key with the least count, or almost: the bits of floating-point numbers that are
-// not negative are in their order, and the last of them make room for the way. So there is no branch to guess, and
-// half of the ways need not wait for the other half.
-func (s *set) leastWay() int {
-	least, other := uint64(math.MaxUint64), uint64(math.MaxUint64)
-	for way := uint64(0); way < ways; way += 2 {
-		least = min(least, math.Float64bits(s.counts[way])&^(ways-1)|way)
-		other = min(other, math.Float64bits(s.counts[way+1])&^(ways-1)|(way+1))
-	}
-	return int(min(least, other) & (ways - 1))
+// not negative are in their order, and the last of them make room for the way. No branch depends on the counts,
+// which nobody can guess.
+func (s *set[K]) leastWay() int {
+	least := lesser(
+		lesser(lesser(s.ranked(0), s.ranked(1)), lesser(s.ranked(2), s.ranked(3))),
+		lesser(lesser(s.ranked(4), s.ranked(5)), lesser(s.ranked(6), s.ranked(7))))
+	return int(least & (ways - 1))
 }
+
+// ranked returns a number that is in the order of counts, and has the way in its last bits.
+func (s *set[K]) ranked(way int) int64 {
+	return int64(math.Float64bits(s.counts[way])&^(ways-1)) | int64(way) //nolint:gosec // the sign is +
+}
+
+// lesser returns the lesser of two numbers, whose difference is in range. The compiler makes branches of min.
+func lesser(a, b int64) int64 { return b + (a-b)&((a-b)>>63) }
 
 // weight returns how much a query at m counts. It brings the counts into the epoch of m; a query that began
 // before that somebody else did so counts in theirs.
-func (s *set) weight(m *moment) float64 {
-	if s.epoch == m.epoch {
-		return m.weight
-	}
-	if s.epoch > m.epoch {
+func (s *set[K]) weight(m *moment) float64 {
+	if s.epoch >= m.epoch {
 		return m.weight * math.Exp2(float64(m.epoch-s.epoch)*epochLength)
 	}
 	factor := math.Exp2(float64(s.epoch-m.epoch) * epochLength)
 	for i := range ways {
 		s.counts[i] *= factor
-		s.overs[i] *= factor
-		s.parts[i] *= factor
+		s.keys[i].over *= factor
+		s.keys[i].part *= factor
 	}
 	s.epoch = m.epoch
 	return m.weight
@@ -115,13 +133,13 @@ func (s *set) weight(m *moment) float64 {
 type tally struct{ count, over, part float64 }
 
 // at returns what s says at m of the key in a way.
-func (s *set) at(way int, m *moment) tally {
+func (s *set[K]) at(way int, m *moment) tally {
 	weight := s.weight(m)
-	return tally{s.counts[way] / weight, s.overs[way] / weight, s.parts[way] / weight}
+	return tally{s.counts[way] / weight, s.keys[way].over / weight, s.keys[way].part / weight}
 }
 
 // least returns how often a key that is not in s was counted at most.
-func (s *set) least(m *moment) float64 {
+func (s *set[K]) least(m *moment) float64 {
 	least := math.Inf(+1)
 	for i := range ways {
 		least = min(least, s.at(i, m).count)

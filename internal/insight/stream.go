@@ -120,7 +120,7 @@ func (s *Server) changes(w http.ResponseWriter, r *http.Request) {
 	}
 	of := model.Key{Namespace: q.Get("namespace"), Name: q.Get("name")}
 	if (of.Namespace == "") != (of.Name == "") {
-		fail(w, &requestError{http.StatusBadRequest, "expected a namespace and a name, or neither for all Services"})
+		fail(w, refusal(http.StatusBadRequest, "expected a namespace and a name, or neither for all Services"))
 		return
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -130,7 +130,7 @@ func (s *Server) changes(w http.ResponseWriter, r *http.Request) {
 	added := s.streams.add(s.Index, of)
 	if added == nil {
 		w.Header().Set("Retry-After", "10")
-		fail(w, &requestError{http.StatusServiceUnavailable, fmt.Sprintf("there are %d streams already, no more are served", maxStreams)})
+		fail(w, refusal(http.StatusServiceUnavailable, "there are as many streams as may be, no more are served"))
 		return
 	}
 	defer s.streams.remove(added)
@@ -149,8 +149,6 @@ func (s *Server) changes(w http.ResponseWriter, r *http.Request) {
 		case <-beat.C:
 			ok = say([]byte(": still here\n\n"))
 		case <-r.Context().Done():
-			return
-		case <-s.ctx.Done():
 			return
 		}
 	}

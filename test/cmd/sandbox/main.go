@@ -63,6 +63,9 @@ func main() {
 	flag.StringVar(&o.deploy, "deploy", "deploy/base", "the `folder` of the kustomization that says what rights CoreDNS has")
 	flag.IntVar(&o.port, "port", 1053, "the `port` that CoreDNS listens on")
 	flag.IntVar(&o.page, "page", 6054, "the `port` of the page that shows what goes on")
+	flag.BoolVar(&o.tour, "tour", false, "show, step by step, what the server does about what happens to a cluster")
+	flag.BoolVar(&o.auto, "auto", false, "have the tour go on by itself, as it does without a terminal")
+	flag.DurationVar(&o.pause, "pause", 8*time.Second, "`how long` it stays at a step if it goes on by itself")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -76,9 +79,11 @@ func main() {
 type options struct {
 	programs, examples, deploy string
 	port, page                 int
+	tour, auto                 bool
+	pause                      time.Duration
 }
 
-// sandbox runs one until ctx ends. If it fails before, of its data the logs stay.
+// sandbox runs one until ctx ends, or the tour. If it fails before, of its data the logs stay.
 func sandbox(ctx context.Context, o options) error {
 	if err := isFree(o.port); err != nil {
 		return err
@@ -91,7 +96,7 @@ func sandbox(ctx context.Context, o options) error {
 		return err
 	}
 	err = run(ctx, o, dir)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || err == nil {
 		return os.RemoveAll(dir)
 	}
 	return errors.Join(err, removeAllBut(dir, "*.log"))
@@ -108,7 +113,7 @@ func removeAllBut(dir, pattern string) error {
 	return err
 }
 
-// run runs a sandbox with its data in dir until ctx ends.
+// run runs a sandbox with its data in dir until ctx ends, or the tour.
 func run(ctx context.Context, o options, dir string) error {
 	programs, err := filepath.Abs(o.programs)
 	if err != nil {
@@ -127,9 +132,12 @@ func run(ctx context.Context, o options, dir string) error {
 	if err := c.Apply(ctx, examples); err != nil {
 		return err
 	}
+	stanza := []string{"insight " + pageAddr(o.page)}
+	if o.tour {
+		stanza = append(stanza, tourOptions(dir)...)
+	}
 	server, err := coredns.New(ctx, c, coredns.Options{
-		Program: filepath.Join(programs, "coredns"), Dir: dir, Plugin: "headless", Deploy: o.deploy, Port: o.port,
-		Options: []string{"insight " + pageAddr(o.page)},
+		Program: filepath.Join(programs, "coredns"), Dir: dir, Plugin: "headless", Deploy: o.deploy, Port: o.port, Options: stanza,
 	})
 	if err != nil {
 		return err
@@ -138,12 +146,18 @@ func run(ctx context.Context, o options, dir string) error {
 		return err
 	}
 	defer server.Stop()
-	fmt.Printf(try, programs, dir, o.port, server.MetricsURL, pageAddr(o.page))
 	asking, stop := context.WithCancel(ctx)
 	var client sync.WaitGroup
 	client.Go(func() { askAllTheTime(asking, server) })
 	defer client.Wait()
 	defer stop()
+	if o.tour {
+		fmt.Printf(begin, pageAddr(o.page))
+		t := &tour{cluster: c, server: server, port: o.port, auto: o.auto, pause: o.pause}
+		t.read(os.Stdin)
+		return t.run(ctx)
+	}
+	fmt.Printf(try, programs, dir, o.port, server.MetricsURL, pageAddr(o.page))
 	select {
 	case <-ctx.Done():
 		return nil
