@@ -36,7 +36,6 @@ servers could not be compared.`,
 	}
 	c.Flags().AddGoFlagSet(d.Flags)
 	c.Flags().StringSliceVarP(&t.files, "filename", "f", nil, "files or folders with manifests, in place of a cluster")
-	c.Flags().StringVarP(&t.output, "output", "o", "text", "one of text, json, yaml")
-	complete(c, "output", "text", "json", "yaml")
+	t.addFormats(c, dnsdiff.Formats)
 	return c
 }

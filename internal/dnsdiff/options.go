@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/listing"
+	"github.com/coredns-headless/headless/internal/output"
 	"github.com/miekg/dns"
 )
 
@@ -86,6 +87,9 @@ Examples:
   dnsdiff -old 10.96.0.10 -new 10.244.1.7 -rate 50 -duration 24h -o json
 `
 
+// Formats are those of a report.
+var Formats = []string{"text", "json", "yaml"}
+
 // options are what the command line says.
 type options struct {
 	old, new     string // HOST:PORT
@@ -109,7 +113,7 @@ type options struct {
 	seed         uint64
 	ttl          bool
 	strict       bool
-	output       string // "text" or "json"
+	output       string // one of Formats
 	examples     int    // 0: all
 	progress     time.Duration
 	version      bool
@@ -240,7 +244,6 @@ func (p *parsed) check(given map[string]bool) error {
 		{o.wait < 0, fmt.Sprintf("-wait: expected no negative duration, got %v", o.wait)},
 		{given["repeat"] && o.repeat < 1, fmt.Sprintf("-repeat: expected at least 1, got %d", o.repeat)},
 		{o.duration < 0, fmt.Sprintf("-duration: expected no negative duration, got %v", o.duration)},
-		{!slices.Contains([]string{"text", "json", "yaml"}, o.output), fmt.Sprintf("-o: expected text, json or yaml, got %q", o.output)},
 		{o.examples < 0, fmt.Sprintf("-examples: expected at least 0, got %d", o.examples)},
 		{o.progress < 0, fmt.Sprintf("-progress: expected no negative duration, got %v", o.progress)},
 	} {
@@ -249,7 +252,7 @@ func (p *parsed) check(given map[string]bool) error {
 		}
 	}
 	o.bufsize = uint16(bufsize) //nolint:gosec // it was checked
-	return nil
+	return output.Check(o.output, Formats...)
 }
 
 // address returns HOST:PORT of a server, given as HOST[:PORT] by an option.

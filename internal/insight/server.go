@@ -21,6 +21,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/output"
 )
 
 // Subject is what a Server shows. Its functions are called at any time, several at once.
@@ -54,6 +55,7 @@ const (
 	writeTime   = 10 * time.Second // for a reply
 	maxLines    = 1000             // of any list
 	maxFilter   = 320              // octets: a Service and a Namespace
+	maxQuoted   = 80               // octets of what somebody sent, in an error
 )
 
 // Serve serves the subject to whoever connects to l, until the server is closed.
@@ -197,9 +199,9 @@ func guard(next http.Handler) http.Handler {
 		switch {
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			w.Header().Set("Allow", "GET, HEAD")
-			fail(w, &requestError{http.StatusMethodNotAllowed, fmt.Sprintf("expected GET or HEAD, got %q: nothing can be changed here", shorten(r.Method))})
+			fail(w, &requestError{http.StatusMethodNotAllowed, fmt.Sprintf("expected GET or HEAD, got %q: nothing can be changed here", output.Shorten(r.Method, maxQuoted))})
 		case !isAllowed(r.Host):
-			fail(w, &requestError{http.StatusMisdirectedRequest, fmt.Sprintf("expected an address or localhost as Host, got %q", shorten(r.Host))})
+			fail(w, &requestError{http.StatusMisdirectedRequest, fmt.Sprintf("expected an address or localhost as Host, got %q", output.Shorten(r.Host, maxQuoted))})
 		case (site == "cross-site" || site == "same-site") && mode != "navigate":
 			fail(w, &requestError{http.StatusForbidden, "a page of another server asks"})
 		default:
@@ -247,7 +249,7 @@ func parameters(r *http.Request, known []string) (url.Values, error) {
 	}
 	for name, values := range q {
 		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("unknown parameter %q, expected %s", shorten(name), oneOf(known))
+			return nil, fmt.Errorf("unknown parameter %q, expected %s", output.Shorten(name, maxQuoted), oneOf(known))
 		}
 		if len(values) > 1 {
 			return nil, fmt.Errorf("%s: expected it once, got it %d times", name, len(values))
@@ -264,15 +266,6 @@ func oneOf(known []string) string {
 	return "one of " + strings.Join(known, ", ")
 }
 
-// shorten returns the start of a text that somebody sent.
-func shorten(text string) string {
-	const most = 80
-	if len(text) > most {
-		return text[:most] + "..."
-	}
-	return text
-}
-
 // number returns a parameter that is a whole number from 1 to maxLines, or what stands for it if it is not given.
 func number(q url.Values, name string, otherwise int) (int, error) {
 	if !q.Has(name) {
@@ -280,7 +273,7 @@ func number(q url.Values, name string, otherwise int) (int, error) {
 	}
 	n, err := strconv.Atoi(q.Get(name))
 	if err != nil || n < 1 || n > maxLines {
-		return 0, fmt.Errorf("%s: expected a whole number from 1 to %d, got %q", name, maxLines, shorten(q.Get(name)))
+		return 0, fmt.Errorf("%s: expected a whole number from 1 to %d, got %q", name, maxLines, output.Shorten(q.Get(name), maxQuoted))
 	}
 	return n, nil
 }
@@ -365,7 +358,7 @@ func (s *Server) services(q url.Values) (any, error) {
 		return nil, fmt.Errorf("filter: expected at most %d octets, got %d", maxFilter, len(filter))
 	}
 	if q.Has("trouble") && trouble != "true" && trouble != "false" {
-		return nil, fmt.Errorf("trouble: expected true or false, got %q", shorten(trouble))
+		return nil, fmt.Errorf("trouble: expected true or false, got %q", output.Shorten(trouble, maxQuoted))
 	}
 	keys := s.Index.Headless()
 	all := &Services{Version: Version, Total: len(keys), Services: []ServiceLine{}}
@@ -414,7 +407,7 @@ func (s *Server) service(q url.Values) (any, error) {
 	shown := ServiceOf(s.Index, key)
 	if shown == nil {
 		return nil, &requestError{http.StatusNotFound, fmt.Sprintf("there is no headless Service %q in namespace %q that is served here",
-			shorten(key.Name), shorten(key.Namespace))}
+			output.Shorten(key.Name, maxQuoted), output.Shorten(key.Namespace, maxQuoted))}
 	}
 	return shown, nil
 }
