@@ -39,8 +39,8 @@ Where names come from:
                       endpointslices, with -pods pods, and with -multicluster
                       serviceimports
   -context NAME       of the kubeconfig; default: its current context
-  -manifests PATH     read files or folders, in place of an API server; may be
-                      given more than once
+  -manifests PATH     read files or folders, or - for the input, in place of an
+                      API server; may be given more than once
   -namespaces A,B     only these namespaces; then they are not listed
   -zones A,B          the zones of the cluster; default: cluster.local. Reverse
                       names are asked for whatever the zones are
@@ -95,6 +95,7 @@ type options struct {
 	old, new     string // HOST:PORT
 	client       func() (*listing.Client, error)
 	manifests    []string // in place of a cluster
+	stdin        io.Reader
 	namespaces   []string // empty: all
 	zones        []zone
 	pods         bool
