@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/index"
@@ -16,9 +17,6 @@ import (
 	"github.com/coredns-headless/headless/internal/modeltest"
 	"github.com/miekg/dns"
 )
-
-// raceDetector says that the test runs under it: then slices.Grow allocates twice.
-var raceDetector bool
 
 // podsIndex returns an index with size pods of modeltest.PutPods.
 func podsIndex(size int) *index.Index {
@@ -70,7 +68,7 @@ func work(t *testing.T, h *Headless, network, qname string, qtype uint16) (alloc
 
 // TestAllocs holds each kind of query to a budget: how many allocations, and of how many octets in all.
 func TestAllocs(t *testing.T) {
-	if raceDetector {
+	if bubble.Race {
 		t.Skip("the race detector changes the figures")
 	}
 	h := newTestHeadless(t, "")
@@ -109,7 +107,7 @@ func TestAllocs(t *testing.T) {
 
 // TestWorkDoesNotGrowWithTheService: over UDP a large Service is no more work than one that just does not fit.
 func TestWorkDoesNotGrowWithTheService(t *testing.T) {
-	if raceDetector {
+	if bubble.Race {
 		t.Skip("under the race detector a sync.Pool loses some of what it is given")
 	}
 	small, large := newTestHeadless(t, ""), newTestHeadless(t, "")
@@ -162,7 +160,7 @@ func placedIndex(size int, hints bool) *index.Index {
 
 // TestWorkOfPlacesDoesNotGrowWithTheService: neither that for a client in a known place, nor that for zonal names.
 func TestWorkOfPlacesDoesNotGrowWithTheService(t *testing.T) {
-	if raceDetector {
+	if bubble.Race {
 		t.Skip("under the race detector a sync.Pool loses some of what it is given")
 	}
 	small, large := newTestHeadless(t, "topology hints\nzonal"), newTestHeadless(t, "topology hints\nzonal")

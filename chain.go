@@ -10,6 +10,7 @@ import (
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/insight"
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/output"
 	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/miekg/dns"
 )
@@ -215,13 +216,14 @@ func parseType(text string) (uint16, error) {
 			return uint16(n), nil
 		}
 	}
-	return 0, fmt.Errorf("type: expected a type of records such as A, AAAA or SRV, got %q", cutTo(printable(text), maxShown))
+	return 0, fmt.Errorf("type: expected a type of records such as A, AAAA or SRV, got %q", output.Shorten(printable(text), maxShown))
 }
 
 // typeOf returns the text of a type.
 func typeOf(qtype uint16) string { return dns.Type(qtype).String() }
 
-// printable returns a name with escapes in place of what cannot be printed (RFC 1035 section 5.1).
+// printable returns a name with escapes in place of what cannot be printed, as in a file of a zone (RFC 1035 section 5.1):
+// unlike output.Printable it loses nothing.
 func printable(name string) string {
 	if !slices.ContainsFunc([]byte(name), isUnprintable) {
 		return name
@@ -239,14 +241,6 @@ func printable(name string) string {
 
 func isUnprintable(c byte) bool { return c <= ' ' || c > '~' }
 
-// cutTo returns the first octets of a text.
-func cutTo(text string, most int) string {
-	if len(text) > most {
-		return text[:most] + "..."
-	}
-	return text
-}
-
 // meant returns the FQDN that somebody means by a name: one in our zones, or one that lacks the end of it. For
 // HOSTNAME.SERVICE and SERVICE the Namespace is default or else the first of those that have the Service.
 func (h *Headless) meant(asked string) (string, error) {
@@ -256,7 +250,7 @@ func (h *Headless) meant(asked string) (string, error) {
 	name := printable(asked)
 	fqdn := dns.Fqdn(name)
 	if !isName(fqdn) {
-		return "", fmt.Errorf("name: expected labels of 1 to 63 octets with dots between them, 255 octets in all, got %q", cutTo(name, maxShown))
+		return "", fmt.Errorf("name: expected labels of 1 to 63 octets with dots between them, 255 octets in all, got %q", output.Shorten(name, maxShown))
 	}
 	if name == fqdn || h.authority(strings.ToLower(fqdn)) != nil || h.primary == "" {
 		return fqdn, nil

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/insight"
@@ -107,7 +108,7 @@ func TestOtherQueriesThatAreCounted(t *testing.T) {
 
 // TestInsightAllocatesNothing for a query.
 func TestInsightAllocatesNothing(t *testing.T) {
-	if raceDetector {
+	if bubble.Race {
 		t.Skip("the race detector changes the figures")
 	}
 	off, on := newTestHeadless(t, ""), newTestHeadless(t, "")

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/dnstest"
 	"github.com/coredns-headless/headless/internal/fatal"
 	"github.com/coredns-headless/headless/internal/filetest"
@@ -188,7 +189,7 @@ func TestOctetsSayWhatRecordsSay(t *testing.T) {
 	sets := []string{"web.n.svc.cluster.local. A", "web.n.svc.cluster.local. SRV", "_http._tcp.web.n.svc.cluster.local. SRV"}
 	sets = slices.Repeat(sets, 5) // with each size
 	most := 400
-	if raceDetector { // there is one goroutine; make variant asks without it
+	if bubble.Race { // there is one goroutine; make variant asks without it
 		most = 80
 	}
 	for _, world := range []struct {

@@ -5,12 +5,12 @@ import (
 	_ "embed" // the script
 	"fmt"
 	"strings"
-	"unicode"
 
 	"github.com/coredns-headless/headless/internal/buildinfo"
 	"github.com/coredns-headless/headless/internal/explain"
 	"github.com/coredns-headless/headless/internal/lint"
 	"github.com/coredns-headless/headless/internal/listing"
+	"github.com/coredns-headless/headless/internal/output"
 	"github.com/spf13/cobra"
 
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -47,14 +47,19 @@ process. It changes nothing.`,
 	return dns
 }
 
-// add adds the flags that say where the cluster's state comes from, how the server is set up, and the formats.
-func (t *tool) add(c *cobra.Command, standard string, formats ...string) {
+// add adds the flags that say where the cluster's state comes from, how the server is set up, and which format is wanted.
+func (t *tool) add(c *cobra.Command, formats []string) {
 	c.Flags().StringSliceVarP(&t.files, "filename", "f", nil, "files or folders with manifests, or - for the input, in place of a cluster; Pods are foreseen")
 	c.Flags().StringVar(&t.corefile, "corefile", "", "take the stanza of headless, or of kubernetes, from this Corefile; - is the input")
 	c.Flags().StringVar(&t.zone, "zone", "", "without a Corefile: the zone of the cluster (default cluster.local)")
-	c.Flags().StringVarP(&t.output, "output", "o", standard, "one of "+strings.Join(formats, ", "))
-	complete(c, "output", formats...)
+	t.addFormats(c, formats)
 	c.MarkFlagsMutuallyExclusive("corefile", "zone")
+}
+
+// addFormats adds the flag for a format, the first by default.
+func (t *tool) addFormats(c *cobra.Command, formats []string) {
+	c.Flags().StringVarP(&t.output, "output", "o", formats[0], "one of "+strings.Join(formats, ", "))
+	complete(c, "output", formats...)
 }
 
 // complete completes the values of a flag.
@@ -124,7 +129,7 @@ The exit status is 0 when the name resolves, 1 when it does not, and 2 when that
 		},
 		ValidArgsFunction: t.completeServices,
 	}
-	t.add(c, "text", "text", "json", "yaml")
+	t.add(c, explain.Formats)
 	c.Flags().StringVar(&e.From, "from", "", "the namespace of the pod that asks, if it is not that of -n")
 	c.Flags().IntVar(&e.NDots, "ndots", 5, "the ndots in that pod's resolv.conf")
 	c.Flags().StringVar(&e.Client, "client", "", "the address of the client that asks: which endpoints it gets, by topology hints")
@@ -151,14 +156,14 @@ The exit status is 0 when there are some, 1 when there are none, and 2 when that
 			}
 			s, err := n.Run(c.Context(), t.In, t.Out)
 			if err != nil && s != statusUnknown {
-				_, _ = fmt.Fprintln(t.ErrOut, printable(err.Error())) // as kubectl get does: there is nothing, and nothing is wrong
+				_, _ = fmt.Fprintln(t.ErrOut, output.Printable(err.Error())) // as kubectl get does: there is nothing, and nothing is wrong
 				err = nil
 			}
 			return ended(s, err)
 		},
 		ValidArgsFunction: t.completeServices,
 	}
-	t.add(c, "text", "text", "wide", "json", "yaml")
+	t.add(c, explain.NameFormats)
 	c.Flags().BoolVarP(&n.AllNamespaces, "all-namespaces", "A", false, "those of all namespaces")
 	return c
 }
@@ -196,7 +201,7 @@ The exit status is 0 when nothing was found, 1 when something was, and 2 when th
 			return ended(l.Run(c.Context(), t.In, t.Out, t.ErrOut))
 		},
 	}
-	t.add(c, "text", lint.Formats...)
+	t.add(c, lint.Formats)
 	c.Flags().BoolVarP(&all, "all-namespaces", "A", false, "of the cluster: all namespaces")
 	c.Flags().StringSliceVar(&l.Skip, "skip", nil, "rules that do not matter; docs/lint.md lists all")
 	var ids []string
@@ -237,14 +242,4 @@ func (t *tool) completeServices(c *cobra.Command, args []string, _ string) ([]st
 		return nil, cobra.ShellCompDirectiveError
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
-}
-
-// printable returns text without what would do something to a terminal: what is in objects may come from anyone.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text)
 }

@@ -31,12 +31,11 @@ servers could not be compared.`,
 			if *t.cluster.Namespace != "" {
 				d.Namespaces = strings.Split(*t.cluster.Namespace, ",")
 			}
-			return ended(d.Run(c.Context(), given, t.Out, t.ErrOut))
+			return ended(d.Run(c.Context(), given, t.In, t.Out, t.ErrOut))
 		},
 	}
 	c.Flags().AddGoFlagSet(d.Flags)
-	c.Flags().StringSliceVarP(&t.files, "filename", "f", nil, "files or folders with manifests, in place of a cluster")
-	c.Flags().StringVarP(&t.output, "output", "o", "text", "one of text, json, yaml")
-	complete(c, "output", "text", "json", "yaml")
+	c.Flags().StringSliceVarP(&t.files, "filename", "f", nil, "files or folders with manifests, or - for the input, in place of a cluster")
+	t.addFormats(c, dnsdiff.Formats)
 	return c
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -35,6 +36,10 @@ func serve(t *testing.T, paths ...string) string {
 func TestDiff(t *testing.T) {
 	const one, two = "../examples/cassandra.yaml", "../examples/cluster-ip.yaml"
 	both, less := serve(t, one, two), serve(t, one)
+	input, err := os.ReadFile(two)
+	if err != nil {
+		t.Fatal(err)
+	}
 	quick := " --rate 100000 --net tcp --again 0 --progress 0 --retries 0 --strict"
 	for _, row := range []struct {
 		args           string
@@ -43,12 +48,14 @@ func TestDiff(t *testing.T) {
 	}{
 		{"diff --old " + both + " --new " + serve(t, one, two) + " -f " + one + " -f " + two + quick, 0, "\nverdict: no unexpected differences; ", "2 Services"},
 		{"diff --old " + both + " --new " + less + " -f " + one + " -f " + two + quick, 1, "\nverdict: different: ", ""},
+		{"diff --old " + both + " --new " + less + " -f - --repeat 2" + quick, 1, "in 2 whole rounds", "1 Service"},
+		{"diff --old " + both + " --new " + less + " -f - -f - -f " + one + quick, 1, "\nverdict: different: ", "2 Services"},
 		{"diff --old " + both + " --new " + less + " -n front -f " + one + quick, 2, "", "there is no Service to ask for"},
 		{"diff --old " + both, 2, "", "-new: expected a server, HOST[:PORT]"},
 		{"diff --old a --new b -o wide", 2, "", `-o: expected text, json or yaml, got "wide"`},
 		{"diff --help", 0, "of the client, in EDNS; 0: without EDNS (default 1232)", ""},
 	} {
-		status, stdout, stderr := runs(t, "", strings.Fields(row.args)...)
+		status, stdout, stderr := runs(t, string(input), strings.Fields(row.args)...)
 		if status != row.status || !strings.Contains(stdout, row.stdout) || !strings.Contains(stderr, row.stderr) {
 			t.Errorf("%s: got status %d, %q and %q; want %d, %q and %q", row.args, status, stdout, stderr, row.status, row.stdout, row.stderr)
 		}

@@ -10,6 +10,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/coredns-headless/headless/internal/output"
+
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
@@ -43,6 +45,6 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 	case errors.As(err, &s):
 		return int(s)
 	}
-	_, _ = fmt.Fprintf(streams.ErrOut, "error: %s\n", printable(err.Error())) // if this fails, the status still says so
+	_, _ = fmt.Fprintf(streams.ErrOut, "error: %s\n", output.Printable(err.Error())) // if this fails, the status still says so
 	return statusUnknown
 }

@@ -13,7 +13,7 @@ import (
 // Races are found all the same, for what counts is what happens before what.
 func Test(t *testing.T, f func(*testing.T)) {
 	t.Helper()
-	if race {
+	if Race {
 		running.enter()
 		defer running.leave()
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/output"
 	"github.com/miekg/dns"
 )
 
@@ -78,9 +79,9 @@ func (c *campaign) read(ctx context.Context) error {
 			imported++
 		}
 	}
-	parts := []string{plural(len(now.namespaces), "namespace"), plural(len(now.services)-imported, "Service"), plural(endpoints, "endpoint")}
+	parts := []string{output.Count(len(now.namespaces), "namespace"), output.Count(len(now.services)-imported, "Service"), output.Count(endpoints, "endpoint")}
 	if imported > 0 {
-		parts = append(parts, plural(imported, "ServiceImport"))
+		parts = append(parts, output.Count(imported, "ServiceImport"))
 	}
 	c.log.Print(strings.Join(parts, ", "))
 	return nil
@@ -324,12 +325,4 @@ func (c *campaign) showProgress(done <-chan struct{}) {
 		c.log.Printf("round %d, %d of %d questions, %d differences, %d deliberate, %d transient, %v",
 			c.rounds+1, questions-c.before, c.total, differences, known, passing, time.Since(c.started).Round(time.Second))
 	}
-}
-
-// plural returns a number with its noun.
-func plural(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
 }

@@ -174,7 +174,7 @@ func dnsdiff(t *testing.T, args ...string) (int, *report, string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	args = append([]string{"-o", "json", "-rate", "100000", "-wait", "1ms", "-timeout", "5s", "-retries", "0", "-progress", "0", "-seed", "1", "-examples", "3"}, args...)
-	status := Main(t.Context(), args, &stdout, &stderr)
+	status := Main(t.Context(), args, strings.NewReader(""), &stdout, &stderr)
 	r := &report{}
 	if err := json.Unmarshal(stdout.Bytes(), r); err != nil && stdout.Len() > 0 {
 		t.Fatalf("%v\n%s", err, stdout.Bytes())
@@ -539,7 +539,7 @@ func TestCtrlCPrintsWhatWasFound(t *testing.T) {
 		defer cancel()
 		interrupt.Store(&cancel)
 		var stdout, stderr bytes.Buffer
-		status := Main(ctx, []string{"-old", old, "-new", fresh, "-manifests", cassandra, "-o", c.format, "-concurrency", "1", "-rate", "100000"}, &stdout, &stderr)
+		status := Main(ctx, []string{"-old", old, "-new", fresh, "-manifests", cassandra, "-o", c.format, "-concurrency", "1", "-rate", "100000"}, strings.NewReader(""), &stdout, &stderr)
 		if status != statusNotCompared || !strings.Contains(stdout.String(), c.want) {
 			t.Errorf("%s: got status %d and %s, want %d and %q", c.format, status, stdout.String(), statusNotCompared, c.want)
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/coredns-headless/headless/internal/output"
 	"github.com/miekg/dns"
 )
 
@@ -83,7 +84,7 @@ func (r reply) summary() string {
 	}
 	if n := len(parts); n > mostRecords {
 		parts = append(parts[:mostRecords:mostRecords], "...")
-		notes = append(notes, plural(n, "record"))
+		notes = append(notes, output.Count(n, "record"))
 	}
 	text = strings.Join(parts, ", ")
 	if len(notes) > 0 {

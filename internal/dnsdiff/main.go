@@ -25,7 +25,7 @@ const (
 
 // Main is the program dnsdiff: it prints the report to stdout, and everything else to stderr. When ctx ends it reports what it has found so
 // far.
-func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	logger := log.New(stderr, "dnsdiff: ", 0)
 	o, err := parseOptions(args)
 	if errors.Is(err, flag.ErrHelp) {
@@ -39,6 +39,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		return statusOf(logger, statusNotCompared, fmt.Errorf("%w; for help: dnsdiff -h", err))
 	}
+	o.stdin = stdin
 	return o.compare(ctx, stdout, logger)
 }
 
@@ -59,7 +60,7 @@ type Command struct {
 	parsed *parsed
 
 	Cluster    func() (*listing.Client, error)
-	Manifests  []string // in place of the cluster
+	Manifests  []string // files, folders and manifests.Stdin, in place of the cluster
 	Namespaces []string // all if there are none
 	Format     string   // text, json or yaml
 }
@@ -73,9 +74,9 @@ func NewCommand() *Command {
 
 // Run compares, prints the report to stdout and everything else to stderr, and returns the exit status. Given are the names of the
 // flags that were said.
-func (c *Command) Run(ctx context.Context, given map[string]bool, stdout, stderr io.Writer) (int, error) {
+func (c *Command) Run(ctx context.Context, given map[string]bool, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
 	o := c.parsed.options
-	o.client, o.manifests, o.namespaces, o.output = c.Cluster, c.Manifests, c.Namespaces, c.Format
+	o.client, o.manifests, o.stdin, o.namespaces, o.output = c.Cluster, c.Manifests, stdin, c.Namespaces, c.Format
 	if err := c.parsed.check(given); err != nil {
 		return statusNotCompared, err
 	}

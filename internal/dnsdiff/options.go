@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/coredns-headless/headless/internal/listing"
+	"github.com/coredns-headless/headless/internal/output"
 	"github.com/miekg/dns"
 )
 
@@ -38,8 +39,8 @@ Where names come from:
                       endpointslices, with -pods pods, and with -multicluster
                       serviceimports
   -context NAME       of the kubeconfig; default: its current context
-  -manifests PATH     read files or folders, in place of an API server; may be
-                      given more than once
+  -manifests PATH     read files or folders, or - for the input, in place of an
+                      API server; may be given more than once
   -namespaces A,B     only these namespaces; then they are not listed
   -zones A,B          the zones of the cluster; default: cluster.local. Reverse
                       names are asked for whatever the zones are
@@ -86,11 +87,15 @@ Examples:
   dnsdiff -old 10.96.0.10 -new 10.244.1.7 -rate 50 -duration 24h -o json
 `
 
+// Formats are those of a report.
+var Formats = []string{"text", "json", "yaml"}
+
 // options are what the command line says.
 type options struct {
 	old, new     string // HOST:PORT
 	client       func() (*listing.Client, error)
 	manifests    []string // in place of a cluster
+	stdin        io.Reader
 	namespaces   []string // empty: all
 	zones        []zone
 	pods         bool
@@ -109,7 +114,7 @@ type options struct {
 	seed         uint64
 	ttl          bool
 	strict       bool
-	output       string // "text" or "json"
+	output       string // one of Formats
 	examples     int    // 0: all
 	progress     time.Duration
 	version      bool
@@ -240,7 +245,6 @@ func (p *parsed) check(given map[string]bool) error {
 		{o.wait < 0, fmt.Sprintf("-wait: expected no negative duration, got %v", o.wait)},
 		{given["repeat"] && o.repeat < 1, fmt.Sprintf("-repeat: expected at least 1, got %d", o.repeat)},
 		{o.duration < 0, fmt.Sprintf("-duration: expected no negative duration, got %v", o.duration)},
-		{!slices.Contains([]string{"text", "json", "yaml"}, o.output), fmt.Sprintf("-o: expected text, json or yaml, got %q", o.output)},
 		{o.examples < 0, fmt.Sprintf("-examples: expected at least 0, got %d", o.examples)},
 		{o.progress < 0, fmt.Sprintf("-progress: expected no negative duration, got %v", o.progress)},
 	} {
@@ -249,7 +253,7 @@ func (p *parsed) check(given map[string]bool) error {
 		}
 	}
 	o.bufsize = uint16(bufsize) //nolint:gosec // it was checked
-	return nil
+	return output.Check(o.output, Formats...)
 }
 
 // address returns HOST:PORT of a server, given as HOST[:PORT] by an option.

@@ -42,7 +42,7 @@ func TestOptionsAreRefusedWithAReason(t *testing.T) {
 		{"-old a -new b -namespaces a,,b", "expected words with commas between them"},
 	} {
 		var stdout, stderr bytes.Buffer
-		status := Main(t.Context(), strings.Fields(c.args), &stdout, &stderr)
+		status := Main(t.Context(), strings.Fields(c.args), strings.NewReader(""), &stdout, &stderr)
 		if status != statusNotCompared || !strings.Contains(stderr.String(), c.want) || stdout.Len() > 0 {
 			t.Errorf("%q: got status %d and %q, want %d and %q", c.args, status, stderr.String(), statusNotCompared, c.want)
 		}
@@ -76,7 +76,7 @@ func TestOptionsSayWhatToDo(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	status := Main(t.Context(), []string{"--version"}, &stdout, &stderr)
+	status := Main(t.Context(), []string{"--version"}, strings.NewReader(""), &stdout, &stderr)
 	if want := buildinfo.Get().String() + "\n"; status != statusSame || stderr.Len() > 0 || stdout.String() != want {
 		t.Errorf("got status %d, %q and %q, want %d and %q", status, stdout.String(), stderr.String(), statusSame, want)
 	}
@@ -85,7 +85,7 @@ func TestVersion(t *testing.T) {
 // TestHelpNamesEveryOption holds the help page against the options.
 func TestHelpNamesEveryOption(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	if status := Main(t.Context(), []string{"-h"}, &stdout, &stderr); status != statusSame || stderr.Len() > 0 || stdout.String() != help {
+	if status := Main(t.Context(), []string{"-h"}, strings.NewReader(""), &stdout, &stderr); status != statusSame || stderr.Len() > 0 || stdout.String() != help {
 		t.Errorf("got status %d, %q and %q, want %d and the help page", status, stdout.String(), stderr.String(), statusSame)
 	}
 	for _, name := range []string{

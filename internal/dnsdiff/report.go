@@ -1,13 +1,12 @@
 package dnsdiff
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
-	"sigs.k8s.io/yaml"
+	"github.com/coredns-headless/headless/internal/output"
 )
 
 // report is what a campaign has found, as it is printed.
@@ -68,14 +67,14 @@ func (r *report) verdict() string {
 	switch n := sum(r.Differences); r.status() {
 	case statusDifferent:
 		if less := lost(r.Differences); less > 0 {
-			return fmt.Sprintf("different: %s, of which %d take away what the old server answers", plural(n, "unexpected difference"), less)
+			return fmt.Sprintf("different: %s, of which %d take away what the old server answers", output.Count(n, "unexpected difference"), less)
 		}
-		return fmt.Sprintf("different: %s, none of which takes away what the old server answers", plural(n, "unexpected difference"))
+		return fmt.Sprintf("different: %s, none of which takes away what the old server answers", output.Count(n, "unexpected difference"))
 	case statusNotCompared:
 		if r.Rounds == 0 {
 			return "not compared: not all names were asked for"
 		}
-		return fmt.Sprintf("not compared: %s not asked again", plural(sum(r.Unconfirmed), "difference"))
+		return fmt.Sprintf("not compared: %s not asked again", output.Count(sum(r.Unconfirmed), "difference"))
 	}
 	return fmt.Sprintf("no unexpected differences; %d deliberate, %d transient", sum(r.Deliberate), sum(r.Transient))
 }
@@ -90,20 +89,10 @@ func sum(groups []group) (n int) {
 
 // print prints r as "text", "json" or "yaml".
 func (r *report) print(w io.Writer, format string) error {
-	if format == "yaml" {
-		text, err := yaml.Marshal(r)
-		if err == nil {
-			_, err = w.Write(text)
-		}
-		return err
+	if format != "text" {
+		return output.Encode(w, format, r)
 	}
-	if format == "json" {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		e.SetEscapeHTML(false)
-		return e.Encode(r)
-	}
-	_, err := io.WriteString(w, r.text())
+	_, err := io.WriteString(w, output.Printable(r.text()))
 	return err
 }
 
@@ -111,7 +100,7 @@ func (r *report) print(w io.Writer, format string) error {
 func (r *report) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "old %s, new %s, %s over %s, seed %d\n", r.Old, r.New, strings.Join(r.Zones, " "), strings.Join(r.Networks, " and "), r.Seed)
-	fmt.Fprintf(&b, "%s in %s, %d queries in %v; %d without any difference\n", plural(r.Questions, "question"), plural(r.Rounds, "whole round"),
+	fmt.Fprintf(&b, "%s in %s, %d queries in %v; %d without any difference\n", output.Count(r.Questions, "question"), output.Count(r.Rounds, "whole round"),
 		r.Queries, time.Duration(r.Seconds*float64(time.Second)).Round(time.Second), r.Agreeing)
 	if r.Incomplete != "" {
 		fmt.Fprintf(&b, "NOT COMPLETE: %s\n", r.Incomplete)

@@ -1,8 +1,10 @@
 package dnsdiff
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 	"strings"
@@ -24,6 +26,7 @@ import (
 // source is where a cluster is read from.
 type source struct {
 	manifests  []string // files and folders; empty: the API server
+	input      []byte   // what manifests.Stdin stands for: it can be read once, and each round reads it
 	client     *listing.Client
 	namespaces []string // empty: all
 	pods       bool
@@ -33,6 +36,11 @@ type source struct {
 // newSource returns the source that o describes.
 func newSource(o *options) (s *source, err error) {
 	s = &source{manifests: o.manifests, namespaces: o.namespaces, pods: o.pods}
+	if slices.Contains(o.manifests, manifests.Stdin) {
+		if s.input, err = io.ReadAll(o.stdin); err != nil {
+			return nil, err
+		}
+	}
 	if len(o.manifests) > 0 {
 		return s, nil
 	}
@@ -56,11 +64,11 @@ func (s *source) read(ctx context.Context) (*cluster, error) {
 		b.namespaces[name] = true
 	}
 	if len(s.manifests) > 0 {
-		objects, err := manifests.Read(s.manifests...)
+		files, err := manifests.Load(bytes.NewReader(s.input), s.manifests...)
 		if err != nil {
 			return nil, err
 		}
-		for _, obj := range objects {
+		for _, obj := range files.Objects {
 			if _, isPod := obj.(*corev1.Pod); s.pods || !isPod {
 				_ = take(obj) // it returns no error
 			}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/output"
 	"github.com/coredns-headless/headless/internal/qname"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -45,7 +46,7 @@ func (q *inquiry) sliceCauses() []cause {
 			"Pod %s/%s matches the selector and has an address, but no EndpointSlice lists it", q.Namespace, q.pods[i].Name)
 	}
 	return one("pods-not-running", kubectl(q.Namespace, "describe", "pod", q.pods[0].Name),
-		"%s selects %s without an address: %s %s", q.service(), count(len(q.pods), "pod"), q.pods[0].Name, whyNotReady(q.pods[0]))
+		"%s selects %s without an address: %s %s", q.service(), output.Count(len(q.pods), "pod"), q.pods[0].Name, whyNotReady(q.pods[0]))
 }
 
 // hiddenSliceCauses: an option keeps the server from seeing the EndpointSlices.

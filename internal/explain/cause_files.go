@@ -6,6 +6,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/output"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -42,7 +43,7 @@ func (q *inquiry) emptyNotes() []string {
 	case !isKnown || slices.ContainsFunc(q.endpoints, endpoint.ready):
 		return nil
 	case len(q.endpoints) > 0:
-		return []string{fmt.Sprintf("nothing answers behind the address: %s has %s, and none of them is ready", q.service(), count(len(q.endpoints), "endpoint"))}
+		return []string{fmt.Sprintf("nothing answers behind the address: %s has %s, and none of them is ready", q.service(), output.Count(len(q.endpoints), "endpoint"))}
 	case len(q.svc.Spec.Selector) == 0:
 		return []string{fmt.Sprintf("nothing is behind the address: %s has no selector, and no EndpointSlice", q.service())}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/output"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -191,7 +192,7 @@ func (q *inquiry) setCauses(set *appsv1.StatefulSet, ordinal int) []cause {
 			fix += "; or have more of them:\n" + scale
 		}
 		return one("no-such-replica", fix, "StatefulSet %s/%s has %s, %s-%d to %s-%d: %s is not one of them",
-			q.Namespace, set.Name, count(replicas, "replica"), set.Name, start, set.Name, start+replicas-1, q.Hostname)
+			q.Namespace, set.Name, output.Count(replicas, "replica"), set.Name, start, set.Name, start+replicas-1, q.Hostname)
 	case set.Spec.ServiceName != q.Service:
 		return q.wrongSetCauses(set)
 	}

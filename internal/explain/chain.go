@@ -10,6 +10,7 @@ import (
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/output"
 	"github.com/coredns-headless/headless/internal/qname"
 
 	corev1 "k8s.io/api/core/v1"
@@ -126,7 +127,7 @@ func (q *inquiry) slicesLink() link {
 	if len(names) == 0 {
 		return linkIf(!q.needsEndpoints(), "slices", "no EndpointSlice is labelled with this Service")
 	}
-	return linkIf(true, "slices", "%s: %s", count(len(names), "EndpointSlice"), list(names))
+	return linkIf(true, "slices", "%s: %s", output.Count(len(names), "EndpointSlice"), list(names))
 }
 
 func (q *inquiry) endpointsLink() link {
@@ -258,7 +259,7 @@ func (q *inquiry) podsLink() []link {
 		}
 	}
 	l := linkIf(len(q.pods) > 0 || !q.needsEndpoints(), "pods",
-		"the selector matches %s, %d ready", count(len(q.pods), "pod"), ready)
+		"the selector matches %s, %d ready", output.Count(len(q.pods), "pod"), ready)
 	l.Details = firstFew(details)
 	return []link{l}
 }
@@ -287,7 +288,7 @@ func (a *answer) link() link {
 	l := linkIf(a.Resolves, "answer "+a.Type, "")
 	switch outcome := a.outcome(); outcome {
 	case found:
-		l.Text = fmt.Sprintf("%s, TTL %d s", count(a.Total, "record"), a.TTL)
+		l.Text = fmt.Sprintf("%s, TTL %d s", output.Count(a.Total, "record"), a.TTL)
 		for _, record := range a.Records[:min(few, len(a.Records))] {
 			_, data, _ := strings.Cut(record, " IN ") // the rest is said above
 			l.Details = append(l.Details, data)

@@ -5,7 +5,6 @@ package explain
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -20,8 +19,7 @@ import (
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/listing"
 	"github.com/coredns-headless/headless/internal/manifests"
-
-	"sigs.k8s.io/yaml"
+	"github.com/coredns-headless/headless/internal/output"
 )
 
 const help = `headless-explain says why a name of a Kubernetes cluster does not resolve, and what to change.
@@ -86,7 +84,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	if len(args) > 0 && args[0] == "lint" {
 		status, err := runLint(ctx, args[1:], stdin, stdout, stderr)
 		if err != nil {
-			_, _ = fmt.Fprintf(stderr, "headless-explain lint: %s\n", printable(err.Error())) // if this fails, the status still says so
+			_, _ = fmt.Fprintf(stderr, "headless-explain lint: %s\n", output.Printable(err.Error())) // if this fails, the status still says so
 			return statusUnknown
 		}
 		return status
@@ -105,7 +103,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		status, err = o.Run(ctx, stdin, stdout)
 	}
 	if err != nil {
-		_, _ = fmt.Fprintf(stderr, "headless-explain: %s\n", printable(err.Error())) // if this fails, the status still says so
+		_, _ = fmt.Fprintf(stderr, "headless-explain: %s\n", output.Printable(err.Error())) // if this fails, the status still says so
 		return statusUnknown
 	}
 	return status
@@ -122,6 +120,12 @@ type Setting struct {
 	Corefile, Zone string // - is the input; of the two one is ""
 }
 
+// Formats are those of an explanation, and NameFormats those of names.
+var (
+	Formats     = []string{"text", "json", "yaml"}
+	NameFormats = []string{"text", "wide", "json", "yaml"}
+)
+
 // Command is what to explain.
 type Command struct {
 	Setting
@@ -130,7 +134,7 @@ type Command struct {
 	NDots    int
 	Client   string // the address of who asks, or ""
 	Resolver string // HOST[:PORT] of a name server for names outside the zones, or ""
-	Format   string // text, json or yaml
+	Format   string // one of Formats
 }
 
 // options are the command line.
@@ -196,8 +200,9 @@ func (c *Command) question() (*question, error) {
 		return nil, errUsage
 	case c.NDots < 0 || c.NDots > mostDots:
 		return nil, fmt.Errorf("-ndots: expected a number from 0 to %d, got %d", mostDots, c.NDots)
-	case !slices.Contains([]string{"text", "wide", "json", "yaml"}, c.Format):
-		return nil, fmt.Errorf("-o: expected text, json or yaml, got %q", c.Format)
+	}
+	if err := output.Check(c.Format, Formats...); err != nil {
+		return nil, err
 	}
 	if c.Client != "" {
 		client, err := netip.ParseAddr(c.Client)
@@ -254,8 +259,8 @@ func (c *Command) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) (s
 	}
 	r.Version, r.Source = 1, source
 	status = map[string]int{resolves: statusResolves, doesNot: statusDoesNot, couldNotTell: statusUnknown}[r.Verdict]
-	if c.Format == "json" || c.Format == "yaml" {
-		return status, write(stdout, c.Format, r)
+	if c.Format != "text" {
+		return status, output.Encode(stdout, c.Format, r)
 	}
 	return status, writePage(stdout, r)
 }
@@ -311,19 +316,4 @@ func (c *Command) list(ctx context.Context, stanza *headless.Stanza, q *question
 // sourceOf says where the state of a cluster is from.
 func sourceOf(client *listing.Client) string {
 	return "API server " + kube.WithoutUserinfo(client.Host)
-}
-
-// write writes a value as JSON or YAML.
-func write(w io.Writer, format string, value any) error {
-	if format == "yaml" {
-		text, err := yaml.Marshal(value)
-		if err == nil {
-			_, err = w.Write(text)
-		}
-		return err
-	}
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
 }

@@ -31,7 +31,7 @@ func TestLintSaysWhatItFinds(t *testing.T) {
 		{"-cluster -kubeconfig nowhere", 2, "", "nowhere"},
 		{"-corefile - -", 2, "", "expected the input to be either the manifests or the Corefile, got both"},
 		{"-context prod examples", 2, "", "-kubeconfig and -context are for -cluster"},
-		{"-o xml examples", 2, "", `-o: expected text, json, yaml, sarif, github, got "xml"`},
+		{"-o xml examples", 2, "", `-o: expected text, json, yaml, sarif or github, got "xml"`},
 		{"-skip nothing examples", 2, "", `no rule is called "nothing"`},
 		{"nowhere.yaml", 2, "", "nowhere.yaml: no such file or directory"},
 	} {

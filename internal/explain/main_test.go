@@ -160,6 +160,7 @@ func TestWhatCannotBeToldIsStatusTwo(t *testing.T) {
 		{"an unknown flag", []string{"-all", "web"}, "flag provided but not defined: -all"},
 		{"an unknown type", []string{"-manifests", "examples", "web", "ADDRESS"}, `expected a record type such as A, AAAA, SRV or PTR, got "ADDRESS"`},
 		{"a zone transfer", []string{"-manifests", "examples", "cluster.local", "AXFR"}, "expected a record type"},
+		{"a format of names", []string{"-o", "wide", "web"}, `-o: expected text, json or yaml, got "wide"`},
 		{"an unknown format", []string{"-o", "xml", "web"}, `-o: expected text, json or yaml, got "xml"`},
 		{"two sources", []string{"-manifests", "examples", "-kubeconfig", "x", "web"}, "expected either -manifests or a kubeconfig"},
 		{"two zones", []string{"-corefile", "Corefile.example", "-zone", "x", "web"}, "expected either -corefile or -zone"},

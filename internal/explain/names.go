@@ -12,6 +12,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/output"
 	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,7 +25,7 @@ type Names struct {
 	Setting
 	Service       string // only of this one; "" for all
 	AllNamespaces bool
-	Format        string // text, wide, json or yaml
+	Format        string // one of NameFormats
 }
 
 // ownRecord is what the server answers for a name and a type.
@@ -41,8 +42,8 @@ type ownRecord struct {
 
 // Run lists the names that exist, with their records. The exit status is 1 when there is none.
 func (n *Names) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) (status int, err error) {
-	if !slices.Contains([]string{"text", "wide", "json", "yaml"}, n.Format) {
-		return statusUnknown, fmt.Errorf("-o: expected wide, json or yaml, got %q", n.Format)
+	if err := output.Check(n.Format, NameFormats...); err != nil {
+		return statusUnknown, err
 	}
 	stanza, err := n.Stanza(stdin, "")
 	if err != nil {
@@ -65,7 +66,7 @@ func (n *Names) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) (sta
 	records := newServer(stanza, c, "").records(c, namespace, n.Service)
 	switch {
 	case n.Format == "json" || n.Format == "yaml":
-		err = write(stdout, n.Format, struct {
+		err = output.Encode(stdout, n.Format, struct {
 			Version int         `json:"version"` // of this form
 			Records []ownRecord `json:"records"`
 		}{1, records})
@@ -181,7 +182,7 @@ func (s *server) records(c *cluster, namespace, service string) []ownRecord {
 // table writes records for people: without -o wide the first few data of a name.
 func (n *Names) table(w io.Writer, records []ownRecord) error {
 	t := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
-	line := func(words ...string) { _, _ = fmt.Fprintln(t, strings.Join(each(words, printable), "\t")) } // Flush returns its error
+	line := func(words ...string) { _, _ = fmt.Fprintln(t, strings.Join(each(words, output.Cell), "\t")) } // Flush returns its error
 	header := []string{"NAME", "TYPE", "DATA"}
 	if n.Format == "wide" {
 		header = []string{"NAME", "TYPE", "TTL", "POD", "DATA"}

@@ -67,7 +67,7 @@ func TestNamesThatThereAreNot(t *testing.T) {
 	}{
 		{Names{Setting: Setting{Manifests: []string{"testdata/chart.yaml"}, Namespace: "front"}, Service: "db", Format: "text"}, statusDoesNot, "no names of Service db in namespace front"},
 		{Names{Setting: Setting{Manifests: []string{"examples"}, Namespace: "front"}, Service: "cassandra", Format: "text"}, statusDoesNot, "there is one in default"},
-		{Names{Setting: Setting{Manifests: []string{"examples"}}, Format: "xml"}, statusUnknown, "-o: expected wide, json or yaml"},
+		{Names{Setting: Setting{Manifests: []string{"examples"}}, Format: "xml"}, statusUnknown, "-o: expected text, wide, json or yaml"},
 		{Names{Setting: Setting{Cluster: func() (*listing.Client, error) { return nil, errors.New("no cluster") }}, Format: "text"}, statusUnknown, "no cluster"},
 	} {
 		t.Run(row.err, func(t *testing.T) {

@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
+
+	"github.com/coredns-headless/headless/internal/output"
 )
 
 // pageWidth is how many columns prose may take. Commands are never broken.
@@ -32,7 +33,7 @@ func writePage(w io.Writer, r *report) error {
 	for _, note := range r.Notes {
 		b.WriteString("\nNote: " + wrapped(note, "      "))
 	}
-	_, err := io.WriteString(w, printable(b.String()))
+	_, err := io.WriteString(w, output.Printable(b.String()))
 	return err
 }
 
@@ -47,7 +48,7 @@ func headline(r *report) string {
 	var words []string
 	for _, a := range r.Answers {
 		if a.Resolves {
-			words = append(words, count(a.ofType(), a.Type+" record"))
+			words = append(words, output.Count(a.ofType(), a.Type+" record"))
 		}
 	}
 	return trimmed(r.Name) + " resolves: " + strings.Join(words, ", ")
@@ -95,14 +96,4 @@ func wrapped(text, indent string) string {
 		column += len(word)
 	}
 	return b.String() + "\n"
-}
-
-// printable returns text without what would do something to a terminal: what is in objects may come from anyone.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text)
 }

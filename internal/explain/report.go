@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/coredns-headless/headless/internal/output"
 	"github.com/miekg/dns"
 )
 
@@ -193,7 +194,7 @@ func (r *report) tellCost(asItIs *inquiry) {
 		}
 	}
 	if c := &r.Causes[0]; useless > 0 && asItIs.Zone == "" {
-		c.Text += fmt.Sprintf("; with ndots:%d a pod asks for %s of the cluster before it, which do not exist", r.Walk.NDots, count(useless, "name"))
+		c.Text += fmt.Sprintf("; with ndots:%d a pod asks for %s of the cluster before it, which do not exist", r.Walk.NDots, output.Count(useless, "name"))
 		c.Fix += "\nto spare those queries, write " + asItIs.fqdn + " with the dot at its end"
 	}
 }

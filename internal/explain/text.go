@@ -30,14 +30,6 @@ func each[T any](things []T, say func(T) string) []string {
 	return words
 }
 
-// count returns a number and what it counts.
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
-}
-
 var plainWord = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
 
 // kubectl returns a command for a namespace, with each argument quoted for a shell if it has to be.

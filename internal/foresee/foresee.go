@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coredns-headless/headless/internal/output"
+
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -52,7 +54,7 @@ func Of(objects []runtime.Object) *Foresight {
 		f.addPods(i, obj)
 	}
 	if f.alone > 0 {
-		f.notef("%s that no workload makes", count(f.alone, "Pod"))
+		f.notef("%s that no workload makes", output.Count(f.alone, "Pod"))
 	}
 	hasSlices := make(map[[2]string]bool)
 	for _, obj := range f.Objects {
@@ -75,7 +77,7 @@ func Of(objects []runtime.Object) *Foresight {
 		}
 	}
 	if observed > 0 {
-		f.notef("EndpointSlices of %s, which the files lack, are made of the Pods in them", count(observed, "Service"))
+		f.notef("EndpointSlices of %s, which the files lack, are made of the Pods in them", output.Count(observed, "Service"))
 	}
 	return f
 }
@@ -98,14 +100,6 @@ func controllerID(kind, namespace, name string) string { return kind + " " + nam
 // notef adds a note. The text is a format.
 func (f *Foresight) notef(text string, args ...any) {
 	f.Notes = append(f.Notes, fmt.Sprintf(text, args...))
-}
-
-// count returns a number and what it counts.
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
 }
 
 // unrepeated returns objects, each once: of several versions of one the last. What names no namespace
@@ -254,7 +248,7 @@ func (f *Foresight) addNew(status any, w *workload) {
 		made++
 	}
 	if made > 0 {
-		f.notef("%s of %s %s/%s", count(made, "Pod"), w.kind, w.GetNamespace(), w.GetName())
+		f.notef("%s of %s %s/%s", output.Count(made, "Pod"), w.kind, w.GetNamespace(), w.GetName())
 	}
 }
 

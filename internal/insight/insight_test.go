@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/bubble"
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/miekg/dns"
 )
@@ -27,7 +28,7 @@ func clientAt(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 1, byte(n >
 // some clients, more than for all others: the lists are right within the errors that they state, and nothing grows.
 func TestMuchIsAskedAndLittleIsKept(t *testing.T) {
 	queries := 10_000_000
-	if testing.Short() || race {
+	if testing.Short() || bubble.Race {
 		queries = 200_000 // the race detector makes it ten times slower
 	}
 	c := NewCounter(start)

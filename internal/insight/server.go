@@ -22,6 +22,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/output"
 )
 
 // Subject is what a Server shows. Its functions are called at any time, several at once.
@@ -59,6 +60,7 @@ const (
 	writeTime      = 10 * time.Second // for a reply
 	maxLines       = 1000             // of any list
 	maxFilter      = 320              // octets: a Service and a Namespace
+	maxQuoted      = 80               // octets of what somebody sent, in an error
 )
 
 // Serve serves the subject to whoever connects to l, until the server is closed.
@@ -263,7 +265,7 @@ func (e *requestError) Error() string { return e.text }
 func refusal(status int, format string, sent ...string) *requestError {
 	var parts []any
 	for _, text := range sent {
-		parts = append(parts, shorten(text))
+		parts = append(parts, output.Shorten(text, maxQuoted))
 	}
 	return &requestError{status, fmt.Sprintf(format, parts...)}
 }
@@ -276,7 +278,7 @@ func parameters(r *http.Request, known []string) (url.Values, error) {
 	}
 	for name, values := range q {
 		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("unknown parameter %q, expected %s", shorten(name), oneOf(known))
+			return nil, fmt.Errorf("unknown parameter %q, expected %s", output.Shorten(name, maxQuoted), oneOf(known))
 		}
 		if len(values) > 1 {
 			return nil, fmt.Errorf("%s: expected it once, got it %d times", name, len(values))
@@ -293,15 +295,6 @@ func oneOf(known []string) string {
 	return "one of " + strings.Join(known, ", ")
 }
 
-// shorten returns the start of a text that somebody sent.
-func shorten(text string) string {
-	const most = 80
-	if len(text) > most {
-		return text[:most] + "..."
-	}
-	return text
-}
-
 // number returns a parameter that is a whole number from 1 to maxLines, or what stands for it if it is not given.
 func number(q url.Values, name string, otherwise int) (int, error) {
 	if !q.Has(name) {
@@ -309,7 +302,7 @@ func number(q url.Values, name string, otherwise int) (int, error) {
 	}
 	n, err := strconv.Atoi(q.Get(name))
 	if err != nil || n < 1 || n > maxLines {
-		return 0, fmt.Errorf("%s: expected a whole number from 1 to %d, got %q", name, maxLines, shorten(q.Get(name)))
+		return 0, fmt.Errorf("%s: expected a whole number from 1 to %d, got %q", name, maxLines, output.Shorten(q.Get(name), maxQuoted))
 	}
 	return n, nil
 }
@@ -405,7 +398,7 @@ func (s *Server) services(q url.Values) (any, error) {
 		return nil, fmt.Errorf("filter: expected at most %d octets, got %d", maxFilter, len(filter))
 	}
 	if q.Has("trouble") && trouble != "true" && trouble != "false" {
-		return nil, fmt.Errorf("trouble: expected true or false, got %q", shorten(trouble))
+		return nil, fmt.Errorf("trouble: expected true or false, got %q", output.Shorten(trouble, maxQuoted))
 	}
 	keys := s.Index.Headless()
 	all := &Services{Version: Version, Total: len(keys), Services: []ServiceLine{}}

@@ -118,7 +118,7 @@ func TestRequests(t *testing.T) {
 		{"/v1/services?trouble=yes", nil, 400, `trouble: expected true or false, got \"yes\"`},
 		{"/v1/services?filter=" + strings.Repeat("x", 400), nil, 400, "filter: expected at most 320 octets, got 400"},
 		{"/v1/service?name=web", nil, 400, "expected a namespace and a name"},
-		{"/v1/service?namespace=n&name=" + strings.Repeat("y", 400), nil, 404, `yyy...\" in namespace \"n\" that is served here`},
+		{"/v1/service?namespace=n&name=" + strings.Repeat("y", 400), nil, 404, `yyy…\" in namespace \"n\" that is served here`},
 		{"/v1/explain?name=%3Cb%3E", nil, 400, `name: expected another one, got \u003cb\u003e`},
 		{"/v1/changes?name=web", nil, 400, "expected a namespace and a name, or neither"},
 		{"/v1/changes?x=web", nil, 400, `unknown parameter \"x\"`},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/coredns-headless/headless"
@@ -13,6 +12,7 @@ import (
 	"github.com/coredns-headless/headless/internal/kube"
 	"github.com/coredns-headless/headless/internal/listing"
 	"github.com/coredns-headless/headless/internal/manifests"
+	"github.com/coredns-headless/headless/internal/output"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -45,15 +45,13 @@ func (c *Command) check() error {
 		return errors.New("expected files, folders or - for the input, or a cluster")
 	case len(c.Paths) > 0 && c.Cluster != nil:
 		return errors.New("expected either files or a cluster, got both")
-	case !slices.Contains(Formats, c.Format):
-		return fmt.Errorf("-o: expected %s, got %q", strings.Join(Formats, ", "), c.Format)
 	}
 	for _, id := range c.Skip {
 		if rank(id) < 0 {
 			return fmt.Errorf("no rule is called %q", id)
 		}
 	}
-	return nil
+	return output.Check(c.Format, Formats...)
 }
 
 // Run looks, writes what it finds, and returns the exit status. What it could not look at goes to stderr.
@@ -69,7 +67,7 @@ func (c *Command) Run(ctx context.Context, stdin io.Reader, stdout, stderr io.Wr
 		objects, notes, err = c.read(stdin)
 	}
 	for _, note := range notes { // they may say why there is an error
-		_, _ = fmt.Fprintf(stderr, "note: %s\n", printable(note))
+		_, _ = fmt.Fprintf(stderr, "note: %s\n", output.Printable(note))
 	}
 	if err != nil {
 		return 0, err

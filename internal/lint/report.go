@@ -1,14 +1,12 @@
 package lint
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
-	"unicode"
 
-	"sigs.k8s.io/yaml"
+	"github.com/coredns-headless/headless/internal/output"
 )
 
 // Formats are those that Write knows.
@@ -19,13 +17,13 @@ var Formats = []string{"text", "json", "yaml", "sarif", "github"}
 func Write(w io.Writer, format, version string, findings []Finding, looked int) error {
 	switch format {
 	case "json", "yaml":
-		return write(w, format, struct {
+		return output.Encode(w, format, struct {
 			Version  int       `json:"version"` // of this form
 			Objects  int       `json:"objects"`
 			Findings []Finding `json:"findings"`
 		}{1, looked, append([]Finding{}, findings...)})
 	case "sarif":
-		return write(w, format, sarif(version, findings))
+		return output.Encode(w, format, sarif(version, findings))
 	}
 	var b strings.Builder
 	for _, f := range findings {
@@ -36,24 +34,10 @@ func Write(w io.Writer, format, version string, findings []Finding, looked int) 
 		}
 	}
 	if format == "text" {
-		fmt.Fprintf(&b, "%s: %s, %s\n", count(looked, "object"), count(number(findings, Error), "error"), count(number(findings, Warning), "warning"))
+		fmt.Fprintf(&b, "%s: %s, %s\n", output.Count(looked, "object"), output.Count(number(findings, Error), "error"), output.Count(number(findings, Warning), "warning"))
 	}
-	_, err := io.WriteString(w, printable(b.String()))
+	_, err := io.WriteString(w, output.Printable(b.String()))
 	return err
-}
-
-func write(w io.Writer, format string, value any) error {
-	if format == "yaml" {
-		text, err := yaml.Marshal(value)
-		if err == nil {
-			_, err = w.Write(text)
-		}
-		return err
-	}
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
 }
 
 // number returns how many findings are of a severity.
@@ -64,14 +48,6 @@ func number(findings []Finding, severity Severity) (n int) {
 		}
 	}
 	return n
-}
-
-// count returns a number and what it counts.
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
 }
 
 // text writes a finding as compilers do, and the fix below it.
@@ -124,14 +100,4 @@ func sarif(version string, findings []Finding) any {
 			"results": results,
 		}},
 	}
-}
-
-// printable returns text without what would do something to a terminal: what is in objects may come from anyone.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text)
 }

@@ -89,12 +89,13 @@ func (c *Contents) HasCustom() bool {
 // Stdin is the path that stands for the input.
 const Stdin = "-"
 
-// Load returns what is in files and folders, and, for the path Stdin, in the input.
+// Load returns what is in files and folders, and, for the path Stdin, in the input. Without an input, which is nil, Stdin is the
+// name of a file.
 func Load(input io.Reader, paths ...string) (*Contents, error) {
 	var files []file
 	for _, path := range paths {
 		found, err := []file{{path: "the input", isNamed: true}}, error(nil)
-		if path == Stdin {
+		if path == Stdin && input != nil {
 			found[0].content, err = readAll(input, 0)
 		} else {
 			found, _, err = find([]string{path})

@@ -3,7 +3,9 @@ package manifests
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
@@ -570,6 +572,9 @@ func TestJSONIsNotReadAsYAML(t *testing.T) {
 	text := `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "annotations": {"` + strings.Repeat("x", 2000) + `": "y"}}}`
 	if c, err := Load(strings.NewReader(text), Stdin); err != nil || len(c.Objects) != 1 {
 		t.Errorf("got %v, %v, want a Service", c, err)
+	}
+	if _, err := Read(Stdin); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without an input: got %v, want that there is no such file", err)
 	}
 	if c, err := Load(strings.NewReader("---\n"+text+"\n# a comment\n"), Stdin); err == nil {
 		t.Errorf("got %v of YAML, want an error, or this test has no meaning", c.Objects)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/coredns-headless/headless/internal/output"
 	yaml3 "go.yaml.in/yaml/v3"
 )
 
@@ -110,11 +111,7 @@ const longest = 380
 
 // shortened returns text in one line, of no more than longest octets.
 func shortened(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
-	if len(text) > longest {
-		text = strings.ToValidUTF8(text[:longest-len("…")], "") + "…"
-	}
-	return text
+	return output.Shorten(strings.Join(strings.Fields(text), " "), longest)
 }
 
 // nameOf returns the path of a file, or how one that is very long ends.
