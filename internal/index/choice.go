@@ -28,8 +28,11 @@ func (c Choice) DependsOnClient() bool { return c >= ChosenNobody }
 
 // choose returns the region of those endpoints of family f that a client gets which is at a location, as
 // kube-proxy chooses: by hints for nodes if each ready endpoint has them and one is meant for the client's
-// node, else likewise by hints for topology zones, else all.
+// node, else likewise by hints for topology zones, else all. Without endpoints of that family there is nothing to choose.
 func (x *Index) choose(svc *service, f model.Family, at model.Location) (region, Choice) {
+	if len(svc.ready[f]) == 0 {
+		return 0, NotChosen
+	}
 	s := svc.regions
 	if s == nil || svc.spec.NoTopology {
 		return 0, ChosenNoHints
