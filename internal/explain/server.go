@@ -83,7 +83,7 @@ func (s *server) has(h *headless.Headless, namespace string) bool {
 
 // choices say which endpoints a client gets, and why.
 var choices = map[index.Choice]string{
-	index.NotChosen:     "gets what every client gets: these are no endpoints of a headless Service, or the name is a pod's own",
+	index.NotChosen:     "gets what every client gets: these are no endpoints of a headless Service, it has no ready ones of this address family, or the name is a pod's own",
 	index.ChosenNoHints: "gets all endpoints: some have no hints, which come with the Service's trafficDistribution, or an annotation of the Service turns topology off",
 	index.ChosenNobody:  "gets all endpoints: no ready one is meant for clients there",
 	index.ChosenUnknown: "gets all endpoints: neither Pods nor endpoints say where it is",

@@ -67,6 +67,26 @@ func asked(t *testing.T, x *Index, at model.Location) string {
 	return v.Choice.String() + " " + strings.Join(got, " ")
 }
 
+// TestNothingIsChosenOfAFamilyWithoutEndpoints: that is not for a lack of hints.
+func TestNothingIsChosenOfAFamilyWithoutEndpoints(t *testing.T) {
+	x := New(model.HostnamesReady, false, 0)
+	modeltest.PutWeb(x)
+	q := &qname.Name{Kind: qname.ServiceName, Namespace: "n", Service: "web"}
+	for _, c := range []struct {
+		hints   hints
+		a, aaaa Choice
+	}{
+		{preferSameZone, ChosenZone, NotChosen},
+		{noHints, ChosenNoHints, NotChosen},
+	} {
+		x.PutSlice(zonesOfThree(0, c.hints))
+		at := Part{Limit: 100, At: model.Location{Zone: "b"}}
+		if a, aaaa := x.Lookup(q, WantA, at).Choice, x.Lookup(q, WantAAAA, at).Choice; a != c.a || aaaa != c.aaaa {
+			t.Errorf("hints %v: got %v for A and %v for AAAA, want %v and %v", c.hints, a, aaaa, c.a, c.aaaa)
+		}
+	}
+}
+
 // TestTrafficDistributionChangesSliceBySlice: from PreferSameZone to PreferSameNode and back, and to none. Whatever the slices say
 // meanwhile, a client gets endpoints that are ready, and those of its topology zone as long as all have hints for that.
 func TestTrafficDistributionChangesSliceBySlice(t *testing.T) {
