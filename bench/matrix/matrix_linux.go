@@ -29,7 +29,7 @@ type Options struct {
 	Plot     string // an SVG file for the cost by size
 	Profiles string // a folder for profiles of headless
 	Progress func(format string, args ...any)
-	// Parts are the parts to measure: queries, latency, insight, cache, overload, start, changes; none is all.
+	// Parts are the parts to measure: queries, latency, insight, cache, overload, start, changes, nodes; none is all.
 	Parts []string
 	// Scale adds clusters of 100,000 and 1,000,000 endpoints, which take minutes and memory.
 	Scale bool
@@ -64,6 +64,7 @@ func (o Options) parts() ([]part, error) {
 		{"overload", measureOverload},
 		{"start", measureStarts},
 		{"changes", measureChanges},
+		{"nodes", measureNodes},
 	}
 	if o.Quick {
 		return []part{{"queries", measureQueries}, {"memory", checkMemory}}, nil

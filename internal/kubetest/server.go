@@ -518,13 +518,21 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, req *Request) {
 // compressible is the size of a list, or an object, beyond which an API server compresses it.
 const compressible = 128 << 10
 
-// compressed returns b as an API server compresses it, with the level that takes least time.
-func compressed(b []byte) []byte {
-	var z bytes.Buffer
-	w, err := gzip.NewWriterLevel(&z, gzip.BestSpeed)
+// zippers are gzip writers with the level that takes least time, which an API server uses, and uses again.
+var zippers = sync.Pool{New: func() any {
+	w, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)
 	if err != nil {
 		panic(err) // there is no such level
 	}
+	return w
+}}
+
+// compressed returns b as an API server compresses it.
+func compressed(b []byte) []byte {
+	var z bytes.Buffer
+	w := zippers.Get().(*gzip.Writer)
+	defer zippers.Put(w)
+	w.Reset(&z)
 	_, _ = w.Write(b) // a buffer takes everything
 	_ = w.Flush()     // so that a reader has all of it before it asks for more, in a stream that goes on
 	_ = w.Close()
