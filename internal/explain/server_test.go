@@ -140,4 +140,9 @@ endpoints:
 			t.Errorf("%q: got status %d, %d endpoints and the notes %q, want %d and %q", c.args, status, r.Answers[0].Total, r.Notes, c.total, c.note)
 		}
 	}
+	const none = "the client 10.1.0.2, in zone b, on node l, gets what every client gets: these are no endpoints of a headless Service, " +
+		"it has no ready ones of this address family, or the name is a pod's own"
+	if _, r := reported(t, "-corefile", corefile, "-client", "10.1.0.2", "-manifests", path, "web.shop.svc.cluster.local.", "AAAA"); !slices.Contains(r.Notes, none) {
+		t.Errorf("AAAA: got the notes %q, want %q", r.Notes, none)
+	}
 }
