@@ -12,8 +12,6 @@ import (
 
 	"github.com/coredns-headless/headless/bench/cluster"
 	"github.com/miekg/dns"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // deliveries are how many events a second all followers get at most: what one core sends beside its other work.
@@ -27,8 +25,10 @@ func measureNodes(l *lab, r *report, _ Options) error {
 			"headless has the option node. Beside it are followers, which read the watch of the EndpointSlices and nothing else: so many that all\n"+
 			"of them get %s events a second, and 300 at most. The API server is the synthetic one, with and without compressed watches; what an\n"+
 			"event costs it for a follower is what they make it use more than the node alone.", thousands(deliveries)),
-		columns: []string{"endpoints a slice, watches", "changes a second", "followers", "octets an event", "API server, µs an event and follower",
-			"node, µs an event", "node, % of a core", "node, MB in RAM"},
+		columns: []string{
+			"endpoints a slice, watches", "changes a second", "followers", "octets an event", "API server, µs an event and follower",
+			"node, µs an event", "node, % of a core", "node, MB in RAM",
+		},
 	}
 	for _, g := range []cluster.Group{
 		{Name: "small", Services: 1000, Endpoints: 10, Headless: true, IPv4: true},
@@ -145,14 +145,14 @@ func (a *api) follow(n int, isZipped bool) (*followers, error) {
 	f := &followers{n: n, stop: stop}
 	query := url.Values{
 		"watch": {"true"}, "sendInitialEvents": {"true"}, "allowWatchBookmarks": {"true"},
-		"resourceVersionMatch": {string(metav1.ResourceVersionMatchNotOlderThan)},
+		"resourceVersionMatch": {"NotOlderThan"},
 	}
 	for range n {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.url+"/apis/discovery.k8s.io/v1/endpointslices?"+query.Encode(), nil)
 		if err != nil {
 			return f, err
 		}
-		req.Header.Set("Accept", runtime.ContentTypeProtobuf)
+		req.Header.Set("Accept", "application/vnd.kubernetes.protobuf")
 		if isZipped {
 			req.Header.Set("Accept-Encoding", "gzip")
 		}
