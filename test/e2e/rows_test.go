@@ -117,6 +117,7 @@ func kustomization(t *testing.T, text string) string {
 	fatal.If(t, err)
 	fatal.If(t, os.CopyFS(deploy, os.DirFS("../../deploy")))
 	filetest.Write(t, filepath.Join(deploy, "example", "cluster.env"), "zone=cluster.local\nclusterIP="+cluster.ClusterDNS+"\n")
+	filetest.Write(t, filepath.Join(deploy, "secondary", "cluster.env"), "primary="+strings.TrimSuffix(cluster.ClusterDNS, "10")+"53\n")
 	dir := filepath.Join(deploy, "overlay")
 	filetest.Write(t, filepath.Join(dir, "kustomization.yaml"), strings.ReplaceAll(text, "DEPLOY", ".."))
 	return dir
