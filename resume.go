@@ -117,7 +117,7 @@ func (j *journal) resume(kept *snapshot.Journal) error {
 	return nil
 }
 
-// checkRecords returns an error if some records in wire form are none.
+// checkRecords returns an error unless each of records is one record in wire form.
 func checkRecords(records []string) error {
 	for _, r := range records {
 		if _, end, err := dns.UnpackRR([]byte(r), 0); err != nil || end != len(r) {

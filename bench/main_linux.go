@@ -96,7 +96,8 @@ func runMatrix(args []string) error {
 	flags.StringVar(&o.Markdown, "markdown", "", "write the report to this `file` too")
 	flags.StringVar(&o.Plot, "plot", "", "draw the cost of a query by the size of the Service into this SVG `file`")
 	flags.BoolVar(&o.Quick, "quick", false, "measure queries and memory in less than a minute, and fail only if noise cannot be why")
-	parts := flags.String("parts", "", "the `parts` to measure, with commas between: queries, latency, insight, cache, overload, start, changes, nodes; none is all")
+	parts := flags.String("parts", "",
+		"the `parts` to measure, with commas between: queries, latency, insight, cache, overload, start, changes, nodes; none is all")
 	flags.BoolVar(&o.Scale, "scale", false, "measure clusters of 100,000 and 1,000,000 endpoints too, which takes minutes and 8 GB of memory")
 	flags.Func("beside", "another build of this program, as `NAME=PATH`, to ask the same queries; may be given more than once", func(text string) error {
 		name, path, ok := strings.Cut(text, "=")

@@ -451,10 +451,11 @@ func (c *changes) waitForSerials(t *testing.T) {
 	}
 }
 
-// compare holds the zones that secondaries have against those that the server has. While a step of the server, for holds that end
-// late, comes in between, it begins again.
+// compare holds the zones that secondaries have against those that the server has, once no hold is left that would end later.
+// If the server takes a step in between it begins again.
 func (c *changes) compare(t *testing.T) {
 	t.Helper()
+	kubetest.Eventually(t, "no hold is left", func() bool { return measured(t)["held_endpoints"] == 0 })
 	for _, zone := range transferredZones {
 		var soa *dns.SOA
 		var want []string
@@ -504,6 +505,18 @@ func (c *changes) logDelays(t *testing.T) {
 // transfers returns, and logs, what the server's metrics say of transfers and notifications.
 func transfers(t *testing.T) map[string]float64 {
 	t.Helper()
+	values := measured(t)
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if strings.HasPrefix(name, "transfer") || strings.HasPrefix(name, "notifications") || strings.HasPrefix(name, "journal") {
+			t.Log(name, values[name])
+		}
+	}
+	return values
+}
+
+// measured returns the server's own metrics, by what is behind the prefix of their names.
+func measured(t *testing.T) map[string]float64 {
+	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+metricsAddr+"/metrics", nil)
 	fatal.If(t, err)
 	resp, err := http.DefaultClient.Do(r)
@@ -511,12 +524,10 @@ func transfers(t *testing.T) map[string]float64 {
 	defer func() { _ = resp.Body.Close() }() // it was only read
 	values := make(map[string]float64)
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
-		series, ok := strings.CutPrefix(lines.Text(), "coredns_headless_")
-		name, value, _ := strings.Cut(series, " ")
-		if ok && strings.HasPrefix(name, "transfer") || strings.HasPrefix(name, "notifications") || strings.HasPrefix(name, "journal") {
-			values[name], err = strconv.ParseFloat(value, 64)
+		series, isOurs := strings.CutPrefix(lines.Text(), "coredns_headless_")
+		if at := strings.LastIndexByte(series, ' '); isOurs && at > 0 {
+			values[series[:at]], err = strconv.ParseFloat(series[at+1:], 64)
 			fatal.If(t, err)
-			t.Log(series)
 		}
 	}
 	return values

@@ -21,13 +21,14 @@ const deliveries = 3000
 func measureNodes(l *lab, r *report, _ Options) error {
 	t := table{
 		title: "A server on each node",
-		note: fmt.Sprintf("1,000 Services with 10 endpoints each, or 100 with 100: a change is the readiness of one endpoint, each time in another slice. The node's\n"+
-			"headless has the option node. Beside it are followers, which read the watch of the EndpointSlices and nothing else: so many that all\n"+
-			"of them get %s events a second, and 300 at most. The API server is the synthetic one, with and without compressed watches; what an\n"+
-			"event costs it for a follower is what they make it use more than the node alone.", thousands(deliveries)),
+		note: fmt.Sprintf("1,000 Services with 10 endpoints each, or 100 with 100: a change is the readiness of one endpoint, each time in\n"+
+			"another slice. The node's headless has the option node. Beside it are followers, which read the watch of the\n"+
+			"EndpointSlices and nothing else: so many that all of them get %s events a second, and 300 at most. The API\n"+
+			"server is the synthetic one, with and without compressed watches; what an event costs it for a follower is\n"+
+			"what they make it use more than the node alone.", thousands(deliveries)),
 		columns: []string{
-			"endpoints a slice, watches", "changes a second", "followers", "octets an event", "API server, µs an event and follower",
-			"node, µs an event", "node, % of a core", "node, MB in RAM",
+			"endpoints a slice, watches", "changes a second", "followers", "octets an event",
+			"API server, µs an event and follower", "node, µs an event", "node, % of a core", "node, MB in RAM",
 		},
 	}
 	for _, g := range []cluster.Group{
@@ -148,7 +149,8 @@ func (a *api) follow(n int, isZipped bool) (*followers, error) {
 		"resourceVersionMatch": {"NotOlderThan"},
 	}
 	for range n {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.url+"/apis/discovery.k8s.io/v1/endpointslices?"+query.Encode(), nil)
+		address := a.url + "/apis/discovery.k8s.io/v1/endpointslices?" + query.Encode()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 		if err != nil {
 			return f, err
 		}

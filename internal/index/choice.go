@@ -28,8 +28,8 @@ func (c Choice) DependsOnClient() bool { return c >= ChosenNobody }
 
 // choose returns the region of the endpoints of family f that a client at a location gets, and why; 0 stands for all of
 // them. It chooses as kube-proxy does: by hints for nodes if each ready endpoint has one, and one of them is for the
-// client's node; else, in the same way, by hints for topology zones; else all. Without
-// endpoints of that family there is nothing to choose.
+// client's node; else, in the same way, by hints for topology zones; else all. Without endpoints of that family there is
+// nothing to choose.
 func (x *Index) choose(svc *service, f model.Family, at model.Location) (region, Choice) {
 	if len(svc.ready[f]) == 0 {
 		return 0, NotChosen

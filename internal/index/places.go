@@ -208,8 +208,8 @@ func (x *Index) Locate(addr netip.Addr) (at model.Location) {
 	return model.Location{Zone: zones.word(), Node: nodes.word()}
 }
 
-// NamespaceOf returns the Namespace that all endpoints with addr are in, or "" if they are in several or there are none.
-// Endpoints in Namespaces that are not served do not count. Whoever may write EndpointSlices has a say in it.
+// NamespaceOf returns the one Namespace with endpoints that have addr. It returns "" if no Namespace has any, or several
+// have. Namespaces that are not served do not count. Whoever may write EndpointSlices has a say in it.
 func (x *Index) NamespaceOf(addr netip.Addr) string {
 	var namespaces consent
 	x.mu.RLock()

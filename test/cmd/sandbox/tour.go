@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/coredns-headless/headless/internal/hostile"
 	"github.com/coredns-headless/headless/test/cluster"
 	"github.com/coredns-headless/headless/test/coredns"
 	"github.com/miekg/dns"
@@ -260,27 +262,17 @@ func (t *tour) answers(ctx context.Context, n int) error {
 // denies waits until a name does not exist, for a reason that has a part.
 func (t *tour) denies(ctx context.Context, name, part string) error {
 	return t.eventually(ctx, name, dns.TypeA, "NXDOMAIN: "+part, func(m *dns.Msg) bool {
-		e := extended(m)
-		return m.Rcode == dns.RcodeNameError && e != nil && strings.Contains(e.ExtraText, part)
+		return m.Rcode == dns.RcodeNameError && slices.ContainsFunc(hostile.ExtendedErrors(m), func(e dns.EDNS0_EDE) bool {
+			return strings.Contains(e.ExtraText, part)
+		})
 	})
 }
 
 // stale waits until the Service's addresses are marked as stale, or not.
 func (t *tour) stale(ctx context.Context, isStale bool) error {
 	return t.eventually(ctx, service, dns.TypeA, fmt.Sprintf("five addresses, stale %v", isStale), func(m *dns.Msg) bool {
-		e := extended(m)
-		return len(m.Answer) == 5 && isStale == (e != nil && e.InfoCode == dns.ExtendedErrorCodeStaleAnswer)
+		return len(m.Answer) == 5 && isStale == slices.ContainsFunc(hostile.ExtendedErrors(m), func(e dns.EDNS0_EDE) bool {
+			return e.InfoCode == dns.ExtendedErrorCodeStaleAnswer
+		})
 	})
-}
-
-// extended returns the extended error of a reply, or nil.
-func extended(m *dns.Msg) *dns.EDNS0_EDE {
-	if opt := m.IsEdns0(); opt != nil {
-		for _, o := range opt.Option {
-			if e, ok := o.(*dns.EDNS0_EDE); ok {
-				return e
-			}
-		}
-	}
-	return nil
 }
