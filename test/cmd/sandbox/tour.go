@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -43,6 +44,9 @@ const (
 	port    = "_cql._tcp." + service
 )
 
+// numPods is how many pods it has from the first step on.
+const numPods = 5
+
 // step is one step of a tour. After it DNS says what claim wants, and the page what look says.
 type step struct {
 	name     string
@@ -58,9 +62,9 @@ type step struct {
 var steps = []step{
 	{
 		name: "scale", happens: "A StatefulSet of three pods gets five.",
-		commands: [][]string{{"scale", "statefulset", "cassandra", "--replicas", "5"}},
+		commands: [][]string{{"scale", "statefulset", "cassandra", "--replicas", strconv.Itoa(numPods)}},
 		dig:      service, look: "five addresses; on the page two dots more, one after the other",
-		claim: func(ctx context.Context, t *tour) error { return t.answers(ctx, 5) },
+		claim: func(ctx context.Context, t *tour) error { return t.answers(ctx) },
 	},
 	{
 		name: "not-ready", happens: "The probe of one pod fails.",
@@ -71,7 +75,7 @@ var steps = []step{
 			if err := t.kubectl(ctx, "annotate", "pod", "cassandra-1", cluster.ReadyAnnotation+"-"); err != nil {
 				return err
 			}
-			return t.answers(ctx, 5)
+			return t.answers(ctx)
 		},
 	},
 	{
@@ -86,10 +90,10 @@ var steps = []step{
 		},
 		dig: service, look: "five addresses still, though no EndpointSlice has them; on the page five diamonds, which are held",
 		claim: func(ctx context.Context, t *tour) error {
-			if err := t.holds(ctx, 5); err != nil {
+			if err := t.holds(ctx); err != nil {
 				return err
 			}
-			return t.answers(ctx, 5)
+			return t.answers(ctx)
 		},
 		after: func(ctx context.Context, t *tour) error {
 			if err := syscall.Kill(t.cluster.Controllers.PID(), syscall.SIGCONT); err != nil {
@@ -102,7 +106,7 @@ var steps = []step{
 						n++
 					}
 				}
-				return n == 5
+				return n == numPods
 			})
 		},
 	},
@@ -113,7 +117,7 @@ var steps = []step{
 			return nil
 		},
 		dig: service, look: "the same as before; on the page it has been longer and longer since the API server was heard of",
-		claim: func(ctx context.Context, t *tour) error { return t.answers(ctx, 5) },
+		claim: func(ctx context.Context, t *tour) error { return t.answers(ctx) },
 	},
 	{
 		name: "snapshot", happens: "The DNS server is started anew, and there is no API server that it could list.",
@@ -232,12 +236,12 @@ func until(ctx context.Context, holds func(ctx context.Context) error) error {
 	}
 }
 
-// holds waits until so many endpoints are held.
-func (t *tour) holds(ctx context.Context, want float64) error {
+// holds waits until the endpoints of all pods are held.
+func (t *tour) holds(ctx context.Context) error {
 	return until(ctx, func(ctx context.Context) error {
 		got, err := t.server.Metric(ctx, "coredns_headless_held_endpoints")
-		if err == nil && got != want {
-			err = fmt.Errorf("%v endpoints are held, want %v", got, want)
+		if err == nil && got != numPods {
+			err = fmt.Errorf("%v endpoints are held, want %d", got, numPods)
 		}
 		return err
 	})
@@ -254,9 +258,11 @@ func (t *tour) eventually(ctx context.Context, name string, qtype uint16, want s
 	})
 }
 
-// answers waits until the Service has so many addresses.
-func (t *tour) answers(ctx context.Context, n int) error {
-	return t.eventually(ctx, service, dns.TypeA, fmt.Sprintf("%d records", n), func(m *dns.Msg) bool { return len(m.Answer) == n })
+// answers waits until the Service has the addresses of all pods.
+func (t *tour) answers(ctx context.Context) error {
+	return t.eventually(ctx, service, dns.TypeA, fmt.Sprintf("%d records", numPods), func(m *dns.Msg) bool {
+		return len(m.Answer) == numPods
+	})
 }
 
 // denies waits until a name does not exist, for a reason that has a part.
@@ -270,8 +276,8 @@ func (t *tour) denies(ctx context.Context, name, part string) error {
 
 // stale waits until the Service's addresses are marked as stale, or not.
 func (t *tour) stale(ctx context.Context, isStale bool) error {
-	return t.eventually(ctx, service, dns.TypeA, fmt.Sprintf("five addresses, stale %v", isStale), func(m *dns.Msg) bool {
-		return len(m.Answer) == 5 && isStale == slices.ContainsFunc(hostile.ExtendedErrors(m), func(e dns.EDNS0_EDE) bool {
+	return t.eventually(ctx, service, dns.TypeA, fmt.Sprintf("%d addresses, stale %v", numPods, isStale), func(m *dns.Msg) bool {
+		return len(m.Answer) == numPods && isStale == slices.ContainsFunc(hostile.ExtendedErrors(m), func(e dns.EDNS0_EDE) bool {
 			return e.InfoCode == dns.ExtendedErrorCodeStaleAnswer
 		})
 	})
