@@ -129,7 +129,7 @@ microbench: ## run each Go benchmark for BENCHTIME (1s)
 	$(call each,$(GO) test -timeout $(TIMEOUT) -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...)
 
 .PHONY: bench
-bench: bin/bench ## compare with other plugins and servers, and write BENCHMARKS.md (10 minutes; needs Linux and two cores)
+bench: bin/bench ## compare with other plugins and servers, and write BENCHMARKS.md (20 minutes; needs Linux and two cores)
 	bin/bench matrix -markdown BENCHMARKS.md -plot bench/cost.svg $(BENCH)
 
 .PHONY: quickbench
