@@ -52,6 +52,7 @@ zone:
     ipv4-edns-size: 1232
     username: ""
     chroot: ""
+    database: ""
     zonesdir: "DIR"
     pidfile: ""
     xfrdfile: "DIR/xfrd.state"
