@@ -199,6 +199,8 @@ type resourceState struct {
 	// heard and listed are the times since Unix's epoch when the API server last did that for the
 	// plugin for which it is longest ago.
 	heard, listed time.Duration
+	// failing is since when one of them cannot watch it, or 0.
+	failing time.Duration
 }
 
 // addResources adds to all the state of the resources of h.
@@ -229,6 +231,9 @@ func (h *Headless) addResources(all map[string]*resourceState) {
 			r.watched = true
 			r.heard = min(r.heard, time.Duration(last.Heard.Load()))
 			r.listed = min(r.listed, time.Duration(last.Listed.Load()))
+			if failing := time.Duration(last.Failing.Load()); failing > 0 && (r.failing == 0 || failing < r.failing) {
+				r.failing = failing
+			}
 		}
 	}
 }

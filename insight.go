@@ -60,7 +60,10 @@ func (h *Headless) status() *insight.Status {
 		}
 		shown := insight.Resource{Name: name, Objects: r.objects, Synced: r.synced == 1}
 		if r.watched {
-			shown.Heard, shown.Listed = secondsSince(r.heard), secondsSince(r.listed)
+			shown.Heard, shown.Listed, shown.Failing = secondsSince(r.heard), secondsSince(r.listed), secondsSince(r.failing)
+		}
+		if shown.Failing != nil && (s.Failing == nil || *shown.Failing > *s.Failing) {
+			s.Failing = shown.Failing
 		}
 		if shown.Heard != nil && (s.Staleness == nil || *shown.Heard > *s.Staleness) {
 			s.Staleness = shown.Heard

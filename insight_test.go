@@ -381,6 +381,23 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
+// TestStatusSaysSinceWhenTheAPIServerFails, and that it does not any more.
+func TestStatusSaysSinceWhenTheAPIServerFails(t *testing.T) {
+	api := kubetest.NewWebServer(t)
+	h := watching(t, api)
+	if s := h.status(); s.Failing != nil {
+		t.Errorf("got %v s, want nothing to fail", *s.Failing)
+	}
+	api.Refuse(http.StatusServiceUnavailable)
+	api.End()
+	kubetest.Eventually(t, "it says that the API server fails", func() bool { return h.status().Failing != nil })
+	if s := h.status(); s.State != "synced" || *s.Failing < 0 || *s.Failing > 600 || !strings.Contains(s.Summary(), "in sync, but the API server has not answered for ") {
+		t.Errorf("got %+v, %q, want it synced, and failing for some seconds", s, s.Summary())
+	}
+	api.Refuse(0)
+	kubetest.Eventually(t, "it does not fail any more", func() bool { return h.status().Failing == nil })
+}
+
 // TestStatusOfAServer with an API server, and with a snapshot.
 func TestStatusOfAServer(t *testing.T) {
 	api := snapshotAPI(t, "uid")

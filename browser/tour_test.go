@@ -56,7 +56,8 @@ var tourSteps = []struct {
 	}},
 	{"outage", func(p *page) {
 		p.says("#services", "5 ready")
-		p.eventually("it is some time since the API server was heard of", `+document.querySelector('#fresh').textContent.match(/\d+/) >= 3`)
+		p.says("#state", "the API server does not answer")
+		p.eventually("it has not for some seconds", `+document.querySelector('#fresh').textContent.match(/no answer for (\d+) s/)?.[1] >= 2`)
 	}},
 	{"snapshot", func(p *page) {
 		p.says("#state", "answers from a snapshot")

@@ -1,7 +1,10 @@
 package insight
 
 import (
+	"fmt"
 	"time"
+
+	"github.com/coredns-headless/headless/internal/output"
 )
 
 // Version is that of the interface: it grows when something in it is taken away or means something else.
@@ -21,10 +24,29 @@ type Status struct {
 	Headless int       `json:"headless"` // Services that are headless, and shown
 	// Staleness is how many seconds ago the API server last said something of the resource of which it is longest ago. It
 	// is null if files are served, or nothing has been heard.
-	Staleness *float64   `json:"staleness_seconds"`
+	Staleness *float64 `json:"staleness_seconds"`
+	// Failing is for how many seconds a resource, that for which it is longest, could not be listed or watched; null if all are.
+	Failing   *float64   `json:"failing_seconds"`
 	Resources []Resource `json:"resources"`
 	Holds     Holds      `json:"holds"`
 	Snapshot  *Snapshot  `json:"snapshot"` // null without the option
+}
+
+// Summary says in some words whether what the server answers is fresh.
+func (s *Status) Summary() string {
+	text := map[string]string{
+		"synced": "in sync", "snapshot": "answers from its snapshot, until the API server has been listed",
+		"waiting": "answers SERVFAIL, until the API server has been listed",
+	}[s.State]
+	if s.Failing != nil {
+		text += fmt.Sprintf(", but the API server has not answered for %.0f s", *s.Failing)
+	} else if s.Staleness != nil {
+		text += fmt.Sprintf(", last heard of the API server %.0f s ago", *s.Staleness)
+	}
+	if s.Holds.Now > 0 {
+		text += ", holds " + output.Count(s.Holds.Now, "endpoint")
+	}
+	return text
 }
 
 // Resource is how fresh one resource is.
@@ -34,6 +56,7 @@ type Resource struct {
 	Synced  bool     `json:"synced"`
 	Heard   *float64 `json:"heard_seconds_ago"`  // null if it is not watched, or has not been heard of
 	Listed  *float64 `json:"listed_seconds_ago"` // the same
+	Failing *float64 `json:"failing_seconds"`    // for how long it could not be listed or watched; null if it is
 }
 
 // Holds are the endpoints that are served though no EndpointSlice lists them.

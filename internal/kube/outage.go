@@ -14,6 +14,7 @@ import (
 type outage struct {
 	log    clog.P
 	since  time.Time            // of the first failure; zero: the resource is watched
+	told   *Times               // where that is told to others; nil: nowhere
 	logged [len(ends)]time.Time // by the ending, when it was logged last
 }
 
@@ -25,7 +26,7 @@ func (o *outage) isOn() bool { return !o.since.IsZero() }
 func (o *outage) failure(act string, why ending, err error, advice string) {
 	now := time.Now()
 	if !o.isOn() {
-		o.since = now
+		o.begin(now)
 	}
 	if now.Sub(o.logged[why]) < time.Minute {
 		return
@@ -51,5 +52,17 @@ func (o *outage) end(resource string) {
 	if o.isOn() && slices.ContainsFunc(o.logged[:], wasLogged) {
 		o.log.Infof("watching %s again, after %v", resource, time.Since(o.since).Round(time.Second))
 	}
-	o.since = time.Time{}
+	o.begin(time.Time{})
+}
+
+// begin notes since when there has been a failure; the zero time: there is none.
+func (o *outage) begin(since time.Time) {
+	o.since = since
+	if o.told == nil {
+		return
+	}
+	o.told.Failing.Store(0)
+	if !since.IsZero() {
+		o.told.Failing.Store(since.UnixNano())
+	}
 }

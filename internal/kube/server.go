@@ -123,6 +123,7 @@ func (a *Server) reflect(resource string, rc *rest.Config, transport http.RoundT
 		return err
 	}
 	l.labels, l.fields, l.access, l.outage.log = feeds.selection.Of(resource), feeds.selection.fields(resource), a.access, log
+	l.outage.told = feeds.Clock[resource]
 	l.heard = func() { feeds.Clock.heard(resource) }
 	lw := &cache.ListWatch{ListWithContextFunc: l.list, WatchFuncWithContext: l.watch}
 	silent := logr.Discard() // what goes wrong is reported by l, and l waits
