@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	_ "embed" // the script
 	"fmt"
 	"strings"
@@ -11,10 +12,12 @@ import (
 	"github.com/coredns-headless/headless/internal/lint"
 	"github.com/coredns-headless/headless/internal/listing"
 	"github.com/coredns-headless/headless/internal/output"
+	"github.com/coredns-headless/headless/kubectl-dns/live"
 	"github.com/spf13/cobra"
 
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/rest"
 )
 
 // tool is what the commands share: the flags of kubectl, and those of the server.
@@ -31,11 +34,11 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	t := &tool{IOStreams: streams, cluster: genericclioptions.NewConfigFlags(true)}
 	dns := &cobra.Command{
 		Use:   "dns",
-		Short: "Explain, list, check and compare the names of a cluster",
-		Long: `Explain, list, check and compare the names of a cluster.
+		Short: "Explain, list, check, compare and watch the names of a cluster",
+		Long: `Explain, list, check, compare and watch the names of a cluster.
 
 It lists objects of the cluster, or reads files, and runs the DNS server itself on them, in this
-process. It changes nothing.`,
+process; top, and explain --live, ask the servers that run. It changes nothing.`,
 		Version:       buildinfo.Get().String(),
 		SilenceErrors: true, SilenceUsage: true,
 		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl dns"},
@@ -43,7 +46,7 @@ process. It changes nothing.`,
 	dns.SetVersionTemplate("{{.Version}}\n")
 	t.cluster.AddFlags(dns.PersistentFlags())
 	dns.CompletionOptions.DisableDefaultCmd = true // its scripts are for a command called dns
-	dns.AddCommand(t.explain(), t.names(), t.lint(), t.diff(), t.completion())
+	dns.AddCommand(t.explain(), t.names(), t.lint(), t.diff(), t.top(), t.completion())
 	return dns
 }
 
@@ -76,6 +79,19 @@ func (t *tool) setting() explain.Setting {
 
 // client returns the client for the cluster that the flags lead to.
 func (t *tool) client() (*listing.Client, error) {
+	rc, err := t.config()
+	if err != nil {
+		return nil, err
+	}
+	namespace, _, err := t.cluster.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return nil, err
+	}
+	return listing.Of(rc, namespace, "kubectl-dns", cmp.Or(rc.Timeout, explain.RequestTimeout))
+}
+
+// config returns what leads to that cluster.
+func (t *tool) config() (*rest.Config, error) {
 	config := t.cluster.ToRawKubeConfigLoader()
 	rc, err := config.ClientConfig()
 	if err != nil {
@@ -88,11 +104,7 @@ func (t *tool) client() (*listing.Client, error) {
 	if len(raw.Clusters) == 0 && *t.cluster.APIServer == "" && rc.BearerToken == "" && rc.BearerTokenFile == "" { // nor is this a Pod
 		return nil, fmt.Errorf("expected a cluster, as kubectl finds it, or -f for files; found none in %s", strings.Join(config.ConfigAccess().GetLoadingPrecedence(), " or "))
 	}
-	namespace, _, err := config.Namespace()
-	if err != nil {
-		return nil, err
-	}
-	return listing.Of(rc, namespace, "kubectl-dns", cmp.Or(rc.Timeout, explain.RequestTimeout))
+	return rc, nil
 }
 
 // ended returns what a command ended with, as an error.
@@ -104,7 +116,8 @@ func ended(s int, err error) error {
 }
 
 func (t *tool) explain() *cobra.Command {
-	e := &explain.Command{}
+	e, r := &explain.Command{}, &live.Reach{}
+	var isLive bool
 	c := &cobra.Command{
 		Use:   "explain NAME [TYPE]",
 		Short: "Say why a name does not resolve, and what to change",
@@ -116,6 +129,7 @@ without one it is A and AAAA, SRV for _PORT._PROTOCOL, and PTR for an address.
 The exit status is 0 when the name resolves, 1 when it does not, and 2 when that could not be told.`,
 		Example: `  kubectl dns explain db-0.db -n prod
   kubectl dns explain _sql._tcp.db SRV -n prod
+  kubectl dns explain db-0.db -n prod --live
   helm template my-release ./chart | kubectl dns explain -f - db-0.db`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
@@ -125,6 +139,10 @@ The exit status is 0 when the name resolves, 1 when it does not, and 2 when that
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			e.Setting, e.Words, e.Format = t.setting(), args, t.output
+			if isLive || len(r.At) > 0 {
+				defer r.Close()
+				e.Running = func(ctx context.Context) ([]explain.Running, error) { return running(r.Servers(ctx)) }
+			}
 			return ended(e.Run(c.Context(), t.In, t.Out))
 		},
 		ValidArgsFunction: t.completeServices,
@@ -134,7 +152,17 @@ The exit status is 0 when the name resolves, 1 when it does not, and 2 when that
 	c.Flags().IntVar(&e.NDots, "ndots", 5, "the ndots in that pod's resolv.conf")
 	c.Flags().StringVar(&e.Client, "client", "", "the address of the client that asks: which endpoints it gets, by topology hints")
 	c.Flags().StringVar(&e.Resolver, "resolver", "", "the name server to ask for names outside the zones")
+	c.Flags().BoolVar(&isLive, "live", false, "ask the servers that run too, by their option insight, and show where they differ; --at does the same")
+	t.addReach(c, r)
 	return c
+}
+
+// running returns servers as explain takes them.
+func running(servers []*live.Server, err error) (all []explain.Running, _ error) {
+	for _, s := range servers {
+		all = append(all, s)
+	}
+	return all, err
 }
 
 func (t *tool) names() *cobra.Command {

@@ -135,6 +135,8 @@ type Command struct {
 	Client   string // the address of who asks, or ""
 	Resolver string // HOST[:PORT] of a name server for names outside the zones, or ""
 	Format   string // one of Formats
+	// Running returns the servers that run, to be asked too; nil for none.
+	Running func(context.Context) ([]Running, error)
 }
 
 // options are the command line.
@@ -258,7 +260,14 @@ func (c *Command) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) (s
 		r.Notes = append(r.Notes, srv.choice(r.Name, q.types[0]))
 	}
 	r.Version, r.Source = 1, source
-	status = map[string]int{resolves: statusResolves, doesNot: statusDoesNot, couldNotTell: statusUnknown}[r.Verdict]
+	if c.Running != nil {
+		running, err := c.Running(ctx)
+		if err != nil {
+			return statusUnknown, err
+		}
+		r.ask(ctx, srv, running, q.types)
+	}
+	status = r.status()
 	if c.Format != "text" {
 		return status, output.Encode(stdout, c.Format, r)
 	}

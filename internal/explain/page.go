@@ -30,6 +30,12 @@ func writePage(w io.Writer, r *report) error {
 	if r.Walk != nil {
 		b.WriteString("\n" + r.Walk.page())
 	}
+	for i, t := range r.Running {
+		if i == 0 {
+			b.WriteString("\nServers that run:\n")
+		}
+		b.WriteString(t.page())
+	}
 	for _, note := range r.Notes {
 		b.WriteString("\nNote: " + wrapped(note, "      "))
 	}
@@ -67,6 +73,19 @@ func (w *walk) page() string {
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	return b.String()
+}
+
+// page writes what a server that runs says.
+func (t *told) page() string {
+	const indent = "           "
+	switch {
+	case t.Error != "":
+		return "no answer  " + wrapped(t.Server+": "+t.Error, indent)
+	case len(t.Differs) == 0:
+		return "same       " + wrapped(t.Server+" ("+t.State+")", indent)
+	}
+	return "DIFFERS    " + wrapped(fmt.Sprintf("%s (%s; its stanza: %s)", t.Server, t.State, strings.Join(t.Options, ", ")), indent) +
+		indent + strings.Join(each(t.Differs, func(how string) string { return wrapped(how, indent+"  ") }), indent)
 }
 
 // sentence returns text with a capital letter and a full stop, unless it begins with a name.

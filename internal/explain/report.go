@@ -29,6 +29,8 @@ type report struct {
 	// Walk is what resolvers make of the name; nil if it is absolute.
 	Walk  *walk    `json:"search,omitempty"`
 	Notes []string `json:"notes,omitempty"`
+	// Running is what the servers that run say, if they are asked.
+	Running []told `json:"running,omitempty"`
 }
 
 // Verdicts.
@@ -37,6 +39,22 @@ const (
 	doesNot      = "does not resolve"
 	couldNotTell = "could not tell"
 )
+
+// status returns the exit status. A name that resolves does not for all if a server that runs differs, and nobody can tell if one does
+// not answer.
+func (r *report) status() int {
+	switch {
+	case r.Verdict == doesNot:
+		return statusDoesNot
+	case r.Verdict == couldNotTell:
+		return statusUnknown
+	case slices.ContainsFunc(r.Running, func(t told) bool { return len(t.Differs) > 0 }):
+		return statusDoesNot
+	case slices.ContainsFunc(r.Running, func(t told) bool { return t.Error != "" }):
+		return statusUnknown
+	}
+	return statusResolves
+}
 
 // cause is a reason why a name does not resolve.
 type cause struct {

@@ -127,6 +127,7 @@ type answer struct {
 	Failure string `json:"failure,omitempty"`
 
 	cnames []string // the targets of the CNAMEs, in order
+	data   []string // of all records
 }
 
 // ask asks the plugin for an FQDN, over TCP so that the answer is whole, and with EDNS so that a denial says why.
@@ -181,6 +182,7 @@ func (a *answer) read(m *dns.Msg, qtype uint16) {
 		if cname, ok := rr.(*dns.CNAME); ok {
 			a.cnames = append(a.cnames, cname.Target)
 		}
+		a.data = append(a.data, dataOf(rr.String()))
 		if a.Total++; len(a.Records) < 2*few {
 			a.Records = append(a.Records, strings.ReplaceAll(rr.String(), "\t", " "))
 		}

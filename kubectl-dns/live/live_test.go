@@ -1,0 +1,225 @@
+package live
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/insight"
+	"github.com/coredns-headless/headless/internal/model"
+	"github.com/coredns-headless/headless/internal/modeltest"
+	"github.com/miekg/dns"
+)
+
+// shown is a server of insight.
+type shown struct {
+	*insight.Counter
+	*index.Index
+	at string
+}
+
+// serve starts one, of an index with the headless Service web in the namespace n.
+func serve(t testing.TB) *shown {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &shown{insight.NewCounter(time.Now()), index.New(model.HostnamesReady, false, time.Minute), l.Addr().String()}
+	modeltest.PutWeb(s.Index)
+	of := insight.Serve(l, &insight.Subject{
+		Counter: s.Counter, Index: s.Index,
+		Status:  func() *insight.Status { return &insight.Status{State: "synced"} },
+		Who:     func(addr netip.Addr) insight.Who { return insight.Who{Address: addr.String()} },
+		Explain: func(name, _ string) (*insight.Explanation, error) { return &insight.Explanation{Name: name}, nil },
+		Type:    func(qtype uint16) string { return dns.TypeToString[qtype] },
+		Reason:  func(r index.Reason) (string, string) { return "meaning of " + r.String(), "fix" },
+	})
+	t.Cleanup(of.Close)
+	return s
+}
+
+// asked asks servers at addresses.
+func asked(t testing.TB, at ...string) *Top {
+	t.Helper()
+	r := &Reach{At: at, Service: DefaultService, Port: DefaultPort}
+	servers, err := r.Servers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Ask(t.Context(), servers)
+}
+
+// TestSumIsWithinItsBounds: of names and clients that servers do not all know, whose counts may be too great, and that are cut off.
+func TestSumIsWithinItsBounds(t *testing.T) {
+	servers := []*shown{serve(t), serve(t), serve(t)}
+	names, clients := make(map[string]float64), make(map[string]float64)
+	random := rand.New(rand.NewPCG(1, 2))
+	zipf := rand.NewZipf(random, 1.05, 20, 20000)
+	for range 100000 {
+		n := zipf.Uint64()
+		name, addr := fmt.Sprintf("x-%d.web.n.svc.cluster.local.", n), netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)})
+		// Each server has names of its own that are asked for most of the time.
+		servers[(n+uint64(random.IntN(5))/4)%3].CountDenial(name, dns.TypeA, index.ReasonHostname, addr, n%2 == 0)
+		names[name]++
+		clients[addr.String()]++
+	}
+	top := asked(t, servers[0].at, servers[1].at, servers[2].at)
+	if len(top.Names) < mostLines || top.Unlisted.Names == 0 {
+		t.Fatalf("got %d names, and %v times at most of others: want more than one server lists, and than it knows", len(top.Names), top.Unlisted.Names)
+	}
+	for _, cut := range []int{1 << 30, 100, 1} {
+		top.Cut(cut)
+		holds := func(what string, listed bool, truth, count, over, under float64) {
+			const decay, digit = 0.98, 0.5 // the servers' clocks run
+			if !listed && truth*decay > under+digit || listed && (truth*decay > count+under+digit || truth < (count-over)*decay-digit) {
+				t.Errorf("%s, of the first %d: counted %v times, listed as %v -%v +%v", what, cut, truth, count, over, under)
+			}
+		}
+		listed := make(map[string]bool)
+		for _, n := range top.Names {
+			listed[n.Name] = true
+			holds(n.Name, true, names[n.Name], n.Count, n.Over, n.Under)
+		}
+		for _, c := range top.Clients {
+			listed[c.Client.Address] = true
+			holds(c.Client.Address, true, clients[c.Client.Address], c.Count, c.Over, c.Under)
+		}
+		for name, truth := range names {
+			if !listed[name] {
+				holds(name, false, truth, 0, 0, top.Unlisted.Names)
+			}
+		}
+		for addr, truth := range clients {
+			if !listed[addr] {
+				holds(addr, false, truth, 0, 0, top.Unlisted.Clients)
+			}
+		}
+	}
+}
+
+// TestSum: of a name that two servers know, and of what one of them does not.
+func TestSum(t *testing.T) {
+	who := func(address, pod string) insight.Who {
+		return insight.Who{Address: address, Namespace: map[bool]string{true: "n"}[pod != ""], Pod: pod}
+	}
+	one := said{
+		top: insight.Top{
+			HalfLife: 300, Seconds: []insight.Second{{Answers: 10, Denials: 2}, {Answers: 99}}, Unlisted: insight.UnlistedCounts{Names: 1.5},
+			Reasons: []insight.ReasonShown{{Reason: "service", Count: 3}},
+			Names: []insight.NameShown{
+				{Name: "a.", Reason: "service", Count: 3, Over: 1, Ago: 5, Type: "A", Clients: []insight.Who{who("10.0.0.1", "")}},
+				{Name: "a.", Reason: "namespace", Count: 1, Ago: 90},
+			},
+			Clients: []insight.ClientShown{{Client: who("10.0.0.1", "web-0"), Count: 4, SearchSteps: 1, Ago: 5, Name: "a."}},
+			Search:  []insight.ClientShown{{Client: who("10.0.0.1", "web-0"), Count: 4, SearchSteps: 1, Ago: 5, Name: "a."}},
+		},
+		services: insight.Services{Total: 7, Matching: 2, Services: []insight.ServiceLine{
+			{Namespace: "n", Name: "b", NotReady: 1}, {Namespace: "n", Name: "a", Ready: 1, Held: 1},
+		}},
+	}
+	two := said{
+		top: insight.Top{
+			HalfLife: 300, Seconds: []insight.Second{{Failures: 4}, {}}, Unlisted: insight.UnlistedCounts{Names: .2},
+			Reasons: []insight.ReasonShown{{Reason: "hostname", Count: 4}, {Reason: "service", Count: 2.5}},
+			Names: []insight.NameShown{
+				{Name: "a.", Reason: "service", Count: 2, Over: .5, Ago: 1, Type: "AAAA", SearchStep: true, Clients: []insight.Who{who("10.0.0.2", ""), who("10.0.0.1", "")}},
+			},
+			Clients: []insight.ClientShown{{Client: who("10.0.0.1", ""), Count: 9, Ago: 1, Name: "b."}},
+		},
+		services: insight.Services{Total: 8, Matching: 1, Services: []insight.ServiceLine{{Namespace: "n", Name: "b", NotReady: 1}}},
+	}
+	top := sum([]string{"one", "two", "gone"}, []said{one, two, {}}, []error{nil, nil, net.ErrClosed})
+	if got, want := fmt.Sprintf("%+v", top.Names), "[{NameShown:{Name:a. Type:AAAA Reason:service Count:5 Over:1.5 SearchStep:true Ago:1 "+
+		"Clients:[{Address:10.0.0.1 Namespace: Pod: Node: Zone:} {Address:10.0.0.2 Namespace: Pod: Node: Zone:}]} Under:0} "+
+		"{NameShown:{Name:a. Type: Reason:namespace Count:1 Over:0 SearchStep:false Ago:90 Clients:[]} Under:0.2}]"; got != want {
+		t.Errorf("got the names\n%s\nwant\n%s", got, want)
+	}
+	if got, want := fmt.Sprintf("%+v", top.Clients), "[{ClientShown:{Client:{Address:10.0.0.1 Namespace:n Pod:web-0 Node: Zone:} Count:13 Over:0 SearchSteps:1 "+
+		"Reason: Name:b. Ago:1} Under:0}]"; got != want || len(top.Search) != 1 {
+		t.Errorf("got the clients\n%s\nwant\n%s, and the same in %v", got, want, top.Search)
+	}
+	if got := fmt.Sprintln(top.Rates, top.Reasons[0].Reason, top.Reasons[0].Count, top.Unlisted.Names, top.Headless, top.Troubled); got != "{10 2 4} service 5.5 1.7 8 2\n" {
+		t.Errorf("got %s", got)
+	}
+	if got := fmt.Sprint(top.Services); got != "[{{n a false 1 0 0 1 } [one]} {{n b false 0 1 0 0 } [one two]}]" {
+		t.Errorf("got the Services %s", got)
+	}
+	if s := top.Servers; len(s) != 3 || s[0].Status == nil || s[2].Error != net.ErrClosed.Error() || s[2].Status != nil {
+		t.Errorf("got the servers %+v, want an error of the last", s)
+	}
+}
+
+// TestServersThatDoNotAnswer are named, with the reason, and the others are counted.
+func TestServersThatDoNotAnswer(t *testing.T) {
+	answering := func(status int, body string) string {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(body)) // it is read
+		}))
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil || dead.Close() != nil {
+		t.Fatal(err)
+	}
+	live := serve(t)
+	live.CountDenial("x.", dns.TypeA, index.ReasonService, netip.MustParseAddr("10.0.0.1"), false)
+	top := asked(t, dead.Addr().String(), answering(404, "not here"), answering(503, `{"version":1,"error":"busy\u001b[2J"}`),
+		answering(200, "<html>"), answering(200, `{"version":99}`), live.at)
+	for i, want := range []string{
+		"connection refused", "expected the interface of the option insight, got HTTP status 404", "busy?[2J",
+		"expected JSON of the option insight", "use the kubectl-dns of the server's release",
+	} {
+		if got := top.Servers[i].Error; !strings.Contains(got, want) {
+			t.Errorf("got the error %q, want %s", got, want)
+		}
+	}
+	if s := top.Servers[5]; s.Error != "" || s.State != "synced" || len(top.Names) != 1 {
+		t.Errorf("got %+v and %+v, want the name of the one that answers", s, top.Names)
+	}
+}
+
+// TestReachIsChecked: what is no address, Service or port is told by the flag.
+func TestReachIsChecked(t *testing.T) {
+	for _, at := range []string{"", "http://", "https://h:1", "h:1/x", "http://u@h", "h:x", "::1", "http://h?x"} {
+		r := &Reach{At: []string{at}, Service: DefaultService, Port: 1}
+		if err := r.Check(); err == nil || !strings.HasPrefix(err.Error(), "--at: expected HOST[:PORT]") {
+			t.Errorf("%q: got %v, want what is expected", at, err)
+		}
+	}
+	for at, want := range map[string]string{"h": "h:6054", "[::1]:7": "[::1]:7", "http://127.0.0.1:8/": "127.0.0.1:8", "::1": ""} {
+		r := &Reach{At: []string{at}, Service: DefaultService, Port: 1}
+		if servers, err := r.Servers(t.Context()); (err == nil) != (want != "") || err == nil && servers[0].Name() != want {
+			t.Errorf("%q: got %v and %v, want %s", at, servers, err, want)
+		}
+	}
+	for service, port := range map[string]int{"kube-dns": 1, "a/b/c": 1, "/b": 1, "a/": 1, "a/b": 0, "b/a": 1 << 16} {
+		if err := (&Reach{Service: service, Port: port}).Check(); err == nil || !slices.Contains([]string{"--service", "--port"}, strings.Split(err.Error(), ":")[0]) {
+			t.Errorf("%s and %d: got %v, want an error that names the flag", service, port, err)
+		}
+	}
+}
+
+// TestBoundOfWhatIsNotListed: of a list that the limit may have cut, the last count, if that is more than the server says of others.
+func TestBoundOfWhatIsNotListed(t *testing.T) {
+	count := func(n float64) float64 { return n }
+	whole := slices.Repeat([]float64{3}, mostLines)
+	for _, row := range []struct {
+		listed         []float64
+		unlisted, want float64
+	}{{nil, 2, 2}, {whole[1:], 2, 2}, {whole, 2, 3}, {whole, 4, 4}} {
+		if got := bound(row.unlisted, row.listed, count); got != row.want {
+			t.Errorf("%d listed and %v at most of others: got %v, want %v", len(row.listed), row.unlisted, got, row.want)
+		}
+	}
+}
