@@ -275,3 +275,40 @@ func TestWindowGivesEveryAddressFirstEquallyOften(t *testing.T) {
 		}
 	}
 }
+
+// TestShuffleIsEven: each address comes to each place equally often.
+func TestShuffleIsEven(t *testing.T) {
+	for _, f := range []model.Family{model.V4, model.V6} {
+		const n, rounds = 7, 70000
+		var seen [n][n]int // of an address at a place
+		for range rounds {
+			s := make(addressSet, n*f.Size())
+			for i := range n {
+				s[i*f.Size()] = byte(i)
+			}
+			s.shuffle(f)
+			for at := range n {
+				seen[s[at*f.Size()]][at]++
+			}
+		}
+		const sigma = 93 // the root of rounds/n * (1 - 1/n)
+		for i := range n {
+			for at, times := range seen[i] {
+				if times < rounds/n-6*sigma || times > rounds/n+6*sigma {
+					t.Errorf("addresses of %d octets: %d came to place %d %d times, want some %d", f.Size(), i, at, times, rounds/n)
+				}
+			}
+		}
+	}
+}
+
+func BenchmarkShuffle(b *testing.B) {
+	for _, f := range []model.Family{model.V4, model.V6} {
+		b.Run(fmt.Sprintf("%d octets", f.Size()), func(b *testing.B) {
+			s := make(addressSet, 70*f.Size()) // what a reply of 1,232 octets has room for
+			for b.Loop() {
+				s.shuffle(f)
+			}
+		})
+	}
+}
