@@ -50,7 +50,7 @@ var Rules = []Rule{
 	{"ports-refused", Error, "the ports of a Service need names, each its own"},
 	{"name-refused", Error, "a name is too long for DNS or the API server, or is not made of labels"},
 	{"dead-annotation", Warning, "an annotation that no Kubernetes of today reads is all that asks for something"},
-	{"external-name", Error, "an ExternalName leads to an address, or to a name that will not exist"},
+	{"external-name", Error, "an ExternalName leads to an address, to a name that will not exist, or in a circle"},
 	{"hostname-twice", Warning, "Pods of two workloads, or two Services, claim one name"},
 	{"name-shadowed", Warning, "a short name is another one's where it is asked for"},
 	{"namespace-is-domain", Warning, "a Namespace is called like a top-level domain"},

@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -139,6 +140,7 @@ func TestRules(t *testing.T) {
 		{"a hostname by annotation", in(saying(""), "metadata: {labels: {app: web}}", `metadata: {labels: {app: web}, annotations: {pod.beta.kubernetes.io/hostname: one}}`), "dead-annotation", "no names of their own"},
 
 		{"an ExternalName of an address", in(web, "selector: {app: web}", "type: ExternalName, externalName: 192.0.2.1"), "external-name", "a CNAME leads to names only"},
+		{"an ExternalName of itself", in(web, "selector: {app: web}", "type: ExternalName, externalName: web.shop.svc.cluster.local."), "external-name", "leads in a circle"},
 		{"an ExternalName of a Pod that there is not", database + "\n---\n" + in(web, "selector: {app: web}", "type: ExternalName, externalName: db-5.db.shop.svc.cluster.local"), "external-name", "has no endpoint db-5"},
 		{"an ExternalName of a Pod", database + "\n---\n" + in(web, "selector: {app: web}", "type: ExternalName, externalName: db-0.db.shop.svc.cluster.local"), "", ""},
 		{"an ExternalName on the Internet", in(web, "selector: {app: web}", "type: ExternalName, externalName: example.com"), "", ""},
@@ -164,6 +166,23 @@ func TestRules(t *testing.T) {
 				t.Errorf("got %+v, want its line, its fix and its severity", got[0])
 			}
 		})
+	}
+}
+
+// TestExternalNamesInACircle: each that leads into it is found, and one that leads out of it is not.
+func TestExternalNamesInACircle(t *testing.T) {
+	var manifests []string
+	for name, target := range map[string]string{"a": "b", "b": "c", "c": "b", "out": "outer", "outer": "example"} {
+		manifests = append(manifests, fmt.Sprintf(
+			"{apiVersion: v1, kind: Service, metadata: {name: %s, namespace: shop}, spec: {type: ExternalName, externalName: %s.shop.svc.cluster.local}}", name, target))
+	}
+	manifests = append(manifests, "{apiVersion: v1, kind: Service, metadata: {name: example, namespace: shop}, spec: {type: ExternalName, externalName: example.com}}")
+	var circles []string
+	for _, f := range found(t, strings.Join(manifests, "\n---\n")) {
+		circles = append(circles, f.Object+" "+f.ID)
+	}
+	if slices.Sort(circles); !slices.Equal(circles, []string{"Service shop/a external-name", "Service shop/b external-name", "Service shop/c external-name"}) {
+		t.Errorf("got %q, want the three that lead in a circle", circles)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/coredns-headless/headless/internal/foresee"
 	"github.com/coredns-headless/headless/internal/index"
+	"github.com/coredns-headless/headless/internal/qname"
 	"github.com/miekg/dns"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -272,6 +273,10 @@ func (l *linter) externalNames() {
 				"%s is an address, and a CNAME leads to names only: %s will lead nowhere", target, own)
 			continue
 		}
+		if l.circles(svc) {
+			l.add("external-name", svc, where, "let externalName be a name that has addresses", "%s is a CNAME for %s, and that leads in a circle: it will have no address", own, target)
+			continue
+		}
 		e := l.plugin.Explain(target+".", dns.TypeA)
 		if e.Denial == nil || e.Denial.Reason == index.ReasonType { // it may have IPv6 addresses only
 			continue
@@ -280,6 +285,18 @@ func (l *linter) externalNames() {
 			l.add("external-name", svc, where, "let externalName be a name that exists", "%s is a CNAME for %s, which will not exist: %s", own, target, sentence(e))
 		}
 	}
+}
+
+// circles reports whether the external name of svc leads, by those of others or at once, to one for the second time.
+func (l *linter) circles(svc *corev1.Service) bool {
+	for range l.services { // a way that is longer comes by one of them again
+		e := l.plugin.Explain(strings.TrimSuffix(svc.Spec.ExternalName, ".")+".", dns.TypeA)
+		svc = l.services[key{e.Namespace, e.Service}]
+		if svc == nil || e.Kind != qname.ServiceName || svc.Spec.Type != corev1.ServiceTypeExternalName {
+			return false
+		}
+	}
+	return true
 }
 
 // hostnames: names that several claim.
