@@ -46,6 +46,9 @@ process; top, and explain --live, ask the servers that run. It changes nothing.`
 	dns.SetVersionTemplate("{{.Version}}\n")
 	t.cluster.AddFlags(dns.PersistentFlags())
 	dns.CompletionOptions.DisableDefaultCmd = true // its scripts are for a command called dns
+	if err := dns.RegisterFlagCompletionFunc("namespace", t.completeNamespaces); err != nil {
+		panic(err) // there is no such flag
+	}
 	dns.AddCommand(t.explain(), t.names(), t.lint(), t.diff(), t.top(), t.completion())
 	return dns
 }
@@ -257,6 +260,16 @@ is set up. It has to be called kubectl_complete-dns and be in the PATH.`,
 			return err
 		},
 	}
+}
+
+// completeNamespaces completes the names of Namespaces, of the cluster or of the files.
+func (t *tool) completeNamespaces(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	setting := t.setting()
+	names, err := setting.Namespaces(c.Context(), t.In)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeServices completes the names of Services, of the cluster or of the files.

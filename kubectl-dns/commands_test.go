@@ -55,6 +55,7 @@ func TestCommands(t *testing.T) {
 		{"completion", 0, "#!/bin/sh\n", ""},
 		{"__complete lint --skip service-name-n", 0, "service-name-not-headless\t", "ShellCompDirectiveNoFileComp"},
 		{"__complete explain -f " + chart + " db", 0, "db-headless\ndb-ro\n", "ShellCompDirectiveNoFileComp"},
+		{"__complete explain -f " + chart + " -n s", 0, "shop\n", "ShellCompDirectiveNoFileComp"},
 		{"explain --help", 0, "kubectl dns explain NAME [TYPE]", ""},
 		{"explain", 2, "", "error: expected NAME, and perhaps TYPE, got 0 words; "},
 		{"explain web", 2, "", "error: expected a cluster, as kubectl finds it, or -f for files; found none in "},
@@ -106,6 +107,7 @@ func TestKubectlsFlagsLeadToTheCluster(t *testing.T) {
 		{"lint --context live -n default", 0, "0 errors", "note: there is nothing in namespace default"},
 		{"lint --context live -n default -A", 1, "StatefulSet shop/web", ""},
 		{"__complete names --context live w", 0, "web\n", "NoFileComp"},
+		{"__complete names --context live -n s", 0, "shop\n", "NoFileComp"},
 	} {
 		status, stdout, stderr := runs(t, "", strings.Fields(row.args)...)
 		if status != row.status || !strings.Contains(stdout, row.stdout) || !strings.Contains(stderr, row.stderr) || row.stderr == "" && stderr != "" {

@@ -194,8 +194,10 @@ type again struct{}
 
 // show shows what ask returns, again and again, until somebody ends it.
 func show(ctx context.Context, in io.Reader, out io.Writer, interval time.Duration, ask func(context.Context) (*live.Top, error)) error {
+	asking, stop := context.WithCancel(ctx)
+	defer stop()
 	s := screen{interval: interval, width: 80, height: 24, ask: func() tea.Msg {
-		top, err := ask(ctx)
+		top, err := ask(asking)
 		return answer{time.Now(), top, err}
 	}}
 	_, err := tea.NewProgram(s, tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out), tea.WithoutSignalHandler()).Run()

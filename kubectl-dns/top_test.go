@@ -26,7 +26,7 @@ import (
 
 func init() { dnsserver.Directives = append(dnsserver.Directives, "headless") }
 
-// run starts a CoreDNS with headless on manifests and with insight, and returns the addresses of DNS over TCP and of insight.
+// startInsight starts a CoreDNS with headless on manifests and with insight, and returns the addresses of DNS over TCP and of insight.
 func startInsight(t *testing.T, manifests string) (server, at string) {
 	t.Helper()
 	at = dnstest.FreeAddr(t)

@@ -12,10 +12,12 @@ import (
 
 	"github.com/coredns-headless/headless/internal/index"
 	"github.com/coredns-headless/headless/internal/kube"
+	"github.com/coredns-headless/headless/internal/listing"
 	"github.com/coredns-headless/headless/internal/output"
 	"github.com/miekg/dns"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -199,7 +201,7 @@ func (n *Names) table(w io.Writer, records []ownRecord) error {
 }
 
 // Services returns the names of the Services in the namespace.
-func (s *Setting) Services(ctx context.Context, stdin io.Reader) (names []string, err error) {
+func (s *Setting) Services(ctx context.Context, stdin io.Reader) ([]string, error) {
 	if len(s.Manifests) > 0 {
 		c, _, err := s.files(stdin)
 		if err != nil {
@@ -211,9 +213,30 @@ func (s *Setting) Services(ctx context.Context, stdin io.Reader) (names []string
 	if err != nil {
 		return nil, err
 	}
-	err = client.Each(ctx, kube.Services, cmp.Or(s.Namespace, client.Namespace), metav1.ListOptions{}, func(obj runtime.Object) error {
-		if svc, ok := obj.(*corev1.Service); ok {
-			names = append(names, svc.Name)
+	return listNames(ctx, client, kube.Services, cmp.Or(s.Namespace, client.Namespace))
+}
+
+// Namespaces returns the names of the Namespaces.
+func (s *Setting) Namespaces(ctx context.Context, stdin io.Reader) ([]string, error) {
+	if len(s.Manifests) > 0 {
+		c, _, err := s.files(stdin)
+		if err != nil {
+			return nil, err
+		}
+		return c.namespaces(), nil
+	}
+	client, err := s.Cluster()
+	if err != nil {
+		return nil, err
+	}
+	return listNames(ctx, client, kube.Namespaces, metav1.NamespaceAll)
+}
+
+// listNames returns the names of the objects of a resource in a namespace.
+func listNames(ctx context.Context, client *listing.Client, resource, namespace string) (names []string, err error) {
+	err = client.Each(ctx, resource, namespace, metav1.ListOptions{}, func(obj runtime.Object) error {
+		if o, err := meta.Accessor(obj); err == nil {
+			names = append(names, o.GetName())
 		}
 		return nil
 	})

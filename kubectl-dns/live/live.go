@@ -30,8 +30,9 @@ const (
 )
 
 const (
-	patience = 5 * time.Second // for one server's reply
-	mostRead = 32 << 20        // octets of a reply; that to the greatest limit has some hundred thousand
+	patience     = 5 * time.Second  // for one server's reply
+	listPatience = 15 * time.Second // for the API server's
+	mostRead     = 32 << 20         // octets of a reply; that to the greatest limit has some hundred thousand
 )
 
 // Reach says which servers there are, and leads to them. Its first four fields are set by who makes it; Close is to be called in the end.
@@ -41,7 +42,8 @@ type Reach struct {
 	Port    int      // of insight, in each Pod
 	Config  func() (*rest.Config, error)
 
-	pods *pods
+	mu   sync.Mutex // guards the field below
+	pods *pods      // nil until they are asked for
 }
 
 // Check returns what is wrong with what is set.
@@ -85,6 +87,10 @@ func (r *Reach) Servers(ctx context.Context) (servers []*Server, err error) {
 	if len(servers) > 0 {
 		return servers, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, listPatience)
+	defer cancel()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.pods == nil {
 		config, err := r.Config()
 		if err != nil {
@@ -99,6 +105,8 @@ func (r *Reach) Servers(ctx context.Context) (servers []*Server, err error) {
 
 // Close ends the connections to the servers.
 func (r *Reach) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.pods != nil {
 		r.pods.close()
 	}
