@@ -223,3 +223,21 @@ func TestBoundOfWhatIsNotListed(t *testing.T) {
 		}
 	}
 }
+
+// TestCutKeepsTheBound: of what is cut off, the second may lack more than the first.
+func TestCutKeepsTheBound(t *testing.T) {
+	name := func(count, under float64) Name {
+		return Name{NameShown: insight.NameShown{Count: count}, Under: under}
+	}
+	client := func(count, under float64) Client {
+		return Client{ClientShown: insight.ClientShown{Count: count}, Under: under}
+	}
+	top := &Top{
+		Names: []Name{name(9, 0), name(5, 0), name(4, 3)}, Clients: []Client{client(9, 0), client(6, 0), client(4, 4), client(1, 4)},
+		Unlisted: insight.UnlistedCounts{Names: 3, Clients: 4},
+	}
+	top.Cut(1)
+	if len(top.Names) != 1 || len(top.Clients) != 1 || top.Unlisted.Names != 7 || top.Unlisted.Clients != 8 {
+		t.Errorf("got %+v, want one of each, and of others at most 7 and 8", top)
+	}
+}

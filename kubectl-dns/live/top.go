@@ -146,14 +146,13 @@ func sum(servers []string, all []said, errs []error) *Top {
 
 // Cut leaves no more than the first n lines in each list.
 func (t *Top) Cut(n int) {
-	if len(t.Names) > n {
-		t.Unlisted.Names = max(t.Unlisted.Names, rounded(t.Names[n].Count+t.Names[n].Under))
-		t.Names = t.Names[:n]
+	for _, name := range t.Names[min(n, len(t.Names)):] { // a smaller count may lack more
+		t.Unlisted.Names = max(t.Unlisted.Names, rounded(name.Count+name.Under))
 	}
-	if len(t.Clients) > n {
-		t.Unlisted.Clients = max(t.Unlisted.Clients, rounded(t.Clients[n].Count+t.Clients[n].Under))
-		t.Clients = t.Clients[:n]
+	for _, c := range t.Clients[min(n, len(t.Clients)):] {
+		t.Unlisted.Clients = max(t.Unlisted.Clients, rounded(c.Count+c.Under))
 	}
+	t.Names, t.Clients = t.Names[:min(n, len(t.Names))], t.Clients[:min(n, len(t.Clients))]
 	t.Search, t.Services = t.Search[:min(n, len(t.Search))], t.Services[:min(n, len(t.Services))]
 }
 
