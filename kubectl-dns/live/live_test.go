@@ -241,3 +241,15 @@ func TestCutKeepsTheBound(t *testing.T) {
 		t.Errorf("got %+v, want one of each, and of others at most 7 and 8", top)
 	}
 }
+
+// TestRedirectsAreNotFollowed: they may lead to what only this machine reaches.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	elsewhere := serve(t)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://"+elsewhere.at+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+	}))
+	t.Cleanup(s.Close)
+	if got := asked(t, s.URL).Servers[0].Error; !strings.Contains(got, "got HTTP status 307") {
+		t.Errorf("got the error %q, want its status", got)
+	}
+}
