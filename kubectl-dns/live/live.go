@@ -80,8 +80,13 @@ func (r *Reach) Servers(ctx context.Context) (servers []*Server, err error) {
 	if err := r.Check(); err != nil {
 		return nil, err
 	}
+	given := make(map[string]bool)
 	for _, at := range r.At {
 		base, _ := addressOf(at) // it was checked
+		if given[base] {
+			continue // it would be counted twice
+		}
+		given[base] = true
 		servers = append(servers, &Server{name: strings.TrimPrefix(base, "http://"), base: func(context.Context) (string, error) { return base, nil }})
 	}
 	if len(servers) > 0 {

@@ -253,3 +253,11 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		t.Errorf("got the error %q, want its status", got)
 	}
 }
+
+// TestServerThatIsGivenTwiceCountsOnce.
+func TestServerThatIsGivenTwiceCountsOnce(t *testing.T) {
+	s := serve(t)
+	if top := asked(t, s.at, "http://"+s.at+"/"); len(top.Servers) != 1 {
+		t.Errorf("got %+v, want one server", top.Servers)
+	}
+}
