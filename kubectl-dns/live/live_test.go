@@ -1,7 +1,9 @@
 package live
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -259,5 +261,31 @@ func TestServerThatIsGivenTwiceCountsOnce(t *testing.T) {
 	s := serve(t)
 	if top := asked(t, s.at, "http://"+s.at+"/"); len(top.Servers) != 1 {
 		t.Errorf("got %+v, want one server", top.Servers)
+	}
+}
+
+// TestNumbersAreChecked: a server with one that cannot be is not counted, and what the others say can be written.
+func TestNumbersAreChecked(t *testing.T) {
+	sound := serve(t)
+	for _, body := range []string{
+		`{"version":1,"names":[{"name":"a.","reason":"x","count":1e308}]}`, `{"version":1,"names":[{"over":-1}]}`,
+		`{"version":1,"clients":[{"count":1e308}]}`, `{"version":1,"search":[{"search_steps":1e308}]}`, `{"version":1,"reasons":[{"count":-0.1}]}`,
+		`{"version":1,"names":[{"seconds_ago":-1e300}]}`, `{"version":1,"half_life_seconds":1e308}`, `{"version":1,"unlisted":{"clients":1e308}}`,
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			reply := `{"version":1}`
+			if r.URL.Path == "/v1/top" {
+				reply = body
+			}
+			_, _ = io.WriteString(w, reply) // it is read
+		}))
+		t.Cleanup(s.Close)
+		top := asked(t, s.URL, sound.at)
+		if got := top.Servers[0].Error; !strings.HasPrefix(got, "expected numbers from 0 to 1000000000000, got ") {
+			t.Errorf("%s: got the error %q, want that it has a number that cannot be", body, got)
+		}
+		if text, err := json.Marshal(top); err != nil || top.HalfLife != 300 {
+			t.Errorf("%s: got %s and %v, want what the other one says", body, text, err)
+		}
 	}
 }
