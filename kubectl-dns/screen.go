@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -132,16 +133,26 @@ func client(w insight.Who) string {
 	return w.Address
 }
 
-// heading returns the lines about all servers, and about each.
-func heading(t *live.Top) []string {
+// heading returns the lines about all servers, and about each in no more than most lines: if there are more, those that do not answer
+// come first, and the last line counts the others.
+func heading(t *live.Top, most int) []string {
 	lines := []string{fmt.Sprintf("%d of %s: %s answers, %s denials and %s failures a second",
 		answering(t), output.Count(len(t.Servers), "server"), count(t.Rates.Answers), count(t.Rates.Denials), count(t.Rates.Failures))}
-	for _, s := range t.Servers {
+	servers, others := t.Servers, 0
+	if len(servers) > most {
+		servers = slices.Clone(servers)
+		slices.SortStableFunc(servers, func(a, b live.Standing) int { return min(1, len(b.Error)) - min(1, len(a.Error)) })
+		servers, others = servers[:most-1], len(servers)-(most-1)
+	}
+	for _, s := range servers {
 		text := s.Error
 		if s.Status != nil {
 			text = s.Summary()
 		}
 		lines = append(lines, fmt.Sprintf("  %s: %s", output.Cell(s.Name), output.Cell(text)))
+	}
+	if others > 0 {
+		lines = append(lines, "  and "+output.Count(others, "other"))
 	}
 	return lines
 }
@@ -158,7 +169,7 @@ func answering(t *live.Top) (n int) {
 
 // writeTop writes all sections for people.
 func writeTop(w io.Writer, t *live.Top) error {
-	lines := heading(t)
+	lines := heading(t, len(t.Servers))
 	for _, s := range sections(t) {
 		lines = append(lines, "", strings.ToUpper(s.title[:1])+s.title[1:])
 		for _, line := range s.lines() {
@@ -266,7 +277,7 @@ func (s screen) press(key string) (tea.Model, tea.Cmd) {
 func (s screen) room() int {
 	taken := 6 // the first line, an empty one, the titles, the header, the note and the keys
 	if s.last.top != nil {
-		taken += len(s.last.top.Servers)
+		taken += min(len(s.last.top.Servers), s.serverLines())
 	}
 	if s.last.err != nil {
 		taken++
@@ -274,12 +285,15 @@ func (s screen) room() int {
 	return max(1, s.height-taken)
 }
 
+// serverLines returns in how many lines servers are shown: most of the screen is for what they say.
+func (s screen) serverLines() int { return max(1, s.height/4) }
+
 // View implements tea.Model.
 func (s screen) View() tea.View {
 	var lines []string
 	switch {
 	case s.last.top != nil:
-		lines = heading(s.last.top)
+		lines = heading(s.last.top, s.serverLines())
 	case s.last.err == nil:
 		lines = []string{"asking the servers …"}
 	}

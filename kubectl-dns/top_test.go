@@ -221,6 +221,15 @@ func TestScreen(t *testing.T) {
 	send(answer{err: errors.New("gone")})
 	shows("what was known, beside an error", "error: gone")
 	shows("what was known, beside an error", "web-0.")
+	many := topOf(50)
+	for i := range 60 {
+		many.Servers = append(many.Servers, live.Standing{Name: fmt.Sprintf("coredns-%d", i), Status: &insight.Status{State: "synced"}})
+	}
+	send(answer{top: many})
+	shows("servers that do not answer, before others", "1 of 62 servers: 0 answers, 0 denials and 0 failures a second\n  coredns-b: no ?[2Janswer\n  coredns-a: in sync\n")
+	shows("as many servers as leave room for names", "\n  coredns-2: in sync\n  and 57 others\n")
+	shows("names below them", "web-11.")
+	shows("the keys", "q: quit")
 	for _, size := range [][2]int{{1, 1}, {20, 5}, {300, 100}} {
 		send(tea.WindowSizeMsg{Width: size[0], Height: size[1]})
 		seen()
