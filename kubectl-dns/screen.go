@@ -66,7 +66,13 @@ func sections(t *live.Top) []section {
 		services.add(s.Namespace, s.Name, fmt.Sprint(s.Ready), fmt.Sprint(s.NotReady), fmt.Sprint(s.Terminating), fmt.Sprint(s.Held), by)
 	}
 	services.note = fmt.Sprintf("%s, of which %d have endpoints that are not ready, or none that is.", output.Count(t.Headless, "headless Service"), t.Troubled)
-	return []section{names, clients, reasons, services}
+	all := []section{names, clients, reasons, services}
+	if answering(t) == 0 {
+		for i := range all {
+			all[i].note = "" // nobody has said so
+		}
+	}
+	return all
 }
 
 // add adds a row.
@@ -226,7 +232,7 @@ func (s screen) Update(m tea.Msg) (tea.Model, tea.Cmd) {
 	switch m := m.(type) {
 	case answer:
 		if m.err != nil {
-			m.top = s.last.top // what was known stays, with its age
+			m.top, m.at = s.last.top, s.last.at // what was known stays, with its time
 		}
 		s.last = m
 		return s, tea.Tick(s.interval, func(time.Time) tea.Msg { return again{} })
@@ -322,7 +328,11 @@ func (s screen) View() tea.View {
 		}
 		lines = append(lines, shown.note)
 	}
-	lines = append(lines, fmt.Sprintf("%s   tab or 1-%d: list   arrows: rows   q: quit", s.last.at.Format(time.TimeOnly), sectionCount))
+	clock := ""
+	if !s.last.at.IsZero() {
+		clock = s.last.at.Format(time.TimeOnly) + "   "
+	}
+	lines = append(lines, fmt.Sprintf("%stab or 1-%d: list   arrows: rows   q: quit", clock, sectionCount))
 	lines = lines[:min(len(lines), s.height)]
 	for i, line := range lines {
 		lines[i] = ansi.Truncate(line, s.width, "…")

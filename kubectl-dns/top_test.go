@@ -79,6 +79,9 @@ func TestTop(t *testing.T) {
 	if _, same, _ := runs(t, "", strings.Fields("top -o yaml --at "+oneAt)...); !strings.Contains(same, "half_life_seconds: 300\n") {
 		t.Errorf("got %s, want YAML", same)
 	}
+	if _, none, _ := runs(t, "", "top", "--at", gone); strings.Contains(none, "counted") || !strings.Contains(none, "0 of 1 server: ") {
+		t.Errorf("got\n%s\nwant nothing said of counts, for nobody answers", none)
+	}
 	for _, row := range []struct{ args, stderr string }{
 		{"top --at " + gone, ""},
 		{"top --at nowhere/x", `--at: expected HOST[:PORT] or http://HOST[:PORT], got "nowhere/x"`},
@@ -199,10 +202,11 @@ func TestScreen(t *testing.T) {
 		}
 	}
 	s.Init()()
-	shows("before the first answer", "asking the servers …")
-	send(answer{err: errors.New("no \x1bcluster")})
-	shows("an error", "error: no ?cluster")
-	send(answer{top: topOf(50)})
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	shows("before the first answer", "asking the servers …\ntab or 1-4: list")
+	send(answer{at: at, err: errors.New("no \x1bcluster")})
+	shows("an error", "error: no ?cluster\ntab or 1-4: list")
+	send(answer{at: at, top: topOf(50)})
 	shows("servers", "1 of 2 servers: 0 answers, 0 denials and 0 failures a second\n  coredns-a: in sync\n  coredns-b: no ?[2Janswer\n")
 	shows("names", " 1 names   2 clients   3 reasons   4 services \nCOUNT   OFF BY    WHY        LAST   TYPE   NAME ")
 	shows("the first name", "\n50      -1 +2.3   hostname   0 s    A      web-0.?]0;x??long.")
@@ -218,7 +222,8 @@ func TestScreen(t *testing.T) {
 	shows("services", "NAMESPACE   SERVICE   READY   NOT READY   TERMINATING   HELD   BY\nprod        db        0       3           0             0      all servers")
 	press("right", "left", "shift+tab", "l", "h", "h", "1")
 	shows("names again", "web-0.")
-	send(answer{err: errors.New("gone")})
+	send(answer{at: at.Add(time.Hour), err: errors.New("gone")})
+	shows("when it was known", "\n03:04:05   tab or 1-4: list")
 	shows("what was known, beside an error", "error: gone")
 	shows("what was known, beside an error", "web-0.")
 	many := topOf(50)
