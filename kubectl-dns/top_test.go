@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +24,8 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 	_ "github.com/coredns/coredns/plugin/bind"
 	"github.com/miekg/dns"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
 func init() { dnsserver.Directives = append(dnsserver.Directives, "headless") }
@@ -91,9 +95,30 @@ func TestTop(t *testing.T) {
 		{"top --interval 1ms", "--interval: expected at least 500ms, got 1ms"},
 		{"top -o wide", `-o: expected text, json or yaml, got "wide"`},
 		{"top web", "unknown command"},
+		{"top --at h --service a/b", "[at service]"},
+		{"top --at h --port 1", "[at port]"},
+		{"explain web -f " + examples + " --service a/b", "expected --live beside --service and --port"},
+		{"explain web -f " + examples + " --port 1", "expected --live beside --service and --port"},
 	} {
 		if status, _, stderr := runs(t, "", strings.Fields(row.args)...); status != statusUnknown || !strings.Contains(stderr, row.stderr) {
 			t.Errorf("%s: got status %d and %q, want 2 and %q", row.args, status, stderr, row.stderr)
+		}
+	}
+}
+
+// TestInterruptedIsNoAnswer: what was not asked to the end is not what the servers say.
+func TestInterruptedIsNoAnswer(t *testing.T) {
+	for _, args := range []string{"top -o json", "explain cassandra -f ../examples"} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			cancel(errors.New("interrupted"))
+			<-r.Context().Done()
+		}))
+		t.Cleanup(hangs.Close)
+		var out, stderr strings.Builder
+		status := run(ctx, append(strings.Fields(args), "--at", hangs.URL), genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &stderr})
+		if status != statusUnknown || out.Len() > 0 || stderr.String() != "error: interrupted\n" {
+			t.Errorf("%s: got status %d, %s and %s, want that it was interrupted", args, status, out.String(), stderr.String())
 		}
 	}
 }
