@@ -80,6 +80,9 @@ func (s *server) differs(e *insight.Explanation, fqdn string, qtype uint16) stri
 		}
 		return ""
 	}
+	if e.Outcome != "waiting" && s.tellsOfItself(fqdn, qtype) {
+		return ""
+	}
 	ours, denial := s.ask(fqdn, qtype), s.plugin.Explain(fqdn, qtype).Denial
 	should := list(slices.Sorted(slices.Values(ours.data)))
 	if denial != nil {
@@ -114,6 +117,14 @@ func (s *server) differs(e *insight.Explanation, fqdn string, qtype uint16) stri
 		parts = append(parts, "it lacks "+list(slices.Sorted(slices.Values(lacks))))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// tellsOfItself reports whether an answer is about the server that gives it, so that no two are alike: its serial, its name and its
+// addresses.
+func (s *server) tellsOfItself(fqdn string, qtype uint16) bool {
+	name := dns.CanonicalName(fqdn)
+	zone := s.stanza.ZoneOf(name)
+	return name == "ns.dns."+zone || name == zone && (qtype == dns.TypeSOA || qtype == dns.TypeNS)
 }
 
 // dataOf returns what stands behind the name, the TTL, the class and the type of a record. The TTL may be set otherwise.

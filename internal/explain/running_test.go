@@ -97,6 +97,35 @@ func TestWhereAServerThatRunsDiffers(t *testing.T) {
 	}
 }
 
+// TestWhatAServerTellsOfItselfIsNotCompared: its serial, its name and its addresses are those of no other.
+func TestWhatAServerTellsOfItselfIsNotCompared(t *testing.T) {
+	stanzas, err := headless.ParseStanzas("Corefile", []byte("cluster.local {\nheadless\n}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(stanzas[0], newCluster(nil), "")
+	const soa, ns = "cluster.local. 5 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5", "cluster.local. 5 IN NS dns.kube-system.svc.cluster.local."
+	for _, row := range []struct {
+		name    string
+		qtype   uint16
+		outcome string
+		record  string
+		differs bool
+	}{
+		{"cluster.local.", dns.TypeSOA, "records", soa, false},
+		{"cluster.local.", dns.TypeNS, "records", ns, false},
+		{"NS.dns.cluster.local.", dns.TypeA, "records", "ns.dns.cluster.local. 5 IN A 10.0.0.1", false},
+		{"ns.dns.cluster.local.", dns.TypeA, "waiting", "", true},
+		{"cluster.local.", dns.TypeA, "records", "cluster.local. 5 IN A 10.0.0.1", true},
+		{"dns.cluster.local.", dns.TypeA, "records", "dns.cluster.local. 5 IN A 10.0.0.1", true},
+	} {
+		e := &insight.Explanation{Zone: "cluster.local.", Outcome: row.outcome, Records: []string{row.record}, Total: 1}
+		if got := s.differs(e, row.name, row.qtype); (got != "") != row.differs {
+			t.Errorf("%s %s, %s: got %q, want that it differs: %v", row.name, dns.TypeToString[row.qtype], row.record, got, row.differs)
+		}
+	}
+}
+
 // waiting is a server that answers once all have been asked.
 type waiting struct {
 	scripted
