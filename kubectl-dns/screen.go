@@ -235,11 +235,12 @@ func (s screen) Update(m tea.Msg) (tea.Model, tea.Cmd) {
 			m.top, m.at = s.last.top, s.last.at // what was known stays, with its time
 		}
 		s.last = m
-		return s, tea.Tick(s.interval, func(time.Time) tea.Msg { return again{} })
+		return s.within(), tea.Tick(s.interval, func(time.Time) tea.Msg { return again{} })
 	case again:
 		return s, s.ask
 	case tea.WindowSizeMsg:
 		s.width, s.height = m.Width, m.Height
+		return s.within(), nil
 	case tea.KeyPressMsg:
 		return s.press(m.String())
 	}
@@ -251,7 +252,7 @@ const sectionCount = 4
 
 // press does what a key is for.
 func (s screen) press(key string) (tea.Model, tea.Cmd) {
-	page := max(1, s.room()-1)
+	page := s.page()
 	switch key {
 	case "q", "esc", "ctrl+c":
 		return s, tea.Quit
@@ -271,13 +272,24 @@ func (s screen) press(key string) (tea.Model, tea.Cmd) {
 		s.from -= page
 	case "home", "g":
 		s.from = 0
+	case "end", "G":
+		s.from = math.MaxInt
 	}
-	if s.last.top != nil {
-		s.from = min(s.from, len(sections(s.last.top)[s.section].rows)-page)
-	}
-	s.from = max(0, s.from)
-	return s, nil
+	return s.within(), nil
 }
+
+// within returns s with a first row after which there are others to show, for a list may have become shorter.
+func (s screen) within() screen {
+	last := 0
+	if s.last.top != nil {
+		last = len(sections(s.last.top)[s.section].rows) - s.page()
+	}
+	s.from = max(0, min(s.from, last))
+	return s
+}
+
+// page returns by how many rows one turns over: one that was seen stays.
+func (s screen) page() int { return max(1, s.room()-1) }
 
 // room returns how many rows there is room for.
 func (s screen) room() int {
