@@ -43,7 +43,8 @@ The servers need the option insight. They are asked by way of the API server, as
 does it, for which one needs the right to create pods/portforward. On a terminal what they say is
 shown until q is pressed; otherwise, with --once, or as JSON or YAML, it is printed once.
 
-The exit status is 0 when all servers have answered, 1 when some have, and 2 when none has.`,
+When it is printed once, the exit status is 0 when all servers have answered, 1 when some have, and 2
+when none has.`,
 		Example: `  kubectl dns top
   kubectl dns top --service dns-test/coredns-headless -o json
   kubectl dns top --at 127.0.0.1:6054 --once`,
