@@ -1,6 +1,7 @@
 package live
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -286,6 +288,15 @@ func TestNumbersAreChecked(t *testing.T) {
 		}
 		if text, err := json.Marshal(top); err != nil || top.HalfLife != 300 {
 			t.Errorf("%s: got %s and %v, want what the other one says", body, text, err)
+		}
+	}
+}
+
+// TestDeadlineIsToldAsATime: not as that of a context.
+func TestDeadlineIsToldAsATime(t *testing.T) {
+	for _, err := range []error{context.DeadlineExceeded, &url.Error{Err: fmt.Errorf("dial: %w", context.DeadlineExceeded)}} {
+		if got := unquoted(err).Error(); got != "no answer within 5s" {
+			t.Errorf("%v: got %q, want how long nobody answered", err, got)
 		}
 	}
 }
