@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	_ "embed" // the script
+	"errors"
 	"fmt"
 	"strings"
 
@@ -82,7 +83,7 @@ func (t *tool) setting() explain.Setting {
 
 // client returns the client for the cluster that the flags lead to.
 func (t *tool) client() (*listing.Client, error) {
-	rc, err := t.config()
+	rc, err := t.config("-f for files")
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +94,8 @@ func (t *tool) client() (*listing.Client, error) {
 	return listing.Of(rc, namespace, "kubectl-dns", cmp.Or(rc.Timeout, explain.RequestTimeout))
 }
 
-// config returns what leads to that cluster.
-func (t *tool) config() (*rest.Config, error) {
+// config returns what leads to that cluster. An error says what there is in place of one.
+func (t *tool) config(other string) (*rest.Config, error) {
 	config := t.cluster.ToRawKubeConfigLoader()
 	rc, err := config.ClientConfig()
 	if err != nil {
@@ -105,7 +106,7 @@ func (t *tool) config() (*rest.Config, error) {
 		return nil, err
 	}
 	if len(raw.Clusters) == 0 && *t.cluster.APIServer == "" && rc.BearerToken == "" && rc.BearerTokenFile == "" { // nor is this a Pod
-		return nil, fmt.Errorf("expected a cluster, as kubectl finds it, or -f for files; found none in %s", strings.Join(config.ConfigAccess().GetLoadingPrecedence(), " or "))
+		return nil, fmt.Errorf("expected a cluster, as kubectl finds it, or %s; found none in %s", other, strings.Join(config.ConfigAccess().GetLoadingPrecedence(), " or "))
 	}
 	return rc, nil
 }
@@ -142,7 +143,11 @@ The exit status is 0 when the name resolves, 1 when it does not, and 2 when that
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			e.Setting, e.Words, e.Format = t.setting(), args, t.output
-			if isLive || len(r.At) > 0 {
+			isLive = isLive || len(r.At) > 0
+			if !isLive && (c.Flags().Changed("service") || c.Flags().Changed("port")) {
+				return errors.New("expected --live beside --service and --port, which say what servers that run are asked")
+			}
+			if isLive {
 				defer r.Close()
 				e.Running = func(ctx context.Context) ([]explain.Running, error) { return running(r.Servers(ctx)) }
 			}

@@ -59,6 +59,7 @@ func TestCommands(t *testing.T) {
 		{"explain --help", 0, "kubectl dns explain NAME [TYPE]", ""},
 		{"explain", 2, "", "error: expected NAME, and perhaps TYPE, got 0 words; "},
 		{"explain web", 2, "", "error: expected a cluster, as kubectl finds it, or -f for files; found none in "},
+		{"top", 2, "", "error: expected a cluster, as kubectl finds it, or --at for the servers' addresses; found none in "},
 		{"explain web --corefile x --zone y -f -", 2, "", "none of the others can be"},
 		{"names -o xml -f -", 2, "", `error: -o: expected text, wide, json or yaml, got "xml"`},
 		{"explain web -o wide -f -", 2, "", `error: -o: expected text, json or yaml, got "wide"`},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -65,7 +66,13 @@ func sections(t *live.Top) []section {
 		services.add(s.Namespace, s.Name, fmt.Sprint(s.Ready), fmt.Sprint(s.NotReady), fmt.Sprint(s.Terminating), fmt.Sprint(s.Held), by)
 	}
 	services.note = fmt.Sprintf("%s, of which %d have endpoints that are not ready, or none that is.", output.Count(t.Headless, "headless Service"), t.Troubled)
-	return []section{names, clients, reasons, services}
+	all := []section{names, clients, reasons, services}
+	if answering(t) == 0 {
+		for i := range all {
+			all[i].note = "" // nobody has said so
+		}
+	}
+	return all
 }
 
 // add adds a row.
@@ -132,16 +139,26 @@ func client(w insight.Who) string {
 	return w.Address
 }
 
-// heading returns the lines about all servers, and about each.
-func heading(t *live.Top) []string {
+// heading returns the lines about all servers, and about each in no more than most lines: if there are more, those that do not answer
+// come first, and the last line counts the others.
+func heading(t *live.Top, most int) []string {
 	lines := []string{fmt.Sprintf("%d of %s: %s answers, %s denials and %s failures a second",
 		answering(t), output.Count(len(t.Servers), "server"), count(t.Rates.Answers), count(t.Rates.Denials), count(t.Rates.Failures))}
-	for _, s := range t.Servers {
+	servers, others := t.Servers, 0
+	if len(servers) > most {
+		servers = slices.Clone(servers)
+		slices.SortStableFunc(servers, func(a, b live.Standing) int { return min(1, len(b.Error)) - min(1, len(a.Error)) })
+		servers, others = servers[:most-1], len(servers)-(most-1)
+	}
+	for _, s := range servers {
 		text := s.Error
 		if s.Status != nil {
 			text = s.Summary()
 		}
 		lines = append(lines, fmt.Sprintf("  %s: %s", output.Cell(s.Name), output.Cell(text)))
+	}
+	if others > 0 {
+		lines = append(lines, "  and "+output.Count(others, "other"))
 	}
 	return lines
 }
@@ -158,7 +175,7 @@ func answering(t *live.Top) (n int) {
 
 // writeTop writes all sections for people.
 func writeTop(w io.Writer, t *live.Top) error {
-	lines := heading(t)
+	lines := heading(t, len(t.Servers))
 	for _, s := range sections(t) {
 		lines = append(lines, "", strings.ToUpper(s.title[:1])+s.title[1:])
 		for _, line := range s.lines() {
@@ -215,14 +232,15 @@ func (s screen) Update(m tea.Msg) (tea.Model, tea.Cmd) {
 	switch m := m.(type) {
 	case answer:
 		if m.err != nil {
-			m.top = s.last.top // what was known stays, with its age
+			m.top, m.at = s.last.top, s.last.at // what was known stays, with its time
 		}
 		s.last = m
-		return s, tea.Tick(s.interval, func(time.Time) tea.Msg { return again{} })
+		return s.within(), tea.Tick(s.interval, func(time.Time) tea.Msg { return again{} })
 	case again:
 		return s, s.ask
 	case tea.WindowSizeMsg:
 		s.width, s.height = m.Width, m.Height
+		return s.within(), nil
 	case tea.KeyPressMsg:
 		return s.press(m.String())
 	}
@@ -234,7 +252,7 @@ const sectionCount = 4
 
 // press does what a key is for.
 func (s screen) press(key string) (tea.Model, tea.Cmd) {
-	page := max(1, s.room()-1)
+	page := s.page()
 	switch key {
 	case "q", "esc", "ctrl+c":
 		return s, tea.Quit
@@ -254,19 +272,30 @@ func (s screen) press(key string) (tea.Model, tea.Cmd) {
 		s.from -= page
 	case "home", "g":
 		s.from = 0
+	case "end", "G":
+		s.from = math.MaxInt
 	}
-	if s.last.top != nil {
-		s.from = min(s.from, len(sections(s.last.top)[s.section].rows)-page)
-	}
-	s.from = max(0, s.from)
-	return s, nil
+	return s.within(), nil
 }
+
+// within returns s with a first row after which there are others to show, for a list may have become shorter.
+func (s screen) within() screen {
+	last := 0
+	if s.last.top != nil {
+		last = len(sections(s.last.top)[s.section].rows) - s.page()
+	}
+	s.from = max(0, min(s.from, last))
+	return s
+}
+
+// page returns by how many rows one turns over: one that was seen stays.
+func (s screen) page() int { return max(1, s.room()-1) }
 
 // room returns how many rows there is room for.
 func (s screen) room() int {
 	taken := 6 // the first line, an empty one, the titles, the header, the note and the keys
 	if s.last.top != nil {
-		taken += len(s.last.top.Servers)
+		taken += min(len(s.last.top.Servers), s.serverLines())
 	}
 	if s.last.err != nil {
 		taken++
@@ -274,12 +303,15 @@ func (s screen) room() int {
 	return max(1, s.height-taken)
 }
 
+// serverLines returns in how many lines servers are shown: most of the screen is for what they say.
+func (s screen) serverLines() int { return max(1, s.height/4) }
+
 // View implements tea.Model.
 func (s screen) View() tea.View {
 	var lines []string
 	switch {
 	case s.last.top != nil:
-		lines = heading(s.last.top)
+		lines = heading(s.last.top, s.serverLines())
 	case s.last.err == nil:
 		lines = []string{"asking the servers …"}
 	}
@@ -308,7 +340,11 @@ func (s screen) View() tea.View {
 		}
 		lines = append(lines, shown.note)
 	}
-	lines = append(lines, fmt.Sprintf("%s   tab or 1-%d: list   arrows: rows   q: quit", s.last.at.Format(time.TimeOnly), sectionCount))
+	clock := ""
+	if !s.last.at.IsZero() {
+		clock = s.last.at.Format(time.TimeOnly) + "   "
+	}
+	lines = append(lines, fmt.Sprintf("%stab or 1-%d: list   arrows: rows   q: quit", clock, sectionCount))
 	lines = lines[:min(len(lines), s.height)]
 	for i, line := range lines {
 		lines[i] = ansi.Truncate(line, s.width, "…")

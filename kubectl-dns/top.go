@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -10,14 +11,18 @@ import (
 	"github.com/coredns-headless/headless/kubectl-dns/live"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"k8s.io/client-go/rest"
 )
 
 // addReach adds the flags that say which servers are asked.
 func (t *tool) addReach(c *cobra.Command, r *live.Reach) {
-	r.Config = t.config
+	r.Config = func() (*rest.Config, error) { return t.config("--at for the servers' addresses") }
 	c.Flags().StringSliceVar(&r.At, "at", nil, "the servers' addresses of insight, HOST[:PORT] or http://HOST[:PORT], in place of the Pods of --service")
 	c.Flags().StringVar(&r.Service, "service", live.DefaultService, "the servers are the Pods of this Service, NAMESPACE/NAME")
 	c.Flags().IntVar(&r.Port, "port", live.DefaultPort, "the port of insight in these Pods")
+	c.MarkFlagsMutuallyExclusive("at", "service")
+	c.MarkFlagsMutuallyExclusive("at", "port")
 }
 
 // leastInterval is the least that may lie between two looks: each asks three questions of each server.
@@ -38,13 +43,14 @@ The servers need the option insight. They are asked by way of the API server, as
 does it, for which one needs the right to create pods/portforward. On a terminal what they say is
 shown until q is pressed; otherwise, with --once, or as JSON or YAML, it is printed once.
 
-The exit status is 0 when all servers have answered, 1 when some have, and 2 when none has.`,
+When it is printed once, the exit status is 0 when all servers have answered, 1 when some have, and 2
+when none has.`,
 		Example: `  kubectl dns top
   kubectl dns top --service dns-test/coredns-headless -o json
   kubectl dns top --at 127.0.0.1:6054 --once`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			err := output.Check(t.output, topFormats...)
+			err := cmp.Or(output.Check(t.output, topFormats...), r.Check())
 			switch {
 			case err != nil:
 				return err
@@ -86,7 +92,7 @@ func ask(ctx context.Context, r *live.Reach) (*live.Top, error) {
 	if err != nil {
 		return nil, err
 	}
-	return live.Ask(ctx, servers), nil
+	return live.Ask(ctx, servers), context.Cause(ctx) // one that was interrupted says nothing of the servers
 }
 
 // answered returns the exit status: whether all servers have answered, or some, or none.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +24,8 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 	_ "github.com/coredns/coredns/plugin/bind"
 	"github.com/miekg/dns"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
 func init() { dnsserver.Directives = append(dnsserver.Directives, "headless") }
@@ -79,6 +83,9 @@ func TestTop(t *testing.T) {
 	if _, same, _ := runs(t, "", strings.Fields("top -o yaml --at "+oneAt)...); !strings.Contains(same, "half_life_seconds: 300\n") {
 		t.Errorf("got %s, want YAML", same)
 	}
+	if _, none, _ := runs(t, "", "top", "--at", gone); strings.Contains(none, "counted") || !strings.Contains(none, "0 of 1 server: ") {
+		t.Errorf("got\n%s\nwant nothing said of counts, for nobody answers", none)
+	}
 	for _, row := range []struct{ args, stderr string }{
 		{"top --at " + gone, ""},
 		{"top --at nowhere/x", `--at: expected HOST[:PORT] or http://HOST[:PORT], got "nowhere/x"`},
@@ -88,9 +95,30 @@ func TestTop(t *testing.T) {
 		{"top --interval 1ms", "--interval: expected at least 500ms, got 1ms"},
 		{"top -o wide", `-o: expected text, json or yaml, got "wide"`},
 		{"top web", "unknown command"},
+		{"top --at h --service a/b", "[at service]"},
+		{"top --at h --port 1", "[at port]"},
+		{"explain web -f " + examples + " --service a/b", "expected --live beside --service and --port"},
+		{"explain web -f " + examples + " --port 1", "expected --live beside --service and --port"},
 	} {
 		if status, _, stderr := runs(t, "", strings.Fields(row.args)...); status != statusUnknown || !strings.Contains(stderr, row.stderr) {
 			t.Errorf("%s: got status %d and %q, want 2 and %q", row.args, status, stderr, row.stderr)
+		}
+	}
+}
+
+// TestInterruptedIsNoAnswer: what was not asked to the end is not what the servers say.
+func TestInterruptedIsNoAnswer(t *testing.T) {
+	for _, args := range []string{"top -o json", "explain cassandra -f ../examples"} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			cancel(errors.New("interrupted"))
+			<-r.Context().Done()
+		}))
+		t.Cleanup(hangs.Close)
+		var out, stderr strings.Builder
+		status := run(ctx, append(strings.Fields(args), "--at", hangs.URL), genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &stderr})
+		if status != statusUnknown || out.Len() > 0 || stderr.String() != "error: interrupted\n" {
+			t.Errorf("%s: got status %d, %s and %s, want that it was interrupted", args, status, out.String(), stderr.String())
 		}
 	}
 }
@@ -199,10 +227,11 @@ func TestScreen(t *testing.T) {
 		}
 	}
 	s.Init()()
-	shows("before the first answer", "asking the servers …")
-	send(answer{err: errors.New("no \x1bcluster")})
-	shows("an error", "error: no ?cluster")
-	send(answer{top: topOf(50)})
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	shows("before the first answer", "asking the servers …\ntab or 1-4: list")
+	send(answer{at: at, err: errors.New("no \x1bcluster")})
+	shows("an error", "error: no ?cluster\ntab or 1-4: list")
+	send(answer{at: at, top: topOf(50)})
 	shows("servers", "1 of 2 servers: 0 answers, 0 denials and 0 failures a second\n  coredns-a: in sync\n  coredns-b: no ?[2Janswer\n")
 	shows("names", " 1 names   2 clients   3 reasons   4 services \nCOUNT   OFF BY    WHY        LAST   TYPE   NAME ")
 	shows("the first name", "\n50      -1 +2.3   hostname   0 s    A      web-0.?]0;x??long.")
@@ -210,6 +239,11 @@ func TestScreen(t *testing.T) {
 	shows("the second name", "\n49      -1 +2.3   hostname   0 s    A      web-1.")
 	press("pgdown", "pgdown", "pgdown", "pgdown", "pgdown", "space")
 	shows("the last name", "\n1       -1 +2.3   hostname   0 s    A      web-49.")
+	send(answer{at: at, top: topOf(3)})
+	shows("all names, of which there are few now", "hostname   0 s    A      web-0.")
+	send(answer{at: at, top: topOf(50)})
+	press("home", "end")
+	shows("the last name at once", "\n1       -1 +2.3   hostname   0 s    A      web-49.")
 	press("pgup", "home", "up")
 	shows("the first name again", "\n50      -1 +2.3   hostname   0 s    A      web-0.")
 	press("tab")
@@ -218,9 +252,19 @@ func TestScreen(t *testing.T) {
 	shows("services", "NAMESPACE   SERVICE   READY   NOT READY   TERMINATING   HELD   BY\nprod        db        0       3           0             0      all servers")
 	press("right", "left", "shift+tab", "l", "h", "h", "1")
 	shows("names again", "web-0.")
-	send(answer{err: errors.New("gone")})
+	send(answer{at: at.Add(time.Hour), err: errors.New("gone")})
+	shows("when it was known", "\n03:04:05   tab or 1-4: list")
 	shows("what was known, beside an error", "error: gone")
 	shows("what was known, beside an error", "web-0.")
+	many := topOf(50)
+	for i := range 60 {
+		many.Servers = append(many.Servers, live.Standing{Name: fmt.Sprintf("coredns-%d", i), Status: &insight.Status{State: "synced"}})
+	}
+	send(answer{top: many})
+	shows("servers that do not answer, before others", "1 of 62 servers: 0 answers, 0 denials and 0 failures a second\n  coredns-b: no ?[2Janswer\n  coredns-a: in sync\n")
+	shows("as many servers as leave room for names", "\n  coredns-2: in sync\n  and 57 others\n")
+	shows("names below them", "web-11.")
+	shows("the keys", "q: quit")
 	for _, size := range [][2]int{{1, 1}, {20, 5}, {300, 100}} {
 		send(tea.WindowSizeMsg{Width: size[0], Height: size[1]})
 		seen()

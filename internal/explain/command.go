@@ -266,6 +266,9 @@ func (c *Command) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) (s
 			return statusUnknown, err
 		}
 		r.ask(ctx, srv, running, q.types)
+		if err := context.Cause(ctx); err != nil {
+			return statusUnknown, err
+		}
 	}
 	status = r.status()
 	if c.Format != "text" {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/coredns-headless/headless/internal/insight"
 	"github.com/coredns-headless/headless/internal/output"
@@ -33,17 +34,22 @@ type told struct {
 	Differs []string `json:"differs"`
 }
 
-// ask asks the servers that run for the name that r explains, as anybody would.
+// ask asks the servers that run, all at once, for the name that r explains, as anybody would.
 func (r *report) ask(ctx context.Context, s *server, running []Running, types []uint16) {
 	anybody := *s
 	anybody.client = netip.Addr{}
-	for _, one := range running {
-		t := told{Server: one.Name(), Differs: []string{}}
-		if err := t.ask(ctx, one, &anybody, r.Name, types); err != nil {
-			t.Error = err.Error()
-		}
-		r.Running = append(r.Running, t)
+	r.Running = make([]told, len(running))
+	var all sync.WaitGroup
+	for i, one := range running {
+		t := &r.Running[i]
+		*t = told{Server: one.Name(), Differs: []string{}}
+		all.Go(func() {
+			if err := t.ask(ctx, one, &anybody, r.Name, types); err != nil {
+				t.Error = err.Error()
+			}
+		})
 	}
+	all.Wait()
 }
 
 // ask asks one server, and compares.
@@ -60,7 +66,7 @@ func (t *told) ask(ctx context.Context, running Running, s *server, fqdn string,
 		}
 		t.Answers = append(t.Answers, e)
 		if differs := s.differs(e, fqdn, qtype); differs != "" {
-			t.Differs = append(t.Differs, e.Type+": "+differs)
+			t.Differs = append(t.Differs, dns.TypeToString[qtype]+": "+differs)
 		}
 	}
 	return nil
@@ -70,8 +76,11 @@ func (t *told) ask(ctx context.Context, running Running, s *server, fqdn string,
 func (s *server) differs(e *insight.Explanation, fqdn string, qtype uint16) string {
 	if s.stanza.ZoneOf(fqdn) == "" {
 		if e.Zone != "" {
-			return fmt.Sprintf("it answers for %s, which is none of the zones here (-corefile)", e.Zone)
+			return fmt.Sprintf("it answers for %s, which is none of the zones here (--corefile)", e.Zone)
 		}
+		return ""
+	}
+	if e.Outcome != "waiting" && s.tellsOfItself(fqdn, qtype) {
 		return ""
 	}
 	ours, denial := s.ask(fqdn, qtype), s.plugin.Explain(fqdn, qtype).Denial
@@ -108,6 +117,14 @@ func (s *server) differs(e *insight.Explanation, fqdn string, qtype uint16) stri
 		parts = append(parts, "it lacks "+list(slices.Sorted(slices.Values(lacks))))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// tellsOfItself reports whether an answer is about the server that gives it, so that no two are alike: its serial, its name and its
+// addresses.
+func (s *server) tellsOfItself(fqdn string, qtype uint16) bool {
+	name := dns.CanonicalName(fqdn)
+	zone := s.stanza.ZoneOf(name)
+	return name == "ns.dns."+zone || name == zone && (qtype == dns.TypeSOA || qtype == dns.TypeNS)
 }
 
 // dataOf returns what stands behind the name, the TTL, the class and the type of a record. The TTL may be set otherwise.

@@ -2,8 +2,11 @@ package explain
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/coredns-headless/headless"
 	"github.com/coredns-headless/headless/internal/insight"
@@ -81,7 +84,7 @@ func TestWhereAServerThatRunsDiffers(t *testing.T) {
 		{billing, cname("other.example.com."), "it has other.example.com., which it should not; it lacks billing.example.com."},
 		{billing, of("denied", "service"), "it has none [service], and should say billing.example.com."},
 		{"www.example.com.", &insight.Explanation{Outcome: "elsewhere"}, ""},
-		{"www.example.com.", &insight.Explanation{Outcome: "denied", Zone: "example.com."}, "it answers for example.com., which is none of the zones here (-corefile)"},
+		{"www.example.com.", &insight.Explanation{Outcome: "denied", Zone: "example.com."}, "it answers for example.com., which is none of the zones here (--corefile)"},
 	} {
 		r := &report{Name: row.name, Verdict: resolves}
 		r.ask(t.Context(), s, []Running{scripted{row.says}}, []uint16{dns.TypeA})
@@ -91,6 +94,75 @@ func TestWhereAServerThatRunsDiffers(t *testing.T) {
 		if got := strings.Join(r.Running[0].Differs, "\n"); got != row.want || (r.status() == statusResolves) != (row.want == "") {
 			t.Errorf("%s, %+v: got %q and status %d, want %q", row.name, row.says, got, r.status(), row.want)
 		}
+	}
+}
+
+// TestWhatAServerTellsOfItselfIsNotCompared: its serial, its name and its addresses are those of no other.
+func TestWhatAServerTellsOfItselfIsNotCompared(t *testing.T) {
+	stanzas, err := headless.ParseStanzas("Corefile", []byte("cluster.local {\nheadless\n}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(stanzas[0], newCluster(nil), "")
+	const soa, ns = "cluster.local. 5 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5", "cluster.local. 5 IN NS dns.kube-system.svc.cluster.local."
+	for _, row := range []struct {
+		name    string
+		qtype   uint16
+		outcome string
+		record  string
+		differs bool
+	}{
+		{"cluster.local.", dns.TypeSOA, "records", soa, false},
+		{"cluster.local.", dns.TypeNS, "records", ns, false},
+		{"NS.dns.cluster.local.", dns.TypeA, "records", "ns.dns.cluster.local. 5 IN A 10.0.0.1", false},
+		{"ns.dns.cluster.local.", dns.TypeA, "waiting", "", true},
+		{"cluster.local.", dns.TypeA, "records", "cluster.local. 5 IN A 10.0.0.1", true},
+		{"dns.cluster.local.", dns.TypeA, "records", "dns.cluster.local. 5 IN A 10.0.0.1", true},
+	} {
+		e := &insight.Explanation{Zone: "cluster.local.", Outcome: row.outcome, Records: []string{row.record}, Total: 1}
+		if got := s.differs(e, row.name, row.qtype); (got != "") != row.differs {
+			t.Errorf("%s %s, %s: got %q, want that it differs: %v", row.name, dns.TypeToString[row.qtype], row.record, got, row.differs)
+		}
+	}
+}
+
+// waiting is a server that answers once all have been asked.
+type waiting struct {
+	scripted
+	asked *sync.WaitGroup
+}
+
+func (w waiting) Status(ctx context.Context) (*insight.Status, error) {
+	w.asked.Done()
+	all := make(chan struct{})
+	go func() {
+		w.asked.Wait()
+		close(all)
+	}()
+	select {
+	case <-all:
+		return &insight.Status{State: "synced"}, nil
+	case <-time.After(10 * time.Second):
+		return nil, errors.New("the others are not asked")
+	}
+}
+
+// TestServersThatRunAreAskedAtOnce: one that does not answer keeps nobody waiting for the others.
+func TestServersThatRunAreAskedAtOnce(t *testing.T) {
+	stanzas, err := headless.ParseStanzas("Corefile", []byte("cluster.local {\nheadless\n}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked sync.WaitGroup
+	var servers []Running
+	for range 4 {
+		asked.Add(1)
+		servers = append(servers, waiting{scripted{&insight.Explanation{Outcome: "elsewhere"}}, &asked})
+	}
+	r := &report{Name: "www.example.com.", Verdict: resolves}
+	r.ask(t.Context(), newServer(stanzas[0], newCluster(nil), ""), servers, addressTypes)
+	if len(r.Running) != 4 || r.status() != statusResolves {
+		t.Errorf("got %+v, want the answers of all", r.Running)
 	}
 }
 

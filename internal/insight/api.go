@@ -34,10 +34,13 @@ type Status struct {
 
 // Summary says in some words whether what the server answers is fresh.
 func (s *Status) Summary() string {
-	text := map[string]string{
+	text, ok := map[string]string{
 		"synced": "in sync", "snapshot": "answers from its snapshot, until the API server has been listed",
 		"waiting": "answers SERVFAIL, until the API server has been listed",
 	}[s.State]
+	if !ok {
+		text = fmt.Sprintf("in the state %q", s.State)
+	}
 	if s.Failing != nil {
 		text += fmt.Sprintf(", but the API server has not answered for %.0f s", *s.Failing)
 	} else if s.Staleness != nil {

@@ -344,3 +344,21 @@ func TestRequestsWaitForTheirTurn(t *testing.T) {
 		t.Errorf("got %s when it is its turn", reply.Status)
 	}
 }
+
+// TestSummaryOfAStatus: in some words, of a state too that a server of another release may say.
+func TestSummaryOfAStatus(t *testing.T) {
+	seconds := 7.2
+	for _, row := range []struct {
+		Status
+		want string
+	}{
+		{Status{State: "synced"}, "in sync"},
+		{Status{State: "synced", Staleness: &seconds, Holds: Holds{Now: 1}}, "in sync, last heard of the API server 7 s ago, holds 1 endpoint"},
+		{Status{State: "waiting", Staleness: &seconds, Failing: &seconds}, "answers SERVFAIL, until the API server has been listed, but the API server has not answered for 7 s"},
+		{Status{State: "asleep"}, `in the state "asleep"`},
+	} {
+		if got := row.Summary(); got != row.want {
+			t.Errorf("%+v: got %q, want %q", row.Status, got, row.want)
+		}
+	}
+}

@@ -25,7 +25,7 @@ import (
 
 // pods are the Pods of a Service, of each of which one port is forwarded once it is asked.
 type pods struct {
-	config          *rest.Config
+	config          *rest.Config // of forwarding
 	client          kubernetes.Interface
 	namespace, name string // of the Service
 	port            int
@@ -39,7 +39,8 @@ func newPods(config *rest.Config, service string, port int) (*pods, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pods{config: config, client: client, port: port, forwards: make(map[types.UID]*forward)}
+	p := &pods{config: rest.CopyConfig(config), client: client, port: port, forwards: make(map[types.UID]*forward)}
+	p.config.Wrap(func(t http.RoundTripper) http.RoundTripper { return hasty{t} })
 	p.namespace, p.name, _ = strings.Cut(service, "/")
 	return p, nil
 }
@@ -144,7 +145,7 @@ func (f *forward) open(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("cannot forward a port of the Pod: %w", failed)
 	case <-ctx.Done():
 		stop()
-		return "", fmt.Errorf("cannot forward a port of the Pod: %w", ctx.Err())
+		return "", fmt.Errorf("cannot forward a port of the Pod: %w", unquoted(ctx.Err()))
 	}
 	ports, err := forwarder.GetPorts()
 	if err != nil {
@@ -170,6 +171,17 @@ func (f *forward) dialer() (httpstream.Dialer, error) {
 	return portforward.NewFallbackDialerForStreaming(webSocket, plain, func(err error) bool {
 		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
 	}), nil
+}
+
+// hasty ends a request to forward that is not answered in time. Its own end would not: the library does not pass a context on, and so each
+// attempt would leave a connection.
+type hasty struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper. What the connection is upgraded to may last longer.
+func (h hasty) RoundTrip(request *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(request.Context(), patience)
+	defer cancel()
+	return h.RoundTripper.RoundTrip(request.WithContext(ctx))
 }
 
 // say keeps what the library says of a connection that failed.

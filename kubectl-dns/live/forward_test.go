@@ -189,3 +189,38 @@ func TestPodsThatMayNotBeForwarded(t *testing.T) {
 		t.Errorf("got %q, want why", got)
 	}
 }
+
+// TestForwardingThatIsNotAnsweredEnds: an attempt that fails leaves no connection.
+func TestForwardingThatIsNotAnsweredEnds(t *testing.T) {
+	t.Parallel() // it takes as long as a server has to answer
+	c := newCluster(t)
+	var hanging atomic.Int64
+	ended := make(chan struct{})
+	t.Cleanup(func() { close(ended) })
+	c.Intercept(func(w http.ResponseWriter, r *http.Request, server http.HandlerFunc) {
+		if !strings.HasSuffix(r.URL.Path, "/portforward") {
+			server(w, r)
+			return
+		}
+		hanging.Add(1)
+		defer hanging.Add(-1)
+		select {
+		case <-r.Context().Done():
+		case <-ended:
+		}
+	})
+	service := kubetest.Service("kube-dns", "10.96.0.10")
+	service.Namespace, service.Spec.Selector = "kube-system", map[string]string{"k8s-app": "kube-dns"}
+	c.Put(service)
+	c.run("a", "", corev1.PodRunning)
+	r := &Reach{Service: DefaultService, Port: DefaultPort, Config: func() (*rest.Config, error) { return &rest.Config{Host: c.URL}, nil }}
+	defer r.Close()
+	servers, err := r.Servers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Ask(t.Context(), servers).Servers[0].Error; !strings.HasPrefix(got, "cannot forward a port of the Pod: ") { // whoever sees the end first says why
+		t.Errorf("got %q, want that nobody answers", got)
+	}
+	kubetest.Eventually(t, "the connection is closed", func() bool { return hanging.Load() == 0 })
+}

@@ -80,8 +80,13 @@ func (r *Reach) Servers(ctx context.Context) (servers []*Server, err error) {
 	if err := r.Check(); err != nil {
 		return nil, err
 	}
+	given := make(map[string]bool)
 	for _, at := range r.At {
 		base, _ := addressOf(at) // it was checked
+		if given[base] {
+			continue // it would be counted twice
+		}
+		given[base] = true
 		servers = append(servers, &Server{name: strings.TrimPrefix(base, "http://"), base: func(context.Context) (string, error) { return base, nil }})
 	}
 	if len(servers) > 0 {
@@ -122,8 +127,13 @@ type Server struct {
 // Name returns the name of its Pod, or its address.
 func (s *Server) Name() string { return s.name }
 
-// client asks servers. They are behind forwarded ports of loopback, or near.
-var client = &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: 30 * time.Second}}
+// client asks servers. They are behind forwarded ports of loopback, or near. Whoever redirects is no server of insight: where that
+// leads is not asked.
+var client = &http.Client{
+	Timeout:       patience,
+	Transport:     &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: 30 * time.Second},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
 
 // get asks s for what is at a path with a query, and stores it into value.
 func (s *Server) get(ctx context.Context, path string, q url.Values, value any) error {
@@ -168,6 +178,9 @@ func (s *Server) get(ctx context.Context, path string, q url.Values, value any) 
 
 // unquoted returns err without the URL that was asked for, which nobody has to know.
 func unquoted(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("no answer within %v", patience)
+	}
 	if failed := (*url.Error)(nil); errors.As(err, &failed) {
 		return failed.Err
 	}

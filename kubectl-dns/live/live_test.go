@@ -1,12 +1,16 @@
 package live
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -220,6 +224,79 @@ func TestBoundOfWhatIsNotListed(t *testing.T) {
 	}{{nil, 2, 2}, {whole[1:], 2, 2}, {whole, 2, 3}, {whole, 4, 4}} {
 		if got := bound(row.unlisted, row.listed, count); got != row.want {
 			t.Errorf("%d listed and %v at most of others: got %v, want %v", len(row.listed), row.unlisted, got, row.want)
+		}
+	}
+}
+
+// TestCutKeepsTheBound: of what is cut off, the second may lack more than the first.
+func TestCutKeepsTheBound(t *testing.T) {
+	name := func(count, under float64) Name {
+		return Name{NameShown: insight.NameShown{Count: count}, Under: under}
+	}
+	client := func(count, under float64) Client {
+		return Client{ClientShown: insight.ClientShown{Count: count}, Under: under}
+	}
+	top := &Top{
+		Names: []Name{name(9, 0), name(5, 0), name(4, 3)}, Clients: []Client{client(9, 0), client(6, 0), client(4, 4), client(1, 4)},
+		Unlisted: insight.UnlistedCounts{Names: 3, Clients: 4},
+	}
+	top.Cut(1)
+	if len(top.Names) != 1 || len(top.Clients) != 1 || top.Unlisted.Names != 7 || top.Unlisted.Clients != 8 {
+		t.Errorf("got %+v, want one of each, and of others at most 7 and 8", top)
+	}
+}
+
+// TestRedirectsAreNotFollowed: they may lead to what only this machine reaches.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	elsewhere := serve(t)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://"+elsewhere.at+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+	}))
+	t.Cleanup(s.Close)
+	if got := asked(t, s.URL).Servers[0].Error; !strings.Contains(got, "got HTTP status 307") {
+		t.Errorf("got the error %q, want its status", got)
+	}
+}
+
+// TestServerThatIsGivenTwiceCountsOnce.
+func TestServerThatIsGivenTwiceCountsOnce(t *testing.T) {
+	s := serve(t)
+	if top := asked(t, s.at, "http://"+s.at+"/"); len(top.Servers) != 1 {
+		t.Errorf("got %+v, want one server", top.Servers)
+	}
+}
+
+// TestNumbersAreChecked: a server with one that cannot be is not counted, and what the others say can be written.
+func TestNumbersAreChecked(t *testing.T) {
+	sound := serve(t)
+	for _, body := range []string{
+		`{"version":1,"names":[{"name":"a.","reason":"x","count":1e308}]}`, `{"version":1,"names":[{"over":-1}]}`,
+		`{"version":1,"clients":[{"count":1e308}]}`, `{"version":1,"search":[{"search_steps":1e308}]}`, `{"version":1,"reasons":[{"count":-0.1}]}`,
+		`{"version":1,"names":[{"seconds_ago":-1e300}]}`, `{"version":1,"half_life_seconds":1e308}`, `{"version":1,"unlisted":{"clients":1e308}}`,
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			reply := `{"version":1}`
+			if r.URL.Path == "/v1/top" {
+				reply = body
+			}
+			_, _ = io.WriteString(w, reply) // it is read
+		}))
+		t.Cleanup(s.Close)
+		top := asked(t, s.URL, sound.at)
+		if got := top.Servers[0].Error; !strings.HasPrefix(got, "expected numbers from 0 to 1000000000000, got ") {
+			t.Errorf("%s: got the error %q, want that it has a number that cannot be", body, got)
+		}
+		if text, err := json.Marshal(top); err != nil || top.HalfLife != 300 {
+			t.Errorf("%s: got %s and %v, want what the other one says", body, text, err)
+		}
+	}
+}
+
+// TestDeadlineIsToldAsATime: not as that of a context.
+func TestDeadlineIsToldAsATime(t *testing.T) {
+	for _, err := range []error{context.DeadlineExceeded, &url.Error{Err: fmt.Errorf("dial: %w", context.DeadlineExceeded)}} {
+		if got := unquoted(err).Error(); got != "no answer within 5s" {
+			t.Errorf("%v: got %q, want how long nobody answered", err, got)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package live
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"math"
 	"net/url"
@@ -88,12 +89,38 @@ func Ask(ctx context.Context, servers []*Server) *Top {
 		if errs[i] == nil {
 			errs[i] = s.get(ctx, "/v1/services", url.Values{"trouble": {"true"}, "limit": {limit}}, &one.services)
 		}
+		if errs[i] == nil {
+			errs[i] = one.check()
+		}
 	})
 	names := make([]string, len(servers))
 	for i, s := range servers {
 		names[i] = s.name
 	}
 	return sum(names, all, errs)
+}
+
+// greatest is the greatest number that a server may say: it is written as a whole number, and its sums are exact to a digit.
+const greatest = 1e12
+
+// check returns an error if a number is none that a server of insight says. The sum of such may be infinite, which JSON cannot say.
+func (s *said) check() error {
+	numbers := []float64{s.top.HalfLife, s.top.Unlisted.Names, s.top.Unlisted.Clients}
+	for _, r := range s.top.Reasons {
+		numbers = append(numbers, r.Count)
+	}
+	for _, n := range s.top.Names {
+		numbers = append(numbers, n.Count, n.Over, math.Abs(n.Ago)) // the clock may tick between
+	}
+	for _, c := range slices.Concat(s.top.Clients, s.top.Search) {
+		numbers = append(numbers, c.Count, c.Over, c.SearchSteps, math.Abs(c.Ago))
+	}
+	for _, n := range numbers {
+		if n < 0 || n > greatest {
+			return fmt.Errorf("expected numbers from 0 to %.0f, got %g", greatest, n)
+		}
+	}
+	return nil
 }
 
 // sum adds up what servers say, of which those with an error say nothing.
@@ -146,14 +173,13 @@ func sum(servers []string, all []said, errs []error) *Top {
 
 // Cut leaves no more than the first n lines in each list.
 func (t *Top) Cut(n int) {
-	if len(t.Names) > n {
-		t.Unlisted.Names = max(t.Unlisted.Names, rounded(t.Names[n].Count+t.Names[n].Under))
-		t.Names = t.Names[:n]
+	for _, name := range t.Names[min(n, len(t.Names)):] { // a smaller count may lack more
+		t.Unlisted.Names = max(t.Unlisted.Names, rounded(name.Count+name.Under))
 	}
-	if len(t.Clients) > n {
-		t.Unlisted.Clients = max(t.Unlisted.Clients, rounded(t.Clients[n].Count+t.Clients[n].Under))
-		t.Clients = t.Clients[:n]
+	for _, c := range t.Clients[min(n, len(t.Clients)):] {
+		t.Unlisted.Clients = max(t.Unlisted.Clients, rounded(c.Count+c.Under))
 	}
+	t.Names, t.Clients = t.Names[:min(n, len(t.Names))], t.Clients[:min(n, len(t.Clients))]
 	t.Search, t.Services = t.Search[:min(n, len(t.Search))], t.Services[:min(n, len(t.Services))]
 }
 
