@@ -180,6 +180,12 @@ func TestExplainLive(t *testing.T) {
 	if status, _, stderr := runs(t, "", strings.Fields("explain cassandra --live --service x -f "+manifest)...); status != statusUnknown || !strings.Contains(stderr, "--service: ") {
 		t.Errorf("got status %d and %s, want what is wrong with --service", status, stderr)
 	}
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	status, stdout, stderr := runs(t, "", strings.Fields("explain cassandra --live -f "+manifest)...)
+	if status != statusUnknown || !strings.Contains(stdout, " resolves: 3 A records") || !strings.Contains(stderr, "error: expected a cluster") {
+		t.Errorf("got status %d, %s and %s, want what is known, and that no server could be asked", status, stdout, stderr)
+	}
 }
 
 // topOf returns what servers know: n names, one of them with what a terminal would obey.

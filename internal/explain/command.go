@@ -260,21 +260,24 @@ func (c *Command) Run(ctx context.Context, stdin io.Reader, stdout io.Writer) (s
 		r.Notes = append(r.Notes, srv.choice(r.Name, q.types[0]))
 	}
 	r.Version, r.Source = 1, source
+	var notAsked error
 	if c.Running != nil {
 		running, err := c.Running(ctx)
-		if err != nil {
-			return statusUnknown, err
-		}
 		r.ask(ctx, srv, running, q.types)
 		if err := context.Cause(ctx); err != nil {
 			return statusUnknown, err
 		}
+		notAsked = err // it is told below what the API server says
 	}
-	status = r.status()
-	if c.Format != "text" {
-		return status, output.Encode(stdout, c.Format, r)
+	if c.Format == "text" {
+		err = writePage(stdout, r)
+	} else {
+		err = output.Encode(stdout, c.Format, r)
 	}
-	return status, writePage(stdout, r)
+	if err = errors.Join(err, notAsked); err != nil {
+		return statusUnknown, err
+	}
+	return r.status(), nil
 }
 
 // Stanza returns the one of the Corefile that answers for an FQDN, or else the one that the zone describes.

@@ -89,6 +89,7 @@ func (s *server) differs(e *insight.Explanation, fqdn string, qtype uint16) stri
 		should = fmt.Sprintf("%s [%v]", ours.outcome(), denial.Reason)
 	}
 	switch e.Outcome {
+	case "records", "cname":
 	case "waiting":
 		return "it answers SERVFAIL, and should say " + should
 	case "elsewhere", "denied":
@@ -96,6 +97,8 @@ func (s *server) differs(e *insight.Explanation, fqdn string, qtype uint16) stri
 			return fmt.Sprintf("it has none [%s], and should say %s", e.Reason, should)
 		}
 		return ""
+	default:
+		return fmt.Sprintf("it says %q, which is nothing that this release knows", e.Outcome)
 	}
 	theirs := each(e.Records, dataOf)
 	if denial != nil {

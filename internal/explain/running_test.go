@@ -75,6 +75,7 @@ func TestWhereAServerThatRunsDiffers(t *testing.T) {
 		{cassandra, many(200), "it has 200 records of 3"},
 		{cassandra, of("denied", "none_ready"), "it has none [none_ready], and should say 10.244.1.10, 10.244.2.10, 10.244.3.10"},
 		{cassandra, of("waiting", ""), "it answers SERVFAIL, and should say 10.244.1.10, 10.244.2.10, 10.244.3.10"},
+		{cassandra, of("elsewise", ""), `it says "elsewise", which is nothing that this release knows`},
 		{nobody, of("denied", "service"), ""},
 		{nobody, of("elsewhere", "service"), ""}, // with fallthrough
 		{nobody, of("denied", "namespace"), "it has none [namespace], and should say NXDOMAIN [service]"},

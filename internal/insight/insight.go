@@ -269,7 +269,7 @@ func (c *Counter) Counts(n int) *Counts {
 		}
 	}
 	c.mu.Unlock()
-	ago := func(second int64) time.Duration { return time.Duration(m.second-second) * time.Second }
+	ago := func(second int64) time.Duration { return time.Duration(max(0, m.second-second)) * time.Second }
 	names := make(map[uint64]string)
 	c.names.each(m, &all.UnlistedNames, func(k *nameKey, hash uint64, t tally) {
 		name := Name{
