@@ -195,7 +195,7 @@ func portsOf(svc *corev1.Service, pod *corev1.Pod) (ports []discoveryv1.Endpoint
 			number = p.Port
 		}
 		if number != 0 {
-			ports = append(ports, discoveryv1.EndpointPort{Name: &p.Name, Protocol: &protocol, Port: &number, AppProtocol: p.AppProtocol})
+			ports = append(ports, discoveryv1.EndpointPort{Name: &p.Name, Protocol: &protocol, Port: &number})
 		}
 	}
 	return ports
