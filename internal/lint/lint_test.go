@@ -144,6 +144,7 @@ func TestRules(t *testing.T) {
 		{"a targetPort by its name", in(database, "port: 5432", "port: 5432, targetPort: pg"), "", ""},
 		{"a targetPort that nobody has", in(database, "port: 5432", "port: 5432, targetPort: my"), "target-port-missing", "so port 5432 leads nowhere, and _sql._tcp.db.shop.svc.cluster.local will not exist"},
 
+		{"a targetPort that nobody has, of a port without a name", in(database, "name: sql, port: 5432", "port: 5432, targetPort: my"), "target-port-missing", "so port 5432 leads nowhere"},
 		{"a targetPort of a container that ends", in(database, "port: 5432", "port: 5432, targetPort: my", "containers", "initContainers: [{name: i, image: x, ports: [{name: my, containerPort: 1}]}], containers"), "target-port-missing", "no container of its Pods"},
 		{"a targetPort of a container that runs beside others", in(database, "port: 5432", "port: 5432, targetPort: my", "containers", "initContainers: [{name: i, image: x, restartPolicy: Always, ports: [{name: my, containerPort: 1}]}], containers"), "", ""},
 		{"a targetPort of another protocol", in(database, "port: 5432", "port: 5432, protocol: UDP, targetPort: pg"), "target-port-missing", "_sql._udp.db.shop.svc.cluster.local"},
@@ -179,6 +180,7 @@ func TestRules(t *testing.T) {
 		{"two Services of two names outside", database + "\n---\n" + in(db, "{name: db,", "{name: one, annotations: {external-dns.alpha.kubernetes.io/hostname: a.example.com},") + "\n---\n" + in(db, "{name: db,", `{name: two, annotations: {external-dns.alpha.kubernetes.io/hostname: b.example.com},`), "", ""},
 
 		{"an endpoint in the way of a Service", database + "\n---\n" + in(web, "name: web, namespace: shop", "name: db-0, namespace: db"), "name-shadowed", "in Namespace shop, db-0.db is db-0.db.shop.svc.cluster.local, an endpoint of this Service, and not Service db/db-0"},
+		{"a Service called like its own namespace, and one of its Pod", strings.ReplaceAll(database+"\n---\n"+in(db, "name: db", "name: db-0", "app: db", "statefulset.kubernetes.io/pod-name: db-0"), "namespace: shop", "namespace: db"), "", ""},
 		{"a Service called like a namespace", database + "\n---\n" + in(web, "name: web, namespace: shop", "name: front, namespace: db"), "", ""},
 
 		{"a namespace called com", in(web, "namespace: shop", "namespace: com"), "namespace-is-domain", "web.com is this Service"},
@@ -189,7 +191,7 @@ func TestRules(t *testing.T) {
 			case row.id == "" && len(got) > 0:
 				t.Errorf("got %+v, want nothing", got)
 			case row.id == "":
-			case len(got) != 1 || got[0].ID != row.id || !strings.Contains(got[0].Text, row.text):
+			case len(got) != 1 || got[0].ID != row.id || !strings.Contains(got[0].Text, row.text) || strings.Contains(got[0].Text, "_._"):
 				t.Errorf("got %+v, want %s: %s", got, row.id, row.text)
 			case got[0].Line == 0 || got[0].Fix == "" || got[0].Severity == "":
 				t.Errorf("got %+v, want its line, its fix and its severity", got[0])
@@ -271,6 +273,7 @@ func TestFixesFit(t *testing.T) {
 		{"a hostname that is no label", wrong(webs, "spec: {containers", "spec: {hostname: My_Web, containers"), "of small letters, digits and hyphens"},
 		{"a selector that does not match", wrong(set, "matchLabels: {app: db}", "matchLabels: {app: x}"), "let the selector and the labels of the template agree"},
 		{"a Pod before the first", wrong(set+"\n---\n"+saying("db-0.db"), "replicas: 2", "replicas: 2, ordinals: {start: 3}"), "use one of db-3 to db-4, "},
+		{"an ExternalName that says it is headless", instead(t, db, "clusterIP: None", "type: ExternalName, externalName: example.com, clusterIP: None") + "\n---\n" + set, "make a Service db with clusterIP: None"},
 		{"a Service with an address", instead(t, db, "clusterIP: None, ", "") + "\n---\n" + set, "say clusterIP: None in Service db"},
 		{"other names of ports", instead(t, db, "port: 5432", "port: 5432, targetPort: my") + "\n---\n" + instead(t, set, "ports: [", "ports: [{containerPort: 1}, "), "names that there are: pg"},
 	} {
@@ -351,6 +354,33 @@ func TestNothingIsHidden(t *testing.T) {
 	fatal.If(t, err)
 	if got := Find(stanzas[0], Objects{All: files.Objects, Whole: true}); len(got) > 0 {
 		t.Errorf("got %+v, want nothing", got)
+	}
+}
+
+// TestPodsOfAServiceThatIsMissing: their names are found beside the serviceName that leads to none.
+func TestPodsOfAServiceThatIsMissing(t *testing.T) {
+	got := found(t, db+"\n---\n"+instead(t, set, "serviceName: db", "serviceName: other")+"\n---\n"+saying("db-0.other"))
+	if len(got) != 2 || got[0].ID != "service-name-missing" || got[1].ID != "name-absent" {
+		t.Errorf("got %+v, want service-name-missing and name-absent", got)
+	}
+}
+
+// TestClustersWithoutServices: in a whole cluster nothing else will be there.
+func TestClustersWithoutServices(t *testing.T) {
+	files, err := manifests.Load(strings.NewReader(set), manifests.Stdin)
+	fatal.If(t, err)
+	if got := Find(stanza(t), Objects{All: files.Objects, Whole: true}); len(got) != 1 || got[0].ID != "service-name-missing" {
+		t.Errorf("got %+v, want service-name-missing", got)
+	}
+}
+
+// TestEmptyNamespaces: a Namespace that has nothing in it is one in names, too.
+func TestEmptyNamespaces(t *testing.T) {
+	files, err := manifests.Load(strings.NewReader("{apiVersion: v1, kind: Namespace, metadata: {name: other}}\n---\n"+saying("http://cache.other:80")), manifests.Stdin)
+	fatal.If(t, err)
+	got := Find(stanza(t), Objects{All: files.Objects, Whole: true})
+	if len(got) != 1 || !strings.Contains(got[0].Text, "there is no Service cache in namespace other") {
+		t.Errorf("got %+v, want that the Service is not in the namespace", got)
 	}
 }
 
