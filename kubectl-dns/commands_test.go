@@ -100,6 +100,7 @@ func TestKubectlsFlagsLeadToTheCluster(t *testing.T) {
 		{"explain web-0.web --context live", 1, "web-0.web.shop.svc.cluster.local does not resolve", ""},
 		{"explain web-0.web --server " + api.URL + " -n shop", 1, "[wrong-service-name]", ""},
 		{"explain web-0.web --context nowhere", 2, "", `context "nowhere" does not exist`},
+		{"names --context live --request-timeout 1ns", 2, "", "deadline exceeded"},
 		{"names --context live", 0, "web.shop.svc.cluster.local", ""},
 		{"names --context live -n front", 1, "", "no names in namespace front\n"},
 		{"names web --context live -A", 0, "web.shop.svc.cluster.local", ""},
@@ -114,6 +115,15 @@ func TestKubectlsFlagsLeadToTheCluster(t *testing.T) {
 		if status != row.status || !strings.Contains(stdout, row.stdout) || !strings.Contains(stderr, row.stderr) || row.stderr == "" && stderr != "" {
 			t.Errorf("%s: got status %d, %q and %q; want %d, %q and %q", row.args, status, stdout, stderr, row.status, row.stdout, row.stderr)
 		}
+	}
+}
+
+// TestServerWithoutKubeconfig: the flag for the API server is enough.
+func TestServerWithoutKubeconfig(t *testing.T) {
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	if status, _, stderr := runs(t, "", "names", "-n", "shop", "--server", kubetest.NewServer(t).URL); status != 1 || stderr != "no names in namespace shop\n" {
+		t.Errorf("got status %d and %q, want no names", status, stderr)
 	}
 }
 

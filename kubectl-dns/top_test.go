@@ -198,6 +198,19 @@ func topOf(n int) *live.Top {
 	return t
 }
 
+// TestWordsOfTop: for seconds, counts and clients.
+func TestWordsOfTop(t *testing.T) {
+	for got, want := range map[string]string{
+		span(89): "89 s", span(90): "2 min", span(5399): "90 min", span(5400): "2 h", count(9.94): "9.9", count(10.4): "10", margin(0, 0): "",
+		client(insight.Who{Address: "a", Namespace: "n", Pod: "p"}): "n/p", client(insight.Who{Address: "a", Namespace: "n"}): "a in n",
+		client(insight.Who{Address: "a"}): "a", client(insight.Who{}): "unknown",
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 // TestScreen: keys change what is seen, nothing is wider or higher than the terminal, and nothing in it is obeyed by it.
 func TestScreen(t *testing.T) {
 	asked := 0

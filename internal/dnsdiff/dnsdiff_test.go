@@ -333,6 +333,23 @@ func TestOnePodThatIsMissingIsOneGroup(t *testing.T) {
 	}
 }
 
+// TestFewPodsAreFolded: three at most, each into one group with as many examples as are wanted.
+func TestFewPodsAreFolded(t *testing.T) {
+	for pods, want := range map[int]string{mostFolded: "endpoint", mostFolded + 1: "denied"} {
+		f := newFindings(1)
+		for i := range pods {
+			name := fmt.Sprintf("web-%d.web.", i)
+			for _, sub := range []subject{{name: name, kind: kindHost}, {name: "_http._tcp." + name, kind: kindHostPort}} {
+				f.add(&result{question{sub, dns.TypeA}, []finding{{cause: string(causeDenied)}}}, different)
+			}
+		}
+		got := f.list(different)
+		if slices.ContainsFunc(got, func(g group) bool { return g.ID != want || len(g.Examples) != 1 }) || want == "endpoint" && len(got) != pods {
+			t.Errorf("%d Pods: got %+v, want groups of %s, with one example each", pods, got, want)
+		}
+	}
+}
+
 // TestWhatMattersStandsFirst: an answer that is lost before ten that differ in their TTL.
 func TestWhatMattersStandsFirst(t *testing.T) {
 	f := newFindings(1)
@@ -342,6 +359,16 @@ func TestWhatMattersStandsFirst(t *testing.T) {
 	f.add(&result{question{subject{name: "b.", kind: kindService}, dns.TypeA}, []finding{{cause: string(causeDenied)}}}, different)
 	if got := f.list(different); len(got) != 2 || got[0].ID != "denied" || got[1].ID != "ttl" || lost(got) != 1 {
 		t.Errorf("got %+v", got)
+	}
+	for _, name := range []string{"c.", "d."} {
+		f.add(&result{question{subject{name: name, kind: missHost}, dns.TypeA}, []finding{{cause: string(causeDenied)}}}, different)
+	}
+	if got := f.list(different); len(got) != 3 || got[0].Count != 2 || got[1].Count != 1 {
+		t.Errorf("got %+v, want the cause of two differences before that of one", got)
+	}
+	both := []group{{rank: rankOf(string(causeMissingAddress)), Count: 1}, {rank: rankOf(string(causeStray)), Count: 1}}
+	if got := lost(both); got != 1 {
+		t.Errorf("got %d differences that take away, want that of the address that is missing alone", got)
 	}
 }
 

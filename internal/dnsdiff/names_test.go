@@ -378,3 +378,16 @@ func TestDashedLabels(t *testing.T) {
 		}
 	}
 }
+
+// TestPortsOfSharedSlices: endpoints of one EndpointSlice share its ports, and each has its own from others.
+func TestPortsOfSharedSlices(t *testing.T) {
+	b, svc := newBuilder(), serviceKey{namespace: "n", name: "web"}
+	one, two := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	shared := append(make([]port, 0, 2), port{"http", "tcp"})
+	for _, e := range []*endpoint{{addr: one, ports: shared}, {addr: two, ports: shared}, {addr: one, ports: []port{{"a", "tcp"}}}, {addr: two, ports: []port{{"b", "tcp"}}}} {
+		b.addEndpoint(svc, e)
+	}
+	if got := b.endpoints[svc][endpointKey{addr: one}].ports; !slices.Equal(got, []port{{"http", "tcp"}, {"a", "tcp"}}) {
+		t.Errorf("got the ports %v, want http and a", got)
+	}
+}

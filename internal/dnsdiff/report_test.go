@@ -1,6 +1,7 @@
 package dnsdiff
 
 import (
+	"net"
 	"strings"
 	"testing"
 
@@ -97,5 +98,36 @@ func TestACauseThatWasConfirmedOftenIsBelieved(t *testing.T) {
 	r.findings = append(r.findings, finding{cause: "y"})
 	if f.believed(r) {
 		t.Error("a new cause is believed")
+	}
+}
+
+// TestWhatIsAllowedHidesNothing: a record that a rule allows, and another one for the same cause that none does.
+func TestWhatIsAllowedHidesNothing(t *testing.T) {
+	r := &result{}
+	r.add(finding{cause: "x", rule: &rules[0]}, "udp", nil)
+	r.add(finding{cause: "x"}, "udp", nil)
+	if got := r.unexpected(); len(r.findings) != 2 || len(got) != 1 {
+		t.Errorf("got %+v, of which %+v are unexpected: want one of two", r.findings, got)
+	}
+}
+
+// TestSummariesAreShort: the first four of an answer's records, in one order.
+func TestSummariesAreShort(t *testing.T) {
+	m := &dns.Msg{}
+	for i := range byte(5) {
+		m.Answer = append([]dns.RR{&dns.A{A: net.IPv4(10, 0, 0, i)}}, m.Answer...)
+		want := []string{"10.0.0.0", "10.0.0.0, 10.0.0.1", "10.0.0.0, 10.0.0.1, 10.0.0.2", "10.0.0.0, 10.0.0.1, 10.0.0.2, 10.0.0.3", "10.0.0.0, 10.0.0.1, 10.0.0.2, 10.0.0.3, ... (5 records)"}[i]
+		if got := (reply{msg: m}).summary(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// TestTheReportCannotWriteToTheTerminal: what servers say is printable.
+func TestTheReportCannotWriteToTheTerminal(t *testing.T) {
+	var b strings.Builder
+	r := &report{Differences: []group{{Cause: "x", Examples: []example{{Old: "\x1b[2J"}}}}}
+	if err := r.print(&b, "text"); err != nil || strings.Contains(b.String(), "\x1b") {
+		t.Errorf("got %q and %v", b.String(), err)
 	}
 }

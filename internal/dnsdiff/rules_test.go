@@ -163,6 +163,8 @@ var ruleRows = []struct{ rule, question, old, new string }{
 	{"", "dup.D SRV", "@ SRV 0 100 81 alias.dup.D", "@ SRV 0 50 80 alias.dup.D; @ SRV 0 50 81 alias.dup.D"},
 	{"", "web.D A", "@ A 10.0.0.1", "@ A 10.0.0.1; @ A 10.0.0.2"},
 	{"a denial's time to live is negative_ttl", "nobody.D A", "NXDOMAIN; !cluster.local. 30 SOA a. b. 1 2 3 4 30", "NXDOMAIN; !cluster.local. 5 SOA a. b. 1 2 3 4 5"},
+	{"a denial's time to live is negative_ttl", "nobody.D A", "NXDOMAIN; !cluster.local. 30 SOA a. b. 1 2 3 4 5", "NXDOMAIN; !cluster.local. 5 SOA a. b. 1 2 3 4 5"},
+	{"a denial's time to live is negative_ttl", "nobody.D A", "NXDOMAIN; !cluster.local. 5 SOA a. b. 1 2 3 4 30", "NXDOMAIN; !cluster.local. 5 SOA a. b. 1 2 3 4 5"},
 	{"", "web.D A", "@ 5 A 10.0.0.1", "@ 30 A 10.0.0.1"},
 	{"the SOA's own time to live is ttl", "cluster.local. SOA", "@ 300 SOA a. b. 1 2 3 4 5", "@ 30 SOA a. b. 9 2 3 4 30"},
 	{"", "cluster.local. SOA", "@ 300 SOA a. b. 1 2 3 4 5", "@ 300 SOA a. b. 1 2 3 7 5"},
@@ -236,13 +238,15 @@ func oldConfirms(name string, addr netip.Addr) bool {
 	return slices.Contains(strings.Fields(long(names)), name)
 }
 
-// TestAddressesOfTargetsAreCompared has replies to SRV queries, as in ruleRows, and all their differences.
-func TestAddressesOfTargetsAreCompared(t *testing.T) {
+// TestRepliesToSRVQueriesAreCompared has replies, as in ruleRows, and all their differences.
+func TestRepliesToSRVQueriesAreCompared(t *testing.T) {
 	c := clusterOf(t, options{manifests: []string{"../../testdata/cluster.yaml"}})
 	for _, row := range []struct {
 		name, old, new string
 		want           []cause
 	}{
+		{"another port", "@ SRV 0 100 80 alias.dup.D", "@ SRV 0 100 81 alias.dup.D", []cause{causePort}},
+		{"another priority", "@ SRV 0 100 80 alias.dup.D", "@ SRV 1 100 80 alias.dup.D", []cause{causePriority}},
 		{"the same addresses", "@ SRV 0 100 80 alias.dup.D; +alias.dup.D A 10.0.7.2", "@ SRV 0 100 80 alias.dup.D; +alias.dup.D A 10.0.7.2", nil},
 		{"the same, that is wrong", "@ SRV 0 100 80 alias.dup.D; +alias.dup.D A 10.0.7.1", "@ SRV 0 100 80 alias.dup.D; +alias.dup.D A 10.0.7.1", nil},
 		{"another one", "@ SRV 0 100 80 alias.dup.D; +alias.dup.D A 10.0.7.2", "@ SRV 0 100 80 alias.dup.D; +alias.dup.D A 10.0.7.1", []cause{causeMissingAddress, causeWrongAddress}},
@@ -265,6 +269,28 @@ func TestAddressesOfTargetsAreCompared(t *testing.T) {
 		}
 		if slices.Sort(got); !slices.Equal(got, row.want) {
 			t.Errorf("%s: got %q, want %q", row.name, got, row.want)
+		}
+	}
+}
+
+// TestTruncatedAnswersAreParts: of the whole answer over TCP, if there is one.
+func TestTruncatedAnswersAreParts(t *testing.T) {
+	for _, row := range []struct {
+		new, whole string
+		want       int // records of the new reply that the whole one has not
+	}{
+		{"TC; @ A 10.0.0.1", "@ A 10.0.0.1; @ A 10.0.0.2", 0},
+		{"TC; @ A 10.0.0.9", "@ A 10.0.0.1; @ A 10.0.0.2", 1},
+		{"TC; @ A 10.0.0.9", "TC; @ A 10.0.0.1", 0}, // nobody knows the rest
+	} {
+		sub := subject{name: "web.default.svc.cluster.local.", kind: kindService, cluster: newBuilder().cluster()}
+		cmp := &comparison{
+			question: question{sub, dns.TypeA}, network: "udp",
+			old: message(t, sub.name, "TC"), new: message(t, sub.name, row.new), newWhole: message(t, sub.name, row.whole),
+		}
+		strays := slices.DeleteFunc(cmp.truncation(), func(d difference) bool { return d.cause != causeStray })
+		if len(strays) != row.want {
+			t.Errorf("%s of %s: got %v, want %d records that are in no whole answer", row.new, row.whole, strays, row.want)
 		}
 	}
 }

@@ -48,7 +48,7 @@ func (q *inquiry) hostnameCauses() []cause {
 // calls reports whether a Pod calls itself by a label, by way of hostnameOverride, of which no record is made.
 func calls(pod *corev1.Pod, label string) bool {
 	own := ptr.Deref(pod.Spec.HostnameOverride, "")
-	return own != "" && own != pod.Spec.Hostname && (own == label || strings.HasPrefix(own, label+"."))
+	return own == label || strings.HasPrefix(own, label+".")
 }
 
 // overrideCauses says that a Pod calls itself by a name that is not that of its record.

@@ -277,6 +277,17 @@ func TestCausesAreNamed(t *testing.T) {
 			s.pods[0].Labels = map[string]string{"app": "payments", "part-of": "store"}
 			s.svc.Spec.Selector = map[string]string{"app": "orders", "part-of": "store"}
 		}, whole, 0, "selector-matches-nothing", "Pod web-0 comes closest, it has app=payments; its workload may be scaled to 0"},
+		{"a selector whose spelling another object has, as the pods' is that of their workload", func(s *set) {
+			withoutEndpoints(s)
+			s.svc.Spec.Selector = map[string]string{"app": "wbe"}
+			s.objects = append(s.objects, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "wbe"}})
+		}, whole, 0, "selector-matches-nothing", "kubectl -n shop patch service web "},
+		{"a StatefulSet of none that counts from 5", func(s *set) {
+			s.sts.Spec.Replicas, s.sts.Spec.Ordinals = new(int32), &appsv1.StatefulSetOrdinals{Start: 5}
+		}, "web-2.web.shop", 0, "no-such-replica", "kubectl -n shop scale statefulset web --replicas=1"},
+		{"an ordinal beyond the last of those from 5", func(s *set) {
+			s.sts.Spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: 5}
+		}, "web-9.web.shop", 0, "no-such-replica", "kubectl -n shop scale statefulset web --replicas=5"},
 		{"a StatefulSet of none", func(s *set) { s.sts.Spec.Replicas = new(int32) }, "web-9.web.shop", 0, "no-such-replica", "is scaled to 0 replicas; kubectl -n shop scale statefulset web --replicas=10"},
 		{"an ordinal before the first", func(s *set) {
 			s.sts.Spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: 5}
@@ -318,6 +329,10 @@ func TestCausesAreNamed(t *testing.T) {
 
 		{"a hostname that is not there", nil, "wbe-0.web.shop", 0, "no-hostname", "did you mean web-0?"},
 		{"a replica that is not there", nil, "web-2.web.shop", 0, "no-such-replica", "2 replicas, web-0 to web-1: web-2 is not one of them"},
+		{"a replica that is not made yet, though none waits for another", func(s *set) {
+			unready(s)
+			*s.sts.Spec.Replicas, s.sts.Spec.PodManagementPolicy = 3, appsv1.ParallelPodManagement
+		}, "web-2.web.shop", 0, "pod-missing", "has not made the pod web-2: look at its events"},
 		{"a replica that is not made yet", func(s *set) {
 			unready(s)
 			*s.sts.Spec.Replicas = 3
@@ -378,9 +393,19 @@ func TestCausesAreNamed(t *testing.T) {
 		}, pod, 0, "terminating", "coredns-headless.github.io/hostnames=serving"},
 		{"pods that are all being deleted", func(s *set) {
 			for i := range s.es.Endpoints {
-				s.es.Endpoints[i].Conditions = discoveryv1.EndpointConditions{Ready: new(bool), Terminating: new(true)}
+				s.es.Endpoints[i].Conditions = discoveryv1.EndpointConditions{Ready: new(bool), Serving: new(true), Terminating: new(true)}
 			}
 		}, whole, 0, "terminating", "kubectl -n shop get pods --watch"},
+		{"pods of which the first is being deleted", func(s *set) {
+			unready(s)
+			s.es.Endpoints[0].Conditions.Terminating = new(true)
+		}, whole, 0, "not-ready", "Pod web-1 is not ready"},
+		{"a pod of which the container without a probe is not ready", func(s *set) {
+			unready(s)
+			pod := s.pods[0]
+			pod.Spec.Containers = []corev1.Container{{Name: "web", ReadinessProbe: &corev1.Probe{}}, {Name: "side"}}
+			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "web", Ready: true}, {Name: "side"}}
+		}, pod, 0, "not-ready", "it has a container \"side\" that is not ready"},
 		{"pods that crash are not waiting for each other", func(s *set) {
 			unready(s)
 			s.pods[0].Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
@@ -454,6 +479,7 @@ func TestCausesAreNamed(t *testing.T) {
 		{"no directive of zones", zoned("zonal"), "a.near._zone." + whole, 0, "bad-form", ""},
 
 		{"an address that nobody has", nil, "10.244.9.9", dns.TypePTR, "no-pointer", "has the address 10.244.9.9"},
+		{"the address of a pod of a Service hidden by its labels", stanza("labels app=web"), "10.244.1.10", dns.TypePTR, "service-filtered", "its stanza says `labels app=web`"},
 		{"the address of a pod that is not ready", unready, "10.244.1.10", dns.TypePTR, "not-ready", "only ready ones have reverse names"},
 		{"the address of a pod without a Service", func(s *set) { s.es.Labels = nil }, "10.244.1.10", dns.TypePTR, "no-pointer", "Pod shop/web-0 has the address 10.244.1.10, but no Service selects it"},
 		{"the address of a pod in a hidden namespace", stanza("namespaces default"), "10.244.1.10", dns.TypePTR, "namespace-filtered", "in the Corefile: namespaces default shop"},
@@ -528,6 +554,11 @@ func TestFurtherCausesFollowTheMostProbable(t *testing.T) {
 		{"peers one of which crashes", func(s *set) {
 			unready(s)
 			s.pods[1].Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
+		}, "web-0.web.shop", []string{"not-ready", "publish-not-ready"}},
+		{"peers that are ready, which no slice says yet", func(s *set) {
+			for i := range s.es.Endpoints {
+				s.es.Endpoints[i].Conditions.Ready = new(bool)
+			}
 		}, "web-0.web.shop", []string{"not-ready", "publish-not-ready"}},
 		{"peers that are published", func(s *set) {
 			unready(s)

@@ -168,3 +168,16 @@ func TestZonalNamesResolve(t *testing.T) {
 		}
 	}
 }
+
+// TestStatusOfServersThatRun: a name that resolves does not for all if one of them differs, and nobody knows if one does not answer.
+func TestStatusOfServersThatRun(t *testing.T) {
+	same, silent, differs := told{}, told{Error: "timeout"}, told{Differs: []string{"A: it has none"}}
+	for _, row := range []struct {
+		running []told
+		want    int
+	}{{[]told{same, same}, statusResolves}, {[]told{same, silent}, statusUnknown}, {[]told{silent, differs}, statusDoesNot}} {
+		if got := (&report{Verdict: resolves, Running: row.running}).status(); got != row.want {
+			t.Errorf("%+v: got status %d, want %d", row.running, got, row.want)
+		}
+	}
+}

@@ -20,3 +20,10 @@ func TestListsAreCutShort(t *testing.T) {
 		}
 	}
 }
+
+// TestCommandsAreQuoted: what a shell would take for more than a word.
+func TestCommandsAreQuoted(t *testing.T) {
+	if got, want := kubectl("shop", "get", "pods", "-l", "app=it's $(x)"), `kubectl -n shop get pods -l 'app=it'\''s $(x)'`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

@@ -49,8 +49,15 @@ func endpoints(all []runtime.Object) string {
 			if e.Hostname != nil {
 				hostname = *e.Hostname
 			}
-			if e.Conditions.Ready != nil && !*e.Conditions.Ready {
+			switch c := e.Conditions; {
+			case c.Ready == nil || *c.Ready:
+			case *c.Serving && *c.Terminating:
+				state = "leaving"
+			default:
 				state = "not ready"
+			}
+			if isIPv6 := strings.Contains(e.Addresses[0], ":"); isIPv6 != (es.AddressType == discoveryv1.AddressTypeIPv6) {
+				state += " in a slice of " + string(es.AddressType)
 			}
 			lines = append(lines, fmt.Sprintf("%s/%s %s %s %s %s", es.Namespace, es.Labels[discoveryv1.LabelServiceName], hostname, e.Addresses[0], state, strings.Join(ports, " ")))
 		}
@@ -70,7 +77,7 @@ func set(spec string) string {
 }
 
 func TestPodsAreForeseen(t *testing.T) {
-	long := strings.Repeat("d", 60)
+	long := strings.Repeat("d", 64)
 	for _, c := range []struct {
 		name, manifests string
 		want            []string // the endpoints
@@ -99,6 +106,7 @@ func TestPodsAreForeseen(t *testing.T) {
 		},
 		{"a StatefulSet of another Service", strings.Replace(set("replicas: 1"), "serviceName: db", "serviceName: other", 1) + "\n---\n" + headless, []string{"shop/db - 198.18.0.1 ready sql:5432/TCP"}, []string{"1 Pod of"}},
 		{"a Service of one Pod of a StatefulSet", set("replicas: 2") + "\n---\n" + `{apiVersion: v1, kind: Service, metadata: {name: db-1, namespace: shop}, spec: {clusterIP: None, selector: {statefulset.kubernetes.io/pod-name: db-1}}}`, []string{"shop/db-1 - 198.18.0.2 ready "}, []string{"2 Pods of"}},
+		{"a Service of one Pod of a StatefulSet, by its number", set("replicas: 2") + "\n---\n" + `{apiVersion: v1, kind: Service, metadata: {name: db-1, namespace: shop}, spec: {clusterIP: None, selector: {apps.kubernetes.io/pod-index: "1"}}}`, []string{"shop/db-1 - 198.18.0.2 ready "}, []string{"2 Pods of"}},
 		{"two versions of a StatefulSet", set("replicas: 5") + "\n---\n" + set("replicas: 1") + "\n---\n" + headless, []string{"shop/db db-0 198.18.0.1 ready sql:5432/TCP"}, []string{"1 Pod of"}},
 		{"a Service in another namespace", set("replicas: 1") + "\n---\n" + strings.Replace(headless, "namespace: shop", "namespace: other", 1), nil, []string{"1 Pod of"}},
 		{"objects without a namespace", strings.Replace(set("replicas: 1")+"\n---\n"+headless, ", namespace: shop", "", 2), []string{"default/db db-0 198.18.0.1 ready sql:5432/TCP"}, []string{"1 Pod of StatefulSet default/db"}},
@@ -119,6 +127,14 @@ func TestPodsAreForeseen(t *testing.T) {
 			[]string{"shop/mpi mpi-0 198.18.0.1 ready ", "shop/mpi mpi-1 198.18.0.2 ready "},
 			[]string{"2 Pods of Job shop/mpi"},
 		},
+		{
+			"a Service of one Pod of an indexed Job",
+			`{apiVersion: batch/v1, kind: Job, metadata: {name: mpi, namespace: shop}, spec: {completions: 3, parallelism: 2, completionMode: Indexed, template: {spec: {subdomain: mpi}}}}` + "\n---\n" +
+				`{apiVersion: v1, kind: Service, metadata: {name: mpi, namespace: shop}, spec: {clusterIP: None, selector: {batch.kubernetes.io/job-name: mpi, batch.kubernetes.io/job-completion-index: "1"}}}`,
+			[]string{"shop/mpi mpi-1 198.18.0.2 ready "},
+			[]string{"2 Pods of Job shop/mpi"},
+		},
+		{"a Job that says it has no index", `{apiVersion: batch/v1, kind: Job, metadata: {name: db, namespace: shop}, spec: {completionMode: NonIndexed, template: {metadata: {labels: {app: db}}, spec: {subdomain: db}}}}` + "\n---\n" + headless, []string{"shop/db - 198.18.0.1 ready sql:5432/TCP"}, []string{"1 Pod of Job"}},
 		{"a Job that does not begin", `{apiVersion: batch/v1, kind: Job, metadata: {name: db, namespace: shop}, spec: {suspend: true, template: {metadata: {labels: {app: db}}}}}` + "\n---\n" + headless, nil, nil},
 		{"a Job of no index", `{apiVersion: batch/v1, kind: Job, metadata: {name: db, namespace: shop}, spec: {parallelism: 3, completions: 2, template: {metadata: {labels: {app: db}}}}}` + "\n---\n" + headless, []string{"shop/db - 198.18.0.1 ready sql:5432/TCP", "shop/db - 198.18.0.2 ready sql:5432/TCP"}, []string{"2 Pods of Job"}},
 		{"a Pod", `{apiVersion: v1, kind: Pod, metadata: {name: one, namespace: shop, labels: {app: db}}, spec: {hostname: first, subdomain: db, hostnameOverride: other}}` + "\n---\n" + headless, []string{"shop/db first 198.18.0.1 ready sql:5432/TCP"}, []string{"1 Pod that no workload makes"}},
@@ -136,6 +152,14 @@ func TestPodsAreForeseen(t *testing.T) {
 			[]string{"shop/db - 198.18.0.1 ready sql:2/TCP"},
 			[]string{"1 Pod that"},
 		},
+		{
+			"two ports of one number, of which each of two Pods has one",
+			`{apiVersion: v1, kind: Pod, metadata: {name: one, namespace: shop, labels: {app: db}}, spec: {containers: [{name: c, ports: [{name: pg, containerPort: 1}]}]}}` + "\n---\n" +
+				`{apiVersion: v1, kind: Pod, metadata: {name: two, namespace: shop, labels: {app: db}}, spec: {containers: [{name: c, ports: [{name: my, containerPort: 1}]}]}}` + "\n---\n" +
+				strings.Replace(headless, "port: 5432}", "port: 5432, targetPort: pg}, {name: my, port: 3306, targetPort: my}", 1),
+			[]string{"shop/db - 198.18.0.1 ready sql:1/TCP", "shop/db - 198.18.0.2 ready my:1/TCP"},
+			[]string{"2 Pods that"},
+		},
 		{"a Service of both families", set("replicas: 1") + "\n---\n" + strings.Replace(headless, "clusterIP: None", "clusterIP: None, ipFamilyPolicy: PreferDualStack", 1), []string{"shop/db db-0 198.18.0.1 ready sql:5432/TCP", "shop/db db-0 2001:db8:12::1 ready sql:5432/TCP"}, []string{"1 Pod of"}},
 		{"a Service of IPv6", set("replicas: 1") + "\n---\n" + strings.Replace(headless, "clusterIP: None", "clusterIP: None, ipFamilies: [IPv6]", 1), []string{"shop/db db-0 2001:db8:12::1 ready sql:5432/TCP"}, []string{"1 Pod of"}},
 		{"a Service with a slice", set("replicas: 1") + "\n---\n" + headless + "\n---\n{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: x, namespace: shop, labels: {kubernetes.io/service-name: db}}, addressType: IPv4, endpoints: [{addresses: [10.0.0.1]}]}", []string{"shop/db - 10.0.0.1 ready "}, []string{"1 Pod of"}},
@@ -148,9 +172,16 @@ func TestPodsAreForeseen(t *testing.T) {
 				`{apiVersion: v1, kind: Pod, metadata: {name: db-0, namespace: shop, labels: {app: db}, uid: u}, spec: {hostname: db-0, subdomain: db}, status: {phase: Running, podIP: 10.1.0.5, conditions: [{type: Ready, status: "True"}]}}` + "\n---\n" +
 				`{apiVersion: v1, kind: Pod, metadata: {name: db-1, namespace: shop, labels: {app: db}}, spec: {hostname: db-1, subdomain: db}, status: {phase: Running, podIP: 10.1.0.6}}` + "\n---\n" +
 				`{apiVersion: v1, kind: Pod, metadata: {name: db-2, namespace: shop, labels: {app: db}, uid: w}, spec: {hostname: db-2, subdomain: db}}` + "\n---\n" +
-				`{apiVersion: v1, kind: Pod, metadata: {name: db-3, namespace: shop, labels: {app: db}}, spec: {hostname: db-3, subdomain: db}, status: {phase: Succeeded, podIP: 10.1.0.7}}`,
+				`{apiVersion: v1, kind: Pod, metadata: {name: db-3, namespace: shop, labels: {app: db}}, spec: {hostname: db-3, subdomain: db}, status: {phase: Succeeded, podIP: 10.1.0.7}}` + "\n---\n" +
+				`{apiVersion: v1, kind: Pod, metadata: {name: db-4, namespace: shop, labels: {app: db}}, spec: {hostname: db-4, subdomain: db}, status: {phase: Failed, podIP: 10.1.0.8}}`,
 			[]string{"shop/db db-0 10.1.0.5 ready sql:5432/TCP", "shop/db db-1 10.1.0.6 not ready sql:5432/TCP"},
 			[]string{"EndpointSlices of 1 Service, which the files lack, are made of the Pods in them"},
+		},
+		{
+			"a Pod of a dump without slices, and one that is foreseen",
+			`{apiVersion: v1, kind: Pod, metadata: {name: one, namespace: shop, labels: {app: db}, uid: u}, status: {podIP: 10.1.0.5, conditions: [{type: Ready, status: "True"}]}}` + "\n---\n" + headless + "\n---\n" + set("replicas: 1"),
+			[]string{"shop/db - 10.1.0.5 ready sql:5432/TCP", "shop/db db-0 198.18.0.1 ready sql:5432/TCP"},
+			[]string{"1 Pod of StatefulSet", "EndpointSlices of 1 Service"},
 		},
 		{
 			"Pods of a dump that are published before they are ready, and one that is leaving", strings.Replace(headless, "clusterIP: None", "clusterIP: None, publishNotReadyAddresses: true", 1) + "\n---\n" +
@@ -161,22 +192,41 @@ func TestPodsAreForeseen(t *testing.T) {
 		{
 			"a Pod of a dump that is leaving", headless + "\n---\n" +
 				`{apiVersion: v1, kind: Pod, metadata: {name: db-0, namespace: shop, labels: {app: db}, uid: u, deletionTimestamp: "2026-01-01T00:00:00Z"}, spec: {hostname: db-0, subdomain: db}, status: {podIP: 10.1.0.5, conditions: [{type: Ready, status: "True"}]}}`,
-			[]string{"shop/db db-0 10.1.0.5 not ready sql:5432/TCP"},
+			[]string{"shop/db db-0 10.1.0.5 leaving sql:5432/TCP"},
 			[]string{"EndpointSlices of 1 Service"},
 		},
 
 		{"a selector that does not match the template", strings.Replace(set("replicas: 1"), "matchLabels: {app: db}", "matchLabels: {app: dc}", 1) + "\n---\n" + headless, nil, []string{"no Pod of StatefulSet shop/db: the API server would refuse it, for its selector does not match"}},
 		{"a selector of everything", strings.Replace(set("replicas: 1"), "matchLabels: {app: db}", "", 1) + "\n---\n" + headless, nil, []string{"no Pod of StatefulSet shop/db: the API server would refuse it"}},
 		{"a StatefulSet without a selector", strings.Replace(set("replicas: 1"), "selector: {matchLabels: {app: db}}, ", "", 1) + "\n---\n" + headless, nil, []string{"no Pod of StatefulSet shop/db: the API server would refuse it"}},
-		{"a StatefulSet of a long name", strings.Replace(set("replicas: 3"), "name: db,", "name: "+long+",", 1) + "\n---\n" + headless, nil, []string{"no Pod " + long + "-0 of StatefulSet shop/" + long + ": the API server would refuse it, for its label controller-revision-hash would have more than 63 characters"}},
-		{"a hostname longer than a label", `{apiVersion: v1, kind: Pod, metadata: {name: one, namespace: shop, labels: {app: db}}, spec: {hostname: ` + long + long + `, subdomain: db}}` + "\n---\n" + headless, nil, []string{"no Pod one of Pod shop/one: the API server would refuse it, for its hostname would have 120 characters, and a label has up to 63"}},
+		{"a DaemonSet whose selector does not match", `{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: db, namespace: shop}, spec: {` + strings.Replace(labelled, "matchLabels: {app: db}", "matchLabels: {app: dc}", 1) + "}}\n---\n" + headless, nil, []string{"no Pod of DaemonSet shop/db"}},
+		{"a StatefulSet whose name just fits the label of its revision", strings.Replace(set("replicas: 1"), "name: db,", "name: "+long[:52]+",", 1) + "\n---\n" + headless, []string{"shop/db " + long[:52] + "-0 198.18.0.1 ready sql:5432/TCP"}, []string{"1 Pod of"}},
+		{"a StatefulSet of a long name", strings.Replace(set("replicas: 3"), "name: db,", "name: "+long[:53]+",", 1) + "\n---\n" + headless, nil, []string{"no Pod " + long[:53] + "-0 of StatefulSet shop/" + long[:53] + ": the API server would refuse it, for its label controller-revision-hash would have more than 63 characters"}},
+		{"a hostname as long as a label", `{apiVersion: v1, kind: Pod, metadata: {name: one, namespace: shop, labels: {app: db}}, spec: {hostname: ` + long[:63] + `, subdomain: db}}` + "\n---\n" + headless, []string{"shop/db " + long[:63] + " 198.18.0.1 ready sql:5432/TCP"}, []string{"1 Pod that"}},
+		{"a hostname longer than a label", `{apiVersion: v1, kind: Pod, metadata: {name: one, namespace: shop, labels: {app: db}}, spec: {hostname: ` + long[:64] + `, subdomain: db}}` + "\n---\n" + headless, nil, []string{"no Pod one of Pod shop/one: the API server would refuse it, for its hostname would have 64 characters, and a label has up to 63"}},
 		{"a hostname that is no label", `{apiVersion: v1, kind: Pod, metadata: {name: one, namespace: shop, labels: {app: db}}, spec: {hostname: a_b, subdomain: db}}` + "\n---\n" + headless, nil, []string{"no Pod one of Pod shop/one: the API server would refuse it, for its hostname a_b is no label"}},
 		{"an FQDN for a hostname", strings.Replace(set("replicas: 1"), "spec: {containers", "spec: {setHostnameAsFQDN: true, containers", 1) + "\n---\n" + headless, []string{"shop/db db-0 198.18.0.1 ready sql:5432/TCP"}, []string{"1 Pod of"}},
 		{
 			"an FQDN for a hostname that is too long for the kernel",
-			`{apiVersion: v1, kind: Pod, metadata: {name: one, namespace: shop, labels: {app: db}}, spec: {hostname: ` + long + `, subdomain: db, setHostnameAsFQDN: true}}` + "\n---\n" + headless,
+			`{apiVersion: v1, kind: Pod, metadata: {name: one, namespace: shop, labels: {app: db}}, spec: {hostname: ` + long[:39] + `, subdomain: db, setHostnameAsFQDN: true}}` + "\n---\n" + headless,
 			nil,
 			[]string{"no Pod one of Pod shop/one: it would never start, for setHostnameAsFQDN calls it "},
+		},
+		{
+			"an FQDN of a Pod's name that is too long for the kernel", `{apiVersion: v1, kind: Pod, metadata: {name: ` + long[:39] + `, namespace: shop}, spec: {subdomain: db, setHostnameAsFQDN: true}}`,
+			nil, []string{"no Pod " + long[:39] + " of Pod shop/" + long[:39] + ": it would never start"},
+		},
+		{
+			"an FQDN for a hostname that just fits",
+			`{apiVersion: v1, kind: Pod, metadata: {name: one, namespace: shop, labels: {app: db}}, spec: {hostname: ` + long[:38] + `, subdomain: db, setHostnameAsFQDN: true}}` + "\n---\n" + headless,
+			[]string{"shop/db " + long[:38] + " 198.18.0.1 ready sql:5432/TCP"},
+			[]string{"1 Pod that"},
+		},
+		{
+			"a long hostname without a subdomain, which has no FQDN",
+			`{apiVersion: v1, kind: Pod, metadata: {name: one, namespace: shop, labels: {app: db}}, spec: {hostname: ` + long[:60] + `, setHostnameAsFQDN: true}}` + "\n---\n" + headless,
+			[]string{"shop/db - 198.18.0.1 ready sql:5432/TCP"},
+			[]string{"1 Pod that"},
 		},
 		{"more Pods than there are addresses", set("replicas: 1000000000"), nil, []string{"no Pod db-65534 of StatefulSet shop/db, and none behind it: no more than 65534 are foreseen", "65534 Pods of StatefulSet shop/db"}},
 	} {
@@ -201,6 +251,8 @@ func TestAddressesOfServices(t *testing.T) {
 		{"one family", set("replicas: 1") + "\n---\n" + service("type: NodePort"), "198.19.0.1"},
 		{"the first of IPv6", set("replicas: 1") + "\n---\n" + service("ipFamilies: [IPv6]"), "2001:db8:13::1"},
 		{"both families", set("replicas: 1") + "\n---\n" + service("ipFamilyPolicy: RequireDualStack, ipFamilies: [IPv6]"), "2001:db8:13::1 198.19.0.1"},
+		{"one family, as it says", set("replicas: 1") + "\n---\n" + service("ipFamilyPolicy: SingleStack"), "198.19.0.1"},
+		{"an IPv4-mapped address of its own, and one more", set("replicas: 1") + "\n---\n" + service("clusterIP: '::ffff:10.96.0.7', ipFamilyPolicy: PreferDualStack"), "::ffff:10.96.0.7 2001:db8:13::1"},
 		{"an address of its own", set("replicas: 1") + "\n---\n" + service("clusterIP: 10.96.0.7"), "10.96.0.7"},
 		{"an address of its own, and one more", set("replicas: 1") + "\n---\n" + service("clusterIP: 10.96.0.7, ipFamilyPolicy: PreferDualStack"), "10.96.0.7 2001:db8:13::1"},
 		{"more addresses than families", set("replicas: 1") + "\n---\n" + service("clusterIP: 10.96.0.7, clusterIPs: [10.96.0.7, 10.96.0.8]"), "10.96.0.7 10.96.0.8"},
@@ -233,6 +285,11 @@ func TestSlicesAreThoseOfTheControlPlane(t *testing.T) {
 	for _, obj := range f.Objects {
 		if es, ok := obj.(*discoveryv1.EndpointSlice); ok {
 			sizes = append(sizes, len(es.Endpoints))
+			for _, e := range es.Endpoints {
+				if e.TargetRef == nil || e.TargetRef.Kind != "Pod" || e.TargetRef.Name != *e.Hostname {
+					t.Errorf("got the targetRef %v, want Pod %s", e.TargetRef, *e.Hostname)
+				}
+			}
 			want := map[string]string{"team": "a", discoveryv1.LabelServiceName: "db", corev1.IsHeadlessService: "", discoveryv1.LabelManagedBy: "endpointslice-controller.k8s.io"}
 			if !maps.Equal(es.Labels, want) {
 				t.Errorf("got the labels %v, want %v", es.Labels, want)
@@ -244,5 +301,36 @@ func TestSlicesAreThoseOfTheControlPlane(t *testing.T) {
 	}
 	if !slices.Equal(sizes, []int{100, 100, 50}) {
 		t.Errorf("got slices of %v endpoints, want 100, 100 and 50", sizes)
+	}
+}
+
+// TestPodsAlone: a Pod that no workload makes has no owner, which would be itself.
+func TestPodsAlone(t *testing.T) {
+	f := Of(objects(t, `{apiVersion: v1, kind: Pod, metadata: {name: one, namespace: shop}}`))
+	if pod, ok := f.Objects[0].(*corev1.Pod); !ok || len(pod.OwnerReferences) > 0 {
+		t.Errorf("got %+v, want a Pod without an owner", f.Objects[0])
+	}
+}
+
+// TestObjectsOfTheCluster: what can be in no namespace is not put into default.
+func TestObjectsOfTheCluster(t *testing.T) {
+	for _, kind := range []string{"Namespace", "Node", "PersistentVolume"} {
+		f := Of(objects(t, "{apiVersion: v1, kind: "+kind+", metadata: {name: one}}"))
+		if o, ok := f.Objects[0].(metav1.Object); !ok || o.GetNamespace() != "" {
+			t.Errorf("%s: got %+v, want no namespace", kind, f.Objects[0])
+		}
+	}
+}
+
+// TestRefusals: a workload that makes no Pods is known, with the reason.
+func TestRefusals(t *testing.T) {
+	for _, manifests := range []string{
+		strings.Replace(set("replicas: 1"), "matchLabels: {app: db}", "matchLabels: {app: dc}", 1),
+		strings.Replace(set("replicas: 1"), "name: db,", "name: "+strings.Repeat("d", 60)+",", 1),
+	} {
+		f := Of(objects(t, manifests))
+		if why := f.Refused[f.Objects[0]]; !strings.Contains(why, "the API server would refuse it") {
+			t.Errorf("got the reason %q, want that the API server would refuse it", why)
+		}
 	}
 }

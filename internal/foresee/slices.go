@@ -195,7 +195,7 @@ func portsOf(svc *corev1.Service, pod *corev1.Pod) (ports []discoveryv1.Endpoint
 			number = p.Port
 		}
 		if number != 0 {
-			ports = append(ports, discoveryv1.EndpointPort{Name: &p.Name, Protocol: &protocol, Port: &number, AppProtocol: p.AppProtocol})
+			ports = append(ports, discoveryv1.EndpointPort{Name: &p.Name, Protocol: &protocol, Port: &number})
 		}
 	}
 	return ports
@@ -227,7 +227,5 @@ func ContainerPort(pod *corev1.Pod, name string, protocol corev1.Protocol) int32
 	return 0
 }
 
-// equalPorts reports whether two ports of endpoints are the same.
-func equalPorts(a, b discoveryv1.EndpointPort) bool {
-	return *a.Name == *b.Name && *a.Protocol == *b.Protocol && *a.Port == *b.Port
-}
+// equalPorts reports whether two ports of endpoints of a Service, in which a name is of one protocol, are the same.
+func equalPorts(a, b discoveryv1.EndpointPort) bool { return *a.Name == *b.Name && *a.Port == *b.Port }

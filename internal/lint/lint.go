@@ -252,16 +252,16 @@ func (l *linter) below(labels ...string) string {
 	return strings.Join(append(labels, "svc", strings.TrimSuffix(l.zone, ".")), ".")
 }
 
-// allWorkloads returns the workloads of all namespaces, in order.
+// allWorkloads returns the workloads of all namespaces, in any order.
 func (l *linter) allWorkloads() iter.Seq[*workload] { return all(l.workloads) }
 
-// allPods returns the Pods of all namespaces, in order.
+// allPods returns the Pods of all namespaces, in any order.
 func (l *linter) allPods() iter.Seq[*corev1.Pod] { return all(l.pods) }
 
 func all[T any](of map[string][]T) iter.Seq[T] {
 	return func(yield func(T) bool) {
-		for _, namespace := range slices.Sorted(maps.Keys(of)) {
-			for _, thing := range of[namespace] {
+		for _, things := range of {
+			for _, thing := range things {
 				if !yield(thing) {
 					return
 				}

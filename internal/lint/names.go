@@ -132,7 +132,7 @@ func (l *linter) usesOf(t text, namespace string, w *workload) (peers []string) 
 			continue
 		}
 		isPods := set != nil && e.Denial.Reason != index.ReasonNotReady
-		if !isPods && !l.isCertain(e) && !l.isNear(u, e) {
+		if !isPods && !l.isCertain(e) && !l.isNear(e) {
 			continue
 		}
 		fix := "use a name that will exist"
@@ -264,9 +264,8 @@ func (l *linter) isCertain(e *headless.Explanation) bool {
 
 // isNear reports whether there is no Service of the name, but a workload that is called like it and that other
 // Services select: files may not hold all that will be there.
-func (l *linter) isNear(u use, e *headless.Explanation) bool {
-	isElsewhere := len(u.labels) == 2 && u.labels[1] != e.Namespace && !l.namespaces[u.labels[1]]
-	if e.Denial.Reason != index.ReasonService || e.Hostname != "" || isElsewhere {
+func (l *linter) isNear(e *headless.Explanation) bool {
+	if e.Denial.Reason != index.ReasonService || e.Hostname != "" {
 		return false
 	}
 	for _, w := range l.workloads[e.Namespace] {

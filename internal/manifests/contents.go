@@ -255,7 +255,7 @@ func mirrored(from *corev1.Endpoints) (made []Object) { //nolint:staticcheck // 
 			}
 			es.Labels[discoveryv1.LabelServiceName] = from.Name
 			for _, p := range subset.Ports {
-				es.Ports = append(es.Ports, discoveryv1.EndpointPort{Name: &p.Name, Protocol: &p.Protocol, Port: &p.Port, AppProtocol: p.AppProtocol})
+				es.Ports = append(es.Ports, discoveryv1.EndpointPort{Name: &p.Name, Protocol: &p.Protocol, Port: &p.Port})
 			}
 			add := func(addresses []corev1.EndpointAddress, isReady bool) {
 				for _, a := range addresses {

@@ -120,13 +120,14 @@ func TestSum(t *testing.T) {
 			HalfLife: 300, Seconds: []insight.Second{{Answers: 10, Denials: 2}, {Answers: 99}}, Unlisted: insight.UnlistedCounts{Names: 1.5},
 			Reasons: []insight.ReasonShown{{Reason: "service", Count: 3}},
 			Names: []insight.NameShown{
-				{Name: "a.", Reason: "service", Count: 3, Over: 1, Ago: 5, Type: "A", Clients: []insight.Who{who("10.0.0.1", "")}},
+				{Name: "a.", Reason: "service", Count: 3, Over: 1, Ago: 5, Type: "A", SearchStep: true, Clients: []insight.Who{who("10.0.0.1", "")}},
 				{Name: "a.", Reason: "namespace", Count: 1, Ago: 90},
 			},
 			Clients: []insight.ClientShown{{Client: who("10.0.0.1", "web-0"), Count: 4, SearchSteps: 1, Ago: 5, Name: "a."}},
 			Search:  []insight.ClientShown{{Client: who("10.0.0.1", "web-0"), Count: 4, SearchSteps: 1, Ago: 5, Name: "a."}},
 		},
-		services: insight.Services{Total: 7, Matching: 2, Services: []insight.ServiceLine{
+		services: insight.Services{Total: 8, Matching: 2, Services: []insight.ServiceLine{
+			{Namespace: "m", Name: "c"},
 			{Namespace: "n", Name: "b", NotReady: 1}, {Namespace: "n", Name: "a", Ready: 1, Held: 1},
 		}},
 	}
@@ -135,11 +136,13 @@ func TestSum(t *testing.T) {
 			HalfLife: 300, Seconds: []insight.Second{{Failures: 4}, {}}, Unlisted: insight.UnlistedCounts{Names: .2},
 			Reasons: []insight.ReasonShown{{Reason: "hostname", Count: 4}, {Reason: "service", Count: 2.5}},
 			Names: []insight.NameShown{
-				{Name: "a.", Reason: "service", Count: 2, Over: .5, Ago: 1, Type: "AAAA", SearchStep: true, Clients: []insight.Who{who("10.0.0.2", ""), who("10.0.0.1", "")}},
+				{Name: "a.", Reason: "service", Count: 2, Over: .5, Ago: 1, Type: "AAAA", Clients: []insight.Who{who("10.0.0.2", ""), who("10.0.0.1", "")}},
 			},
-			Clients: []insight.ClientShown{{Client: who("10.0.0.1", ""), Count: 9, Ago: 1, Name: "b."}},
+			Clients: []insight.ClientShown{
+				{Client: who("10.0.0.2", ""), Count: 20, SearchSteps: .5}, {Client: who("10.0.0.1", ""), Count: 9, Ago: 1, Name: "b."}, {Client: who("10.0.0.3", ""), Count: 1},
+			},
 		},
-		services: insight.Services{Total: 8, Matching: 1, Services: []insight.ServiceLine{{Namespace: "n", Name: "b", NotReady: 1}}},
+		services: insight.Services{Total: 7, Matching: 1, Services: []insight.ServiceLine{{Namespace: "n", Name: "b", NotReady: 1}}},
 	}
 	top := sum([]string{"one", "two", "gone"}, []said{one, two, {}}, []error{nil, nil, net.ErrClosed})
 	if got, want := fmt.Sprintf("%+v", top.Names), "[{NameShown:{Name:a. Type:AAAA Reason:service Count:5 Over:1.5 SearchStep:true Ago:1 "+
@@ -147,14 +150,24 @@ func TestSum(t *testing.T) {
 		"{NameShown:{Name:a. Type: Reason:namespace Count:1 Over:0 SearchStep:false Ago:90 Clients:[]} Under:0.2}]"; got != want {
 		t.Errorf("got the names\n%s\nwant\n%s", got, want)
 	}
-	if got, want := fmt.Sprintf("%+v", top.Clients), "[{ClientShown:{Client:{Address:10.0.0.1 Namespace:n Pod:web-0 Node: Zone:} Count:13 Over:0 SearchSteps:1 "+
-		"Reason: Name:b. Ago:1} Under:0}]"; got != want || len(top.Search) != 1 {
-		t.Errorf("got the clients\n%s\nwant\n%s, and the same in %v", got, want, top.Search)
+	addresses := func(of []Client) string {
+		var all []string
+		for _, c := range of {
+			all = append(all, c.Client.Address)
+		}
+		return strings.Join(all, " ")
+	}
+	if all, search := addresses(top.Clients), addresses(top.Search); all != "10.0.0.2 10.0.0.1 10.0.0.3" || search != "10.0.0.1 10.0.0.2" {
+		t.Errorf("got the clients %s, and %s that search: want them by their counts, and these by their steps", all, search)
+	}
+	if got, want := fmt.Sprintf("%+v", top.Clients[1:2]), "[{ClientShown:{Client:{Address:10.0.0.1 Namespace:n Pod:web-0 Node: Zone:} Count:13 Over:0 SearchSteps:1 "+
+		"Reason: Name:b. Ago:1} Under:0}]"; got != want {
+		t.Errorf("got the clients\n%s\nwant\n%s", got, want)
 	}
 	if got := fmt.Sprintln(top.Rates, top.Reasons[0].Reason, top.Reasons[0].Count, top.Unlisted.Names, top.Headless, top.Troubled); got != "{10 2 4} service 5.5 1.7 8 2\n" {
 		t.Errorf("got %s", got)
 	}
-	if got := fmt.Sprint(top.Services); got != "[{{n a false 1 0 0 1 } [one]} {{n b false 0 1 0 0 } [one two]}]" {
+	if got := fmt.Sprint(top.Services); got != "[{{m c false 0 0 0 0 } [one]} {{n a false 1 0 0 1 } [one]} {{n b false 0 1 0 0 } [one two]}]" {
 		t.Errorf("got the Services %s", got)
 	}
 	if s := top.Servers; len(s) != 3 || s[0].Status == nil || s[2].Error != net.ErrClosed.Error() || s[2].Status != nil {
@@ -179,16 +192,16 @@ func TestServersThatDoNotAnswer(t *testing.T) {
 	live := serve(t)
 	live.CountDenial("x.", dns.TypeA, index.ReasonService, netip.MustParseAddr("10.0.0.1"), false)
 	top := asked(t, dead.Addr().String(), answering(404, "not here"), answering(503, `{"version":1,"error":"busy\u001b[2J"}`),
-		answering(200, "<html>"), answering(200, `{"version":99}`), live.at)
+		answering(200, "<html>"), answering(200, `{"version":99}`), answering(200, `{}`), live.at)
 	for i, want := range []string{
 		"connection refused", "expected the interface of the option insight, got HTTP status 404", "busy?[2J",
-		"expected JSON of the option insight", "use the kubectl-dns of the server's release",
+		"expected JSON of the option insight", "use the kubectl-dns of the server's release", "got 0: use the kubectl-dns",
 	} {
-		if got := top.Servers[i].Error; !strings.Contains(got, want) {
-			t.Errorf("got the error %q, want %s", got, want)
+		if got := top.Servers[i].Error; !strings.Contains(got, want) || strings.Contains(got, "http://") {
+			t.Errorf("got the error %q, want %s, without the URL", got, want)
 		}
 	}
-	if s := top.Servers[5]; s.Error != "" || s.State != "synced" || len(top.Names) != 1 {
+	if s := top.Servers[6]; s.Error != "" || s.State != "synced" || len(top.Names) != 1 {
 		t.Errorf("got %+v and %+v, want the name of the one that answers", s, top.Names)
 	}
 }
@@ -297,6 +310,21 @@ func TestDeadlineIsToldAsATime(t *testing.T) {
 	for _, err := range []error{context.DeadlineExceeded, &url.Error{Err: fmt.Errorf("dial: %w", context.DeadlineExceeded)}} {
 		if got := unquoted(err).Error(); got != "no answer within 5s" {
 			t.Errorf("%v: got %q, want how long nobody answered", err, got)
+		}
+	}
+}
+
+// TestKnown: what says more of a client is kept, whichever server it is from.
+func TestKnown(t *testing.T) {
+	address := insight.Who{Address: "10.0.0.1"}
+	namespace, pod := address, address
+	namespace.Namespace = "n"
+	pod.Namespace, pod.Pod = "n", "web-0"
+	for _, row := range []struct{ a, b, want insight.Who }{
+		{address, namespace, namespace}, {namespace, address, namespace}, {namespace, pod, pod}, {pod, namespace, pod}, {pod, address, pod},
+	} {
+		if got := known(row.a, row.b); got != row.want {
+			t.Errorf("%+v and %+v: got %+v, want %+v", row.a, row.b, got, row.want)
 		}
 	}
 }
