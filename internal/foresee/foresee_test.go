@@ -214,7 +214,8 @@ func TestPodsAreForeseen(t *testing.T) {
 		},
 		{
 			"an FQDN of a Pod's name that is too long for the kernel", `{apiVersion: v1, kind: Pod, metadata: {name: ` + long[:39] + `, namespace: shop}, spec: {subdomain: db, setHostnameAsFQDN: true}}`,
-			nil, []string{"no Pod " + long[:39] + " of Pod shop/" + long[:39] + ": it would never start"},
+			nil,
+			[]string{"no Pod " + long[:39] + " of Pod shop/" + long[:39] + ": it would never start"},
 		},
 		{
 			"an FQDN for a hostname that just fits",

@@ -388,7 +388,8 @@ func TestEmptyNamespaces(t *testing.T) {
 func TestWrite(t *testing.T) {
 	findings := []Finding{
 		{ID: "name-absent", Severity: Error, File: "a,b:c%.yaml", Line: 3, Object: "Pod x\x1b[2J", Text: "100%\nof all", Fix: "wait"},
-		{ID: "selects-nothing", Severity: Warning}, {ID: "hostname-twice", Severity: Warning},
+		{ID: "selects-nothing", Severity: Warning},
+		{ID: "hostname-twice", Severity: Warning},
 	}
 	for format, want := range map[string]string{
 		"text":   "\n3 objects: 1 error, 2 warnings\n",

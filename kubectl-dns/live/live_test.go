@@ -128,7 +128,8 @@ func TestSum(t *testing.T) {
 		},
 		services: insight.Services{Total: 8, Matching: 2, Services: []insight.ServiceLine{
 			{Namespace: "m", Name: "c"},
-			{Namespace: "n", Name: "b", NotReady: 1}, {Namespace: "n", Name: "a", Ready: 1, Held: 1},
+			{Namespace: "n", Name: "b", NotReady: 1},
+			{Namespace: "n", Name: "a", Ready: 1, Held: 1},
 		}},
 	}
 	two := said{
