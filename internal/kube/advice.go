@@ -47,6 +47,8 @@ func (l *listWatch) advice(why ending) string {
 	case untrusted:
 		return fmt.Sprintf("check the CA certificate in %s, and the address in %s",
 			l.access.credentials, l.access.address)
+	case distrusted:
+		return "check the client certificate in " + l.access.credentials
 	case refused:
 		return "does the API server run? check its address in " + l.access.address
 	case unresolved:

@@ -21,6 +21,7 @@ const (
 	unresolved                 // the server's name has no address
 	timedOut                   // nothing came back in time
 	untrusted                  // the server's certificate is not to be trusted
+	distrusted                 // the server takes ours for one like that, or has none of ours and wants one
 	broken                     // something else between us and the server
 	expired                    // the server does not have the version: everything is listed
 	unsupported                // the server does not begin a watch with a list
@@ -45,6 +46,7 @@ var ends = [...]struct {
 	unresolved:   {"broken", true},
 	timedOut:     {"broken", true},
 	untrusted:    {"broken", true},
+	distrusted:   {"broken", true},
 	broken:       {"broken", true},
 	expired:      {"expired", false},
 	unsupported:  {"error", false},
@@ -63,6 +65,7 @@ func classify(err error) ending {
 	var certificate *tls.CertificateVerificationError
 	var name *net.DNSError
 	var network net.Error
+	var operation *net.OpError
 	switch {
 	case err == nil:
 		return closed
@@ -84,6 +87,8 @@ func classify(err error) ending {
 		return silent
 	case errors.As(err, &certificate):
 		return untrusted
+	case errors.As(err, &operation) && operation.Op == "remote error": // so package tls tells of an alert (RFC 8446 section 6)
+		return distrusted
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return refused
 	case errors.As(err, &name):

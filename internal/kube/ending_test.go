@@ -38,6 +38,7 @@ func TestAdvice(t *testing.T) {
 		{Imports, pod, notFound, "it does not serve serviceimports in multicluster.x-k8s.io/v1beta1: is the CustomResourceDefinition there?"},
 		{Pods, pod, apierrors.NewUnauthorized(""), "check the credentials in /var/run/secrets/kubernetes.io/serviceaccount"},
 		{Pods, endpoint, &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, "check the CA certificate in the option tls, and the address in the option endpoint"},
+		{Pods, endpoint, &net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, "check the client certificate in the option tls"},
 		{Pods, pod, &net.OpError{Op: "dial", Err: context.DeadlineExceeded}, "check routes, firewalls and network policies, and the address in KUBERNETES_SERVICE_HOST"},
 		{Pods, endpoint, &net.OpError{Op: "dial", Err: &net.DNSError{Name: "nobody.invalid"}}, "check the address in the option endpoint: its name must not be one that this server resolves"},
 		{Pods, pod, apierrors.NewInternalError(errors.New("")), ""},
