@@ -56,8 +56,9 @@ var tourSteps = []struct {
 	}},
 	{"outage", func(p *page) {
 		p.says("#services", "5 ready")
-		p.says("#state", "the API server does not answer")
-		p.eventually("it has not for some seconds", `+document.querySelector('#fresh').textContent.match(/no answer for (\d+) s/)?.[1] >= 2`)
+		p.says("#state", "not all of the cluster can be watched")
+		p.eventually("that is so for some seconds",
+			`+document.querySelector('#fresh').textContent.match(/not watched for (\d+) s/)?.[1] >= 2`)
 	}},
 	{"snapshot", func(p *page) {
 		p.says("#state", "answers from a snapshot")

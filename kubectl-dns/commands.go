@@ -106,7 +106,8 @@ func (t *tool) config(other string) (*rest.Config, error) {
 		return nil, err
 	}
 	if len(raw.Clusters) == 0 && *t.cluster.APIServer == "" && rc.BearerToken == "" && rc.BearerTokenFile == "" { // nor is this a Pod
-		return nil, fmt.Errorf("expected a cluster, as kubectl finds it, or %s; found none in %s", other, strings.Join(config.ConfigAccess().GetLoadingPrecedence(), " or "))
+		return nil, fmt.Errorf("expected a cluster, as kubectl finds it, or %s; found none in %s", other,
+			strings.Join(config.ConfigAccess().GetLoadingPrecedence(), " or "))
 	}
 	return rc, nil
 }

@@ -43,7 +43,8 @@ func sections(t *live.Top) []section {
 		}
 		names.add(count(n.Count), margin(n.Over, n.Under), n.Reason, span(n.Ago), n.Type, output.Shorten(n.Name, longest), who)
 	}
-	names.note = fmt.Sprintf("A query counts 1, and half after %s. A name that is not listed was counted %s times at most.", span(t.HalfLife), count(t.Unlisted.Names))
+	names.note = fmt.Sprintf("A query counts 1, and half after %s. A name that is not listed was counted %s times at most.",
+		span(t.HalfLife), count(t.Unlisted.Names))
 	clients := section{title: "clients", header: "COUNT\tOFF BY\tSEARCH LIST\tWHY\tLAST\tCLIENT\tLAST NAME"}
 	for _, c := range t.Clients {
 		clients.add(count(c.Count), margin(c.Over, c.Under), count(c.SearchSteps), c.Reason, span(c.Ago), client(c.Client), output.Shorten(c.Name, longest))

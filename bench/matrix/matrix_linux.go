@@ -45,7 +45,8 @@ func (o Options) effort() effort {
 	if o.Quick {
 		return effort{5, 20 * time.Millisecond}
 	}
-	return effort{31, 40 * time.Millisecond} // with fewer, a cell of the small queries moves by a fifth from run to run
+	// With 7 rounds the cell of a small query moved by a fifth from run to run.
+	return effort{31, 40 * time.Millisecond}
 }
 
 // part is a part of the matrix.

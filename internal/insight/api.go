@@ -42,7 +42,7 @@ func (s *Status) Summary() string {
 		text = fmt.Sprintf("in the state %q", s.State)
 	}
 	if s.Failing != nil {
-		text += fmt.Sprintf(", but the API server has not answered for %.0f s", *s.Failing)
+		text += fmt.Sprintf(", but not all of the cluster could be watched for %.0f s", *s.Failing)
 	} else if s.Staleness != nil {
 		text += fmt.Sprintf(", last heard of the API server %.0f s ago", *s.Staleness)
 	}

@@ -354,7 +354,7 @@ func TestSummaryOfAStatus(t *testing.T) {
 	}{
 		{Status{State: "synced"}, "in sync"},
 		{Status{State: "synced", Staleness: &seconds, Holds: Holds{Now: 1}}, "in sync, last heard of the API server 7 s ago, holds 1 endpoint"},
-		{Status{State: "waiting", Staleness: &seconds, Failing: &seconds}, "answers SERVFAIL, until the API server has been listed, but the API server has not answered for 7 s"},
+		{Status{State: "waiting", Staleness: &seconds, Failing: &seconds}, "answers SERVFAIL, until the API server has been listed, but not all of the cluster could be watched for 7 s"},
 		{Status{State: "asleep"}, `in the state "asleep"`},
 	} {
 		if got := row.Summary(); got != row.want {

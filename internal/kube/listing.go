@@ -110,7 +110,8 @@ func (l *Listing) Missing() []string {
 // Clock knows of each of some resources when its source last said something of it. The map is never modified.
 type Clock map[string]*Times
 
-// Times say when a resource was heard of last, and listed, and since when it cannot be watched: Unix times in nanoseconds, 0 for never.
+// Times say when a resource was heard of last, and listed, and since when it cannot be watched. They are Unix times
+// in nanoseconds, 0 for never.
 type Times struct {
 	Heard, Listed, Failing atomic.Int64
 	isOptional             bool // names can be answered without it

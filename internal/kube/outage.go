@@ -55,7 +55,7 @@ func (o *outage) end(resource string) {
 	o.begin(time.Time{})
 }
 
-// begin notes since when there has been a failure; the zero time: there is none.
+// begin notes that the outage began at a time. The zero time ends it.
 func (o *outage) begin(since time.Time) {
 	o.since = since
 	if o.told == nil {

@@ -274,7 +274,8 @@ func (l *linter) externalNames() {
 			continue
 		}
 		if l.circles(svc) {
-			l.add("external-name", svc, where, "let externalName be a name that has addresses", "%s is a CNAME for %s, and that leads in a circle: it will have no address", own, target)
+			l.add("external-name", svc, where, "let externalName be a name that has addresses",
+				"%s is a CNAME for %s, and that leads in a circle: it will have no address", own, target)
 			continue
 		}
 		e := l.plugin.Explain(target+".", dns.TypeA)

@@ -126,9 +126,11 @@ func (f *forward) open(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	running, stop := context.WithCancel(logr.NewContext(context.Background(), funcr.New(func(_, text string) { f.say(text) }, funcr.Options{})))
+	log := funcr.New(func(_, text string) { f.say(text) }, funcr.Options{})
+	running, stop := context.WithCancel(logr.NewContext(context.Background(), log))
 	ready, done := make(chan struct{}), make(chan struct{})
-	forwarder, err := portforward.NewOnAddressesForStreamingWithContext(running, dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", f.of.port)}, ready, nil, nil)
+	forwarder, err := portforward.NewOnAddressesForStreamingWithContext(running, dialer,
+		[]string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", f.of.port)}, ready, nil, nil)
 	if err != nil {
 		stop()
 		return "", err
@@ -158,7 +160,8 @@ func (f *forward) open(ctx context.Context) (string, error) {
 
 // dialer returns what connects to the Pod by way of the API server: by WebSocket, or else by SPDY, which older ones have.
 func (f *forward) dialer() (httpstream.Dialer, error) {
-	at := f.of.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(f.of.namespace).Name(f.pod).SubResource("portforward").URL()
+	at := f.of.client.CoreV1().RESTClient().Post().
+		Resource("pods").Namespace(f.of.namespace).Name(f.pod).SubResource("portforward").URL()
 	webSocket, err := portforward.NewSPDYOverWebsocketDialerForStreaming(at, f.of.config)
 	if err != nil {
 		return nil, err

@@ -87,7 +87,10 @@ func (r *Reach) Servers(ctx context.Context) (servers []*Server, err error) {
 			continue // it would be counted twice
 		}
 		given[base] = true
-		servers = append(servers, &Server{name: strings.TrimPrefix(base, "http://"), base: func(context.Context) (string, error) { return base, nil }})
+		servers = append(servers, &Server{
+			name: strings.TrimPrefix(base, "http://"),
+			base: func(context.Context) (string, error) { return base, nil },
+		})
 	}
 	if len(servers) > 0 {
 		return servers, nil
@@ -171,7 +174,8 @@ func (s *Server) get(ctx context.Context, path string, q url.Values, value any) 
 		return fmt.Errorf("expected JSON of the option insight: %w", err)
 	}
 	if of.Version != insight.Version {
-		return fmt.Errorf("expected version %d of the interface of insight, got %d: use the kubectl-dns of the server's release", insight.Version, of.Version)
+		return fmt.Errorf("expected version %d of the interface of insight, got %d: "+
+			"use the kubectl-dns of the server's release", insight.Version, of.Version)
 	}
 	return json.Unmarshal(text, value)
 }

@@ -103,7 +103,8 @@ func Ask(ctx context.Context, servers []*Server) *Top {
 // greatest is the greatest number that a server may say: it is written as a whole number, and its sums are exact to a digit.
 const greatest = 1e12
 
-// check returns an error if a number is none that a server of insight says. The sum of such may be infinite, which JSON cannot say.
+// check returns an error if a number is negative or too great for a count: JSON cannot hold the sum of such, which may be
+// infinite.
 func (s *said) check() error {
 	numbers := []float64{s.top.HalfLife, s.top.Unlisted.Names, s.top.Unlisted.Clients}
 	for _, r := range s.top.Reasons {

@@ -116,7 +116,7 @@ var steps = []step{
 			t.cluster.APIServer.Kill()
 			return nil
 		},
-		dig: service, look: "the same as before; the page says at its top that the API server does not answer, and for how long",
+		dig: service, look: "the same as before; the page says at its top that the cluster cannot be watched, and for how long",
 		claim: func(ctx context.Context, t *tour) error { return t.answers(ctx) },
 	},
 	{
