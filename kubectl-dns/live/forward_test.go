@@ -97,6 +97,35 @@ func (c *cluster) run(name, addr string, phase corev1.PodPhase) *corev1.Pod {
 	return pod
 }
 
+// dnsService returns the Service whose Pods run makes.
+func dnsService() *corev1.Service {
+	service := kubetest.Service("kube-dns", "10.96.0.10")
+	service.Namespace, service.Spec.Selector = "kube-system", map[string]string{"k8s-app": "kube-dns"}
+	return service
+}
+
+// reach returns what leads to the Pods of that Service.
+func (c *cluster) reach() *Reach {
+	return &Reach{
+		Service: DefaultService, Port: DefaultPort,
+		Config: func() (*rest.Config, error) { return &rest.Config{Host: c.URL}, nil },
+	}
+}
+
+// askOne asks the only Pod of the Service, and returns its error.
+func (c *cluster) askOne(t *testing.T) string {
+	t.Helper()
+	c.Put(dnsService())
+	c.run("a", "", corev1.PodRunning)
+	r := c.reach()
+	defer r.Close()
+	servers, err := r.Servers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Ask(t.Context(), servers).Servers[0].Error
+}
+
 // cut ends all connections that forward.
 func (c *cluster) cut() {
 	c.mu.Lock()
@@ -111,14 +140,13 @@ func (c *cluster) cut() {
 // does not listen says what is missing.
 func TestPodsOfTheService(t *testing.T) {
 	c := newCluster(t)
-	service := kubetest.Service("kube-dns", "10.96.0.10")
-	service.Namespace, service.Spec.Selector = "kube-system", map[string]string{"k8s-app": "kube-dns"}
+	service := dnsService()
 	dead, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil || dead.Close() != nil {
 		t.Fatal(err)
 	}
 	one, two := serve(t), serve(t)
-	r := &Reach{Service: DefaultService, Port: DefaultPort, Config: func() (*rest.Config, error) { return &rest.Config{Host: c.URL}, nil }}
+	r := c.reach()
 	defer r.Close()
 	ask := func() *Top {
 		t.Helper()
@@ -177,17 +205,7 @@ func TestPodsThatMayNotBeForwarded(t *testing.T) {
 		}
 		server(w, r)
 	})
-	service := kubetest.Service("kube-dns", "10.96.0.10")
-	service.Namespace, service.Spec.Selector = "kube-system", map[string]string{"k8s-app": "kube-dns"}
-	c.Put(service)
-	c.run("a", "", corev1.PodRunning)
-	r := &Reach{Service: DefaultService, Port: DefaultPort, Config: func() (*rest.Config, error) { return &rest.Config{Host: c.URL}, nil }}
-	defer r.Close()
-	servers, err := r.Servers(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := Ask(t.Context(), servers).Servers[0].Error; !strings.Contains(got, "cannot forward a port of the Pod: ") || !strings.Contains(got, "you may not create pods/portforward") {
+	if got := c.askOne(t); !strings.Contains(got, "cannot forward a port of the Pod: ") || !strings.Contains(got, "you may not create pods/portforward") {
 		t.Errorf("got %q, want why", got)
 	}
 }
@@ -211,17 +229,7 @@ func TestForwardingThatIsNotAnsweredEnds(t *testing.T) {
 		case <-ended:
 		}
 	})
-	service := kubetest.Service("kube-dns", "10.96.0.10")
-	service.Namespace, service.Spec.Selector = "kube-system", map[string]string{"k8s-app": "kube-dns"}
-	c.Put(service)
-	c.run("a", "", corev1.PodRunning)
-	r := &Reach{Service: DefaultService, Port: DefaultPort, Config: func() (*rest.Config, error) { return &rest.Config{Host: c.URL}, nil }}
-	defer r.Close()
-	servers, err := r.Servers(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := Ask(t.Context(), servers).Servers[0].Error; !strings.HasPrefix(got, "cannot forward a port of the Pod: ") { // whoever sees the end first says why
+	if got := c.askOne(t); !strings.HasPrefix(got, "cannot forward a port of the Pod: ") { // whoever sees the end first says why
 		t.Errorf("got %q, want that nobody answers", got)
 	}
 	kubetest.Eventually(t, "the connection is closed", func() bool { return hanging.Load() == 0 })
